@@ -1,0 +1,31 @@
+# setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
+# bench: speed beside detectron2    clean: remove what these commands made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# `make setup DETECTRON2=source` builds upstream's repository instead of taking the pinned wheel.
+DETECTRON2 ?= wheel
+STAMP := $(VENV)/.setup-$(DETECTRON2)
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml .ci/constraints.txt xray_lazy/install_detectron2.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt "setuptools<81" -e ".[dev]"
+	$(BIN)/python -m xray_lazy.install_detectron2 $(if $(filter source,$(DETECTRON2)),--from-source --force)
+	$(BIN)/python -m xray_lazy.env
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+clean:
+	rm -rf $(VENV) output datasets .pytest_cache .ruff_cache .hypothesis dist build
