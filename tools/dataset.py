@@ -4,6 +4,7 @@
 import argparse
 
 from xray_lazy.command_line import run_tool
+from xray_lazy.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,42 +21,219 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_demo(commands) -> None:
     """`demo`: a synthetic set."""
-    parser = commands.add_parser("demo", help="generate a synthetic X-ray set")
+    parser = commands.add_parser(
+        "demo",
+        help="generate a synthetic X-ray set",
+        description="Generate synthetic X-ray scans of bags with exact instance masks, laid out as training reads them.",
+    )
+    parser.add_argument("--output", metavar="DIR", help="root of the sets (default: $XRAY_DATASETS or datasets/xray)")
+    parser.add_argument(
+        "--scanner",
+        action="append",
+        metavar="NAME",
+        help="demo (320x192, the default), astrophysics, smith or rapiscan; may be given several times",
+    )
+    parser.add_argument("--train", type=int, default=240, metavar="N", help="training pictures (default: %(default)s)")
+    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation pictures (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=0, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument(
+        "--export",
+        type=int,
+        metavar="N",
+        help="instead, N pictures in one folder with one JSON, as a scanner exports them",
+    )
+    parser.add_argument("--faults", action="store_true", help="break the export as real ones are, and tell how")
+    parser.add_argument(
+        "--classes", default="13", metavar="N|NAMES", help="number of classes, or gun,knife,... (default: 13)"
+    )
+    parser.add_argument(
+        "--empty", type=float, default=0.1, metavar="SHARE", help="share of bags without items (default: 0.1)"
+    )
+    parser.add_argument(
+        "--masks", default="rle", metavar="FORM", help="rle (exact, the default) or polygon (holes filled)"
+    )
+    parser.add_argument("--format", default="jpg", metavar="EXT", help="jpg (the default) or png")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed makes the same files (default: 0)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.set_defaults(run=run_demo)
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    import os
+
+    from xray_lazy.data.synthetic import parse_classes
+    from xray_lazy.data.synthetic.generate import generate_export, generate_set
+    from xray_lazy.errors import UserError
+
+    if options.faults and options.export is None:
+        raise UserError("--faults are planted in exports only", "add --export N")
+    root = options.output or os.environ.get("XRAY_DATASETS", "datasets/xray")
+    common = {
+        "classes": parse_classes(options.classes),
+        "seed": options.seed,
+        "workers": options.workers,
+        "empty_share": options.empty,
+        "masks": options.masks,
+        "picture_format": options.format,
+    }
+    for scanner in dict.fromkeys(options.scanner or ["demo"]):
+        if options.export is not None:
+            file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
+            print(f"{file}: {options.export} pictures")
+            for fault in planted:
+                print(f"  planted: {fault.kind}: {fault.where}")
+        else:
+            counts = {"train": options.train, "val": options.val, "test": options.test}
+            for split, file in generate_set(root, scanner, counts, **common).items():
+                print(f"xray_{scanner}_{split}: {counts[split]} pictures, {file}")
+    return 0
 
 
 def add_check(commands) -> None:
     """`check`: every fault of a set."""
-    parser = commands.add_parser("check", help="report every fault of a COCO set")
+    parser = commands.add_parser(
+        "check",
+        help="report every fault of a COCO set",
+        description="Report every fault of one or more COCO sets, each with its ids and its fix. Nothing is changed.",
+        epilog="exit code: 0 the sets can be trained on, 1 there are errors, 2 a set is not there or is not COCO",
+    )
+    parser.add_argument(
+        "sets",
+        nargs="+",
+        metavar="SET",
+        help="ANNOTATIONS.json IMAGES_DIR, or a name (xray_smith_val); several are also compared with each other",
+    )
+    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--no-pictures", action="store_true", help="look at the JSON alone: quick, needs no IMAGES_DIR")
+    parser.add_argument("--json", metavar="FILE", help="also write all findings as JSON; - prints it instead")
     parser.set_defaults(run=run_check)
 
 
 def run_check(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    import json
+
+    from xray_lazy.atomic_file import write_json
+    from xray_lazy.data.check import check_sets, open_sets
+    from xray_lazy.data.check.console import print_report
+
+    sets = open_sets(options.sets, options.root, pictures=not options.no_pictures)
+    report = check_sets(sets, read_pictures=not options.no_pictures, show_progress=True)
+    if options.json == "-":
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        print_report(report)
+        if options.json:
+            write_json(options.json, report.as_json(), indent=2)
+            print(f"all findings: {options.json}")
+    return 0 if report.trainable else 1
 
 
 def add_repair(commands) -> None:
     """`repair`: what can be fixed without guessing."""
-    parser = commands.add_parser("repair", help="fix what can be fixed without guessing")
+    parser = commands.add_parser(
+        "repair",
+        help="fix what can be fixed without guessing",
+        description="Write a new COCO file in which everything is fixed that needs no guess, and list each change. "
+        "The input stays as it is.",
+    )
+    parser.add_argument("annotations", metavar="ANNOTATIONS.json")
+    parser.add_argument("images", nargs="?", metavar="IMAGES_DIR", help="without it, sizes are not compared with files")
+    parser.add_argument("--output", metavar="NEW.json", help="the new file; required but for --dry-run")
+    parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
+    parser.add_argument("--changes", metavar="FILE", help="write the full list of changes as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="tell the changes, write nothing")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--scanner", metavar="NAME", help="size of pictures whose file is not there: of this scanner")
+    sizes.add_argument("--size", metavar="WxH", help="size of pictures whose file is not there, e.g. 1920x1080")
+    parser.add_argument(
+        "--drop-unreadable", action="store_true", help="leave out pictures that are missing or can't be read"
+    )
     parser.set_defaults(run=run_repair)
 
 
 def run_repair(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from xray_lazy.data.check import open_sets
+    from xray_lazy.data.check.console import print_changes, print_left
+    from xray_lazy.data.repair import check_targets, repair, write_repaired
+    from xray_lazy.data.scanners import parse_size, scanner_size
+
+    check_targets(options.annotations, options.output, options.changes, options.overwrite, options.dry_run)
+    size = scanner_size(options.scanner) if options.scanner else parse_size(options.size) if options.size else None
+    folder = [options.images] if options.images else []
+    one = open_sets([options.annotations, *folder], pictures=bool(folder))[0]
+    repaired = repair(one, size, options.drop_unreadable, show_progress=True)
+    print_changes(repaired.changes)
+    print_left(repaired.left)
+    if not options.dry_run:
+        write_repaired(repaired, options.output, options.changes)
+        print(f"repaired set: {options.output}" + (f", changes: {options.changes}" if options.changes else ""))
+    return 0
 
 
 def add_split(commands) -> None:
     """`split`: train, val and test."""
-    parser = commands.add_parser("split", help="split sets into train, val and test")
+    parser = commands.add_parser(
+        "split",
+        help="split sets into train, val and test",
+        usage="%(prog)s ANNOTATIONS.json IMAGES_DIR --scanner NAME [options]\n"
+        "       %(prog)s --scanner NAME ANNOTATIONS.json IMAGES_DIR [--scanner NAME ANNOTATIONS.json IMAGES_DIR ...] "
+        "[options]",
+        description="Split one COCO set of each scanner into train, val and test: shares by pictures, stratified by "
+        "class, so that rare classes reach every split. The same set, ratios and seed give the same split.",
+    )
+    parser.add_argument("annotations", nargs="?", metavar="ANNOTATIONS.json")
+    parser.add_argument("images", nargs="?", metavar="IMAGES_DIR")
+    parser.add_argument(
+        "--scanner",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("NAME", "FILE"),
+        help="name of the scanner; with its ANNOTATIONS.json and IMAGES_DIR behind it, repeat it for several scanners",
+    )
+    parser.add_argument("--output", metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
+    parser.add_argument(
+        "--ratios", nargs=3, type=float, default=(0.7, 0.15, 0.15), metavar=("TRAIN", "VAL", "TEST"), help="sum to 1"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--group-by",
+        metavar="REGEX",
+        help="keep pictures together in whose file names the regular expression, or its first group, finds the same",
+    )
+    parser.add_argument("--transfer", choices=("copy", "link", "move"), default="copy", help="default: copy")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier split of the same pictures")
     parser.set_defaults(run=run_split)
 
 
 def run_split(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from xray_lazy.data.datasets import default_root
+    from xray_lazy.data.split import plan_split, read_export, write_splits
+    from xray_lazy.data.split.console import print_plan
+
+    output = options.output or default_root()
+    exports = [read_export(*scanner) for scanner in _scanners(options)]
+    plans = [plan_split(export, options.ratios, options.seed, options.group_by) for export in exports]
+    write_splits(plans, output, options.transfer, options.overwrite, show_progress=True)
+    for plan in plans:
+        print_plan(plan)
+    print(f"written to {output}: " + ", ".join(f"xray_{p.export.scanner}_{split}" for p in plans for split in p.parts))
+    return 0
+
+
+def _scanners(options: argparse.Namespace) -> list[list[str]]:
+    """[name, JSON, folder] of each scanner; the set that stands alone belongs to the name that stands alone."""
+    alone = [path for path in (options.annotations, options.images) if path is not None]
+    scanners = [given if len(given) > 1 else given + alone for given in options.scanner]
+    names_alone = sum(len(given) == 1 for given in options.scanner)
+    if any(len(scanner) != 3 for scanner in scanners) or names_alone != bool(alone):
+        raise UserError(
+            "each scanner needs its annotation file and its picture folder",
+            "--scanner astrophysics a.json a_images/ --scanner smith s.json s_images/",
+        )
+    return scanners
 
 
 def add_convert(commands) -> None:

@@ -3,4 +3,12 @@
 Importing this package is cheap: torch and detectron2 are imported by the modules that use them.
 """
 
+import warnings
+
+# Warnings about detectron2's and pycocotools' own code: nothing that a user could do about them.
+warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
+warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
+
 __version__ = "0.1.0"

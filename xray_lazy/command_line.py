@@ -1,5 +1,6 @@
 """How every tool ends: 0 done, 1 failure while running, 2 the person's to fix; tracebacks only with --debug."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from xray_lazy.errors import UserError
 
 EXIT_FAILURE = 1
-EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
@@ -26,18 +27,21 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         if debug:
             raise
         print_error(error.message, error.fix)
-        code = EXIT_USER_ERROR
+        code = error.exit_code
     except BrokenPipeError:
         # `tool | head` closes our output; say nothing, and keep Python from complaining at its own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILURE
     except KeyboardInterrupt:
         print_error("interrupted", "")
-        code = 130
+        code = EXIT_INTERRUPTED
     except Exception as error:
         if debug:
             raise
-        print_error(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print_error(f"the disk is full: {error}", "free some space; what was complete before is untouched")
+        else:
+            print_error(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened")
         code = EXIT_FAILURE
     sys.exit(code)
 

@@ -1,13 +1,15 @@
-"""The one exception that means "the person can fix this": tools print it as a message and end with exit code 2."""
+"""Errors that a person can act on: tools print message and fix, and end with the error's exit code."""
 
 
 class UserError(Exception):
-    """A fault in what the person gave: a key, a file, a data set, a number of GPUs.
+    """A fault in what the person gave: a key, a file, a data set, a number of GPUs. Exit code 2.
 
     Args:
         message: what is wrong, with the names and numbers at hand.
         fix: what to do about it, printed on a line of its own; may be empty.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str, fix: str = ""):
         super().__init__(message)
@@ -20,3 +22,9 @@ class UserError(Exception):
     def __reduce__(self):
         # Worker processes send their errors to the parent by pickle, which would drop `fix`.
         return type(self), (self.message, self.fix)
+
+
+class RunFailure(UserError):
+    """A run that had begun can't go on: the loss is not finite, the disk is full. Exit code 1."""
+
+    exit_code = 1

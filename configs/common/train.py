@@ -1,0 +1,16 @@
+"""What a run is, besides its data, model and optimizer."""
+
+train = dict(
+    output_dir="output/unnamed",  # every experiment names its own
+    init_checkpoint="",  # a file, or a URL (detectron2://, https://); empty trains from scratch
+    max_iter=5000,
+    seed=42,
+    device="auto",  # "auto" takes the GPU where there is one; else "cuda" or "cpu"
+    amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
+    clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
+    ddp=dict(broadcast_buffers=False, find_unused_parameters=False),
+    scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size
+    log_period=20,
+    eval_period=500,
+    checkpointer=dict(period=500, max_to_keep=3),
+)

@@ -1,0 +1,144 @@
+"""Loading: files, packaged names, and what an author of a config file is told about errors."""
+
+import builtins
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from xray_lazy.config import config_names, get_config, load_config
+from xray_lazy.config import load as load_module
+from xray_lazy.errors import UserError
+
+TINY = Path(__file__).parent / "experiments" / "tiny.py"
+
+
+@pytest.fixture
+def experiments(tmp_path):
+    """A copy of the example experiments that a test may break."""
+    return shutil.copytree(TINY.parent, tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_only_config_objects_of_the_file_become_keys(tiny):
+    assert set(tiny) == {"model", "dataloader", "optimizer", "train", "hooks"}
+
+
+def test_a_file_may_import_other_config_files_relative_to_itself(tiny):
+    assert tiny.train.output_dir == "output/tiny"
+    assert tiny.train.max_iter == 60
+
+
+def test_overrides_of_one_load_are_not_seen_by_the_next():
+    load_config(TINY, ["train.amp.enabled=true", "dataloader.train.flip=0", "dataloader.train.scanners=[rapiscan]"])
+    again = load_config(TINY)
+    assert again.train.amp.enabled is False
+    assert again.dataloader.train.flip == 0.25
+    assert again.dataloader.train.scanners == ["smith"]
+
+
+def test_a_node_of_an_importable_module_is_not_shared_between_loads(tmp_path, monkeypatch):
+    (tmp_path / "house_nodes.py").write_text(
+        "from omegaconf import OmegaConf\ntrain = OmegaConf.create({'steps': 1})\n"
+    )
+    (tmp_path / "experiment.py").write_text("from house_nodes import train\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    load_config(tmp_path / "experiment.py").train.steps = 2
+    assert load_config(tmp_path / "experiment.py").train.steps == 1
+
+
+def test_a_missing_file_is_reported_with_the_near_ones_in_its_folder():
+    with pytest.raises(UserError, match="there is no config file") as caught:
+        load_config(TINY.with_name("tinny.py"))
+    assert str(TINY) in caught.value.fix
+
+
+def test_a_missing_folder_is_reported_with_the_place_of_the_packaged_configs(tmp_path):
+    with pytest.raises(UserError, match="there is no config file") as caught:
+        load_config(tmp_path / "nowhere" / "zzz.py")
+    assert "configs" in caught.value.fix
+
+
+def test_a_file_that_is_no_config_is_refused(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("x = 5\n")
+    with pytest.raises(UserError, match="defines no config"):
+        load_config(script)
+    with pytest.raises(UserError, match="no config file"):
+        load_config(tmp_path / "weights.pth")
+
+
+def test_a_syntax_error_is_reported_with_file_and_line(experiments):
+    (experiments / "common" / "train.py").write_text("train = dict(\n    max_iter=5,,\n)\n")
+    with pytest.raises(UserError, match=r"common/train\.py has syntax error, line 2: .*max_iter=5,,"):
+        load_config(experiments / "tiny.py")
+
+
+def test_an_exception_is_reported_with_the_file_and_line_of_the_config(experiments):
+    with (experiments / "common" / "train.py").open("a") as file:
+        file.write("train['max_itr'] += 1\n")
+    with pytest.raises(UserError, match=r"common/train\.py, line 4: KeyError: 'max_itr'"):
+        load_config(experiments / "tiny.py")
+
+
+def test_an_import_of_a_missing_config_file_is_reported_with_near_names(experiments):
+    (experiments / "other.py").write_text("from .common.trian import train\n")
+    with pytest.raises(UserError, match=r"other\.py, line 1: there is no config file .*trian\.py") as caught:
+        load_config(experiments / "other.py")
+    assert "train.py" in caught.value.fix
+
+
+def test_an_import_of_a_missing_node_is_reported_with_near_names(experiments):
+    (experiments / "other.py").write_text("from .common.nodes import optimiser\n")
+    with pytest.raises(UserError, match=r"other\.py, line 1: .*nodes\.py has no optimiser") as caught:
+        load_config(experiments / "other.py")
+    assert caught.value.fix == "did you mean optimizer?"
+
+
+def test_a_failed_load_leaves_imports_as_they_were(experiments):
+    before = builtins.__import__
+    (experiments / "other.py").write_text("raise RuntimeError('no')\n")
+    with pytest.raises(UserError, match="RuntimeError: no"):
+        load_config(experiments / "other.py")
+    assert builtins.__import__ is before
+
+
+def test_an_older_yacs_config_is_named_as_such(tmp_path):
+    file = tmp_path / "mask_rcnn.yaml"
+    file.write_text("_BASE_: ../Base-RCNN-FPN.yaml\nMODEL:\n  MASK_ON: true\n")
+    with pytest.raises(UserError, match="yacs"):
+        load_config(file)
+
+
+def test_packaged_configs_are_found_by_name(experiments, monkeypatch):
+    monkeypatch.setattr(load_module, "config_folder", lambda: experiments)
+    assert config_names() == ["tiny.py"]
+    config = get_config("tiny.py", ["train.max_iter=7"])
+    assert isinstance(config, DictConfig) and config.train.max_iter == 7
+    assert get_config("common/train.py").train.max_iter == 90
+    with pytest.raises(UserError, match=r"no config tny\.py") as caught:
+        get_config("tny.py")
+    assert caught.value.fix == "did you mean tiny.py?"
+
+
+def test_a_path_that_is_a_packaged_name_is_answered_with_its_place(experiments, monkeypatch):
+    monkeypatch.setattr(load_module, "config_folder", lambda: experiments)
+    monkeypatch.chdir(experiments.parent)
+    with pytest.raises(UserError, match="there is no config file") as caught:
+        load_config("tiny.py")
+    assert caught.value.fix == "did you mean experiments/tiny.py?"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = "print([m for m in ('torch', 'omegaconf', 'hydra', 'detectron2', 'yaml') if m in sys.modules])"
+    code = f"import sys, xray_lazy.config, xray_lazy.config.arguments; {heavy}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_loading_a_saved_config_of_plain_values_needs_no_torch(tmp_path):
+    (tmp_path / "config.yaml").write_text("train:\n  max_iter: 5\n")
+    code = "import sys; from xray_lazy.config import load_config; c = load_config('config.yaml', ['train.max_iter=6'])"
+    command = [sys.executable, "-c", f"{code}; print(c.train.max_iter, 'torch' in sys.modules)"]
+    assert subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout.split() == ["6", "False"]

@@ -1,0 +1,105 @@
+"""COCO files become detectron2 dataset dicts."""
+
+import json
+
+import pytest
+from detectron2.structures import BoxMode
+
+from tests.data.coco_sets import reference, write_set
+from xray_lazy.data.datasets import available_datasets, find_source, load_datasets
+from xray_lazy.errors import UserError
+
+
+def test_category_ids_with_gaps_become_contiguous(tmp_path):
+    write_set(tmp_path, classes=("gun", "knife", "bottle"))
+    dataset = load_datasets(reference(tmp_path))
+    assert dataset.category_ids == (1, 3, 5) and dataset.class_names == ("gun", "knife", "bottle")
+    assert [a["category_id"] for record in dataset for a in record["annotations"]] == [0, 1, 2]
+    assert dataset[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
+
+
+def test_sizes_of_zero_are_read_from_the_pictures(tmp_path):
+    content = write_set(tmp_path, size=(70, 50))
+    for image in content["images"]:
+        image["width"] = image["height"] = 0
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    assert {(r["width"], r["height"]) for r in load_datasets(reference(tmp_path))} == {(70, 50)}
+
+
+def test_empty_bags_stay_unless_they_are_filtered(tmp_path):
+    write_set(tmp_path, pictures=8)
+    assert len(load_datasets(reference(tmp_path))) == 8
+    assert len(load_datasets(reference(tmp_path), filter_empty=True)) == 6
+
+
+def test_sets_are_joined_by_class_name_with_unique_picture_ids(tmp_path):
+    write_set(tmp_path / "a", classes=("gun", "knife"))
+    write_set(tmp_path / "b", classes=("knife", "gun"))
+    joined = load_datasets([reference(tmp_path / "a"), reference(tmp_path / "b")])
+    assert joined.name == "a+b" and len({record["image_id"] for record in joined}) == 8
+    names = [joined.class_names[a["category_id"]] for record in joined for a in record["annotations"]]
+    assert names == ["gun", "knife", "gun", "knife", "gun", "knife"]
+    assert len({a["id"] for record in joined for a in record["annotations"]}) == 6
+
+
+def test_joining_sets_does_not_change_them(tmp_path):
+    write_set(tmp_path / "a")
+    write_set(tmp_path / "b")
+    before = [record["image_id"] for record in load_datasets(reference(tmp_path / "a"))]
+    load_datasets([reference(tmp_path / "a"), reference(tmp_path / "b")])
+    assert [record["image_id"] for record in load_datasets(reference(tmp_path / "a"))] == before
+
+
+def test_sets_with_other_classes_are_not_joined(tmp_path):
+    write_set(tmp_path / "a", classes=("gun", "knife"))
+    write_set(tmp_path / "b", classes=("gun", "scissors"))
+    with pytest.raises(UserError, match="knife, scissors"):
+        load_datasets([reference(tmp_path / "a"), reference(tmp_path / "b")])
+
+
+def test_names_are_found_in_the_layout_of_the_sets(tmp_path):
+    root = tmp_path / "root"
+    write_set(tmp_path / "export")
+    (root / "annotations" / "smith").mkdir(parents=True)
+    (root / "images" / "smith").mkdir(parents=True)
+    (tmp_path / "export" / "annotations.json").rename(root / "annotations" / "smith" / "val.json")
+    (tmp_path / "export" / "images").rename(root / "images" / "smith" / "valid")
+    assert available_datasets(str(root)) == ["xray_smith_val"]
+    assert len(load_datasets("xray_smith_val", str(root))) == 4
+
+
+def test_a_missing_set_is_an_error_that_lists_those_there_are(tmp_path):
+    (tmp_path / "annotations" / "smith").mkdir(parents=True)
+    (tmp_path / "annotations" / "smith" / "val.json").write_text("{}")
+    with pytest.raises(UserError) as error:
+        find_source("xray_smith_train", str(tmp_path))
+    assert "train.json" in error.value.message and "xray_smith_val" in error.value.fix
+
+
+@pytest.mark.parametrize("name", ["smith_train", "xray_smith", "xray_smith_training", "xray__train", ""])
+def test_other_forms_of_names_are_refused(name, tmp_path):
+    with pytest.raises(UserError, match="not the name"):
+        find_source(name, str(tmp_path))
+
+
+def test_a_set_without_pictures_is_refused(tmp_path):
+    write_set(tmp_path, images=[], annotations=[])
+    with pytest.raises(UserError, match="0 pictures"):
+        load_datasets(reference(tmp_path))
+
+
+def test_an_entry_that_is_not_coco_is_an_error_that_names_the_file(tmp_path):
+    write_set(tmp_path, images=[{"id": 1}])
+    with pytest.raises(UserError, match=r"annotations\.json") as error:
+        load_datasets(reference(tmp_path))
+    assert "check" in error.value.fix
+
+
+def test_boxes_without_area_and_undeclared_classes_are_left_out_with_a_warning(tmp_path, caplog):
+    content = write_set(tmp_path)
+    content["annotations"][0]["bbox"] = [1, 1, 0, 5]
+    content["annotations"][1]["category_id"] = 99
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    assert sum(len(record["annotations"]) for record in dataset) == 1
+    assert "left out 2 annotations" in caplog.text

@@ -1,0 +1,118 @@
+"""What reaches the model: pictures, boxes and masks under the same geometry, in a reproducible order."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+
+from tests.data.coco_sets import reference, write_set
+from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with Test would be collected
+from xray_lazy.data.loaders import TrainLoader
+from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.sampling import ShuffledEpochs
+from xray_lazy.errors import UserError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    write_set(tmp_path, pictures=8)
+    return load_datasets(reference(tmp_path))
+
+
+def make_loader(dataset, num_workers=0, batch=4, **options):
+    mapper = DetectionMapper([T.ResizeShortestEdge((32, 48, 64), sample_style="choice"), T.RandomFlip()])
+    return TrainLoader(dataset, mapper, ShuffledEpochs(seed=1), batch, num_workers, **options)
+
+
+def first_batches(loader, count, start=0):
+    return list(itertools.islice(loader.batches(start), count))
+
+
+def test_masks_and_boxes_follow_the_picture(dataset):
+    sample = DetectionMapper([T.Resize((96, 128)), T.RandomFlip(prob=1.0)])(dataset[0])
+    instances = sample["instances"]
+    assert sample["image"].shape == (3, 96, 128) and (sample["height"], sample["width"]) == (48, 64)
+    # the item at x 5..25, y 6..21 of a 64x48 picture, doubled and mirrored
+    assert instances.gt_boxes.tensor.tolist() == [[128 - 50, 12, 128 - 10, 42]]
+    inside = instances.gt_masks.tensor[0]
+    assert inside[12:42, 78:118].float().mean() > 0.95 and inside.sum() <= 40 * 30 * 1.05
+    blue = sample["image"][0].float()
+    assert blue[inside].mean() > 150 and sample["image"][2].float()[inside].mean() < 60
+
+
+def test_a_set_with_boxes_only_needs_no_masks(tmp_path):
+    write_set(tmp_path, masks=False)
+    dataset = load_datasets(reference(tmp_path))
+    sample = DetectionMapper([], with_masks=False)(dataset[0])
+    assert not dataset.has_masks
+    assert len(sample["instances"]) == 1 and not sample["instances"].has("gt_masks")
+
+
+def test_an_empty_bag_has_instances_of_the_same_kind(dataset):
+    instances = DetectionMapper([T.Resize((24, 32))])(dataset[3])["instances"]
+    assert len(instances) == 0 and instances.gt_boxes.tensor.shape == (0, 4)
+    assert instances.gt_masks.tensor.shape == (0, 24, 32)
+
+
+def test_mapping_does_not_change_the_data_set(dataset):
+    before = repr(list(dataset))
+    DetectionMapper([T.Resize((20, 30)), T.RandomFlip(prob=1.0)])(dataset[0])
+    assert repr(list(dataset)) == before
+
+
+def test_a_picture_of_another_size_than_the_set_says_is_an_error_with_the_fix(dataset):
+    with pytest.raises(UserError, match=r"64x48.*99x48") as error:
+        DetectionMapper([])({**dataset[0], "width": 99})
+    assert "repair" in error.value.fix
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(dataset):
+    alone = first_batches(make_loader(dataset, num_workers=0), 5)
+    workers = first_batches(make_loader(dataset, num_workers=2), 5)
+    for one, other in zip(itertools.chain(*alone), itertools.chain(*workers), strict=True):
+        assert one["image_id"] == other["image_id"] and torch.equal(one["image"], other["image"])
+
+
+def test_a_resumed_loader_gives_the_batches_that_were_to_come(dataset):
+    whole = first_batches(make_loader(dataset), 6)
+    resumed = first_batches(make_loader(dataset), 3, start=3)
+    for one, other in zip(itertools.chain(*whole[3:]), itertools.chain(*resumed), strict=True):
+        assert one["image_id"] == other["image_id"] and torch.equal(one["image"], other["image"])
+
+
+def test_reading_leaves_the_random_state_of_training_alone(dataset):
+    np.random.seed(7)
+    expected = np.random.rand()
+    np.random.seed(7)
+    first_batches(make_loader(dataset), 2)
+    assert np.random.rand() == expected
+
+
+def test_unreadable_pictures_are_skipped_counted_and_limited(dataset, caplog):
+    for record in dataset[:3]:
+        with open(record["file_name"], "r+b") as stream:
+            stream.truncate(60)
+    loader = make_loader(dataset, max_unreadable=3)
+    assert all(len(batch) == 4 for batch in first_batches(loader, 6))
+    assert len(loader.unreadable) == 3 and "skipped an unreadable picture" in caplog.text
+    with pytest.raises(UserError, match="could not be read"):
+        first_batches(make_loader(dataset, max_unreadable=2), 6)
+
+
+def test_a_picture_that_cannot_be_evaluated_is_an_error_also_from_a_worker(dataset):
+    with open(dataset[2]["file_name"], "r+b") as stream:
+        stream.truncate(60)
+    loader = EvaluationLoader(dataset, DetectionMapper([], is_train=False), num_workers=1)
+    with pytest.raises(UserError, match="bag_2") as error:
+        list(loader)
+    assert "Traceback" not in str(error.value)
+
+
+def test_evaluation_sees_every_picture_once_without_annotations(dataset):
+    loader = EvaluationLoader(dataset, DetectionMapper([], is_train=False), batch_size=3, num_workers=0)
+    samples = [sample for batch in loader for sample in batch]
+    assert [s["image_id"] for s in samples] == [record["image_id"] for record in dataset]
+    assert all("instances" not in s for s in samples)

@@ -1,0 +1,125 @@
+"""Pictures are read upright, 8 bit and three channels, or refused with the reason."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xray_lazy.data.picture_file import (
+    MissingPicture,
+    TruncatedPicture,
+    UnreadablePicture,
+    is_turned,
+    picture_size,
+    read_picture,
+)
+from xray_lazy.errors import UserError
+
+ORIENTATION = 0x112
+
+
+def smooth_picture(width=96, height=64) -> np.ndarray:
+    """(height, width, 3) uint8 RGB that lossy formats keep nearly as it is; its left upper corner is red."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.stack([x + 40, y + 60, 90 + (x + y) // 4], axis=-1).astype(np.uint8)
+    picture[:16, :16] = 220, 20, 20
+    return picture
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_from_the_header_and_pixels_agree_for_every_exif_orientation(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / f"bag.{suffix}"
+    Image.fromarray(smooth_picture()).save(path, exif=exif)
+    height, width = read_picture(path).shape[:2]
+    assert picture_size(path) == (width, height) == ((96, 64) if orientation < 5 else (64, 96))
+    assert is_turned(path) == (orientation >= 5)
+
+
+def test_exif_turn_moves_the_corner(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # to be turned clockwise: the left upper corner becomes the right upper one
+    Image.fromarray(smooth_picture()).save(tmp_path / "bag.jpg", exif=exif, quality=95)
+    blue, green, red = read_picture(tmp_path / "bag.jpg")[4, -4].astype(int)
+    assert red > 180 and green < 60 and blue < 60
+
+
+def test_picture_is_bgr(tmp_path):
+    Image.fromarray(smooth_picture()).save(tmp_path / "bag.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "bag.png"), smooth_picture()[:, :, ::-1])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
+def test_other_modes_become_three_channels(tmp_path, mode):
+    path = tmp_path / ("bag.jpg" if mode == "CMYK" else "bag.png")
+    Image.fromarray(smooth_picture()).convert(mode).save(path)
+    picture = read_picture(path)
+    assert picture.shape == (64, 96, 3)
+    assert picture.dtype == np.uint8
+    if mode == "L":
+        assert (picture[:, :, 0] == picture[:, :, 2]).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_sixteen_bit_grey_keeps_its_upper_bits(tmp_path, suffix):
+    values = np.linspace(0, 65535, 96 * 64).reshape(64, 96).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / f"bag.{suffix}")
+    difference = read_picture(tmp_path / f"bag.{suffix}")[:, :, 1].astype(int) - (values >> 8)
+    assert np.abs(difference).max() <= 1
+
+
+def test_jpeg_named_png_is_read(tmp_path):
+    Image.fromarray(smooth_picture()).save(tmp_path / "bag.png", format="JPEG")
+    assert read_picture(tmp_path / "bag.png").shape == (64, 96, 3)
+    assert picture_size(tmp_path / "bag.png") == (96, 64)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tiff"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
+def test_cut_off_file_is_refused(tmp_path, suffix, share):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    path = tmp_path / f"bag.{suffix}"
+    Image.fromarray(noise).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UnreadablePicture) as caught:
+        read_picture(path)
+    assert str(path) in str(caught.value)
+    if suffix in ("jpg", "png"):
+        assert isinstance(caught.value, TruncatedPicture)
+
+
+def test_bytes_behind_the_end_do_no_harm(tmp_path):
+    path = tmp_path / "bag.jpg"
+    Image.fromarray(smooth_picture()).save(path)
+    path.write_bytes(path.read_bytes() + b"scanner's own trailer" * 10)
+    assert read_picture(path).shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"not a picture at all", "not a picture"), (b"\xff\xd8\xff", "cut off")]
+)
+def test_what_is_no_picture_is_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "bag.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UnreadablePicture, match=reason):
+        read_picture(path)
+    with pytest.raises(UnreadablePicture):
+        picture_size(path)
+
+
+@pytest.mark.parametrize("read", [read_picture, picture_size])
+def test_missing_file_and_folder_have_their_own_words(tmp_path, read):
+    with pytest.raises(MissingPicture, match="does not exist"):
+        read(tmp_path / "none.jpg")
+    with pytest.raises(UnreadablePicture, match="folder"):
+        read(tmp_path)
+
+
+def test_error_survives_the_way_from_a_worker_process(tmp_path):
+    error = pickle.loads(pickle.dumps(TruncatedPicture(tmp_path / "bag.jpg", "is cut off")))
+    assert isinstance(error, TruncatedPicture) and isinstance(error, UserError)
+    assert (error.path, error.why) == (tmp_path / "bag.jpg", "is cut off")

@@ -1,0 +1,40 @@
+"""Hooks that disturb a run at a given iteration."""
+
+from pathlib import Path
+
+import torch
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+
+
+class AtIteration(HookBase):
+    def __init__(self, iteration: int):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            self.act()
+
+
+class CrashAt(AtIteration):
+    def act(self):
+        raise ZeroDivisionError
+
+
+class StopAt(AtIteration):
+    """Only the last process is asked; all must stop."""
+
+    def act(self):
+        if comm.get_rank() == comm.get_world_size() - 1:
+            self.trainer.request_stop("a test asked for it")
+
+
+class TouchStopFileAt(AtIteration):
+    def act(self):
+        (Path(self.trainer.checkpointer.save_dir) / "stop").touch()
+
+
+class PoisonAt(AtIteration):
+    def act(self):
+        with torch.no_grad():
+            self.trainer.bare_model.roi_heads.box_predictor.cls_score.weight.fill_(float("nan"))

@@ -1,0 +1,208 @@
+"""Whole runs on a tiny model: outputs, resume, data-parallel training, and what is refused."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from tests.engine.conftest import CONFIG
+from xray_lazy.config import load_config
+from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.errors import RunFailure, UserError
+
+
+def start(overrides, **options):
+    run(RunOptions(options.pop("config_file", CONFIG), overrides, **options))
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def losses_of(folder):
+    return {line["iteration"]: line["total_loss"] for line in lines_of(folder)}
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def assert_same_weights(one, other, exact=True):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if exact:
+            assert torch.equal(value, other[name]), name
+        else:
+            torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_leaves_what_the_design_promises(output):
+    folder, overrides = output
+    start(overrides)
+    for name in ("config.yaml", "run.json", "log.txt", "metrics.json", "model_0000001.pth", "model_final.pth"):
+        assert (folder / name).is_file(), name
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert list((folder / "tensorboard").iterdir())
+    assert len(list((folder / "visualizations").glob("*.jpg"))) == 3
+    for iteration in (1, 3):
+        results = folder / "evaluation" / "tiny" / f"iter_{iteration}"
+        assert {p.name for p in results.iterdir()} == {"metrics.json", "per_category.csv", "predictions.json"}
+    last = lines_of(folder)[-1]
+    assert last["iteration"] == 3 and {"bbox/AP", "segm/AP", "loss_mask", "lr", "images_seen"} <= last.keys()
+    assert last["images_seen"] == 8 and last["epoch"] == 1.0
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_the_saved_config_trains_again_to_the_same_weights(output, tmp_path):
+    folder, overrides = output
+    start(overrides)
+    again = tmp_path / "again"
+    start([f"train.output_dir={again}"], config_file=str(folder / "config.yaml"))
+    assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(again / "model_final.pth"))
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_path):
+    folder, overrides = output
+    start(overrides)
+    broken = tmp_path / "broken"
+    overrides = [*overrides, f"train.output_dir={broken}"]
+    with pytest.raises(ZeroDivisionError):
+        start([*overrides, "+hooks.crash={_target_: tests.engine.hooks_for_tests.CrashAt, iteration: 2}"])
+    assert (broken / "last_checkpoint").read_text() == "model_0000001.pth"
+    start(overrides, resume=True, overwrite=True)
+    assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(broken / "model_final.pth"))
+    assert losses_of(folder) == losses_of(broken)
+
+
+def test_two_processes_have_the_losses_of_one(output, tmp_path):
+    folder, overrides = output
+    start(overrides)
+    parallel = tmp_path / "parallel"
+    start([*overrides, f"train.output_dir={parallel}"], num_processes=2)
+    alone, shared = losses_of(folder), losses_of(parallel)
+    assert alone.keys() == shared.keys()
+    for iteration, loss in alone.items():
+        assert math.isclose(loss, shared[iteration], rel_tol=1e-4), iteration
+    assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(parallel / "model_final.pth"), exact=False)
+
+
+def test_two_processes_resume(output, tmp_path):
+    folder, overrides = output
+    start(overrides, num_processes=2)
+    half = tmp_path / "half"
+    overrides = [*overrides, f"train.output_dir={half}"]
+    start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 1}"], num_processes=2)
+    assert max(losses_of(half)) == 1
+    start(overrides, num_processes=2, resume=True, overwrite=True)
+    assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(half / "model_final.pth"))
+
+
+def test_evaluation_only_repeats_the_metrics_of_training(output):
+    folder, overrides = output
+    start(overrides)
+    during = (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").read_text()
+    (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").unlink()
+    start([*overrides, f"train.init_checkpoint={folder / 'model_final.pth'}"], eval_only=True)
+    assert (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").read_text() == during
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_iteration_and_pictures(output):
+    folder, overrides = output
+    with pytest.raises(RunFailure) as error:
+        start([*overrides, "+hooks.poison={_target_: tests.engine.hooks_for_tests.PoisonAt, iteration: 3}"])
+    assert "iteration 3" in error.value.message and "bag_" in error.value.message
+    assert "model_0000001.pth" in error.value.fix
+    assert (folder / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert all(torch.isfinite(v.float()).all() for v in weights_of(folder / "model_0000001.pth").values())
+
+
+def test_the_newest_checkpoint_that_can_be_read_is_resumed(output):
+    folder, overrides = output
+    start([*overrides, "train.checkpointer.period=1", "train.max_iter=3"])
+    (folder / "model_final.pth").write_bytes(b"PK not a checkpoint")
+    start([*overrides, "train.checkpointer.period=1", "train.max_iter=3"], resume=True)
+    assert "trying the checkpoint before it" in (folder / "log.txt").read_text()
+    weights_of(folder / "model_final.pth")
+
+
+def test_old_periodic_checkpoints_are_deleted(output):
+    folder, overrides = output
+    start([*overrides, "train.checkpointer.period=1", "train.checkpointer.max_to_keep=2", "train.max_iter=5"])
+    assert sorted(p.name for p in folder.glob("model_0*.pth")) == ["model_0000002.pth", "model_0000003.pth"]
+
+
+def test_a_file_named_stop_ends_the_run_in_order(output):
+    folder, overrides = output
+    start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.TouchStopFileAt, iteration: 1}"])
+    assert max(losses_of(folder)) == 2
+    assert (folder / "last_checkpoint").read_text() == "model_0000002.pth"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_trains(output, dtype):
+    folder, overrides = output
+    start([*overrides, "train.amp.enabled=True", f"train.amp.dtype={dtype}"])
+    assert all(math.isfinite(loss) for loss in losses_of(folder).values())
+
+
+def test_adamw_with_a_slower_backbone_and_clipping_trains(output):
+    folder, overrides = output
+    changes = {"lr": "1e-3", "_target_": "torch.optim.AdamW", "params.backbone_lr_factor": "0.1"}
+    adamw = ["~optimizer.momentum", *(f"optimizer.{key}={value}" for key, value in changes.items())]
+    start([*overrides, *adamw, "train.clip_gradients.max_norm=0.1"])
+    assert all(line["gradient_norm"] > 0 for line in lines_of(folder))
+
+
+def test_a_dry_run_prints_the_config_and_writes_nothing(output, tmp_path, capsys):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=7"], dry_run=True)
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(capsys.readouterr().out)
+    assert load_config(printed).train.max_iter == 7
+    assert not folder.exists()
+
+
+def test_a_folder_with_another_experiment_is_refused(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=1"])
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(UserError, match=r"optimizer\.lr"):
+        start([*overrides, "train.max_iter=1", "optimizer.lr=0.5"])
+    with pytest.raises(UserError, match="checkpoints of this very config") as error:
+        start([*overrides, "train.max_iter=1"])
+    assert "--resume" in error.value.fix
+    assert (folder / "config.yaml").read_text() == before
+    start([*overrides, "train.max_iter=2"], overwrite=True)
+    assert max(losses_of(folder)) == 1 and min(losses_of(folder)) == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.max_itr=3", "train.max_iter"),
+        ("train.max_iter=abc", "train.max_iter"),
+        ("train.max_iter=0", "train.max_iter"),
+        ("model.roi_heads.num_classes=5", "model.roi_heads.num_classes=2"),
+        ("train.init_checkpoint=absent.pth", "absent.pth"),
+        ("dataloader.test.dataset.names=xray_nowhere_val", "xray_nowhere_val"),
+        ("train.device=tpu", "tpu"),
+        ("hooks.best_checkpoint._target_=xray_lazy.engine.hooks.best_checkpoint.BestCheckpont", "BestCheckpoint"),
+    ],
+)
+def test_faults_are_reported_before_anything_is_written(output, override, words):
+    folder, overrides = output
+    with pytest.raises(UserError) as error:
+        start([*overrides, override])
+    assert words in str(error.value) and error.value.exit_code == 2
+    assert not folder.exists()
+
+
+def test_more_gpus_than_there_are_is_an_error_that_says_how_many_there_are(output):
+    with pytest.raises(UserError, match="1024 GPUs asked for, but this machine has"):
+        start(output[1][:1], num_gpus=1024)
+
+
+def test_a_batch_must_be_divisible_by_the_processes(output):
+    with pytest.raises(UserError, match=r"2 pictures .* 3 processes"):
+        start(output[1], num_processes=3)

@@ -1,0 +1,50 @@
+"""What the design promises about imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOOLS = sorted((ROOT / "tools").glob("*.py"))
+
+
+def test_dependencies_point_down():
+    lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    answer = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout
+
+
+def imported_modules(code: str) -> set[str]:
+    answer = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(answer.stdout.split())
+
+
+@pytest.mark.parametrize("code", ["import xray_lazy", "import xray_lazy.config", "import xray_lazy.data"])
+def test_importing_the_package_does_not_import_torch(code):
+    assert not imported_modules(code) & {"torch", "detectron2", "cv2", "matplotlib"}
+
+
+def test_the_library_runs_without_wandb():
+    blocked = (
+        "sys.modules['wandb'] = None\nfrom xray_lazy.config import get_config\nget_config('xray/mask_rcnn_r50.py')"
+    )
+    imported_modules(blocked + "\nimport xray_lazy.engine.experiment")
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
+def test_help_needs_no_heavy_imports(tool):
+    code = f"import runpy\nsys.argv = ['{tool.name}', '--help']\ntry: runpy.run_path({str(tool)!r}, run_name='__main__')\nexcept SystemExit as end: assert end.code == 0"
+    assert not imported_modules(code) & {"torch", "detectron2", "cv2", "omegaconf", "wandb"}
+
+
+def test_the_top_level_has_nothing_else():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    allowed = {"projects", "configs", "xray_lazy", "tools", "tests", "slurm", "benchmarks", "docs", "docker"}
+    allowed |= {"pyproject.toml", "README.md", "Makefile", ".ci", ".gitignore"}
+    assert {line.split("/")[0] for line in tracked.stdout.splitlines()} <= allowed

@@ -1,0 +1,171 @@
+"""A config as dotted keys: list them, read their plain values, compare two configs."""
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+from xray_lazy.config.names import dotted_name
+from xray_lazy.config.suggest import did_you_mean, nearest_keys
+
+MISSING = "???"
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Stands in a resolved tree for an interpolation that leads nowhere."""
+
+    text: str
+    reason: str
+
+
+def flatten(config: DictConfig) -> dict[str, Any]:
+    """Dotted keys and their plain values, interpolations replaced; for trackers and comparisons.
+
+    A list is one value unless it holds groups, whose keys are then `augmentations.0.max_size`. An empty group is `{}`.
+    Classes and functions become their dotted names and paths their text. An interpolation that leads nowhere stays as
+    its text, a mandatory value that is not given is "???".
+    """
+    return dict(_flatten(resolve(config), ""))
+
+
+def diff_configs(old: DictConfig, new: DictConfig) -> list[str]:
+    """What `new` changes, one line a key: `train.max_iter: 5000 -> 300`; empty where both mean the same."""
+    before, after = flatten(old), flatten(new)
+    lines = []
+    for key in dict.fromkeys([*before, *after]):
+        if key not in after:
+            lines.append(f"{key}: {before[key]!r} -> removed")
+        elif key not in before:
+            lines.append(f"{key}: added -> {after[key]!r}")
+        # NaN differs from itself, but reads the same
+        elif before[key] != after[key] and repr(before[key]) != repr(after[key]):
+            lines.append(f"{key}: {before[key]!r} -> {after[key]!r}")
+    return lines
+
+
+def walk(config: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
+    """Every key of `config` once, groups before their content: (dotted key, its container, its part in there).
+
+    Interpolations are not followed: what they lead to has its own key elsewhere.
+    """
+    for part in parts_of(config):
+        key = join_key(prefix, part)
+        yield key, config, part
+        if OmegaConf.is_interpolation(config, part) or OmegaConf.is_missing(config, part):
+            continue
+        child = config[part]
+        if OmegaConf.is_config(child):
+            yield from walk(child, key)
+
+
+def all_keys(config: DictConfig) -> list[str]:
+    """The dotted keys of all groups and values."""
+    return [key for key, _, _ in walk(config)]
+
+
+def key_of(config: DictConfig, node: DictConfig | ListConfig) -> str | None:
+    """The dotted key at which the very object `node` stands in `config`; None where it doesn't."""
+    for key, container, part in walk(config):
+        if not OmegaConf.is_interpolation(container, part) and read(container, part) is node:
+            return key
+    return None
+
+
+def reference_fix(config: DictConfig, text: str) -> str:
+    """What to do about an interpolation `text` that leads nowhere."""
+    named = re.search(r"\$\{\.*([^${}:]+)\}", text)
+    near = nearest_keys(named[1], all_keys(config)) if named else []
+    return did_you_mean(near) or "name a key that exists: ${train.max_iter}"
+
+
+def parts_of(container: DictConfig | ListConfig) -> list:
+    """Names or indices of a container's direct children, those that are missing or broken included."""
+    return list(range(len(container))) if isinstance(container, ListConfig) else list(container.keys())
+
+
+def read(container: DictConfig | ListConfig, part: Any) -> Any:
+    """A direct child, interpolation followed; "???" where its value, or the one that it refers to, is not given.
+
+    Raises:
+        OmegaConfBaseException: an interpolation leads nowhere.
+    """
+    try:
+        return container[part]
+    except (MissingMandatoryValue, InterpolationToMissingValueError):
+        return MISSING
+
+
+def resolve(config: DictConfig | ListConfig) -> Any:
+    """`config` as dicts and lists without interpolations; one that leads nowhere becomes an `Unresolved`.
+
+    `OmegaConf.to_container(resolve=True)` stops at the first of these, and knows no key for some.
+    """
+    return _resolve(config, ())
+
+
+def join_key(prefix: str, part: Any) -> str:
+    """`prefix.part`; a part that is no plain word is written as `prefix['a.b']`."""
+    if isinstance(part, int) or (isinstance(part, str) and re.fullmatch(r"[^.\[\]=\s]+", part)):
+        return f"{prefix}.{part}" if prefix else str(part)
+    return f"{prefix}[{part!r}]"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the details that omegaconf and hydra append on further lines."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _resolve(value: Any, ancestors: tuple) -> Any:
+    if not OmegaConf.is_config(value):
+        return value
+    if any(value is ancestor for ancestor in ancestors):
+        return Unresolved("${...}", "it leads to a group that holds it")
+    children = {part: _resolve_child(value, part, (*ancestors, value)) for part in parts_of(value)}
+    return list(children.values()) if isinstance(value, ListConfig) else children
+
+
+def _resolve_child(container: DictConfig | ListConfig, part: Any, ancestors: tuple) -> Any:
+    try:
+        return _resolve(read(container, part), ancestors)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raw = OmegaConf.to_container(container, resolve=False)
+        return Unresolved(raw[part], first_line(error))
+
+
+def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and (value or not key):
+        children = value.items()
+    elif isinstance(value, list) and _holds_group(value):
+        children = enumerate(value)
+    else:
+        yield key, _plain(value)
+        return
+    for part, child in children:
+        yield from _flatten(child, join_key(key, part))
+
+
+def _holds_group(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_group, value)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Unresolved):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or value == {} or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, functools.partial):
+        # repr would show a function by its address, which differs in each process
+        arguments = [_plain(value.func), *map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
+        return f"partial({', '.join(map(str, arguments))})"
+    return dotted_name(value) or repr(value)

@@ -1,0 +1,157 @@
+"""Load a config from a LazyConfig file (.py) or from one that `save_config` wrote (.yaml)."""
+
+import builtins
+import copy
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xray_lazy.config.keys import first_line
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.config.yaml_format import parse_yaml
+from xray_lazy.errors import UserError
+
+_SUFFIXES = (".py", ".yaml", ".yml")
+
+
+def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config in a file, with overrides applied; a new object at each call, which shares nothing with others.
+
+    Args:
+        path: a LazyConfig (.py), which may import other config files relative to itself, or a saved config (.yaml).
+        overrides: see `apply_overrides`.
+
+    Raises:
+        UserError: there is no such file (near names are given), it has an error (file and line are given), it holds
+            no config, or an override is wrong.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in _SUFFIXES:
+        raise UserError(f"{path} is no config file", "give a LazyConfig (.py) or a saved config.yaml")
+    if not path.is_file():
+        raise UserError(f"there is no config file {path}", _near_files(path))
+    config = _load_python(path) if path.suffix == ".py" else _load_yaml(path)
+    if overrides:
+        from xray_lazy.config.overrides import apply_overrides
+
+        config = apply_overrides(config, overrides)
+    return config
+
+
+def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """One of the configs that come with this package: `get_config("xray/mask_rcnn_r50.py")`.
+
+    Args:
+        name: path below `configs/`; experiments are listed by `config_names()`, their parts are in `common/`.
+        overrides: see `apply_overrides`.
+
+    Raises:
+        UserError: there is none of that name (near names are given), or an override is wrong.
+    """
+    names = _all_names()
+    if name not in names:
+        near = nearest(name, names) or config_names()
+        raise UserError(f"there is no config {name} in {config_folder()}", did_you_mean(near))
+    return load_config(config_folder() / name, overrides)
+
+
+def config_names() -> list[str]:
+    """The experiments that `get_config` knows."""
+    return [name for name in _all_names() if not name.startswith("common/")]
+
+
+def config_folder() -> Path:
+    """Where the packaged configs are: inside the package when installed from a wheel, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _all_names() -> list[str]:
+    folder = config_folder()
+    files = (path.relative_to(folder) for path in folder.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if not any(part.startswith((".", "_")) for part in path.parts))
+
+
+def _near_files(path: Path) -> str:
+    """What the person may have meant: a packaged config by its name, else one of a near name there or here."""
+    packaged = {name: os.path.relpath(config_folder() / name) for name in config_names()}
+    if path.as_posix() in packaged:
+        return did_you_mean([packaged[path.as_posix()]])
+    there = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES) if path.parent.is_dir() else []
+    near = [str(path.parent / name) for name in nearest(path.name, [file.name for file in there])]
+    by_file_name = {Path(name).name: place for name, place in packaged.items()}
+    near = near or [by_file_name[name] for name in nearest(path.name, by_file_name)]
+    if near:
+        return did_you_mean(near)
+    if there:
+        return f"in that folder there are: {', '.join(file.name for file in there[:8])}"
+    return f"no config is in the folder {path.parent}; ready ones are in {os.path.relpath(config_folder())}"
+
+
+def _load_yaml(path: Path) -> DictConfig:
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        if not isinstance(tree, dict) or not tree:
+            raise UserError(f"{path} holds no config", "give a LazyConfig (.py) or the config.yaml of a run")
+        if "_BASE_" in tree or "MODEL" in tree:
+            fix = "write a LazyConfig for it: a .py file; configs/xray/ has examples"
+            raise UserError(f"{path} is a config for detectron2's older yacs format", fix)
+        return OmegaConf.create(tree, flags={"allow_objects": True})
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {first_line(error)}") from None
+
+
+def _load_python(path: Path) -> DictConfig:
+    from detectron2.config import LazyConfig
+
+    importer = builtins.__import__
+    try:
+        config = LazyConfig.load(str(path))
+    except UserError:
+        raise
+    except Exception as error:
+        raise _python_error(path, error) from error
+    finally:
+        # LazyConfig.load leaves its own importer in place when a config file fails.
+        builtins.__import__ = importer
+    if not config:
+        raise UserError(f"{path} defines no config", "assign LazyCalls or dicts to names, such as model, train")
+    # Nodes that come from an imported module are the same objects at each load.
+    return copy.deepcopy(config)
+
+
+def _python_error(path: Path, error: Exception) -> UserError:
+    """What a config file's exception says to its author: file, line, reason."""
+    if isinstance(error, SyntaxError) and isinstance(error.__cause__, SyntaxError):
+        cause = error.__cause__
+        return UserError(f"{str(error).rstrip('!.')}, line {cause.lineno}: {cause.msg}: {(cause.text or '').strip()}")
+    frames = list(traceback.walk_tb(error.__traceback__))
+    where = str(path)
+    for frame, line in frames:
+        if (frame.f_globals.get("__package__") or "").startswith("detectron2._cfg_loader"):
+            where = f"{frame.f_code.co_filename}, line {line}"
+    if frames[-1][0].f_code.co_name in ("new_import", "find_relative_file"):
+        return _import_error(where, error, error.__traceback__)
+    return UserError(f"{where}: {type(error).__name__}: {error}", "correct the config file")
+
+
+def _import_error(where: str, error: Exception, trace: TracebackType) -> UserError:
+    """A relative import between config files that names a file or a node that isn't there."""
+    local = [frame for frame, _ in traceback.walk_tb(trace)][-1].f_locals
+    if isinstance(error, KeyError) and "module" in local:
+        names = [name for name, value in vars(local["module"]).items() if OmegaConf.is_config(value)]
+        source, name = local.get("cur_file"), error.args[0]
+        fix = did_you_mean(nearest(name, names)) or f"it defines: {', '.join(names)}"
+        return UserError(f"{where}: {source} has no {name}", fix)
+    missing = Path(local.get("cur_file", ""))
+    if isinstance(error, ImportError) and missing.suffix == ".py":
+        return UserError(f"{where}: there is no config file {missing}", _near_files(missing))
+    return UserError(f"{where}: {error}", "import from another config file: from ..common.train import train")

@@ -1,0 +1,75 @@
+"""Save a config as YAML with all interpolations replaced, in a form that `load_config` reads back."""
+
+import enum
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from xray_lazy.atomic_file import write_text
+from xray_lazy.config.keys import Unresolved, join_key, resolve
+from xray_lazy.config.names import dotted_name
+from xray_lazy.config.yaml_format import NamedObject, PartialCall, dump_yaml, escape_interpolations
+from xray_lazy.errors import UserError
+
+
+def save_config(config: DictConfig, path: str | os.PathLike) -> None:
+    """Write `to_yaml(config)` to `path`.
+
+    Raises:
+        UserError: a value can't be saved; the message names its key.
+        OSError: the file can't be written; an older one stays as it was.
+    """
+    write_text(path, to_yaml(config))
+
+
+def to_yaml(config: DictConfig) -> str:
+    """The resolved config as YAML: each `_target_` as a dotted name, other classes and functions as `!!python/name:`,
+    `functools.partial`s of them as `!partial`.
+
+    Tuples become lists and paths their text, as everywhere in YAML. Mandatory values that are not given stay "???".
+
+    Raises:
+        UserError: an interpolation leads nowhere, or a value has no text that would load again (a lambda, an instance).
+    """
+    return dump_yaml(_storable(resolve(config), ""))
+
+
+def _storable(value: Any, key: str) -> Any:
+    """`value` made of what YAML can hold; `key` is where it stands."""
+    if isinstance(value, Unresolved):
+        raise UserError(f"{key}: {value.text} can't be resolved: {value.reason}", "correct the interpolation")
+    if isinstance(value, dict):
+        return {_storable_key(part, key): _storable(child, join_key(key, part)) for part, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_storable(item, join_key(key, index)) for index, item in enumerate(value)]
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, enum.Enum):
+        return _named(value, key)
+    if isinstance(value, (str, Path)):
+        return escape_interpolations(str(value))
+    if value is None or isinstance(value, (bool, int, float, bytes)):
+        return value
+    if isinstance(value, functools.partial):
+        function = _named(value.func, key)
+        return PartialCall(function, _storable([*value.args], key), _storable(dict(value.keywords), key))
+    return _named(value, key)
+
+
+def _storable_key(part: Any, key: str) -> Any:
+    if isinstance(part, enum.Enum) or not isinstance(part, (str, int, float, bool)):
+        raise UserError(f"{key}: the name {part!r} can't be saved", "use strings or numbers as names")
+    return part
+
+
+def _named(value: Any, key: str) -> str | NamedObject:
+    name = dotted_name(value)
+    if name is None:
+        raise UserError(
+            f"{key}: {value!r} can't be saved: it can't be imported by a name",
+            "move it into a Python module and use it from there; wrap an object that has to be built in a LazyCall",
+        )
+    return name if key == "_target_" or key.endswith("._target_") else NamedObject(name)

@@ -1,0 +1,56 @@
+"""The sets to check: by JSON file and folder, or by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.datasets import DatasetSource, find_source
+from xray_lazy.errors import UserError
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """One COCO set in memory.
+
+    Attributes:
+        name: how the report calls it.
+        content: the JSON's content as `read_coco` gives it; it is never changed.
+        images_dir: the folder of its pictures, or None where only the JSON is looked at.
+        json_file: where the content came from.
+    """
+
+    name: str
+    content: dict
+    images_dir: Path | None = None
+    json_file: Path | None = None
+
+
+def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool = True) -> list[CocoSet]:
+    """Read the sets that a command line names.
+
+    Args:
+        arguments: names (`xray_smith_val`) and pairs of a JSON file and its folder, in any order.
+        root: the folder of the named sets.
+        pictures: False allows a JSON file without a folder.
+
+    Raises:
+        UserError: a set, its folder or the second half of a pair is missing, or a file is not COCO.
+    """
+    sources, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.lower().endswith(".json"):
+            sources.append(find_source(argument, root))
+            continue
+        if rest and Path(rest[0]).is_dir():
+            sources.append(find_source({"json_file": argument, "image_root": rest.pop(0), "name": argument}))
+        elif pictures:
+            found = f"{rest[0]!r} is no folder" if rest else "there is none"
+            raise UserError(
+                f"after {argument} the folder of its pictures is expected, and {found}",
+                "give ANNOTATIONS.json IMAGES_DIR, as often as there are sets",
+            )
+        else:
+            sources.append(DatasetSource(argument, Path(argument), None))
+    return [CocoSet(s.name, read_coco(s.json_file), s.image_root, s.json_file) for s in sources]

@@ -1,0 +1,125 @@
+"""Reports for the terminal: one compact line per kind of fault, with its first ids and its fix."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
+from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
+
+FIRST_IDS = 10
+_COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
+_PLURALS = {"class": "classes", "entry": "entries"}
+_WIDTH_OF_FILES = 120  # of a line where the output is no terminal
+
+
+def print_report(report: Report) -> None:
+    """Print every set's faults, the worst first, and whether the sets can be trained on."""
+    console = _console()
+    for one in report.sets:
+        _print_heading(console, one)
+        if one.findings:
+            console.print(_table(one.groups(), show_fix=True))
+        else:
+            console.print("  no faults", style="green")
+        console.print()
+    console.print(_verdict(report))
+    for one in report.sets:
+        if fixable := sum(bool(finding.change) for finding in one.findings):
+            folder = f" {shlex.quote(one.images_dir)}" if one.images_dir else ""
+            command = f"python tools/dataset.py repair {shlex.quote(str(one.json_file))}{folder} --output NEW.json"
+            console.print(f"{_counted(fixable, 'finding')} of {one.name} can be repaired:")
+            console.print(f"  {command}", soft_wrap=True)
+
+
+def print_changes(changes: Sequence[Finding]) -> None:
+    """Print what repair did, by kind of fault."""
+    console = _console()
+    if not changes:
+        console.print("nothing to repair", style="green")
+        return
+    console.print(_counted(len(changes), "change"), style="bold")
+    console.print(_table(group_findings(changes), show_fix=False))
+
+
+def print_left(report: Report) -> None:
+    """Print what a repaired set still has: errors and warnings in full, then whether it can be trained on."""
+    console = _console()
+    groups = [group for one in report.sets for group in one.groups() if group.about.severity != NOTE]
+    if groups:
+        console.print("left for you", style="bold")
+        console.print(_table(groups, show_fix=True))
+    console.print(_verdict(report))
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+
+
+def _print_heading(console: Console, one: SetReport) -> None:
+    counts = ", ".join(
+        _counted(number, noun)
+        for number, noun in ((one.pictures, "picture"), (one.instances, "instance"), (one.classes, "class"))
+    )
+    console.print(Text.assemble((one.name, "bold"), f"  {counts}"), soft_wrap=True)
+
+
+def _table(groups: Sequence[Group], show_fix: bool) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=9, justify="right")
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    for group in groups:
+        severity, title, fix = group.about
+        lines = [Text(title, style="bold"), Text(_which(group.findings))]
+        first = group.findings[0]
+        if example := _example(first, show_change=not show_fix):
+            lines.append(Text(example, style="dim"))
+        if show_fix:
+            # a note asks for nothing, so what stands there is no fix
+            lines.append(Text(fix if severity == NOTE else f"fix: {fix}", style="green"))
+        table.add_row(
+            Text(severity, style=_COLOURS[severity]),
+            f"{len(group.findings)}",
+            Text("\n").join(line for line in lines if line.plain),
+        )
+    return table
+
+
+def _which(findings: Sequence[Finding]) -> str:
+    ids = list(dict.fromkeys(finding.id for finding in findings if finding.id is not None))
+    if not ids:
+        return ""
+    more = f" ... and {len(ids) - FIRST_IDS} more" if len(ids) > FIRST_IDS else ""
+    noun = findings[0].of if len(ids) == 1 else _plural(findings[0].of)
+    return f"{noun} {', '.join(str(id) for id in ids[:FIRST_IDS])}{more}"
+
+
+def _example(finding: Finding, show_change: bool) -> str:
+    text = finding.detail
+    if show_change and finding.change:
+        text = f"{text} -> {finding.change}" if text else finding.change
+    if not text or finding.id is None:
+        return text
+    return f"e.g. {finding.id}: {text}"
+
+
+def _verdict(report: Report) -> Text:
+    counts = ", ".join(_counted(report.count(severity), severity) for severity in SEVERITIES)
+    subject = "the set" if len(report.sets) == 1 else "the sets"
+    if report.trainable:
+        return Text.assemble((f"{subject} can be trained on", "bold green"), f": {counts}")
+    return Text.assemble((f"{subject} can't be trained on", "bold red"), f": {counts}")
+
+
+def _counted(number: int, noun: str) -> str:
+    """`1 picture`, `3 classes`."""
+    return f"{number} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    return _PLURALS.get(noun, f"{noun}s")

@@ -1,0 +1,55 @@
+"""First look at the three lists: entries that are no objects, and numbers in odd spelling."""
+
+from xray_lazy.data.check.report import Finding
+from xray_lazy.data.check.values import as_number, as_whole, is_whole
+
+WHOLE_FIELDS = {
+    "images": ("id", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "iscrowd"),
+    "categories": ("id",),
+}
+SUBJECTS = {"images": "picture", "annotations": "instance", "categories": "class"}
+
+
+def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Finding]]:
+    """The entries of one list that are objects, with their numbers as numbers; the given ones stay as they are."""
+    entries, findings = [], []
+    for position, entry in enumerate(content[list_name]):
+        if not isinstance(entry, dict):
+            findings.append(Finding("not_an_entry", "entry", f"{list_name}#{position}", _short(entry), "dropped"))
+            continue
+        numbers = _respelled(entry, list_name)
+        if numbers:
+            detail = ", ".join(f"{name} {_short(entry[name])}" for name in numbers)
+            change = ", ".join(f"{name} {_short(value)}" for name, value in numbers.items())
+            subject, name = SUBJECTS[list_name], identity({**entry, **numbers}, position)
+            findings.append(Finding("number_as_text", subject, name, detail, change))
+            entry = {**entry, **numbers}
+        entries.append(entry)
+    return entries, findings
+
+
+def identity(entry: dict, position: int) -> int | str:
+    """The entry's id, or `#position` where that is no number."""
+    return entry["id"] if is_whole(entry.get("id")) else f"#{position}"
+
+
+def _respelled(entry: dict, list_name: str) -> dict:
+    """The fields that spell a number without being one, with that number."""
+    numbers = {}
+    for name in WHOLE_FIELDS[list_name]:
+        value = entry.get(name)
+        if isinstance(value, str | float) and (number := as_whole(value)) is not None:
+            numbers[name] = number
+    if list_name == "annotations":
+        if (area := as_number(entry.get("area"))) is not None:
+            numbers["area"] = area
+        box = entry.get("bbox")
+        if isinstance(box, list) and any(as_number(value) is not None for value in box):
+            numbers["bbox"] = [value if as_number(value) is None else as_number(value) for value in box]
+    return numbers
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,134 @@
+"""The annotations of a set: which picture and class they name, their ids and copies; `shapes` looks at their shapes."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from xray_lazy.data.check.classes import Classes
+from xray_lazy.data.check.entries import identity
+from xray_lazy.data.check.pictures import Pictures
+from xray_lazy.data.check.report import Finding
+from xray_lazy.data.check.shapes import examine_shape
+from xray_lazy.data.check.values import is_whole
+
+Named = tuple[int | str, dict]  # an annotation with the name that findings give it: its id in the JSON, or #position
+
+
+@dataclass
+class Instances:
+    """The examined list `annotations`: `entries` is the list after repair."""
+
+    entries: list[dict] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def examine_instances(annotations: list[dict], pictures: Pictures, classes: Classes) -> Instances:
+    """Look at the annotations, given what is known of pictures and classes."""
+    findings: list[Finding] = []
+    placed, unplaced = _place(annotations, pictures, classes, findings)
+    shaped: list[Named] = []
+    without_mask = []
+    for name, annotation in placed:
+        shape = examine_shape(annotation, pictures.frames[annotation["image_id"]])
+        findings += [Finding(kind, "instance", name, *texts) for kind, *texts in shape.faults]
+        if shape.annotation is None:
+            continue
+        if shape.is_box_only:
+            without_mask.append(name)
+        findings += _crowd(annotation, name)
+        shaped.append((name, _with_new_values(shape.annotation, classes)))
+    kind = "mask_missing" if len(without_mask) < len(shaped) else "box_only"
+    findings += [Finding(kind, "instance", name) for name in without_mask]
+    entries = _number(_without_copies(shaped, findings) + unplaced, findings)
+    if not annotations:
+        findings.append(Finding("no_instances", "set", None))
+    return Instances(entries, findings)
+
+
+def _place(
+    annotations: list[dict], pictures: Pictures, classes: Classes, findings: list[Finding]
+) -> tuple[list[Named], list[Named]]:
+    """Annotations that have a picture and a class, and those that may yet have one."""
+    known = (
+        ("image_id", "instance_without_picture", pictures.frames, pictures.complete),
+        ("category_id", "undeclared_class", classes.new_ids, classes.complete),
+    )
+    placed, unplaced = [], []
+    for position, annotation in enumerate(annotations):
+        image_id, name = annotation.get("image_id"), identity(annotation, position)
+        if is_whole(image_id) and image_id in pictures.dropped:
+            continue
+        missing = [
+            (kind, f"{key} {annotation.get(key)!r}", complete)
+            for key, kind, ids, complete in known
+            if not is_whole(annotation.get(key)) or annotation[key] not in ids
+        ]
+        # where an entry of the other list has no id, this may be the annotation that belongs to it
+        lost = any(complete for _, _, complete in missing)
+        findings += [Finding(kind, "instance", name, text, "dropped" if lost else "") for kind, text, _ in missing]
+        if not missing:
+            placed.append((name, annotation))
+        elif not lost:
+            unplaced.append((name, annotation))
+    return placed, unplaced
+
+
+def _crowd(annotation: dict, name: int | str) -> list[Finding]:
+    value = annotation.get("iscrowd")
+    if is_whole(value) and value in (0, 1):
+        return [Finding("crowd", "instance", name)] if value else []
+    detail = f"iscrowd {value!r}" if "iscrowd" in annotation else "no iscrowd"
+    return [Finding("iscrowd_value", "instance", name, detail, f"iscrowd {_crowd_value(value)}")]
+
+
+def _crowd_value(value: object) -> int:
+    return int(isinstance(value, int | float) and bool(value))
+
+
+def _with_new_values(annotation: dict, classes: Classes) -> dict:
+    crowd, category = annotation.get("iscrowd"), classes.new_ids[annotation["category_id"]]
+    if is_whole(crowd) and crowd in (0, 1) and category == annotation["category_id"]:
+        return annotation
+    return {**annotation, "category_id": category, "iscrowd": _crowd_value(crowd)}
+
+
+def _without_copies(named: list[Named], findings: list[Finding]) -> list[Named]:
+    """Drop exact repetitions of picture, class, box and mask."""
+    same_box = defaultdict(list)
+    for index, (_, entry) in enumerate(named):
+        same_box[entry["image_id"], entry["category_id"], entry["iscrowd"], tuple(entry["bbox"])].append(index)
+    copies = set()
+    for indices in same_box.values():
+        if len(indices) == 1:
+            continue
+        first_with: dict[str, int] = {}
+        for index in indices:
+            name, entry = named[index]
+            first = first_with.setdefault(repr(entry.get("segmentation") or None), index)
+            if first != index:
+                findings.append(Finding("duplicate_instance", "instance", name, f"as {named[first][0]}", "dropped"))
+                copies.add(index)
+    return [one for index, one in enumerate(named) if index not in copies]
+
+
+def _number(named: list[Named], findings: list[Finding]) -> list[dict]:
+    """Give every entry an id of its own; the first one with an id keeps it."""
+    entries, taken = [], set()
+    free = max((entry["id"] for _, entry in named if is_whole(entry.get("id"))), default=0)
+    free = max(free, 0)
+    for name, entry in named:
+        id = entry.get("id")
+        if not is_whole(id):
+            kind, detail = "instance_id_missing", f"id {id!r}"
+        elif id in taken:
+            kind, detail = "duplicate_instance_id", f"picture {entry.get('image_id')}"
+        elif id == 0:
+            kind, detail = "instance_id_zero", f"picture {entry.get('image_id')}"
+        else:
+            taken.add(id)
+            entries.append(entry)
+            continue
+        taken.add(id if is_whole(id) else None)
+        free += 1
+        findings.append(Finding(kind, "instance", name, detail, f"id {free}"))
+        entries.append({**entry, "id": free})
+    return entries

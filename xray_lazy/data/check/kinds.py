@@ -1,0 +1,134 @@
+"""The kinds of faults: how bad each is, what it is called and how a person fixes it."""
+
+from typing import NamedTuple
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+SEVERITIES = (ERROR, WARNING, NOTE)
+
+
+class Kind(NamedTuple):
+    """One kind of fault.
+
+    `error`: the set, or the entry in question, can't be trained on. `warning`: it can, but look. `note`: good to know.
+    """
+
+    severity: str
+    title: str
+    fix: str
+
+
+KINDS: dict[str, Kind] = {
+    # the set as a whole
+    "no_pictures": Kind(ERROR, "the set has no pictures", "export it again; the list `images` is empty"),
+    "no_instances": Kind(ERROR, "the set has no annotations", "export it again with its annotations"),
+    "no_classes": Kind(ERROR, "the set declares no classes", "list the classes under `categories`"),
+    "not_an_entry": Kind(ERROR, "list entry is not an object", "`repair` drops it"),
+    "number_as_text": Kind(ERROR, "number written as text, or whole number as decimal", "`repair` writes numbers"),
+    # classes
+    "class_fields": Kind(ERROR, "class without a whole-number id or a name", "give it an id and a name"),
+    "duplicate_class_id": Kind(
+        ERROR, "class id is given twice", "`repair` drops copies; classes of different names need ids of their own"
+    ),
+    "duplicate_class_name": Kind(WARNING, "class name is given twice", "`repair` makes one class of them"),
+    "similar_class_names": Kind(
+        WARNING, "class names differ only in case or spaces", "give them the same name, then `repair` joins them"
+    ),
+    "class_id_gap": Kind(WARNING, "class ids are not 1, 2, ... N (or from 0)", "`repair` numbers them from 1"),
+    "class_without_instances": Kind(
+        WARNING, "class has no instances", "its AP is undefined here: split again, or remove the class"
+    ),
+    "classes_differ": Kind(
+        WARNING, "classes are not those of the first set", "use the same list `categories` in all sets"
+    ),
+    # pictures
+    "picture_fields": Kind(ERROR, "picture without a whole-number id or a file name", "give it an id and a file_name"),
+    "duplicate_picture_id": Kind(
+        ERROR, "picture id is given twice", "`repair` drops copies; different pictures need ids of their own"
+    ),
+    "duplicate_file_name": Kind(
+        WARNING,
+        "file is listed twice",
+        "`repair` drops entries without annotations; join the annotations of the others by hand",
+    ),
+    "size_missing": Kind(
+        WARNING, "width or height is missing or 0", "`repair` reads it from the file (or --scanner, --size)"
+    ),
+    "size_differs": Kind(ERROR, "width and height are not the file's", "`repair` takes them from the file"),
+    "size_turned": Kind(
+        ERROR,
+        "width and height are those before the EXIF orientation",
+        "`repair` takes the upright size; then look whether the boxes lie right",
+    ),
+    "size_conflict": Kind(
+        ERROR,
+        "file has another size than its annotations were made for",
+        "put the original picture back, or scale (turn) its annotations",
+    ),
+    "picture_missing": Kind(
+        ERROR, "picture file is missing", "copy it into the folder, or `repair --drop-unreadable` leaves it out"
+    ),
+    "picture_unreadable": Kind(
+        ERROR, "picture can't be read", "export it again, or `repair --drop-unreadable` leaves it out"
+    ),
+    "picture_truncated": Kind(
+        ERROR, "picture file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
+    ),
+    "duplicate_picture": Kind(
+        WARNING, "the same picture under two names", "keep one of them, with all its annotations"
+    ),
+    "picture_in_two_sets": Kind(
+        WARNING,
+        "picture is also in another set (leak)",
+        "remove it from one of them, or split again: results on it tell nothing",
+    ),
+    "picture_without_annotations": Kind(
+        NOTE, "picture without annotations", "fine for harmless bags; else annotate them"
+    ),
+    "unlisted_picture": Kind(NOTE, "file in the folder is not in the JSON", "fine if meant so; else add it"),
+    # instances
+    "instance_without_picture": Kind(
+        ERROR, "annotation of a picture that is not in the list", "add the picture, or `repair` drops the annotation"
+    ),
+    "undeclared_class": Kind(
+        ERROR, "annotation of an undeclared class", "declare it in `categories`, or `repair` drops the annotation"
+    ),
+    "instance_id_missing": Kind(ERROR, "annotation without a whole-number id", "`repair` numbers it"),
+    "duplicate_instance_id": Kind(ERROR, "annotation id is given twice", "`repair` renumbers the later ones"),
+    "instance_id_zero": Kind(
+        WARNING, "annotation id is 0, which COCO's evaluation takes for `no match`", "`repair` renumbers it"
+    ),
+    "duplicate_instance": Kind(
+        WARNING, "the same annotation twice (picture, class, box and mask)", "`repair` drops the later ones"
+    ),
+    "iscrowd_value": Kind(WARNING, "iscrowd is missing or not 0 or 1", "`repair` sets it, missing as 0"),
+    "crowd": Kind(NOTE, "crowd region", "fine: left out of training, ignored in evaluation"),
+    "box_missing": Kind(ERROR, "annotation without a box", "`repair` takes it from the mask, else drops it"),
+    "box_malformed": Kind(
+        ERROR, "box is not four finite numbers", "`repair` takes it from the mask, else drops the annotation"
+    ),
+    "box_empty": Kind(
+        ERROR, "box without width or height", "`repair` takes it from the mask, else drops the annotation"
+    ),
+    "box_outside": Kind(
+        ERROR, "box lies outside the picture", "`repair` takes it from the mask, else drops the annotation"
+    ),
+    "box_beyond": Kind(WARNING, "box reaches beyond the picture", "`repair` clips it"),
+    "box_differs": Kind(WARNING, "box is not that of the mask", "`repair` takes it from the mask"),
+    "box_only": Kind(NOTE, "instance without a mask, as all of this set", "fine for Faster R-CNN"),
+    "mask_missing": Kind(
+        WARNING, "instance without a mask in a set with masks", "add its mask; training of masks leaves it out"
+    ),
+    "mask_malformed": Kind(ERROR, "mask is neither polygons nor RLE", "`repair` drops the mask"),
+    "polygon_flat": Kind(ERROR, "polygon is not inside a list of polygons", "`repair` wraps it"),
+    "polygon_malformed": Kind(ERROR, "polygon with something else than finite numbers", "`repair` drops the part"),
+    "polygon_odd": Kind(ERROR, "polygon with an odd number of coordinates", "`repair` drops the part"),
+    "polygon_short": Kind(ERROR, "polygon of fewer than 3 points", "`repair` drops the part"),
+    "polygon_flattened": Kind(ERROR, "polygon without area (all points on a line)", "`repair` drops the part"),
+    "polygon_outside": Kind(ERROR, "polygon lies outside the picture", "`repair` drops the part"),
+    "polygon_beyond": Kind(WARNING, "polygon reaches beyond the picture", "`repair` clips it"),
+    "rle_invalid": Kind(ERROR, "RLE can't be decoded", "`repair` drops the mask"),
+    "rle_empty": Kind(ERROR, "RLE without a set pixel", "`repair` drops the mask"),
+    "rle_size": Kind(ERROR, "RLE of another size than the picture", "export the mask again at the picture's size"),
+    "area_missing": Kind(WARNING, "area is missing or no number", "`repair` computes it"),
+    "area_differs": Kind(WARNING, "area disagrees with the mask (or exceeds the box)", "`repair` computes it"),
+}

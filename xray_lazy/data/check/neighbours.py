@@ -1,0 +1,77 @@
+"""What only shows beside something else: the same picture twice, leaks between sets, other classes, unlisted files."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.entries import identity
+from xray_lazy.data.check.picture_facts import PictureFacts
+from xray_lazy.data.check.pictures import picture_path
+from xray_lazy.data.check.report import Finding
+from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+
+Facts = Mapping[Path, PictureFacts]
+
+
+def duplicates_within(one: CocoSet, facts: Facts) -> list[Finding]:
+    """Files of one set with the same pixels."""
+    firsts: dict[bytes, tuple[Path, int | str]] = {}
+    findings = []
+    for id, path in _listed(one):
+        digest = facts[path].digest if path in facts else None
+        if digest is None:
+            continue
+        first, first_id = firsts.setdefault(digest, (path, id))
+        if first != path:
+            detail = f"{_within(path, one)} is {_within(first, one)} (id {first_id})"
+            findings.append(Finding("duplicate_picture", "picture", id, detail))
+    return findings
+
+
+def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, Finding]]:
+    """Pictures and classes of each set beside those of the sets before it, with the set's position."""
+    # by content where files were read, else by path: one folder may serve several JSON files
+    firsts: dict[bytes | Path, tuple[int, Path, int | str]] = {}
+    for position, one in enumerate(sets):
+        for id, path in _listed(one):
+            key = (facts[path].digest if path in facts else None) or Path(os.path.abspath(path))
+            first_set, first, first_id = firsts.setdefault(key, (position, path, id))
+            if first_set != position:
+                there = sets[first_set]
+                detail = f"{_within(path, one)} is {_within(first, there)} (id {first_id}) of {there.name}"
+                yield position, Finding("picture_in_two_sets", "picture", id, detail)
+        if position and (difference := _class_names(one) ^ _class_names(sets[0])):
+            names = ", ".join(sorted(difference))
+            yield position, Finding("classes_differ", "set", None, f"only one of it and {sets[0].name} has {names}")
+
+
+def unlisted_files(sets: Sequence[CocoSet]) -> Iterator[tuple[int, Finding]]:
+    """Pictures in a set's folder that no set lists, told once per folder."""
+    listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)}
+    seen = set()
+    for position, one in enumerate(sets):
+        if one.images_dir is None or os.path.abspath(one.images_dir) in seen:
+            continue
+        seen.add(os.path.abspath(one.images_dir))
+        for folder, _, names in os.walk(one.images_dir):
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                if Path(name).suffix.lower() in PICTURE_SUFFIXES and os.path.abspath(path) not in listed:
+                    yield position, Finding("unlisted_picture", "file", os.path.relpath(path, one.images_dir))
+
+
+def _listed(one: CocoSet) -> Iterator[tuple[int | str, Path]]:
+    if one.images_dir is None:
+        return
+    for position, image in enumerate(one.content["images"]):
+        if isinstance(image, dict) and (path := picture_path(one.images_dir, image)):
+            yield identity(image, position), path
+
+
+def _class_names(one: CocoSet) -> set[str]:
+    return {str(c["name"]) for c in one.content["categories"] if isinstance(c, dict) and "name" in c}
+
+
+def _within(path: Path, one: CocoSet) -> str:
+    return os.path.relpath(path, one.images_dir)

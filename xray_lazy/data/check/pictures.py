@@ -1,0 +1,197 @@
+"""The pictures of a set: their ids, names, sizes and files, and the size in which their annotations are to be read."""
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xray_lazy.data.check.entries import identity
+from xray_lazy.data.check.masks import EDGE_TOLERANCE, Frame
+from xray_lazy.data.check.picture_facts import PictureFacts
+from xray_lazy.data.check.report import Finding
+from xray_lazy.data.check.values import are_coordinates, is_whole
+
+
+@dataclass
+class Pictures:
+    """The examined list `images`.
+
+    Attributes:
+        entries: the list after repair.
+        frames: by id, the (width, height) that holds for the annotations, or None where it is unknown or in doubt.
+        dropped: the ids of pictures that go, and their annotations with them.
+        complete: whether every entry has an id, so that an unknown id truly has no picture.
+    """
+
+    entries: list[dict] = field(default_factory=list)
+    frames: dict[int, Frame] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
+    complete: bool = True
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PictureRules:
+    """What repair does where the files alone don't tell.
+
+    Attributes:
+        size: (width, height) for pictures without a size in the JSON and without a readable file.
+        drop_unreadable: leave out pictures that are missing or can't be read.
+    """
+
+    size: tuple[int, int] | None = None
+    drop_unreadable: bool = False
+
+
+def picture_path(images_dir: Path, image: dict) -> Path | None:
+    """Where the picture of an entry lies, or None where it names no file."""
+    name = image.get("file_name")
+    return images_dir / name if isinstance(name, str) and name.strip() else None
+
+
+def examine_pictures(
+    images: list[dict],
+    annotations: list[dict],
+    images_dir: Path | None,
+    facts: Mapping[Path, PictureFacts],
+    rules: PictureRules,
+) -> Pictures:
+    """Look at the pictures; without facts of a file its JSON entry is all there is."""
+    result = Pictures()
+    if not images:
+        result.findings.append(Finding("no_pictures", "set", None))
+    by_picture = _annotations_by_picture(annotations)
+    entries = _unique_entries(images, by_picture, result)
+    folder = images_dir or Path()
+    for image in entries:
+        if not is_whole(image.get("id")):
+            result.entries.append(image)
+            continue
+        path = picture_path(folder, image)
+        known = facts.get(path) if path else None
+        if known and known.fault:
+            change = f"dropped with {len(by_picture[image['id']])} annotations" if rules.drop_unreadable else ""
+            detail = f"{image['file_name']} {known.why}"
+            result.findings.append(Finding(known.fault, "picture", image["id"], detail, change))
+            if rules.drop_unreadable:
+                result.dropped.add(image["id"])
+                continue
+        result.entries.append(_with_size(image, known, by_picture[image["id"]], rules, result))
+    return result
+
+
+def _annotations_by_picture(annotations: list[dict]) -> dict[int, list[dict]]:
+    by_picture = defaultdict(list)
+    for annotation in annotations:
+        if is_whole(annotation.get("image_id")):
+            by_picture[annotation["image_id"]].append(annotation)
+    return by_picture
+
+
+def _unique_entries(images: list[dict], by_picture: dict[int, list], result: Pictures) -> list[dict]:
+    """Entries without copies; findings go to `result`."""
+    entries, id_names, file_ids = [], {}, {}
+    for position, image in enumerate(images):
+        has_id, has_name = is_whole(image.get("id")), picture_path(Path(), image) is not None
+        if not has_id or not has_name:
+            detail = f"id {image.get('id')!r}, file_name {image.get('file_name')!r}"
+            result.findings.append(Finding("picture_fields", "picture", identity(image, position), detail))
+        result.complete &= has_id
+        if has_id and image["id"] in id_names:
+            first = id_names[image["id"]]
+            same = first == image.get("file_name")
+            detail = f"{image.get('file_name')!r}, also {first!r}"
+            change = "dropped" if same else ""
+            result.findings.append(Finding("duplicate_picture_id", "picture", image["id"], detail, change))
+            if same:
+                continue
+        elif has_id:
+            id_names[image["id"]] = image.get("file_name")
+            if has_name:
+                file_ids.setdefault(os.path.normpath(image["file_name"]), []).append(image["id"])
+        entries.append(image)
+    spare = _spare_entries(file_ids, by_picture, result)
+    return [image for image in entries if not (is_whole(image.get("id")) and image["id"] in spare)]
+
+
+def _spare_entries(file_ids: dict[str, list[int]], by_picture: dict[int, list], result: Pictures) -> set[int]:
+    """Of several entries for one file, those that no annotation needs."""
+    spare = set()
+    for name, ids in file_ids.items():
+        keep = next((id for id in ids if by_picture.get(id)), ids[0])
+        for id in ids:
+            if id == keep:
+                continue
+            change = "" if by_picture.get(id) else "dropped, it has no annotations"
+            result.findings.append(Finding("duplicate_file_name", "picture", id, f"{name}, also id {keep}", change))
+            if change:
+                spare.add(id)
+    return spare
+
+
+def _with_size(
+    image: dict, known: PictureFacts | None, annotations: list[dict], rules: PictureRules, result: Pictures
+) -> dict:
+    """The entry with the size that repair gives it; its frame and findings go to `result`."""
+    stated = _stated_size(image)
+    actual = known.size if known else None
+    kind, change, size = "", "", stated
+    if stated is None:
+        size = actual or rules.size
+        kind = "size_missing"
+        change = f"{size[0]}x{size[1]}" if size else ""
+    elif actual and stated != actual:
+        if _fits(stated, actual, annotations):
+            kind = "size_turned" if known.turned and stated == actual[::-1] else "size_differs"
+            size, change = actual, f"{actual[0]}x{actual[1]}"
+        else:
+            kind, size = "size_conflict", None
+    # two different pictures under one id leave it open which of them an annotation means
+    result.frames[image["id"]] = size if result.frames.get(image["id"], size) == size else None
+    if kind:
+        detail = f"{image.get('file_name')}: {image.get('width')}x{image.get('height')}"
+        detail += f", the file is {actual[0]}x{actual[1]}" if actual else ""
+        result.findings.append(Finding(kind, "picture", image["id"], detail, change))
+    return {**image, "width": size[0], "height": size[1]} if size and size != stated else image
+
+
+def _stated_size(image: dict) -> tuple[int, int] | None:
+    size = image.get("width"), image.get("height")
+    return size if all(is_whole(side) and side > 0 for side in size) else None
+
+
+def _fits(stated: tuple[int, int], actual: tuple[int, int], annotations: list[dict]) -> bool:
+    """Whether the annotations may be read in the file's size.
+
+    Where they fit the stated size but not the file's, or the file is a scaled copy, they were made for another
+    picture than this file: a new size alone would put them in the wrong place.
+    """
+    x, y = _reach(annotations)
+
+    def holds(size: tuple[int, int]) -> bool:
+        return x <= size[0] + EDGE_TOLERANCE and y <= size[1] + EDGE_TOLERANCE
+
+    if not annotations or not holds(stated):
+        return True
+    scaled = abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual)
+    return holds(actual) and not scaled
+
+
+def _reach(annotations: list[dict]) -> tuple[float, float]:
+    """The largest x and y of boxes and masks."""
+    xs, ys = [0.0], [0.0]
+    for annotation in annotations:
+        box, mask = annotation.get("bbox"), annotation.get("segmentation")
+        if isinstance(box, list) and len(box) == 4 and are_coordinates(box):
+            xs.append(box[0] + box[2])
+            ys.append(box[1] + box[3])
+        if isinstance(mask, dict) and isinstance(mask.get("size"), list) and len(mask["size"]) == 2:
+            height, width = mask["size"]
+            xs += [width] if is_whole(width) else []
+            ys += [height] if is_whole(height) else []
+        for part in mask if isinstance(mask, list) else ():
+            if isinstance(part, list) and are_coordinates(part):
+                xs += part[0::2]
+                ys += part[1::2]
+    return max(xs), max(ys)

@@ -1,0 +1,87 @@
+"""Check one set by itself, and several beside each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.data.check.classes import examine_classes
+from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.entries import examine_entries
+from xray_lazy.data.check.instances import examine_instances
+from xray_lazy.data.check.neighbours import compare_sets, duplicates_within, unlisted_files
+from xray_lazy.data.check.picture_facts import PictureFacts, read_facts
+from xray_lazy.data.check.pictures import PictureRules, examine_pictures, picture_path
+from xray_lazy.data.check.report import Finding, Report, SetReport
+from xray_lazy.data.check.values import is_whole
+
+Facts = Mapping[Path, PictureFacts]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One set looked at: what was found, and its content after one pass of repair."""
+
+    content: dict
+    findings: list[Finding]
+
+
+def check_sets(sets: Sequence[CocoSet], read_pictures: bool = True, show_progress: bool = False) -> Report:
+    """Find every fault of one or more sets; none of them is changed.
+
+    Args:
+        sets: what to check; pictures that are in two of them are reported as a leak.
+        read_pictures: read every picture file; False looks at the JSON alone.
+        show_progress: draw a progress bar on stderr while pictures are read.
+    """
+    facts = read_set_pictures(sets, show_progress) if read_pictures else {}
+    reports = [report_set(one, examine(one, facts).findings) for one in sets]
+    for one, report in zip(sets, reports, strict=True):
+        report.findings += duplicates_within(one, facts)
+    for position, finding in compare_sets(sets, facts):
+        reports[position].findings.append(finding)
+    if read_pictures:
+        for position, finding in unlisted_files(sets):
+            reports[position].findings.append(finding)
+    return Report(reports)
+
+
+def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> dict[Path, PictureFacts]:
+    """The facts of all pictures that the sets list."""
+    paths = (
+        picture_path(one.images_dir, image)
+        for one in sets
+        if one.images_dir is not None
+        for image in one.content["images"]
+        if isinstance(image, dict)
+    )
+    return read_facts((path for path in paths if path is not None), show_progress)
+
+
+def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Examined:
+    """Look at everything in one set, and say what repair would leave of it."""
+    images, image_findings = examine_entries(one.content, "images")
+    annotations, annotation_findings = examine_entries(one.content, "annotations")
+    categories, category_findings = examine_entries(one.content, "categories")
+    classes = examine_classes(categories, annotations)
+    pictures = examine_pictures(images, annotations, one.images_dir, facts, rules or PictureRules())
+    instances = examine_instances(annotations, pictures, classes)
+    findings = image_findings + annotation_findings + category_findings
+    findings += classes.findings + pictures.findings + instances.findings
+    annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}
+    findings += [
+        Finding("picture_without_annotations", "picture", entry["id"], str(entry.get("file_name")))
+        for entry in pictures.entries
+        if is_whole(entry.get("id")) and entry["id"] not in annotated
+    ]
+    repaired = {"images": pictures.entries, "annotations": instances.entries, "categories": classes.entries}
+    return Examined({**one.content, **repaired}, findings)
+
+
+def report_set(one: CocoSet, findings: Sequence[Finding]) -> SetReport:
+    """The findings under the set's name and numbers."""
+    counts = (len(one.content[name]) for name in ("images", "annotations", "categories"))
+    return SetReport(one.name, _text(one.json_file), _text(one.images_dir), *counts, list(findings))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,48 @@
+"""What counts as a number in a COCO file, and which odd spellings still mean one."""
+
+import math
+import re
+from typing import Any
+
+# Coordinates beyond this many pixels are no coordinates; it also keeps sums and products finite.
+COORDINATE_LIMIT = 1e6
+_ID_LIMIT = 2**53
+_NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is an integer that every reader of JSON keeps exact (True and False are none)."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _ID_LIMIT
+
+
+def is_finite(value: Any) -> bool:
+    """Whether `value` is a finite number of a size that a coordinate or an area may have."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= COORDINATE_LIMIT**2 and math.isfinite(value)
+
+
+def are_coordinates(values: list) -> bool:
+    """Whether all of `values` are finite numbers within the limit for coordinates."""
+    # sets of types and builtins: this runs once per polygon, on hundreds of numbers
+    if not set(map(type, values)) <= {int, float}:
+        return False
+    return all(-COORDINATE_LIMIT <= value <= COORDINATE_LIMIT for value in values)
+
+
+def as_whole(value: Any) -> int | None:
+    """The integer that a text ("12") or a decimal (12.0) spells, or None."""
+    number = as_number(value) if isinstance(value, str) else value
+    if isinstance(number, float) and number.is_integer() and abs(number) <= _ID_LIMIT:
+        return int(number)
+    return number if is_whole(number) else None
+
+
+def as_number(value: Any) -> int | float | None:
+    """The finite number that a text spells, or None."""
+    if not isinstance(value, str) or len(value) > 40 or not _NUMBER.fullmatch(value):
+        return None
+    number = float(value)
+    if not is_finite(number):
+        return None
+    return int(number) if number.is_integer() and "." not in value and "e" not in value.lower() else number

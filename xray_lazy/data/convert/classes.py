@@ -1,0 +1,55 @@
+"""Class names in their order, from a text file or from the YAML file of a YOLO set."""
+
+from pathlib import Path
+
+from xray_lazy.errors import UserError
+
+_ONE_PER_LINE = "a text file holds one class name per line; a YAML file holds them under `names`"
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """The class names in a file.
+
+    Raises:
+        UserError: the file is missing or unreadable, or a name is empty or there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"class file {path} can't be read: {error}", _ONE_PER_LINE) from None
+    if path.suffix.lower() in (".yaml", ".yml"):
+        names = _names_in_yaml(path, text)
+    else:
+        names = [line.strip() for line in text.rstrip().splitlines()]
+    if not names or not all(names):
+        raise UserError(f"class file {path} has {'an empty line' if names else 'no class names'}", _ONE_PER_LINE)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"class file {path} has {', '.join(twice)} more than once", "give each class its own name")
+    return tuple(names)
+
+
+def find_class_file(folder: Path) -> Path | None:
+    """The class file of a YOLO set: in its folder or the one above, as tools leave it there."""
+    for place in (folder, folder.resolve().parent):
+        for name in ("data.yaml", "dataset.yaml", "classes.txt", "obj.names"):
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
+def _names_in_yaml(path: Path, text: str) -> list[str]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}", _ONE_PER_LINE) from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise UserError(f"{path}: the numbers of `names` don't run from 0", "number the classes 0, 1, 2, ...")
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list):
+        raise UserError(f"{path} has no list `names`", _ONE_PER_LINE)
+    return [str(name).strip() for name in names]

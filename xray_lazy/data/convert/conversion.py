@@ -1,0 +1,180 @@
+"""Read a folder of labels in another format and put COCO content together."""
+
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.data.check.masks import mask_area, mask_box, outline_area, part_fault
+from xray_lazy.data.convert import labelme, voc, yolo
+from xray_lazy.data.convert.classes import find_class_file, read_classes
+from xray_lazy.data.convert.label import Instance, Label, Reading
+from xray_lazy.data.convert.picture_index import PictureIndex, files_below
+from xray_lazy.data.picture_file import UnreadablePicture, picture_size
+from xray_lazy.errors import UserError
+
+FORMATS: dict[str, ModuleType] = {"voc": voc, "yolo": yolo, "labelme": labelme}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted set.
+
+    Attributes:
+        content: the COCO content; ids count from 1, pictures are in the order of their names.
+        image_folder: what each `file_name` is relative to.
+        left_out: how many shapes without an area were passed over, by kind.
+    """
+
+    content: dict
+    image_folder: Path
+    left_out: Counter
+
+
+def convert(
+    source_format: str, source: str, images: str | None = None, classes: str | None = None, zero_based: bool = False
+) -> Conversion:
+    """Convert a folder of labels. Pictures without a label file are kept as empty pictures.
+
+    Args:
+        source_format: one of `FORMATS`.
+        source: folder of the label files, searched with its subfolders.
+        images: folder of the pictures; default `images` or `JPEGImages` below `source`, else `source` itself. The
+            pictures inside labelme files are written to it where it has none.
+        classes: file of class names in their order; needed for YOLO unless the set has a data.yaml or classes.txt,
+            else the default is all names that occur, sorted.
+        zero_based: for VOC files of tools that count pixels from 0 and exclude the far edges.
+
+    Raises:
+        UserError: a folder or the class names are missing, or labels are faulty: all faults at once.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {source}", "give the folder of the label files")
+    reading = Reading(_classes(source_format, folder, classes), zero_based)
+    pictures = PictureIndex(_image_folder(folder, images, source_format))
+    labels = _open_labels(FORMATS[source_format], folder, pictures, reading)
+    label_of = _match(labels, folder, pictures, reading, may_extract=images is not None)
+    if not pictures.names:
+        reading.raise_faults()
+        raise UserError(f"there are no pictures in {pictures.folder}", "give the folder of the pictures with --images")
+    found = []
+    for name in pictures.names:
+        try:
+            size = picture_size(pictures.folder / name)
+        except UnreadablePicture as error:
+            reading.faults.append(error.message)
+            continue
+        found.append((name.as_posix(), size, label_of[name].instances(size) if name in label_of else []))
+    reading.raise_faults()
+    return Conversion(_coco(found, reading.classes), pictures.folder, reading.left_out)
+
+
+def _classes(source_format: str, folder: Path, given: str | None) -> tuple[str, ...] | None:
+    file = Path(given) if given else find_class_file(folder) if source_format == "yolo" else None
+    if file is None and source_format == "yolo":
+        raise UserError(
+            f"the class names are unknown: {folder} has no data.yaml or classes.txt",
+            "give a file with one name per line: --classes names.txt",
+        )
+    return read_classes(file) if file else None
+
+
+def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
+    if given:
+        folder = Path(given)
+        if not folder.is_dir() and source_format != "labelme":
+            raise UserError(f"there is no picture folder {folder}", "give the folder of the pictures with --images")
+        return folder
+    return next((source / name for name in ("images", "JPEGImages") if (source / name).is_dir()), source)
+
+
+def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, reading: Reading) -> list[Label]:
+    names = [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
+    if reader is yolo:
+        names = [name for name in names if yolo.is_label(name, names, bool(pictures.find(name, None)))]
+    if not names:
+        raise UserError(f"there are no label files *{reader.SUFFIX} in {folder}", "give the folder that they are in")
+    labels = []
+    for name in names:
+        try:
+            labels.append(reader.open_label(folder / name, reading))
+        except OSError as error:
+            reading.fault(folder / name, f"can't be read ({error.strerror})")
+    return [label for label in labels if label]
+
+
+def _match(
+    labels: list[Label], folder: Path, pictures: PictureIndex, reading: Reading, may_extract: bool
+) -> dict[Path, Label]:
+    """The label of each picture that has one; faults are noted."""
+    label_of: dict[Path, Label] = {}
+    for label in labels:
+        name = label.path.relative_to(folder)
+        found = pictures.find(name, label.picture_name)
+        if not found and label.embedded_picture and may_extract:
+            found = [_extract(label, pictures, name, reading)]
+        if not found:
+            inside = (
+                "; it is inside the file, and --images NEW_DIR will write it there" if label.embedded_picture else ""
+            )
+            stated = f" ({label.picture_name})" if label.picture_name else ""
+            reading.fault(label.path, f"its picture{stated} is not in {pictures.folder}{inside}")
+        elif len(found) > 1:
+            reading.fault(label.path, f"several pictures may be meant: {', '.join(map(str, found))}")
+        elif found[0] in label_of:
+            reading.fault(label.path, f"picture {found[0]} already has the label file {label_of[found[0]].path}")
+        elif found[0] is not None:
+            label_of[found[0]] = label
+    return label_of
+
+
+def _extract(label: Label, pictures: PictureIndex, name: Path, reading: Reading) -> Path | None:
+    """Write the picture inside a label file; its name, or None where it is no picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        kind = Image.open(io.BytesIO(label.embedded_picture)).format.lower()
+    except (UnidentifiedImageError, OSError):
+        reading.fault(label.path, "imageData is not a picture in base64")
+        return None
+    target = name.with_suffix({"jpeg": ".jpg", "tiff": ".tif"}.get(kind, f".{kind}"))
+    with atomic_writer(pictures.folder / target) as stream:
+        stream.write(label.embedded_picture)
+    pictures.add(target)
+    return target
+
+
+def _coco(found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tuple[str, ...] | None) -> dict:
+    names = classes or sorted({instance.class_name for _, _, instances in found for instance in instances})
+    id_of_class = {name: id for id, name in enumerate(names, start=1)}
+    images, annotations = [], []
+    for image_id, (name, (width, height), instances) in enumerate(found, start=1):
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        for instance in instances:
+            head = {"id": len(annotations) + 1, "image_id": image_id, "category_id": id_of_class[instance.class_name]}
+            annotations.append({**head, **_shape(instance, (width, height)), "iscrowd": 0})
+    categories = [{"id": id, "name": name} for name, id in id_of_class.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _shape(instance: Instance, size: tuple[int, int]) -> dict:
+    mask = instance.mask
+    if not mask:
+        box = _rounded(instance.box)
+        return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
+    if isinstance(mask, list):
+        mask = [_rounded(part) for part in mask]
+    box = _rounded(instance.box) if instance.box else mask_box(mask)
+    if isinstance(mask, dict) or (len(mask) > 1 and not any(part_fault(part, size) for part in mask)):
+        area = mask_area(mask, size)
+    else:
+        area = sum(outline_area(part) for part in mask)
+    return {"bbox": box, "area": round(area, 3), "segmentation": mask}
+
+
+def _rounded(values: list[float]) -> list[float]:
+    # three decimals are plenty for pixels and keep the file small
+    return [round(float(value), 3) for value in values]

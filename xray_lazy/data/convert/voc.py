@@ -1,0 +1,83 @@
+"""Pascal VOC: one XML file per picture, boxes in pixels counted from 1, the last pixel included."""
+
+import math
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from xray_lazy.data.convert.label import Instance, Label, Reading
+
+SUFFIX = ".xml"
+
+
+def open_label(path: Path, reading: Reading) -> Label | None:
+    """Read one XML file; parts of objects are passed over, and so are marks like `difficult`, which COCO lacks."""
+    from defusedxml import DefusedXmlException, ElementTree
+
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except ParseError as error:
+        reading.fault(f"{path}:{error.position[0]}", f"not valid XML ({error})")
+        return None
+    except DefusedXmlException as error:
+        reading.fault(
+            path, f"declares entities, which labels don't need and which can do harm ({type(error).__name__})"
+        )
+        return None
+    except (ValueError, LookupError) as error:  # an encoding that does not exist or does not fit
+        reading.fault(path, f"not valid XML ({error})")
+        return None
+    if root.tag != "annotation":
+        reading.fault(path, f"<{root.tag}> instead of <annotation>: not a Pascal VOC file")
+        return None
+    instances = [_instance(path, number, node, reading) for number, node in enumerate(root.findall("object"), start=1)]
+    instances = [instance for instance in instances if instance]
+    return Label(path, lambda size: instances, (root.findtext("filename") or "").strip() or None)
+
+
+def _instance(path: Path, number: int, node: Element, reading: Reading) -> Instance | None:
+    name = (node.findtext("name") or "").strip()
+    where = f"{path}: object {number}" + (f" ({name})" if name else "")
+    if not name:
+        reading.fault(where, "no <name>")
+        return None
+    if not reading.knows_class(where, name):
+        return None
+    try:
+        x_min, y_min, x_max, y_max = (_number(node, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+        mask = _polygon(node, 0 if reading.zero_based else 1)
+    except ValueError as error:
+        reading.fault(where, str(error))
+        return None
+    if x_max < x_min or y_max < y_min:
+        reading.fault(where, f"the box ends before it starts: x {x_min:g} to {x_max:g}, y {y_min:g} to {y_max:g}")
+        return None
+    if reading.zero_based:
+        return Instance(name, [x_min, y_min, x_max - x_min, y_max - y_min], mask)
+    if min(x_min, y_min) < 1:
+        reading.fault(
+            where, f"the box starts at {x_min:g}, {y_min:g}, but VOC counts from 1; is it a --zero-based set?"
+        )
+        return None
+    return Instance(name, [x_min - 1, y_min - 1, x_max - x_min + 1, y_max - y_min + 1], mask)
+
+
+def _polygon(node: Element, origin: int) -> list[list[float]] | None:
+    """The outline that some tools add as <polygon><x1/><y1/><x2/>...</polygon>."""
+    outline = node.find("polygon")
+    if outline is None:
+        return None
+    axes = [(axis, f"polygon/{axis}{point}") for point in range(1, len(outline) // 2 + 1) for axis in "xy"]
+    return [[_number(node, tag) - origin for _, tag in axes]]
+
+
+def _number(node: Element, tag: str) -> float:
+    text = node.findtext(tag)
+    if text is None:
+        raise ValueError(f"no <{tag}>")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"<{tag}> is {text.strip()!r}, not a number")
+    return number

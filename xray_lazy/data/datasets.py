@@ -1,0 +1,263 @@
+"""COCO files as detectron2 dataset dicts, by name (`xray_<scanner>_<split>`) or by JSON file and folder."""
+
+import functools
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.errors import UserError
+
+SPLITS = ("train", "val", "test")
+# Annotation files and picture folders name the validation split differently in the sets that users have.
+PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
+ROOT_VARIABLE = "XRAY_DATASETS"
+DEFAULT_ROOT = "datasets/xray"
+
+logger = logging.getLogger(__name__)
+
+
+class DetectionDataset(list):
+    """detectron2's dataset dicts of one or more COCO files, and what is known of them as a whole.
+
+    Attributes:
+        name: e.g. `xray_smith_val`; several names are joined by `+`.
+        class_names: by contiguous class index, as `category_id` of the annotations counts.
+        category_ids: the JSON file's own category ids by the same index.
+        has_masks: whether any instance has a mask.
+    """
+
+    def __init__(self, records: Iterable[dict], name: str, class_names: Sequence[str], category_ids: Sequence[int]):
+        super().__init__(records)
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.category_ids = tuple(category_ids)
+        self.has_masks = any("segmentation" in a for record in self for a in record["annotations"])
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where one COCO set lies."""
+
+    name: str
+    json_file: Path
+    image_root: Path
+
+
+def default_root() -> str:
+    """The folder of the X-ray sets: the environment's `XRAY_DATASETS`, else `datasets/xray`."""
+    return os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT)
+
+
+def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSource:
+    """Locate a data set.
+
+    Args:
+        reference: `xray_<scanner>_<split>`, or a mapping with `json_file`, `image_root` and, if wanted, `name`.
+        root: the folder with `annotations/` and `images/`; default `default_root()`.
+
+    Raises:
+        UserError: the name is of another form, or there is no such set.
+    """
+    if isinstance(reference, Mapping):
+        json_file, image_root = Path(reference["json_file"]), Path(reference["image_root"])
+        source = DatasetSource(reference.get("name", json_file.stem), json_file, image_root)
+    else:
+        base = Path(root or default_root())
+        prefix, _, rest = reference.partition("_")
+        scanner, _, split = rest.rpartition("_")
+        if prefix != "xray" or not scanner or split not in SPLITS:
+            raise UserError(
+                f"{reference!r} is not the name of a data set",
+                "names are xray_<scanner>_<split> with split train, val or test; "
+                "or give {json_file: FILE.json, image_root: FOLDER}",
+            )
+        source = DatasetSource(
+            reference,
+            base / "annotations" / scanner / f"{split}.json",
+            base / "images" / scanner / PICTURE_FOLDERS[split],
+        )
+    if not source.json_file.is_file():
+        raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
+    if not source.image_root.is_dir():
+        raise UserError(
+            f"data set {source.name}: there is no folder {source.image_root}", "put the set's pictures there"
+        )
+    return source
+
+
+def available_datasets(root: str | None = None) -> list[str]:
+    """The names of the sets under `root`, sorted."""
+    files = Path(root or default_root()).glob("annotations/*/*.json")
+    return sorted(f"xray_{f.parent.name}_{f.stem}" for f in files if f.stem in SPLITS)
+
+
+def load_datasets(
+    names: str | Mapping | Sequence[str | Mapping], root: str | None = None, filter_empty: bool = False
+) -> DetectionDataset:
+    """Load one or several COCO sets as one.
+
+    Args:
+        names: one or more references as `find_source` takes them.
+        root: as `find_source`.
+        filter_empty: leave out pictures without an instance that can be trained on.
+
+    Category ids become contiguous from 0 in the order of the JSON's ids. Width and height that are 0 are read from the
+    picture. Sets that are loaded together must declare the same classes; their pictures get new, running ids.
+
+    Raises:
+        UserError: a set is missing, unreadable or empty, or the classes differ.
+    """
+    references = [names] if isinstance(names, str | Mapping) else list(names)
+    if not references:
+        raise UserError("no data set is named", "set `names` to one or more data sets")
+    parts = [_load_source(find_source(reference, root)) for reference in references]
+    dataset = parts[0] if len(parts) == 1 else _join(parts)
+    if filter_empty:
+        kept = [r for r in dataset if any(not a["iscrowd"] for a in r["annotations"])]
+        dataset = DetectionDataset(kept, dataset.name, dataset.class_names, dataset.category_ids)
+    if not dataset:
+        raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")
+    return dataset
+
+
+def _load_source(source: DatasetSource) -> DetectionDataset:
+    stamp = source.json_file.stat()
+    return _parse(source, (stamp.st_mtime_ns, stamp.st_size))
+
+
+@functools.lru_cache(maxsize=16)  # the loader, the evaluator and the check before the run ask for the same sets
+def _parse(source: DatasetSource, stamp: tuple[int, int]) -> DetectionDataset:
+    content = read_coco(source.json_file)
+    try:
+        return _build(source, content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"data set {source.name}: {source.json_file} has an entry that COCO does not allow "
+            f"({type(error).__name__}: {error})",
+            f"python tools/dataset.py check {source.json_file} {source.image_root}",
+        ) from error
+
+
+def _build(source: DatasetSource, content: dict) -> DetectionDataset:
+    categories = sorted(content["categories"], key=lambda category: category["id"])
+    index_of_category = {category["id"]: index for index, category in enumerate(categories)}
+    records = {}
+    for image in content["images"]:
+        records[image["id"]] = {
+            "file_name": str(source.image_root / image["file_name"]),
+            "height": int(image.get("height") or 0),
+            "width": int(image.get("width") or 0),
+            "image_id": image["id"],
+            "annotations": [],
+        }
+    if len(records) < len(content["images"]):
+        raise ValueError("two pictures have the same id")
+    left_out = 0
+    for annotation in content["annotations"]:
+        record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
+        instance = _instance(annotation, index) if record is not None and index is not None else None
+        if instance is None:
+            left_out += 1
+        else:
+            record["annotations"].append(instance)
+    if left_out:
+        logger.warning(
+            "%s: left out %d annotations without a picture, a declared class or a usable box; "
+            "`tools/dataset.py check` lists them",
+            source.name,
+            left_out,
+        )
+    _fill_sizes(records.values(), source)
+    names = [str(category["name"]) for category in categories]
+    return DetectionDataset(records.values(), source.name, names, list(index_of_category))
+
+
+def _instance(annotation: dict, category: int) -> dict | None:
+    """One annotation as detectron2 has it, or None where it has no box of some area."""
+    from detectron2.structures import BoxMode
+
+    box = [float(value) for value in annotation.get("bbox") or ()]
+    if len(box) != 4 or not (box[2] > 0 and box[3] > 0):
+        return None
+    instance = {
+        "id": annotation["id"],
+        "bbox": box,
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": category,
+        "iscrowd": int(annotation.get("iscrowd") or 0),
+        "area": float(annotation.get("area") or box[2] * box[3]),
+    }
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list):
+        segmentation = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
+    if segmentation:
+        instance["segmentation"] = segmentation
+    return instance
+
+
+def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
+    """Put the pictures' own sizes where the JSON has none."""
+    from xray_lazy.data.picture_file import UnreadablePicture, picture_size
+
+    unsized = [record for record in records if not (record["width"] and record["height"])]
+    if not unsized:
+        return
+
+    def size_of(record: dict) -> tuple[int, int] | None:
+        try:
+            return picture_size(record["file_name"])
+        except (UnreadablePicture, OSError):
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        sizes = list(pool.map(size_of, unsized))
+    unreadable = [record["file_name"] for record, size in zip(unsized, sizes, strict=True) if size is None]
+    if unreadable:
+        raise UserError(
+            f"data set {source.name}: {len(unreadable)} pictures have no size in {source.json_file} and can't be read, "
+            f"e.g. {unreadable[0]}",
+            f"python tools/dataset.py check {source.json_file} {source.image_root}",
+        )
+    for record, size in zip(unsized, sizes, strict=True):
+        record["width"], record["height"] = size
+    logger.info("%s: read the sizes of %d pictures from their files", source.name, len(unsized))
+
+
+def _join(parts: list[DetectionDataset]) -> DetectionDataset:
+    first = parts[0]
+    for part in parts[1:]:
+        if set(part.class_names) != set(first.class_names):
+            only_one = sorted(set(part.class_names) ^ set(first.class_names))
+            raise UserError(
+                f"data sets {first.name} and {part.name} do not declare the same classes: "
+                f"only one of them has {', '.join(only_one)}",
+                "make the lists `categories` of their JSON files equal",
+            )
+    joined = []
+    for part in parts:
+        index = [first.class_names.index(name) for name in part.class_names]
+        for record in part:
+            annotations = [{**a, "category_id": index[a["category_id"]]} for a in record["annotations"]]
+            joined.append({**record, "annotations": annotations})
+    next_instance = 1
+    for image_id, record in enumerate(joined, start=1):
+        record["image_id"] = image_id
+        for annotation in record["annotations"]:
+            annotation["id"], next_instance = next_instance, next_instance + 1
+    name = "+".join(part.name for part in parts)
+    return DetectionDataset(joined, name, first.class_names, first.category_ids)
+
+
+def _known_sets(root: str | None) -> str:
+    base = root or default_root()
+    names = available_datasets(root)
+    if names:
+        return f"under {base} there are: {', '.join(names)}"
+    return (
+        f"under {base} there are no sets; make them with `tools/dataset.py split` (or `demo`), "
+        f"or set {ROOT_VARIABLE} or the config's `root`"
+    )

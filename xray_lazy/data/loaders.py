@@ -1,0 +1,214 @@
+"""What feeds training and evaluation. Training batches depend on seed and iteration alone."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from detectron2.data import DatasetFromList
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
+
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.picture_file import UnreadablePicture
+from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
+from xray_lazy.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# A data set where so many neighbours in the stream can't be read has another trouble than a broken file.
+ATTEMPTS = 10
+
+
+class TrainLoader:
+    """Endless training batches of this process.
+
+    Args:
+        dataset: the records.
+        mapper: from a record to a sample; it may draw from numpy's global random state.
+        sampler: the order of the pictures.
+        total_batch_size: pictures per iteration over all processes.
+        num_workers: processes that read for each training process; 0 reads in the training process.
+        max_unreadable: a run ends when more pictures than this could not be read in each process.
+        seed: of the augmentation.
+
+    Augmentation is seeded by the position in the stream, so it is the same whatever the number of workers or
+    processes, and after a resume.
+    """
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        mapper: Callable[[dict], dict],
+        sampler: ShuffledEpochs,
+        total_batch_size: int,
+        num_workers: int = 4,
+        max_unreadable: int = 20,
+        seed: int = 0,
+    ):
+        world_size = comm.get_world_size()
+        if total_batch_size % world_size:
+            raise UserError(
+                f"a batch of {total_batch_size} pictures can't be spread over {world_size} processes",
+                f"set dataloader.train.total_batch_size to a multiple of {world_size}",
+            )
+        self.dataset = dataset
+        self.sampler = sampler
+        self.total_batch_size = total_batch_size
+        self.num_workers = num_workers
+        self.max_unreadable = max_unreadable
+        self.unreadable: set[str] = set()
+        self._samples = _SeededSamples(dataset, mapper, seed)
+
+    @property
+    def epoch_length(self) -> int:
+        """Pictures in one epoch."""
+        return len(self.dataset)
+
+    def batches(self, start_iteration: int) -> Iterator[list[dict]]:
+        """The batches from `start_iteration` on.
+
+        Raises:
+            UserError: more than `max_unreadable` pictures could not be read.
+        """
+        stream = BatchStream(
+            self.sampler,
+            len(self.dataset),
+            self.total_batch_size,
+            comm.get_rank(),
+            comm.get_world_size(),
+            start_iteration,
+        )
+        loader = torch.utils.data.DataLoader(
+            self._samples,
+            batch_sampler=stream,
+            num_workers=self.num_workers,
+            collate_fn=_as_list,
+            worker_init_fn=_one_thread,
+        )
+        for batch in loader:
+            _raise_errors(batch)
+            self._count_unreadable(batch)
+            yield batch
+
+    def _count_unreadable(self, batch: list[dict]) -> None:
+        for sample in batch:
+            for problem in sample.pop("unreadable", ()):
+                if problem not in self.unreadable:
+                    self.unreadable.add(problem)
+                    logger.warning("skipped an unreadable picture (%d so far): %s", len(self.unreadable), problem)
+        if len(self.unreadable) > self.max_unreadable:
+            raise UserError(
+                f"{len(self.unreadable)} pictures of {self.dataset.name} could not be read, the last one: {problem}",
+                "find them with `tools/dataset.py check`, or raise dataloader.train.max_unreadable",
+            )
+
+
+class TestLoader:
+    """One pass over a data set, each picture by exactly one process.
+
+    Args:
+        dataset: the records.
+        mapper: from a record to a sample.
+        batch_size: pictures per forward pass of each process.
+        num_workers: as `TrainLoader`.
+
+    Iterating raises UserError at a picture that can't be read: metrics of a part of the set would mislead.
+    """
+
+    def __init__(
+        self, dataset: DetectionDataset, mapper: Callable[[dict], dict], batch_size: int = 1, num_workers: int = 4
+    ):
+        self.dataset, self.mapper = dataset, mapper
+        self._loader = torch.utils.data.DataLoader(
+            _ReadableSamples(dataset, mapper),
+            batch_size=batch_size,
+            sampler=InferenceSampler(len(dataset)),
+            num_workers=num_workers,
+            collate_fn=_as_list,
+            worker_init_fn=_one_thread,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch in self._loader:
+            _raise_errors(batch)
+            yield batch
+
+
+class _ReadableSamples(torch.utils.data.Dataset):
+    """Samples by index. Errors that are the person's travel as values: a worker turns exceptions into tracebacks."""
+
+    def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict]):
+        self._records = DatasetFromList(list(dataset), copy=False)
+        self._mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict | UserError:
+        try:
+            return self._mapper(self._records[index])
+        except UnreadablePicture as error:
+            return UserError(f"a picture can't be read: {error}", "find all of them with `tools/dataset.py check`")
+        except UserError as error:
+            return error
+
+
+class _SeededSamples(torch.utils.data.Dataset):
+    """Samples by (position, index); a picture that can't be read is replaced by its neighbour in the data set."""
+
+    def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict], seed: int):
+        # one serialised copy that workers share, where a list of dicts would be copied into each
+        self._records = DatasetFromList(list(dataset), copy=False)
+        self._mapper = mapper
+        self._seed = seed
+
+    def __getitem__(self, place: tuple[int, int]) -> dict | UserError:
+        position, index = place
+        problems: list[str] = []
+        for attempt in range(ATTEMPTS):
+            record = self._records[(index + attempt) % len(self._records)]
+            try:
+                sample = self._map(record, position)
+            except UnreadablePicture as error:
+                problems.append(str(error))
+                continue
+            except UserError as error:
+                return error
+            sample["stream_position"] = position
+            if problems:
+                sample["unreadable"] = problems
+            return sample
+        return UserError(
+            f"{ATTEMPTS} pictures in a row could not be read, e.g. {problems[0]}",
+            "find them with `tools/dataset.py check`",
+        )
+
+    def _map(self, record: dict, position: int) -> dict:
+        state = np.random.get_state()
+        np.random.seed([self._seed, position % 2**32, position // 2**32])
+        try:
+            return self._mapper(record)
+        finally:
+            np.random.set_state(state)
+
+
+def _raise_errors(batch: list[dict | UserError]) -> None:
+    for sample in batch:
+        if isinstance(sample, UserError):
+            raise sample
+
+
+def _as_list(samples: list[dict]) -> list[dict]:
+    return samples
+
+
+def _one_thread(worker: int) -> None:
+    """Workers share the cores: a pool of threads in each would make all of them slower."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,135 @@
+"""Picture files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole."""
+
+import io
+import os
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from xray_lazy.errors import UserError
+
+# OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG", b"IEND"
+_WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
+
+
+class UnreadablePicture(UserError):
+    """A picture that can't be used; `path` says which and `why` the reason."""
+
+    def __init__(self, path: str | os.PathLike, why: str):
+        super().__init__(f"picture {path} {why}", "export or copy the picture again")
+        self.path = path
+        self.why = why
+
+    def __reduce__(self):
+        return type(self), (self.path, self.why)
+
+
+class MissingPicture(UnreadablePicture):
+    """There is no such file."""
+
+
+class TruncatedPicture(UnreadablePicture):
+    """The file ends before its picture does."""
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) in pixels after the EXIF orientation, from the file's header alone.
+
+    Raises:
+        UnreadablePicture: there is no such file or its header is not that of a picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large pictures
+            with Image.open(path) as picture:
+                return _upright_size(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def is_turned(path: str | os.PathLike) -> bool:
+    """Whether the EXIF orientation swaps the width and height that the file stores; False if it can't be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def read_picture(path: str | os.PathLike) -> np.ndarray:
+    """The picture as (height, width, 3) uint8 in BGR order, turned upright by its EXIF orientation.
+
+    Grey pictures get three equal channels, transparency is dropped, and of 16-bit samples the upper 8 bits are kept.
+
+    Raises:
+        UnreadablePicture: MissingPicture, TruncatedPicture, or itself for a damaged or unknown file.
+    """
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not data:
+        raise UnreadablePicture(path, "is an empty file")
+    # OpenCV 4 fills the missing rows of a JPEG with grey, so the end is looked for first; a file with something
+    # behind its end is rare and gets Pillow's slower, strict opinion.
+    suspicious = _has_no_end(data)
+    if suspicious and (reason := _pillow_objection(data)):
+        raise TruncatedPicture(path, f"is cut off after {len(data)} bytes ({reason})")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise UnreadablePicture(path, f"can't be decoded ({error.err or error})") from None
+    if picture is None:
+        reason = _pillow_objection(data)
+        if suspicious or "truncated" in reason:
+            raise TruncatedPicture(path, f"is cut off after {len(data)} bytes")
+        raise UnreadablePicture(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
+    return picture
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    width, height = picture.size
+    if picture.format == "TIFF":
+        # Pillow has turned a TIFF's size already or not, depending on its version; the tags are as stored.
+        width, height = picture.tag_v2[_WIDTH_TAG], picture.tag_v2[_HEIGHT_TAG]
+    if picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+        return height, width
+    return width, height
+
+
+def _has_no_end(data: bytes) -> bool:
+    tail = data[-64:].rstrip(b"\0")
+    if data.startswith(_JPEG_START):
+        return not tail.endswith(_JPEG_END)
+    return data.startswith(_PNG_START) and _PNG_END not in tail
+
+
+def _pillow_objection(data: bytes) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(io.BytesIO(data)).load()
+    except UnidentifiedImageError:
+        return "not a picture"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return str(error)
+    return ""
+
+
+def _unreadable(path: str | os.PathLike, error: Exception) -> UnreadablePicture:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingPicture(path, "does not exist")
+    if isinstance(error, IsADirectoryError):
+        return UnreadablePicture(path, "is a folder")
+    if isinstance(error, UnidentifiedImageError):
+        return UnreadablePicture(path, "is not a picture")
+    return UnreadablePicture(path, f"can't be read ({getattr(error, 'strerror', None) or error})")

@@ -1,0 +1,90 @@
+"""Repair what is wrong with a COCO set and needs no guess; every change is told, and the input stays as it is."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.atomic_file import write_json
+from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.picture_facts import PictureFacts
+from xray_lazy.data.check.pictures import PictureRules
+from xray_lazy.data.check.report import Finding, Report
+from xray_lazy.data.check.sets import examine, read_set_pictures, report_set
+from xray_lazy.errors import UserError
+
+# One change can uncover another (an annotation goes, and its picture's second entry is spare), a few times at most.
+_MOST_PASSES = 20
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A repaired set.
+
+    Attributes:
+        content: the new content; equal to the old where there was nothing to do.
+        changes: the findings that were repaired, each with its `change`.
+        left: what a check of the new content still finds.
+    """
+
+    content: dict
+    changes: list[Finding]
+    left: Report
+
+
+def repair(
+    one: CocoSet,
+    size: tuple[int, int] | None = None,
+    drop_unreadable: bool = False,
+    facts: Mapping[Path, PictureFacts] | None = None,
+    show_progress: bool = False,
+) -> Repaired:
+    """Repair one set; repairing the result again changes nothing.
+
+    Args:
+        one: the set; with its folder, sizes come from the files.
+        size: (width, height) of pictures that have no size and no readable file, e.g. from `SCANNER_SIZES`.
+        drop_unreadable: leave out pictures that are missing or can't be read, and their annotations.
+        facts: what is known of the files; read from the folder where not given.
+        show_progress: draw a progress bar on stderr while pictures are read.
+    """
+    if facts is None:
+        facts = read_set_pictures([one], show_progress)
+    rules = PictureRules(size, drop_unreadable)
+    changes: list[Finding] = []
+    for _ in range(_MOST_PASSES):
+        examined = examine(one, facts, rules)
+        found = [finding for finding in examined.findings if finding.change]
+        if not found:
+            return Repaired(one.content, changes, Report([report_set(one, examined.findings)]))
+        changes += found
+        one = CocoSet(one.name, examined.content, one.images_dir, one.json_file)
+    raise RuntimeError(f"repair of {one.name} does not settle; still changing: {found[:3]}")
+
+
+def check_targets(
+    annotations: str, output: str | None, changes: str | None, overwrite: bool = False, dry_run: bool = False
+) -> None:
+    """See to it that the files to write are named, and are not the input or some other file.
+
+    Raises:
+        UserError: one is missing, is the input, or is there already and `overwrite` is off.
+    """
+    if dry_run:
+        return
+    if not output:
+        raise UserError("repair writes a new file, and none is named", "give --output NEW.json, or --dry-run")
+    for target in (path for path in (output, changes) if path):
+        if os.path.exists(target) and os.path.exists(annotations) and os.path.samefile(target, annotations):
+            raise UserError(f"{target} is the input, which stays as it is", "give another name for the new file")
+        if os.path.exists(target) and not overwrite:
+            raise UserError(f"there is already a file {target}", "give another name, or --overwrite")
+    if changes and os.path.abspath(changes) == os.path.abspath(output):
+        raise UserError(f"--output and --changes are both {output}", "give each a name of its own")
+
+
+def write_repaired(repaired: Repaired, output: str, changes: str | None = None) -> None:
+    """Write the new COCO file, and the list of changes where wanted."""
+    write_json(output, repaired.content)
+    if changes:
+        write_json(changes, [change._asdict() for change in repaired.changes], indent=2)

@@ -1,0 +1,67 @@
+"""The summary of a split for the terminal: pictures and instances of each class, by split."""
+
+import sys
+from collections import Counter, defaultdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xray_lazy.data.split.plan import SplitPlan
+
+_WIDTH_OF_FILES = 120  # of a line where the output is no terminal
+
+
+def print_plan(plan: SplitPlan) -> None:
+    """Print one scanner's table, and which classes are missing from a split."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    console.print(split_table(plan))
+    for line in _gaps(plan):
+        console.print(Text(f"  {line}", style="yellow"))
+
+
+def split_table(plan: SplitPlan) -> Table:
+    """Counts with their share in percent; rows are pictures, pictures without instances, instances and each class."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(Text(plan.export.scanner))
+    for split in (*plan.parts, "all"):
+        table.add_column(split, justify="right")
+    parts = plan.parts.values()
+    pictures = [len(part["images"]) for part in parts]
+    instances = [Counter(a["category_id"] for a in part["annotations"]) for part in parts]
+    filled = [len({a["image_id"] for a in part["annotations"]}) for part in parts]
+    table.add_row(*_row("pictures", pictures))
+    table.add_row(*_row("  empty", [all_ - some for all_, some in zip(pictures, filled, strict=True)]))
+    table.add_row(*_row("instances", [sum(counts.values()) for counts in instances]))
+    for category in plan.export.content["categories"]:
+        table.add_row(*_row(f"  {_name(category)}", [counts[category["id"]] for counts in instances]))
+    return table
+
+
+def _name(category: dict) -> str:
+    return str(category.get("name", category["id"]))
+
+
+def _row(title: str, counts: list[int]) -> list[Text]:
+    total = sum(counts)
+    shares = [f"{count / total:5.0%}" if total else "" for count in counts]
+    cells = [Text.assemble(str(count), (share, "dim")) for count, share in zip(counts, shares, strict=True)]
+    return [Text(title), *cells, Text(str(total))]
+
+
+def _gaps(plan: SplitPlan) -> list[str]:
+    """One line for each class that has instances but not in every split."""
+    pictures = defaultdict(lambda: defaultdict(set))
+    for split, part in plan.parts.items():
+        for annotation in part["annotations"]:
+            pictures[annotation["category_id"]][split].add(annotation["image_id"])
+    lines = []
+    for category in plan.export.content["categories"]:
+        found = pictures.get(category["id"])
+        absent = [split for split in plan.parts if found and split not in found]
+        if absent:
+            number = sum(map(len, found.values()))
+            pictures_of = f"{number} picture{'s' * (number != 1)}"
+            lines.append(f"no {_name(category)} in {' and '.join(absent)}: {pictures_of} have it in all")
+    return lines

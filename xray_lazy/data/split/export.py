@@ -1,0 +1,129 @@
+"""One scanner's export, read and found fit to be split: each picture once, on disk, and no annotation without one."""
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.errors import UserError
+
+_FIRST = 5
+
+
+@dataclass(frozen=True)
+class Export:
+    """A COCO set that is to be split.
+
+    Attributes:
+        scanner: part of the data sets' names, `xray_<scanner>_<split>`.
+        json_file: where the content came from.
+        image_folder: what each `file_name` is relative to.
+        content: the JSON's content.
+    """
+
+    scanner: str
+    json_file: Path
+    image_folder: Path
+    content: dict
+
+
+def read_export(scanner: str, json_file: str | os.PathLike, image_folder: str | os.PathLike) -> Export:
+    """Read one scanner's export.
+
+    Raises:
+        UserError: the name can't be part of a data set's name, the JSON is not COCO or has entries that a split would
+            lose or have twice, or pictures are missing.
+    """
+    if not re.fullmatch(r"\w[\w-]*", scanner):
+        raise UserError(
+            f"{scanner!r} can't be the name of a scanner", "use letters, digits, _ and -, e.g. --scanner astrophysics"
+        )
+    export = Export(scanner, Path(json_file), Path(image_folder), read_coco(json_file))
+    if not export.image_folder.is_dir():
+        raise UserError(f"there is no picture folder {image_folder}", f"give the folder of the pictures of {json_file}")
+    _require_sound_entries(export)
+    _require_pictures(export)
+    return export
+
+
+def _require_sound_entries(export: Export) -> None:
+    images, annotations = export.content["images"], export.content["annotations"]
+    faults = [*_malformed(images, "images", "id", "file_name"), *_malformed(export.content["categories"], "categories")]
+    faults += _malformed(annotations, "annotations", "image_id", "category_id")
+    if not images:
+        faults.append("it has no pictures")
+    if not faults:
+        pictures = {image["id"] for image in images}
+        classes = {category["id"] for category in export.content["categories"]}
+        lost = [a.get("id") for a in annotations if a["image_id"] not in pictures]
+        nameless = [a.get("id") for a in annotations if a["category_id"] not in classes]
+        faults += _listed("picture ids are there more than once", _repeated(image["id"] for image in images))
+        faults += _listed("file names are there more than once", _repeated(_normal_name(image) for image in images))
+        faults += _listed(
+            "file names lead out of the picture folder", [n for n in map(_normal_name, images) if _leaves(n)]
+        )
+        faults += _listed("annotations belong to no picture", lost)
+        faults += _listed("annotations are of a class that is not declared", nameless)
+    if faults:
+        raise UserError(
+            f"{export.json_file} can't be split: {'; '.join(faults)}",
+            f"python tools/dataset.py repair {export.json_file} {export.image_folder} --output repaired.json",
+        )
+
+
+def _malformed(entries: Sequence, list_name: str, *keys: str) -> list[str]:
+    types = {"file_name": str}
+    wrong = [
+        position
+        for position, entry in enumerate(entries)
+        if not isinstance(entry, dict) or any(not isinstance(entry.get(k), types.get(k, int)) for k in keys or ("id",))
+    ]
+    return _listed(f"entries of {list_name} are without {' or '.join(keys or ('id',))}", wrong)
+
+
+def _listed(what: str, which: Sequence) -> list[str]:
+    if not which:
+        return []
+    more = ", ..." if len(which) > _FIRST else ""
+    return [f"{len(which)} {what} ({', '.join(map(str, which[:_FIRST]))}{more})"]
+
+
+def _repeated(values) -> list:
+    seen, repeated = set(), {}
+    for value in values:
+        if value in seen:
+            repeated[value] = None
+        seen.add(value)
+    return list(repeated)
+
+
+def _normal_name(image: dict) -> str:
+    return posixpath.normpath(image["file_name"])
+
+
+def _leaves(name: str) -> bool:
+    return name.startswith(("/", "../")) or name in ("", ".", "..") or "\0" in name
+
+
+def _require_pictures(export: Export) -> None:
+    folder = export.image_folder
+    names = [image["file_name"] for image in export.content["images"]]
+    missing = [name for name in names if not os.path.isfile(folder / name)]
+    if not missing:
+        return
+    (listed,) = _listed(f"of {len(names)} pictures are not in {folder}", missing)
+    raise UserError(f"{export.json_file}: {listed}", _fix_for_missing(export, missing, len(names)))
+
+
+def _fix_for_missing(export: Export, missing: list[str], total: int) -> str:
+    folder = export.image_folder
+    for other in (folder.parent, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if all(os.path.isfile(other / name) for name in missing):
+            return f"they are in {other}: give that folder"
+    if len(missing) == total:
+        return "give the folder that the file names are relative to"
+    command = f"python tools/dataset.py repair {export.json_file} {folder} --drop-unreadable --output repaired.json"
+    return f"put them there, or leave them out: {command}"

@@ -1,0 +1,95 @@
+"""Which pictures and annotations each split gets."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xray_lazy.data.datasets import SPLITS
+from xray_lazy.data.split.export import Export
+from xray_lazy.data.split.stratification import assign_splits
+from xray_lazy.errors import UserError
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """One export and its parts.
+
+    Attributes:
+        export: what is split.
+        parts: the COCO content by split; a split whose ratio is 0 is not there.
+    """
+
+    export: Export
+    parts: dict[str, dict]
+
+
+def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by: str | None = None) -> SplitPlan:
+    """Deal an export's pictures to train, val and test, stratified by class.
+
+    The same pictures with the same classes, ratios and seed give the same split, whatever the order in the JSON.
+
+    Args:
+        export: the set.
+        ratios: the shares of train, val and test; they sum to 1.
+        seed: another seed gives another split.
+        group_by: a regular expression searched in each file name; pictures for which its first group (or, without one,
+            the whole match) is the same stay together.
+
+    Raises:
+        UserError: the ratios are none, the pattern does not fit, or there are too few pictures or groups.
+    """
+    _require_shares(ratios)
+    images, annotations = export.content["images"], export.content["annotations"]
+    names = [image["file_name"] for image in images]
+    groups = _groups(names, group_by) if group_by else names
+    splits = sum(ratio > 0 for ratio in ratios)
+    if len(set(groups)) < splits:
+        grouped = f", which --group-by {group_by!r} joins into {len(set(groups))}" if group_by else ""
+        raise UserError(
+            f"{export.json_file} has {len(names)} pictures{grouped}: too few for {splits} splits",
+            "give more pictures, or leave splits out with a ratio of 0",
+        )
+    classes = defaultdict(set)
+    for annotation in annotations:
+        classes[annotation["image_id"]].add(annotation["category_id"])
+    assigned = assign_splits(names, [classes[image["id"]] for image in images], groups, ratios, seed)
+    split_of = {image["id"]: split for image, split in zip(images, assigned, strict=True)}
+    parts = {}
+    for index, split in enumerate(SPLITS):
+        if ratios[index] > 0:
+            parts[split] = {
+                **export.content,
+                "images": [image for image in images if split_of[image["id"]] == index],
+                "annotations": [a for a in annotations if split_of[a["image_id"]] == index],
+            }
+    return SplitPlan(export, parts)
+
+
+def _require_shares(ratios: Sequence[float]) -> None:
+    shown = " ".join(f"{ratio:g}" for ratio in ratios)
+    if len(ratios) != len(SPLITS):
+        raise UserError(f"{len(ratios)} ratios are given: {shown}", f"give {len(SPLITS)}: {' '.join(SPLITS)}")
+    if not all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios):
+        raise UserError(f"the ratios {shown} are not all shares from 0 to 1", "e.g. --ratios 0.7 0.15 0.15")
+    if abs(sum(ratios) - 1) > 1e-6:
+        raise UserError(f"the ratios {shown} sum to {sum(ratios):g}, not to 1", "e.g. --ratios 0.7 0.15 0.15")
+
+
+def _groups(names: Sequence[str], pattern: str) -> list[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"--group-by {pattern!r} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
+        ) from None
+    matches = list(map(expression.search, names))
+    strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
+    if strangers:
+        raise UserError(
+            f"--group-by {pattern!r} does not fit {len(strangers)} of {len(names)} file names, e.g. {strangers[0]}",
+            f"make it fit them all; with {pattern + '|.*'!r} each of these is a group of its own",
+        )
+    first = min(1, expression.groups)
+    return [match[0] if match[first] is None else match[first] for match in matches]

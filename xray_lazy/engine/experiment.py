@@ -1,0 +1,115 @@
+"""Run what a config describes: train it, or evaluate its weights. Each process of a run calls these."""
+
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from detectron2.utils import comm
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.evaluation_run import EvaluationRun
+from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.run_folder import start_logging
+from xray_lazy.engine.trainer import Trainer
+from xray_lazy.tracking.run_record import RunRecord
+
+logger = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig, device: str, resume: bool, run: RunRecord) -> None:
+    """Train, from the start or from the last checkpoint.
+
+    Args:
+        cfg: the checked config; its output folder is open.
+        device: "cuda" or "cpu".
+        resume: continue where the newest checkpoint was saved.
+        run: what is known of this start; the first process writes it to `run.json`.
+
+    Raises:
+        UserError, RunFailure: see `Trainer.train` and `Checkpointer`.
+    """
+    start_logging(cfg.train.output_dir)
+    torch.manual_seed(cfg.train.seed)
+    model = instantiate(cfg.model).to(device)
+    trainer = build_trainer(cfg, model, device)
+    if resume:
+        start_iteration = trainer.checkpointer.resume()
+    else:
+        trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+        start_iteration = 0
+    if comm.is_main_process():
+        record_start(run, trainer, start_iteration)
+    if start_iteration >= cfg.train.max_iter:
+        logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
+        return
+    _log_size(model)
+    try:
+        trainer.train(start_iteration, cfg.train.max_iter)
+    finally:
+        for writer in trainer.writers.values():
+            writer.close()
+
+
+def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
+    """Evaluate `train.init_checkpoint` on the test set; the first process returns the metrics by task."""
+    start_logging(cfg.train.output_dir)
+    model = instantiate(cfg.model).to(device)
+    checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
+    return EvaluationRun(cfg.dataloader, cfg.train.output_dir)(model, checkpoint.get("iteration", -1))
+
+
+def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
+    """The trainer of a config, around a model that is on its device."""
+    main = comm.is_main_process()
+    clip = cfg.train.clip_gradients
+    return Trainer(
+        model=_data_parallel(model, device, cfg.train.ddp),
+        optimizer=build_optimizer(cfg, model),
+        loader=instantiate(cfg.dataloader.train),
+        precision=Precision(device, **cfg.train.amp),
+        checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
+        hooks={name: instantiate(hook) for name, hook in cfg.hooks.items()},
+        writers={name: instantiate(writer) for name, writer in cfg.writers.items()} if main else {},
+        evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
+        max_norm=clip.max_norm if clip.enabled else None,
+        seed=cfg.train.seed,
+    )
+
+
+def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a config over the groups that its `params` makes of the model."""
+    node = OmegaConf.to_container(cfg.optimizer, resolve=True)
+    make_groups = instantiate(node.pop("params"))
+    scale = cfg.train.scale_lr
+    if scale.enabled:
+        node["lr"] *= cfg.dataloader.train.total_batch_size / scale.batch_size
+    groups = make_groups(model, node["lr"], node.get("weight_decay", 0.0))
+    return instantiate({**node, "params": groups})
+
+
+def record_start(run: RunRecord, trainer: Trainer, start_iteration: int) -> None:
+    """Tell the writers of the run, and keep what they and it know in `run.json`."""
+    run.start_iteration = start_iteration
+    facts = {}
+    for writer in trainer.writers.values():
+        facts.update(writer.start(run) or {})
+    run.wandb_id = facts.get("wandb_id", run.wandb_id)
+    run.write(Path(trainer.checkpointer.save_dir) / "run.json")
+
+
+def _data_parallel(model: nn.Module, device: str, options: DictConfig) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return model
+    # on the CPU, device_ids must not be given
+    devices = [comm.get_local_rank()] if device == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, **options)
+
+
+def _log_size(model: nn.Module) -> None:
+    total = sum(p.numel() for p in model.parameters()) / 1e6
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+    logger.info("%s: %.1f M parameters, %.1f M of them trained", type(model).__name__, total, trained)

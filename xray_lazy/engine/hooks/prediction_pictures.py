@@ -1,0 +1,34 @@
+"""Pictures of detections beside the ground truth, at the end of training."""
+
+import logging
+from pathlib import Path
+
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+
+from xray_lazy.visualization.prediction_pictures import save_prediction_pictures
+
+logger = logging.getLogger(__name__)
+
+
+class PredictionPictures(HookBase):
+    """Write overlays of some evaluation pictures to `visualizations/` when training is done.
+
+    Args:
+        count: pictures, evenly spread over the evaluation set.
+        score_threshold: detections below it are not drawn.
+    """
+
+    def __init__(self, count: int = 8, score_threshold: float = 0.5):
+        self.count, self.score_threshold = count, score_threshold
+
+    def after_train(self) -> None:
+        trainer = self.trainer
+        if not comm.is_main_process() or trainer.iter < trainer.max_iter:
+            return
+        folder = Path(trainer.checkpointer.save_dir) / "visualizations"
+        predictions = trainer.evaluate.predict(trainer.bare_model, self.count)
+        paths = save_prediction_pictures(
+            predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold
+        )
+        logger.info("wrote %d pictures of detections to %s", len(paths), folder)

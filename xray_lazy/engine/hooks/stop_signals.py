@@ -1,0 +1,34 @@
+"""End a run in order when it is asked to: by signal, or by a file."""
+
+import signal
+from pathlib import Path
+
+from detectron2.engine.train_loop import HookBase
+
+
+class StopSignals(HookBase):
+    """On SIGINT, SIGTERM or SIGUSR2, or when a file `stop` appears in the output folder: finish the step, save, leave.
+
+    All processes end after the same step, whichever of them was asked. A second SIGINT ends the run at once.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+    def before_train(self) -> None:
+        self._interrupts = 0
+        self._stop_file = Path(self.trainer.checkpointer.save_dir) / "stop"
+        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+
+    def before_step(self) -> None:
+        if self._stop_file.exists():
+            self.trainer.request_stop(f"there is a file {self._stop_file}")
+
+    def after_train(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
+            raise KeyboardInterrupt
+        self.trainer.request_stop(f"received {signal.Signals(number).name}")

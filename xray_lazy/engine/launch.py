@@ -1,0 +1,221 @@
+"""Start the processes of a run: one here, several on this machine, or as one of a group that torchrun or srun made."""
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from xray_lazy.errors import RunFailure, UserError
+
+# Rank 0 may evaluate or load for long while the others wait.
+TIMEOUT = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """The processes of a run.
+
+    Attributes:
+        device: "cuda" or "cpu"; every process of a CUDA run has the GPU of its local rank.
+        processes: on this machine.
+        machines: in the run.
+        machine_rank: of this machine.
+        dist_url: where the processes meet; "" for a single one.
+        group_rank: this process's rank, where another launcher has started it; else None.
+    """
+
+    device: str
+    processes: int = 1
+    machines: int = 1
+    machine_rank: int = 0
+    dist_url: str = ""
+    group_rank: int | None = None
+
+    @property
+    def world_size(self) -> int:
+        return self.processes * self.machines
+
+
+def plan_launch(
+    device: str,
+    num_gpus: int | None = None,
+    num_processes: int | None = None,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> LaunchPlan:
+    """Decide on the processes from what was asked for and what there is.
+
+    Args:
+        device: the config's `train.device`: "auto", "cuda" or "cpu".
+        num_gpus: processes on this machine, each with a GPU; None for one where there is one.
+        num_processes: processes on this machine's CPU.
+        num_machines: machines of the run, each with the same number of processes.
+        machine_rank: number of this machine, from 0.
+        dist_url: `tcp://host:port` of machine 0, or "auto" on a single machine.
+
+    Raises:
+        UserError: there are fewer GPUs than asked for, or the arguments don't fit together.
+    """
+    if num_gpus and num_processes:
+        raise UserError("--num-gpus and --num-processes exclude each other", "give one; --num-processes is for the CPU")
+    gpus = count_gpus()
+    if num_gpus and device == "cpu":
+        raise UserError("--num-gpus is given, but train.device is cpu", "use --num-processes for processes on the CPU")
+    if num_processes and device == "cuda":
+        raise UserError("--num-processes is given, but train.device is cuda", "use --num-gpus, or train.device=cpu")
+    if device == "auto":
+        device = "cpu" if num_processes or (num_gpus is None and not gpus) else "cuda"
+    if device not in ("cuda", "cpu"):
+        raise UserError(f"train.device is {device!r}", "it may be auto, cuda or cpu")
+    group = _group_of_other_launcher(device)
+    if group:
+        return group
+    processes = (num_gpus if device == "cuda" else num_processes) or 1
+    if device == "cuda" and processes > gpus:
+        wanted = f"{processes} GPU{'s' if processes > 1 else ''} asked for"
+        instead = f"use --num-gpus {gpus}" if gpus else "run on the CPU: --num-processes 1 train.device=cpu"
+        raise UserError(f"{wanted}, but this machine has {gpus or 'none'}", instead)
+    if processes * num_machines == 1:
+        return LaunchPlan(device)
+    return LaunchPlan(device, processes, num_machines, machine_rank, _meeting_point(dist_url, num_machines))
+
+
+def count_gpus() -> int:
+    """CUDA devices that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def run_processes(plan: LaunchPlan, function: Callable, *arguments: Any) -> Any:
+    """Call `function(*arguments)` in every process of the plan; returns its result where there is one process only.
+
+    Raises:
+        UserError, RunFailure: as a process raised it first; the others are ended.
+    """
+    if plan.group_rank is not None:
+        local_rank = plan.group_rank % plan.processes
+        return _in_group(plan, local_rank, plan.group_rank, function, arguments)
+    if plan.world_size == 1:
+        return function(*arguments)
+    return _spawn(plan, function, arguments)
+
+
+def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
+    import torch.multiprocessing
+
+    with tempfile.TemporaryDirectory(prefix="xray_lazy_") as folder:
+        context = torch.multiprocessing.start_processes(
+            _child, (plan, function, arguments, folder), nprocs=plan.processes, join=False, start_method="spawn"
+        )
+        previous = {number: signal.getsignal(number) for number in FORWARDED_SIGNALS}
+        for number in FORWARDED_SIGNALS:
+            signal.signal(number, lambda received, _: _forward(received, context.processes))
+        try:
+            while not context.join():
+                pass
+        except torch.multiprocessing.ProcessExitedException as error:
+            raise _first_error(Path(folder)) or RunFailure(
+                f"process {error.error_index} ended without a word ({error})",
+                "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
+            ) from None
+        except torch.multiprocessing.ProcessRaisedException as error:
+            raise _first_error(Path(folder)) or RunFailure(str(error)) from None
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+
+def _forward(number: int, processes: list) -> None:
+    for process in processes:
+        # a terminal's Ctrl-C reaches the children by itself
+        if process.is_alive() and number != signal.SIGINT:
+            os.kill(process.pid, number)
+
+
+def _child(local_rank: int, plan: LaunchPlan, function: Callable, arguments: tuple, folder: str) -> None:
+    rank = plan.machine_rank * plan.processes + local_rank
+    try:
+        _in_group(plan, local_rank, rank, function, arguments)
+    except UserError as error:
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".pickle", delete=False) as stream:
+            pickle.dump(error, stream)
+        raise
+
+
+def _first_error(folder: Path) -> UserError | None:
+    for path in sorted(folder.glob("*.pickle"), key=lambda p: p.stat().st_mtime_ns):
+        if path.stat().st_size:
+            return pickle.loads(path.read_bytes())
+    return None
+
+
+def _in_group(plan: LaunchPlan, local_rank: int, rank: int, function: Callable, arguments: tuple) -> Any:
+    import torch
+    from detectron2.utils import comm
+
+    if plan.device == "cuda":
+        torch.cuda.set_device(local_rank)
+    else:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.processes))
+    torch.distributed.init_process_group(
+        backend="nccl" if plan.device == "cuda" else "gloo",
+        init_method=plan.dist_url,
+        world_size=plan.world_size,
+        rank=rank,
+        timeout=TIMEOUT,
+    )
+    comm.create_local_process_group(plan.processes)
+    try:
+        return function(*arguments)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _meeting_point(dist_url: str, num_machines: int) -> str:
+    if dist_url != "auto":
+        return dist_url
+    if num_machines > 1:
+        raise UserError("--dist-url auto is for one machine", "give --dist-url tcp://HOST:PORT with machine 0's host")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _group_of_other_launcher(device: str) -> LaunchPlan | None:
+    """The group that torchrun or srun has put this process into, from the environment."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        processes = int(environment["LOCAL_WORLD_SIZE"])
+        machines = int(environment["WORLD_SIZE"]) // processes
+        return LaunchPlan(device, processes, machines, dist_url="env://", group_rank=int(environment["RANK"]))
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks == 1:
+        return None
+    machines = int(environment["SLURM_STEP_NUM_NODES"])
+    return LaunchPlan(
+        device,
+        tasks // machines,
+        machines,
+        dist_url=_slurm_meeting_point(),
+        group_rank=int(environment["SLURM_PROCID"]),
+    )
+
+
+def _slurm_meeting_point() -> str:
+    nodes = os.environ["SLURM_STEP_NODELIST"]
+    answer = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    # one port per job, away from the ports that systems hand out by themselves
+    port = 15000 + int(os.environ["SLURM_JOB_ID"]) % 15000
+    return f"tcp://{answer.stdout.split()[0]}:{port}"

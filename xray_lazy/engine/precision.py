@@ -1,0 +1,32 @@
+"""Mixed precision: which type the forward pass computes in, and the loss scaling that float16 needs."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from xray_lazy.errors import UserError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Precision:
+    """Autocast and gradient scaling of a run.
+
+    Args:
+        device: "cuda" or "cpu".
+        enabled: False computes in float32.
+        dtype: "bfloat16" or "float16"; the latter scales the loss.
+
+    Raises:
+        UserError: `dtype` is another.
+    """
+
+    def __init__(self, device: str, enabled: bool = False, dtype: str = "bfloat16"):
+        if dtype not in DTYPES:
+            raise UserError(f"train.amp.dtype is {dtype!r}", f"it may be {' or '.join(DTYPES)}")
+        self.device, self.enabled, self.dtype = device, enabled, DTYPES[dtype]
+        self.scaler = torch.amp.GradScaler(device, enabled=enabled and dtype == "float16")
+
+    def autocast(self) -> AbstractContextManager:
+        """The context of a forward pass."""
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled)

@@ -1,0 +1,169 @@
+"""Look for every fault of an experiment before anything is built or written."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+from detectron2.config import instantiate
+from detectron2.utils.file_io import PathManager
+from omegaconf import DictConfig, OmegaConf
+
+from xray_lazy.config import Fault, check_config
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.engine.weights_file import read_weights_file
+from xray_lazy.errors import UserError
+
+REQUIRED_NODES = (
+    "model",
+    "optimizer",
+    "lr_multiplier",
+    "train",
+    "hooks",
+    "writers",
+    "dataloader.train",
+    "dataloader.test",
+    "dataloader.evaluator",
+)
+DOWNLOAD_CHECK_SECONDS = 10
+
+
+def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) -> list[Fault]:
+    """All faults of an experiment: its nodes and arguments, data sets, classes, batch size and weights.
+
+    Args:
+        cfg: the whole config.
+        world_size: processes that will share a batch.
+        training: False looks only at what evaluation needs.
+    """
+    missing = [name for name in REQUIRED_NODES if OmegaConf.select(cfg, name) is None]
+    if missing:
+        return [Fault(name, "the config has no such node", "import one from configs/common") for name in missing]
+    faults = check_config(cfg)
+    if faults:
+        return faults  # what follows builds the data sets, for which the nodes must be sound
+    faults += _check_numbers(cfg, world_size) if training else []
+    faults += _check_weights(cfg, training)
+    names = ("train", "test") if training else ("test",)
+    datasets = {}
+    for name in names:
+        key = f"dataloader.{name}.dataset"
+        try:
+            datasets[key] = instantiate(cfg.dataloader[name].dataset)
+        except UserError as error:
+            faults.append(Fault(key, error.message, error.fix))
+    for key, dataset in datasets.items():
+        faults += _check_dataset(key, dataset)
+        faults += _check_classes(cfg, key, dataset)
+        faults += _check_masks(cfg, key, dataset)
+    faults += _check_same_classes(datasets)
+    return faults
+
+
+def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
+    batch = cfg.dataloader.train.total_batch_size
+    if batch < 1 or batch % world_size:
+        near = max(batch // world_size, 1) * world_size
+        yield Fault(
+            "dataloader.train.total_batch_size",
+            f"a batch of {batch} pictures can't be spread evenly over {world_size} processes",
+            f"set it to a multiple of {world_size}, e.g. {near}",
+        )
+    if cfg.train.max_iter < 1:
+        yield Fault("train.max_iter", f"{cfg.train.max_iter} iterations train nothing", "set it to 1 or more")
+    for key in ("train.log_period", "train.checkpointer.period"):
+        if OmegaConf.select(cfg, key) < 1:
+            yield Fault(key, "it is below 1", "set it to 1 or more")
+
+
+def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
+    key, path = "train.init_checkpoint", cfg.train.init_checkpoint
+    if not path:
+        if not training:
+            yield Fault(key, "no weights are named", "give train.init_checkpoint=OUTPUT_DIR/model_best.pth")
+        return
+    if urlparse(path).scheme:
+        yield from _check_download(key, path)
+        return
+    try:
+        read_weights_file(path)
+    except UserError as error:
+        yield Fault(key, error.message, error.fix)
+
+
+def _check_download(key: str, url: str) -> Iterator[Fault]:
+    """Fetch weights once, before processes start: detectron2 keeps them in its cache."""
+    try:
+        PathManager.get_local_path(url.split("?")[0])
+    except Exception as error:  # whatever is wrong with network, proxy or server
+        yield Fault(
+            key,
+            f"can't fetch {url} ({type(error).__name__}: {error})",
+            "on a machine without internet give the path of a file, or train.init_checkpoint='' to train from scratch",
+        )
+
+
+def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
+    folders = {os.path.dirname(record["file_name"]) for record in dataset}
+    # one listing of each folder: a look at every file takes minutes on a network file system
+    present = {os.path.join(f, name) for f in folders if os.path.isdir(f) for name in os.listdir(f)}
+    missing = [record["file_name"] for record in dataset if record["file_name"] not in present]
+    if missing:
+        yield Fault(
+            key,
+            f"{len(missing)} of {len(dataset)} pictures of {dataset.name} are not there, e.g. {missing[0]}",
+            "`tools/dataset.py check` lists them; `repair` with its flag for missing pictures leaves them out",
+        )
+    if not dataset.class_names:
+        yield Fault(key, f"{dataset.name} declares no classes", "fill `categories` in its JSON file")
+
+
+def _check_classes(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
+    there = len(dataset.class_names)
+    for model_key in _number_of_classes_keys(cfg.model, "model"):
+        number = OmegaConf.select(cfg, model_key)
+        if number != there:
+            yield Fault(
+                model_key,
+                f"the model has {number} classes, {dataset.name} has {there} ({', '.join(dataset.class_names[:20])})",
+                f"set {model_key}={there}",
+            )
+
+
+def _number_of_classes_keys(node: DictConfig, prefix: str) -> Iterator[str]:
+    """Where a model states its number of classes itself; interpolations follow these."""
+    for key in node:
+        if OmegaConf.is_interpolation(node, key):
+            continue
+        if key == "num_classes" and isinstance(node[key], int):
+            yield f"{prefix}.{key}"
+        elif isinstance(node[key], DictConfig):
+            yield from _number_of_classes_keys(node[key], f"{prefix}.{key}")
+
+
+def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
+    wanted = OmegaConf.select(cfg, "dataloader.train.mapper.with_masks")
+    if wanted and not dataset.has_masks and any(record["annotations"] for record in dataset):
+        yield Fault(
+            key,
+            f"the model learns masks, but {dataset.name} has boxes only",
+            "take configs/xray/faster_rcnn_r50.py for sets without masks",
+        )
+
+
+def _check_same_classes(datasets: dict[str, DetectionDataset]) -> Iterator[Fault]:
+    if len(datasets) < 2:
+        return
+    (_, train), (key, test) = datasets.items()
+    if train.class_names != test.class_names:
+        yield Fault(
+            key,
+            f"{train.name} and {test.name} have different classes or another order of them: "
+            f"{', '.join(train.class_names)} / {', '.join(test.class_names)}",
+            "make the lists `categories` of their JSON files equal",
+        )
+
+
+def checkpoint_exists(cfg: DictConfig) -> bool:
+    """Whether the output folder has something to resume from."""
+    return (Path(cfg.train.output_dir) / "last_checkpoint").is_file()

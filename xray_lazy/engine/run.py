@@ -1,0 +1,86 @@
+"""From a config file and flags to running processes: load, check everything, then launch."""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+
+from xray_lazy.engine.launch import LaunchPlan, plan_launch, run_processes
+
+
+@dataclass
+class RunOptions:
+    """What the command line says beside the config's overrides."""
+
+    config_file: str
+    overrides: list[str] = field(default_factory=list)
+    num_gpus: int | None = None
+    num_processes: int | None = None
+    num_machines: int = 1
+    machine_rank: int = 0
+    dist_url: str = "auto"
+    resume: bool = False
+    eval_only: bool = False
+    dry_run: bool = False
+    overwrite: bool = False
+
+
+def run(options: RunOptions) -> None:
+    """Train or evaluate what `options.config_file` describes.
+
+    With `resume` and no checkpoint yet, training starts from the beginning: a job that is started again and again
+    can always say `--resume`.
+
+    Raises:
+        UserError: any fault of config, data, weights, devices or output folder, before anything is written.
+        RunFailure: training began and can't go on.
+    """
+    from xray_lazy.config import load_config, raise_faults, to_yaml
+
+    cfg = load_config(options.config_file, options.overrides)
+    plan = plan_launch(
+        cfg.train.device,
+        options.num_gpus,
+        options.num_processes,
+        options.num_machines,
+        options.machine_rank,
+        options.dist_url,
+    )
+    from xray_lazy.engine.preflight import check_experiment, checkpoint_exists
+    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
+
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
+    text = to_yaml(cfg)
+    if options.dry_run:
+        print(text, end="")
+        return
+    if options.eval_only:
+        run_processes(plan, _evaluate, text, plan)
+        return
+    if plan.group_rank in (None, 0):
+        check_run_folder(cfg, options.resume, options.overwrite)
+    resume = options.resume and checkpoint_exists(cfg)
+    if plan.group_rank in (None, 0) and plan.machine_rank == 0:
+        open_run_folder(cfg, options.resume, options.overwrite)
+    run_processes(plan, _train, text, plan, resume, options.overrides)
+
+
+def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:
+    from xray_lazy.engine.experiment import train
+    from xray_lazy.tracking.run_record import RunRecord
+
+    cfg = _parse(text)
+    train(cfg, plan.device, resume, RunRecord.collect(cfg, overrides, world_size=plan.world_size, resumed=resume))
+
+
+def _evaluate(text: str, plan: LaunchPlan) -> None:
+    from xray_lazy.engine.experiment import evaluate
+
+    evaluate(_parse(text), plan.device)
+
+
+def _parse(text: str):
+    """The config as it was saved: what runs is what config.yaml says."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(text)

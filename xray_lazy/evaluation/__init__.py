@@ -1,0 +1,1 @@
+"""Evaluation of detections: COCO metrics, the evaluator that collects them, and the loop that runs a model."""

@@ -1,0 +1,280 @@
+"""COCO metrics of detections against any COCO-format ground truth: by hotcoco, or pycocotools where that is missing."""
+
+import contextlib
+import io
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from xray_lazy.errors import UserError
+
+AREA_NAMES = ("all", "small", "medium", "large")
+AP50_INDEX, AP75_INDEX = 0, 5  # of the ten IoU thresholds 0.50, 0.55, ..., 0.95
+
+
+@dataclass(frozen=True)
+class CategoryMetrics:
+    """The metrics of one category, in percent; NaN where it has no instance.
+
+    `instances` counts those that are not crowd, `images` the pictures that show at least one of them.
+    """
+
+    id: int
+    name: str
+    instances: int
+    images: int
+    ap: float
+    ap50: float
+    ap75: float
+    ar: float
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The summary figures by COCO's names (AP, AP50, APs, ..., AR100, ARs, ...) and each category's, in percent."""
+
+    summary: dict[str, float]
+    categories: list[CategoryMetrics]
+
+
+def coco_metrics(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    iou_type: Literal["bbox", "segm"],
+    max_detections: int = 100,
+    use_hotcoco: bool = True,
+) -> Metrics:
+    """Evaluate detections as the COCO challenge does, equal to pycocotools' figures.
+
+    Two things differ from pycocotools, both on purpose: an annotation may have the id 0 (pycocotools counts its match
+    as a miss), and in `segm` an instance without a mask is not an error: its box becomes a crowd region, in which
+    detections count neither as right nor as wrong.
+
+    Args:
+        ground_truth: the content of a COCO file; nothing in it is changed.
+        detections: COCO results: image_id, category_id, score, and bbox (xywh) or segmentation (RLE). In `segm` the
+            area of a detection is its mask's, whether it has a box or not.
+        max_detections: how many detections count per picture and category, the best first.
+        use_hotcoco: False takes pycocotools, which is many times slower and gives the same figures.
+
+    Returns:
+        Values in 0..100, NaN where nothing could be found. The recalls are AR1, AR10 and AR<max_detections>.
+
+    Raises:
+        UserError: a detection names a picture that the ground truth has not, lacks its box or mask, is not finite, or
+            its mask has another size than the picture.
+    """
+    if max_detections < 1:
+        raise UserError(f"max_detections is {max_detections}", "give a number of at least 1")
+    problem = _Problem.build(ground_truth, detections, iou_type, max_detections)
+    curves = _hotcoco_curves if use_hotcoco and _has_hotcoco() else _pycocotools_curves
+    return _summarize(problem, *curves(problem))
+
+
+def encode_segmentation(segmentation: list | dict | None, height: int, width: int) -> dict | None:
+    """A COCO segmentation (polygons, uncompressed or compressed RLE) as compressed RLE; None where it is empty.
+
+    `counts` is text, as JSON has it. Polygons of fewer than three points hold no area and are left out.
+    """
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):
+            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
+        counts = segmentation["counts"]
+        return {**segmentation, "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
+    polygons = [np.asarray(polygon, dtype=np.float64).ravel() for polygon in segmentation or ()]
+    polygons = [polygon[: len(polygon) // 2 * 2].tolist() for polygon in polygons if len(polygon) >= 6]
+    if not polygons:
+        return None
+    merged = mask_util.merge(mask_util.frPyObjects(polygons, height, width))
+    return {"size": merged["size"], "counts": merged["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Ground truth and detections in the one form that both libraries read alike: plain ids from 1, masks as RLE."""
+
+    iou_type: str
+    images: list[dict]
+    categories: list[dict]
+    annotations: list[dict]
+    detections: list[dict]
+    detection_limits: list[int]
+
+    @classmethod
+    def build(
+        cls, ground_truth: Mapping, detections: Sequence[Mapping], iou_type: str, max_detections: int
+    ) -> "_Problem":
+        images = sorted(ground_truth["images"], key=lambda image: (isinstance(image["id"], str), image["id"]))
+        positions = {image["id"]: position for position, image in enumerate(images, 1)}
+        categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
+        known = {category["id"] for category in categories}
+        annotations = (
+            a for a in ground_truth["annotations"] if a["image_id"] in positions and a["category_id"] in known
+        )
+        _check_detections(detections, positions, iou_type)
+        return cls(
+            iou_type=iou_type,
+            images=[
+                {"id": positions[image["id"]], "width": image.get("width") or 0, "height": image.get("height") or 0}
+                for image in images
+            ],
+            categories=[{"id": category["id"], "name": str(category["name"])} for category in categories],
+            annotations=[
+                {"id": number, "image_id": positions[a["image_id"]], "category_id": a["category_id"]}
+                | _annotation_shape(a, images[positions[a["image_id"]] - 1], iou_type)
+                for number, a in enumerate(annotations, 1)
+            ],
+            detections=[
+                {"id": number, "image_id": positions[d["image_id"]], "category_id": d["category_id"]}
+                | _detection_shape(d, images[positions[d["image_id"]] - 1], iou_type)
+                for number, d in enumerate((d for d in detections if d["category_id"] in known), 1)
+            ],
+            detection_limits=sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections}),
+        )
+
+
+def _annotation_shape(annotation: Mapping, image: Mapping, iou_type: str) -> dict:
+    box = [float(value) for value in annotation["bbox"]]
+    crowd = int(bool(annotation.get("iscrowd")))
+    area = annotation.get("area")
+    if iou_type == "bbox":
+        return {"bbox": box, "iscrowd": crowd, "area": float(box[2] * box[3] if area is None else area)}
+    mask = _picture_mask(annotation.get("segmentation"), image)
+    if mask is None:
+        x, y, w, h = box
+        mask = _picture_mask([[x, y, x + w, y, x + w, y + h, x, y + h]], image)
+        crowd = 1
+    area = float(mask_util.area(mask) if area is None else area)
+    return {"segmentation": mask, "bbox": box, "iscrowd": crowd, "area": area}
+
+
+def _detection_shape(detection: Mapping, image: Mapping, iou_type: str) -> dict:
+    shape = {"score": float(detection["score"]), "iscrowd": 0}
+    if iou_type == "bbox":
+        box = [float(value) for value in detection["bbox"]]
+        return shape | {"bbox": box, "area": box[2] * box[3]}
+    mask = _picture_mask(detection["segmentation"], image)
+    return shape | {"segmentation": mask, "area": float(mask_util.area(mask))}
+
+
+def _picture_mask(segmentation: list | dict | None, image: Mapping) -> dict | None:
+    """The mask as RLE of the picture's size; both libraries would take any other size for "no overlap" in silence."""
+    height, width = image.get("height") or 0, image.get("width") or 0
+    if not (height and width):
+        raise UserError(
+            f"picture {image['id']} has width {width} and height {height}", "run `tools/dataset.py repair` on the set"
+        )
+    mask = encode_segmentation(segmentation, height, width)
+    if mask and list(mask["size"]) != [height, width]:
+        other = "x".join(map(str, reversed(mask["size"])))
+        raise UserError(
+            f"picture {image['id']} is {width}x{height} in the ground truth, a mask on it is {other}",
+            "run `tools/dataset.py check` on the set, and predict at the pictures' own sizes",
+        )
+    return mask
+
+
+def _check_detections(detections: Sequence[Mapping], positions: Mapping, iou_type: str) -> None:
+    unknown = sorted({str(d["image_id"]) for d in detections if d["image_id"] not in positions})
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} pictures of the detections are not in the ground truth, such as id {unknown[0]}",
+            "evaluate the detections against the data set that they were made for",
+        )
+    shape = "segmentation" if iou_type == "segm" else "bbox"
+    lacking = sum(not detection.get(shape) for detection in detections)
+    if lacking:
+        raise UserError(f"{lacking} detections have no {shape}", f"{iou_type} metrics need one for each detection")
+    infinite = [d["image_id"] for d in detections if not all(map(math.isfinite, (d["score"], *d.get("bbox", ()))))]
+    if infinite:
+        raise UserError(
+            f"{len(infinite)} detections have a score or box that is not finite, the first on picture {infinite[0]}",
+            "leave them out, or find out why the model gives them",
+        )
+
+
+def _has_hotcoco() -> bool:
+    try:
+        import hotcoco  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _hotcoco_curves(problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Precision (10, 101, K, 4, M) and recall (10, K, 4, M), -1 where a category has no instance of that size."""
+    from hotcoco import COCO, COCOeval
+
+    truth = COCO({"images": problem.images, "categories": problem.categories, "annotations": problem.annotations})
+    evaluation = COCOeval(truth, truth.load_res(problem.detections), problem.iou_type)
+    evaluation.params.max_dets = problem.detection_limits
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def _pycocotools_curves(problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
+    """The same arrays as `_hotcoco_curves`."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def indexed(annotations: Iterable[dict]) -> COCO:
+        coco = COCO()
+        # copies, because pycocotools writes into them
+        coco.dataset = {
+            "images": problem.images,
+            "categories": problem.categories,
+            "annotations": [dict(annotation) for annotation in annotations],
+        }
+        coco.createIndex()
+        return coco
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and has no switch for that
+        evaluation = COCOeval(indexed(problem.annotations), indexed(problem.detections), problem.iou_type)
+        evaluation.params.maxDets = problem.detection_limits
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def _summarize(problem: _Problem, precision: np.ndarray, recall: np.ndarray) -> Metrics:
+    """Means over what has instances; AP and the recalls by size are for the largest number of detections."""
+    limits = problem.detection_limits
+    summary = {
+        "AP": _percent(precision[:, :, :, 0, -1]),
+        "AP50": _percent(precision[AP50_INDEX, :, :, 0, -1]),
+        "AP75": _percent(precision[AP75_INDEX, :, :, 0, -1]),
+    }
+    summary |= {f"AP{area[0]}": _percent(precision[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
+    summary |= {f"AR{limit}": _percent(recall[:, :, 0, index]) for index, limit in enumerate(limits)}
+    summary |= {f"AR{area[0]}": _percent(recall[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
+    instances: Counter[int] = Counter()
+    pictures: dict[int, set] = defaultdict(set)
+    for annotation in problem.annotations:
+        if not annotation["iscrowd"]:
+            instances[annotation["category_id"]] += 1
+            pictures[annotation["category_id"]].add(annotation["image_id"])
+    categories = [
+        CategoryMetrics(
+            id=category["id"],
+            name=category["name"],
+            instances=instances[category["id"]],
+            images=len(pictures[category["id"]]),
+            ap=_percent(precision[:, :, index, 0, -1]),
+            ap50=_percent(precision[AP50_INDEX, :, index, 0, -1]),
+            ap75=_percent(precision[AP75_INDEX, :, index, 0, -1]),
+            ar=_percent(recall[:, index, 0, -1]),
+        )
+        for index, category in enumerate(problem.categories)
+    ]
+    return Metrics(summary, categories)
+
+
+def _percent(values: np.ndarray) -> float:
+    present = values[values > -1]
+    return float(present.mean() * 100) if present.size else float("nan")

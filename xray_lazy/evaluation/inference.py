@@ -1,0 +1,114 @@
+"""Run a model over a loader and hand its outputs to evaluators, with speed and remaining time in the log."""
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.utils import comm
+from torch import nn
+
+# The first batches start the loader's workers and choose kernels: they say nothing about the speed to come.
+WARM_UP_BATCHES = 3
+
+logger = logging.getLogger(__name__)
+
+
+def run_inference(
+    model: nn.Module,
+    loader: Iterable[Sequence[dict]],
+    evaluator: DatasetEvaluator | Sequence[DatasetEvaluator],
+    progress: Callable[[int, int], None] | None = None,
+    log_every: float = 10.0,
+) -> dict:
+    """Evaluate `model` on all batches of `loader`; every process calls this with its share of the pictures.
+
+    Args:
+        model: takes a batch and returns one output per picture; runs in eval mode without gradients and comes back in
+            the modes it had, also where it fails.
+        loader: batches of dataset dicts, of known length.
+        evaluator: one or more; more must not give the same result names.
+        progress: called after each batch with the numbers of batches done and in all.
+        log_every: seconds between two lines in the log.
+
+    Returns:
+        What the evaluators return on the main process, an empty dict on the others.
+    """
+    if not isinstance(evaluator, DatasetEvaluator):
+        evaluator = DatasetEvaluators(list(evaluator))
+    evaluator.reset()
+    speed = _Speed(total=len(loader), log_every=log_every)
+    logger.info("Evaluation starts: %d batches", len(loader))
+    with evaluation_mode(model), torch.no_grad():
+        waiting_since = time.perf_counter()
+        for done, inputs in enumerate(loader, start=1):
+            loaded = time.perf_counter()
+            outputs = model(inputs)
+            evaluator.process(inputs, outputs)
+            now = time.perf_counter()
+            speed.add(len(inputs), data_time=loaded - waiting_since, now=now)
+            waiting_since = now
+            if progress is not None:
+                progress(done, len(loader))
+    speed.log_end()
+    comm.synchronize()
+    return evaluator.evaluate() or {}
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode, and each of its modules back into the mode it had, whatever happens.
+
+    `model.train()` would not do: it also wakes parts that a person has put to rest, such as a frozen backbone.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class _Speed:
+    """Pictures per second since the warm-up, written to the log from time to time.
+
+    Outputs are read by the evaluators, which waits for the device: the wall clock is right without extra waits.
+    """
+
+    def __init__(self, total: int, log_every: float):
+        self.total, self.log_every = total, log_every
+        self.start = self.last_log = time.perf_counter()
+        self.measured_from = self.start
+        self.batches = self.pictures = self.measured_batches = self.measured_pictures = 0
+        self.data_time = 0.0
+
+    def add(self, pictures: int, data_time: float, now: float) -> None:
+        self.batches += 1
+        self.pictures += pictures
+        if self.batches <= min(WARM_UP_BATCHES, self.total - 1):
+            self.measured_from = now
+            return
+        self.measured_batches += 1
+        self.measured_pictures += pictures
+        self.data_time += data_time
+        if now - self.last_log >= self.log_every and self.batches < self.total:
+            self.last_log = now
+            seconds = (now - self.measured_from) / self.measured_batches
+            logger.info(
+                "Evaluated %d/%d batches, %.1f images/s, data %.3f s/batch, remaining %s",
+                self.batches,
+                self.total,
+                self.measured_pictures / (now - self.measured_from),
+                self.data_time / self.measured_batches,
+                datetime.timedelta(seconds=round(seconds * (self.total - self.batches))),
+            )
+
+    def log_end(self) -> None:
+        now = time.perf_counter()
+        rate = self.measured_pictures / max(now - self.measured_from, 1e-9)
+        took = datetime.timedelta(seconds=round(now - self.start))
+        logger.info("Evaluated %d pictures in %s, %.1f images/s per process", self.pictures, took, rate)

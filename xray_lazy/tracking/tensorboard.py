@@ -1,0 +1,55 @@
+"""TensorBoard: the storage's scalars, pictures and histograms."""
+
+import logging
+
+from detectron2.utils.events import get_event_storage
+
+from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.writer import UnwrittenScalars, Writer
+
+logger = logging.getLogger(__name__)
+
+
+class TensorboardWriter(Writer):
+    """Write event files for `tensorboard --logdir`; without the package it warns once and writes nothing.
+
+    Args:
+        log_dir: the folder of the event files.
+        window_size: iterations over which values with a smoothing hint are replaced by their median.
+    """
+
+    def __init__(self, log_dir: str, window_size: int = 20):
+        self._log_dir = log_dir
+        self._scalars = UnwrittenScalars(window_size)
+        self._events = None
+
+    def start(self, run: RunRecord) -> dict:
+        """Open a new event file; it tells TensorBoard to forget what an earlier start wrote of iterations to come."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            logger.warning("no TensorBoard files are written (%s); fix: pip install tensorboard", error)
+        else:
+            self._events = SummaryWriter(self._log_dir, purge_step=run.start_iteration)
+        return {}
+
+    def write(self) -> None:
+        if self._events is None:
+            return
+        storage = get_event_storage()
+        for iteration, values in self._scalars.take(storage).items():
+            for name, value in values.items():
+                self._events.add_scalar(name, value, iteration)
+        # detectron2 has no public name for these two; it expects the TensorBoard writer to take and clear them
+        for name, picture, iteration in storage._vis_data:
+            self._events.add_image(name, picture, iteration)
+        storage.clear_images()
+        for histogram in storage._histograms:
+            self._events.add_histogram_raw(**histogram)
+        storage.clear_histograms()
+        self._events.flush()
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None

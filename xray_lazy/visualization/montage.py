@@ -1,0 +1,74 @@
+"""Several pictures in one: ground truth beside prediction, and contact sheets."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from xray_lazy.visualization.labels import FONT
+from xray_lazy.visualization.overlay import text_height_for
+
+BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
+
+
+def side_by_side(
+    left: np.ndarray, right: np.ndarray, titles: tuple[str, str] = ("ground truth", "prediction")
+) -> np.ndarray:
+    """Two BGR pictures (H, W, 3) beside each other under their titles; the smaller one is set on a dark ground."""
+    height = max(left.shape[0], right.shape[0])
+    text_height = text_height_for(left)
+    gap = max(4, text_height // 2)
+    columns = [
+        _with_title(_fill_up(p, height), title, text_height) for p, title in zip((left, right), titles, strict=True)
+    ]
+    divider = np.full((columns[0].shape[0], gap, 3), BACKGROUND, np.uint8)
+    return np.hstack([columns[0], divider, columns[1]])
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, cell_width: int = 960) -> np.ndarray:
+    """BGR pictures of any sizes in rows of equal cells, each as large as its cell allows.
+
+    The cells have the shape of the middle one of the pictures, by their height to width.
+
+    Raises:
+        ValueError: there are no pictures.
+    """
+    if not pictures:
+        raise ValueError("a contact sheet needs at least one picture")
+    columns = min(columns, len(pictures))
+    gap = max(4, cell_width // 120)
+    shape = sorted(picture.shape[0] / picture.shape[1] for picture in pictures)[len(pictures) // 2]
+    cell_height = max(1, round(cell_width * shape))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full(
+        (rows * (cell_height + gap) + gap, columns * (cell_width + gap) + gap, 3), BACKGROUND, dtype=np.uint8
+    )
+    for index, picture in enumerate(pictures):
+        fitted = fit_into(picture, cell_width, cell_height)
+        height, width = fitted.shape[:2]
+        y = gap + index // columns * (cell_height + gap) + (cell_height - height) // 2
+        x = gap + index % columns * (cell_width + gap) + (cell_width - width) // 2
+        sheet[y : y + height, x : x + width] = fitted
+    return sheet
+
+
+def fit_into(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture in its own proportions, as large as width x height allows."""
+    factor = min(width / picture.shape[1], height / picture.shape[0])
+    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+
+
+def _fill_up(picture: np.ndarray, height: int) -> np.ndarray:
+    missing = height - picture.shape[0]
+    return cv2.copyMakeBorder(picture, 0, missing, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)
+
+
+def _with_title(picture: np.ndarray, title: str, text_height: int) -> np.ndarray:
+    strip = np.full((2 * text_height + 2, picture.shape[1], 3), BACKGROUND, np.uint8)
+    stroke = max(1, round(text_height / 12))
+    scale = cv2.getFontScaleFromHeight(FONT, text_height, stroke)
+    baseline = (text_height // 2, text_height + text_height // 2)
+    cv2.putText(strip, title, baseline, FONT, scale, TITLE_INK, stroke, cv2.LINE_AA)
+    return np.vstack([strip, picture])

@@ -1,0 +1,76 @@
+"""Write pictures of predictions beside the ground truth, and one contact sheet of them all."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import cv2
+import numpy as np
+
+from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.data.picture_file import read_picture
+from xray_lazy.visualization.montage import contact_sheet, fit_into, side_by_side
+from xray_lazy.visualization.overlay import draw_instances, instances_of_prediction, instances_of_record
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
+
+CONTACT_SHEET = "contact_sheet.jpg"
+SHEET_CELL_WIDTH = 960
+JPEG_QUALITY = 92
+
+Entry = TypeVar("Entry")
+
+
+def save_prediction_pictures(
+    predictions: Iterable[tuple[Mapping, "Instances"]],
+    class_names: Sequence[str],
+    folder: str | os.PathLike,
+    score_threshold: float = 0.5,
+) -> list[Path]:
+    """Write one picture per prediction, the ground truth on its left, and `contact_sheet.jpg` of all.
+
+    Args:
+        predictions: pairs of a dataset dict (with `annotations` where there is ground truth) and the model's
+            instances for it; one pair is held at a time.
+        class_names: by class id.
+        folder: made if need be; pictures are named by their order and the scan's file.
+        score_threshold: predictions below it are not drawn.
+
+    Returns:
+        The files written, the contact sheet last; nothing for no predictions.
+
+    Raises:
+        UnreadablePicture: a scan can't be read.
+    """
+    folder = Path(folder)
+    paths, thumbnails = [], []
+    for number, (record, instances) in enumerate(predictions):
+        picture = read_picture(record["file_name"])
+        pair = side_by_side(
+            draw_instances(picture, instances_of_record(record), class_names),
+            draw_instances(picture, instances_of_prediction(instances, score_threshold), class_names),
+        )
+        paths.append(folder / f"{number:03d}_{Path(record['file_name']).stem}.jpg")
+        write_picture(paths[-1], pair)
+        thumbnails.append(fit_into(pair, SHEET_CELL_WIDTH, pair.shape[0]))
+    if thumbnails:
+        paths.append(folder / CONTACT_SHEET)
+        write_picture(paths[-1], contact_sheet(thumbnails, columns=2, cell_width=SHEET_CELL_WIDTH))
+    return paths
+
+
+def evenly_spaced(entries: Sequence[Entry], count: int) -> list[Entry]:
+    """`count` entries of a sequence, from its whole length and always the same; all where there are no more."""
+    if count >= len(entries):
+        return list(entries)
+    return [entries[index * len(entries) // count] for index in range(count)]
+
+
+def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Write a BGR picture in the format of the path's suffix, whole or not at all."""
+    path = Path(path)
+    encoded = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    with atomic_writer(path) as stream:
+        stream.write(encoded.tobytes())
