@@ -24,7 +24,7 @@ def add_demo(commands) -> None:
     parser = commands.add_parser(
         "demo",
         help="generate a synthetic X-ray set",
-        description="Generate synthetic X-ray scans of bags with exact instance masks, laid out as training reads them.",
+        description="Generate synthetic X-ray scans of bags with exact instance masks, laid out for training.",
     )
     parser.add_argument("--output", metavar="DIR", help="root of the sets (default: $XRAY_DATASETS or datasets/xray)")
     parser.add_argument(
@@ -238,12 +238,37 @@ def _scanners(options: argparse.Namespace) -> list[list[str]]:
 
 def add_convert(commands) -> None:
     """`convert`: other formats to COCO."""
-    parser = commands.add_parser("convert", help="convert VOC, YOLO or labelme to COCO")
+    parser = commands.add_parser(
+        "convert",
+        help="convert VOC, YOLO or labelme to COCO",
+        description="Convert a folder of Pascal VOC, YOLO or labelme labels to one COCO file. Sizes come from the "
+        "pictures; pictures without a label file are kept as empty ones.",
+    )
+    parser.add_argument("format", choices=("voc", "yolo", "labelme"))
+    parser.add_argument("source", metavar="SOURCE_DIR", help="folder of the label files, searched with its subfolders")
+    parser.add_argument(
+        "--images", metavar="DIR", help="default: images/ or JPEGImages/ in SOURCE_DIR, else SOURCE_DIR itself"
+    )
+    parser.add_argument("--classes", metavar="FILE", help="class names in their order: one per line, or a data.yaml")
+    parser.add_argument("--zero-based", action="store_true", help="voc: coordinates count from 0, not from 1")
+    parser.add_argument("--output", required=True, metavar="NEW.json", help="the COCO file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
     parser.set_defaults(run=run_convert)
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from pathlib import Path
+
+    from xray_lazy.atomic_file import write_json
+    from xray_lazy.data.convert import convert
+
+    if Path(options.output).exists() and not options.overwrite:
+        raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
+    converted = convert(options.format, options.source, options.images, options.classes, options.zero_based)
+    write_json(options.output, converted.content)
+    print(converted.summary())
+    print(f"written to {options.output}; next: python tools/dataset.py check {options.output} {converted.image_folder}")
+    return 0
 
 
 if __name__ == "__main__":

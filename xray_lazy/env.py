@@ -59,14 +59,7 @@ def versions() -> dict[str, str | None]:
 
 def devices() -> list[str]:
     """The GPUs with their memory, or the CPU where there is none or torch is unusable."""
-    try:
-        import torch
-
-        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        gpus = [f"{gpu.name}, {gpu.total_memory / GIBIBYTE:.0f} GiB" for gpu in found]
-    except Exception:
-        gpus = []
-    return gpus or [f"{_cpu_name()}, {_count(_cpu_count(), 'core')}"]
+    return _gpus() or [_cpu()]
 
 
 def wandb_login() -> str | None:
@@ -191,8 +184,8 @@ def _report_rows(problems: list[Problem]) -> list[tuple[str, str]]:
     slurm = [command for command in SLURM_COMMANDS if shutil.which(command)]
     rows += [
         ("", ""),
-        *[("GPU" if _has_gpu() else "no GPU", device) for device in devices()],
-        *([("CPU", f"{_cpu_name()}, {_count(_cpu_count(), 'core')}")] if _has_gpu() else []),
+        *[("GPU", gpu) for gpu in _gpus() or ["none"]],
+        ("CPU", _cpu()),
         ("memory", f"{_memory() / GIBIBYTE:.0f} GiB"),
         ("disk", f"{free:.0f} GiB free in {Path.cwd()}"),
         ("SLURM", ", ".join(slurm) or "not on this machine"),
@@ -256,13 +249,18 @@ def _print_report(rows: list[tuple[str, str]], problems: list[Problem]) -> None:
     console.print(f"[bold {'red' if needed else 'green'}]{verdict}[/]")
 
 
-def _has_gpu() -> bool:
+def _gpus() -> list[str]:
     try:
         import torch
 
-        return torch.cuda.is_available()
+        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     except Exception:
-        return False
+        return []
+    return [f"{gpu.name}, {gpu.total_memory / GIBIBYTE:.0f} GiB" for gpu in found]
+
+
+def _cpu() -> str:
+    return f"{_cpu_name()}, {_count(_cpu_count(), 'core')}"
 
 
 def _cpu_name() -> str:

@@ -8,7 +8,7 @@ train = dict(
     device="auto",  # "auto" takes the GPU where there is one; else "cuda" or "cpu"
     amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
-    ddp=dict(broadcast_buffers=False, find_unused_parameters=False),
+    ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel
     scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size
     log_period=20,
     eval_period=500,

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 from wandb.proto.wandb_internal_pb2 import Record
@@ -10,9 +11,20 @@ BLOCK, FILE_HEADER, CHUNK_HEADER = 32768, 7, 7
 WHOLE, LAST = 1, 4
 
 
-def read_records(folder: str | Path) -> list[Record]:
-    """The records of the one run file under `folder`: a LevelDB log of protocol buffers."""
+def read_finished(folder: str | Path) -> list[Record]:
+    """The records of the one run under `folder`; W&B's service writes the last of them some moments after the end."""
     (path,) = Path(folder).rglob("*.wandb")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        records = read_records(path)
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.05)
+    raise TimeoutError(f"{path} has no end")
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a run file: a LevelDB log of protocol buffers."""
     data, position, collected, records = path.read_bytes(), FILE_HEADER, b"", []
     while position + CHUNK_HEADER <= len(data):
         left = BLOCK - position % BLOCK

@@ -115,7 +115,7 @@ def test_a_killed_process_leaves_whole_lines(tmp_path):
 
 
 events = st.lists(
-    st.tuples(st.sampled_from("put write step".split()), st.sampled_from("abc"), st.floats(width=32)), max_size=60
+    st.tuples(st.sampled_from(["put", "write", "step"]), st.sampled_from("abc"), st.floats(width=32)), max_size=60
 )
 
 

@@ -64,10 +64,10 @@ def test_a_new_run_in_the_same_folder_has_no_past(cfg, tmp_path):
     assert (second.wandb_id, second.starts) == (None, [])
 
 
-def test_classes_and_tuples_in_a_config_become_names_and_lists(tmp_path):
-    values = {"_target_": RunRecord, "sizes": (1, 2), "train": {"output_dir": str(tmp_path)}}
+def test_functions_and_tuples_in_a_config_become_names_and_lists(tmp_path):
+    values = {"_target_": git_state, "sizes": (1, 2), "train": {"output_dir": str(tmp_path)}}
     record = RunRecord.collect(OmegaConf.create(values, flags={"allow_objects": True}))
-    assert record.config["_target_"] == "xray_lazy.tracking.run_record.RunRecord"
+    assert record.config["_target_"] == "xray_lazy.tracking.run_record.git_state"
     assert record.config["sizes"] == [1, 2]
     assert record.seed is None
 

@@ -33,7 +33,7 @@ def test_offline_one_row_per_write_with_iteration_epoch_and_images_seen(logged_o
     writer = WandbWriter("xray", str(tmp_path / "out"), tags=["demo"], group="scanners")
     facts = writer.start(run)
     train(writer, range(20))
-    records = recorded.read_records(tmp_path / "out")
+    records = recorded.read_finished(tmp_path / "out")
     rows = recorded.history(records)
     assert [row["iteration"] for row in rows] == [4, 9, 14, 19, 19]
     assert rows[1]["total_loss"] == pytest.approx(sum((1 / 5, 1 / 6)) / 2)  # the median of 1/1 ... 1/10
@@ -46,14 +46,15 @@ def test_offline_one_row_per_write_with_iteration_epoch_and_images_seen(logged_o
     assert (described.run_id, described.project, described.display_name) == (facts["wandb_id"], "xray", "gun_run")
     assert (list(described.tags), described.run_group) == (["demo"], "scanners")
     assert capfd.readouterr() == ("", "")
-    assert len(caplog.messages) == 1 and "wandb sync" in caplog.messages[0]
+    (message,) = (record.message for record in caplog.records if record.name.startswith("xray_lazy"))
+    assert f"wandb sync {tmp_path}/out/wandb/offline-run-" in message
 
 
 def test_the_config_holds_experiment_overrides_command_git_and_versions(logged_out, run, tmp_path):
     writer = WandbWriter("xray", str(tmp_path / "out"))
     writer.start(run)
     writer.close()
-    config = recorded.config(recorded.read_records(tmp_path / "out"))
+    config = recorded.config(recorded.read_finished(tmp_path / "out"))
     assert config["optimizer"] == {"lr": 0.01}
     assert config["run"]["overrides"] == ["optimizer.lr=0.01"]
     assert config["run"]["command"] == run.command
@@ -69,7 +70,7 @@ def test_a_resumed_run_keeps_its_id(logged_out, run, tmp_path):
     writer = WandbWriter("xray", str(tmp_path / "second"))
     assert writer.start(run) == {"wandb_id": run.wandb_id}
     writer.close()
-    assert recorded.run(recorded.read_records(tmp_path / "second")).run_id == run.wandb_id
+    assert recorded.run(recorded.read_finished(tmp_path / "second")).run_id == run.wandb_id
 
 
 @pytest.mark.parametrize("how", ["config", "environment"])
@@ -87,7 +88,7 @@ def test_online_without_a_log_in_records_offline_and_never_asks(logged_out, run,
     writer.start(run)
     train(writer, range(5))
     assert "fix: wandb login" in caplog.text
-    assert recorded.history(recorded.read_records(tmp_path / "out"))
+    assert recorded.history(recorded.read_finished(tmp_path / "out"))
 
 
 def test_an_unknown_mode_names_the_modes(tmp_path):
@@ -155,7 +156,7 @@ def test_an_unreachable_server_is_one_warning_and_the_run_is_recorded_offline(tm
     assert result.stderr.count("WARNING") == 1
     assert "W&B can't be reached" in result.stderr
     (recording,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
-    assert len(recorded.history(recorded.read_records(recording))) == 20
+    assert len(recorded.history(recorded.read_finished(recording))) == 20
     assert seconds < 60
 
 
@@ -164,3 +165,15 @@ def test_a_service_that_dies_is_one_warning(tmp_path):
     result, seconds = run_process(tmp_path, "service dies")
     assert result.stderr.count("W&B failed to") == 1
     assert seconds < 60
+
+
+def test_a_training_that_fails_is_marked_as_failed(logged_out, run, tmp_path):
+    writer = WandbWriter("xray", str(tmp_path / "out"))
+    writer.start(run)
+    with pytest.raises(RuntimeError, match="the loss is not finite"):
+        try:
+            raise RuntimeError("the loss is not finite")
+        finally:
+            writer.close()
+    (end,) = (r.exit for r in recorded.read_finished(tmp_path / "out") if r.WhichOneof("record_type") == "exit")
+    assert end.exit_code == 1

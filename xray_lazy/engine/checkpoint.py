@@ -100,6 +100,8 @@ class Checkpointer(DetectionCheckpointer):
                 f"the states in {path} don't fit this run: {error}",
                 "was the optimizer or the model changed? Start anew with train.init_checkpoint set to that file",
             ) from None
+        finally:
+            self._parsed_url_during_load = None  # detectron2 leaves it set where loading failed, and then loads no more
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_weights_file(filename)

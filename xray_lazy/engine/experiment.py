@@ -1,5 +1,6 @@
 """Run what a config describes: train it, or evaluate its weights. Each process of a run calls these."""
 
+import inspect
 import logging
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.run_folder import start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.tracking.run_record import RunRecord
+
+DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed one
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +109,9 @@ def _data_parallel(model: nn.Module, device: str, options: DictConfig) -> nn.Mod
         return model
     # on the CPU, device_ids must not be given
     devices = [comm.get_local_rank()] if device == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, **options)
+    # buffers are equal without being sent: batch norm is frozen or synchronised
+    sync = {"forward_sync_buffers": False} if "forward_sync_buffers" in DDP_ARGUMENTS else {"broadcast_buffers": False}
+    return DistributedDataParallel(model, device_ids=devices, **sync, **options)
 
 
 def _log_size(model: nn.Module) -> None:

@@ -50,8 +50,9 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower():
-            raise _refuse(path, str(error).splitlines()[0]) from None
+        asked_for = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked_for:
+            raise _refuse(path, f"it asks for {asked_for[1]}") from None
         raise _damaged(path, error) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from None

@@ -141,7 +141,10 @@ class WandbWriter(Writer):
         return opened
 
     def _start_offline(self, run: RunRecord, run_id: str) -> dict:
+        import wandb
+
         try:
+            wandb.teardown()  # W&B's service still holds the id of the run that failed to start
             self._run = self._open(run, run_id, "offline")
         except Exception as error:
             return self._give_up("start", error)

@@ -1,6 +1,5 @@
 """Read a folder of labels in another format and put COCO content together."""
 
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,31 @@ class Conversion:
     Attributes:
         content: the COCO content; ids count from 1, pictures are in the order of their names.
         image_folder: what each `file_name` is relative to.
+        class_file: where the class names were read, if from a file.
         left_out: how many shapes without an area were passed over, by kind.
     """
 
     content: dict
     image_folder: Path
+    class_file: Path | None
     left_out: Counter
+
+    def summary(self) -> str:
+        """What was found, in a few lines."""
+        images, annotations = self.content["images"], self.content["annotations"]
+        empty = len(images) - len({annotation["image_id"] for annotation in annotations})
+        counts = Counter(annotation["category_id"] for annotation in annotations)
+        masks = sum(bool(annotation["segmentation"]) for annotation in annotations)
+        lines = [
+            f"{len(images)} pictures ({empty} without instances), {len(annotations)} instances ({masks} with mask)"
+        ]
+        lines += [f"  {category['name']}: {counts[category['id']]}" for category in self.content["categories"]]
+        if self.class_file:
+            lines.append(f"class names from {self.class_file}")
+        if self.left_out:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
+            lines.append(f"left out, as they have no area: {kinds}")
+        return "\n".join(lines)
 
 
 def convert(
@@ -53,7 +71,8 @@ def convert(
     folder = Path(source)
     if not folder.is_dir():
         raise UserError(f"there is no folder {source}", "give the folder of the label files")
-    reading = Reading(_classes(source_format, folder, classes), zero_based)
+    class_file = _class_file(source_format, folder, classes)
+    reading = Reading(read_classes(class_file) if class_file else None, zero_based)
     pictures = PictureIndex(_image_folder(folder, images, source_format))
     labels = _open_labels(FORMATS[source_format], folder, pictures, reading)
     label_of = _match(labels, folder, pictures, reading, may_extract=images is not None)
@@ -61,7 +80,7 @@ def convert(
         reading.raise_faults()
         raise UserError(f"there are no pictures in {pictures.folder}", "give the folder of the pictures with --images")
     found = []
-    for name in pictures.names:
+    for name in sorted(pictures.names):
         try:
             size = picture_size(pictures.folder / name)
         except UnreadablePicture as error:
@@ -69,17 +88,17 @@ def convert(
             continue
         found.append((name.as_posix(), size, label_of[name].instances(size) if name in label_of else []))
     reading.raise_faults()
-    return Conversion(_coco(found, reading.classes), pictures.folder, reading.left_out)
+    return Conversion(_coco(found, reading.classes), pictures.folder, class_file, reading.left_out)
 
 
-def _classes(source_format: str, folder: Path, given: str | None) -> tuple[str, ...] | None:
+def _class_file(source_format: str, folder: Path, given: str | None) -> Path | None:
     file = Path(given) if given else find_class_file(folder) if source_format == "yolo" else None
     if file is None and source_format == "yolo":
         raise UserError(
             f"the class names are unknown: {folder} has no data.yaml or classes.txt",
             "give a file with one name per line: --classes names.txt",
         )
-    return read_classes(file) if file else None
+    return file
 
 
 def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
@@ -94,7 +113,7 @@ def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
 def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, reading: Reading) -> list[Label]:
     names = [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
     if reader is yolo:
-        names = [name for name in names if yolo.is_label(name, names, bool(pictures.find(name, None)))]
+        names = yolo.label_files(names, pictures)
     if not names:
         raise UserError(f"there are no label files *{reader.SUFFIX} in {folder}", "give the folder that they are in")
     labels = []
@@ -114,35 +133,31 @@ def _match(
     for label in labels:
         name = label.path.relative_to(folder)
         found = pictures.find(name, label.picture_name)
-        if not found and label.embedded_picture and may_extract:
-            found = [_extract(label, pictures, name, reading)]
+        if not found and label.has_picture and may_extract:
+            try:
+                found = [_extract(label, pictures, name)]
+            except ValueError as error:
+                reading.fault(label.path, str(error))
+                continue
         if not found:
-            inside = (
-                "; it is inside the file, and --images NEW_DIR will write it there" if label.embedded_picture else ""
-            )
+            inside = "; it is inside the file: with --images NEW_DIR it is written there" if label.has_picture else ""
             stated = f" ({label.picture_name})" if label.picture_name else ""
             reading.fault(label.path, f"its picture{stated} is not in {pictures.folder}{inside}")
         elif len(found) > 1:
             reading.fault(label.path, f"several pictures may be meant: {', '.join(map(str, found))}")
         elif found[0] in label_of:
             reading.fault(label.path, f"picture {found[0]} already has the label file {label_of[found[0]].path}")
-        elif found[0] is not None:
+        else:
             label_of[found[0]] = label
     return label_of
 
 
-def _extract(label: Label, pictures: PictureIndex, name: Path, reading: Reading) -> Path | None:
-    """Write the picture inside a label file; its name, or None where it is no picture."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        kind = Image.open(io.BytesIO(label.embedded_picture)).format.lower()
-    except (UnidentifiedImageError, OSError):
-        reading.fault(label.path, "imageData is not a picture in base64")
-        return None
-    target = name.with_suffix({"jpeg": ".jpg", "tiff": ".tif"}.get(kind, f".{kind}"))
+def _extract(label: Label, pictures: PictureIndex, name: Path) -> Path:
+    """Write the picture inside a label file to the picture folder, under the label's name."""
+    data, suffix = labelme.picture_inside(label.path)
+    target = name.with_suffix(suffix)
     with atomic_writer(pictures.folder / target) as stream:
-        stream.write(label.embedded_picture)
+        stream.write(data)
     pictures.add(target)
     return target
 

@@ -26,7 +26,7 @@ class PictureIndex:
 
     Attributes:
         folder: where `file_name` starts from.
-        names: the pictures' paths relative to it, sorted.
+        names: the pictures' paths relative to it.
     """
 
     def __init__(self, folder: Path):

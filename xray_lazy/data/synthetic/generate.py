@@ -153,7 +153,10 @@ class _PictureTask:
 
 def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_PictureTask]:
     """The pictures of a new folder, from which those of an earlier run are removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"no pictures can be written to {folder}: {error.strerror}", "choose another --output") from None
     for path in folder.glob(f"synthetic_{group}_*"):
         path.unlink()
     names = (f"synthetic_{group}_{number:06d}.{recipe.picture_format}" for number in range(1, count + 1))

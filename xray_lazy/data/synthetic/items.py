@@ -1,10 +1,8 @@
 """The labelled items: one function per class, which makes the parts of one random item in cm around the origin."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from xray_lazy.data.synthetic import CLASS_NAMES
+from xray_lazy.data.synthetic.guns import gun
 from xray_lazy.data.synthetic.materials import (
     ALKALINE_CELL,
     ALUMINIUM,
@@ -22,80 +20,12 @@ from xray_lazy.data.synthetic.materials import (
     Material,
 )
 from xray_lazy.data.synthetic.outlines import ellipse, lathe, polygon, rectangle, smooth, turned
-from xray_lazy.data.synthetic.parts import Part
+from xray_lazy.data.synthetic.parts import Part, centered, moved
 
 
 def make_item(name: str, rng: np.random.Generator) -> list[Part]:
     """The parts of a random item of the class `name`."""
     return _MAKERS[name](rng)
-
-
-def gun(rng: np.random.Generator) -> list[Part]:
-    """A pistol, or one time in three a revolver."""
-    return _revolver(rng) if rng.random() < 0.33 else _pistol(rng)
-
-
-def _pistol(rng: np.random.Generator) -> list[Part]:
-    length, height = rng.uniform(17, 21), rng.uniform(2.6, 3.4)
-    rear, muzzle, rake = length / 2, -length / 2, rng.uniform(1.2, 3.0)
-    grip_length, grip_width = rng.uniform(8.0, 10.0), rng.uniform(3.4, 4.4)
-    front = rear - 1.2 - grip_width
-    slide = polygon((muzzle, -height), (rear - 0.6, -height), (rear, -height + 0.8), (rear, 0), (muzzle, 0))
-    frame = polygon((muzzle + 2.5, 0), (rear, 0), (rear - 0.3, 1.4), (front - 5, 1.4), (muzzle + 2.8, 0.9))
-    grip = polygon(
-        (front, 0.5),
-        (rear - 0.6, 0.5),
-        (rear - 0.4, 2.0),
-        (rear - 1.0 + rake, grip_length),
-        (front + 0.4 + rake, grip_length + 0.4),
-        (front + 0.2, 3.0),
-    )
-    magazine = polygon(
-        (front + 0.8, 1), (rear - 1.6, 1), (rear - 1.8 + rake, grip_length), (front + 0.9 + rake, grip_length)
-    )
-    guard = smooth(
-        polygon((front - 4.2, 1.0), (front - 4.0, 3.8), (front + 0.2, 4.0), (front + 0.6, 2.4)), 2, closed=False
-    )
-    trigger = smooth(polygon((front - 1.5, 1.2), (front - 1.3, 2.2), (front - 1.9, 3.2)), 2, closed=False)
-    grip_material, thickness = (PLASTIC, 2.4) if rng.random() < 0.5 else (STEEL, 0.35)
-    return [
-        Part(slide, STEEL, rng.uniform(0.45, 0.8)),
-        Part(rectangle(length * 0.55, 1.3, center=(muzzle + length * 0.28, -height * 0.55)), STEEL, 0.6, "shell", 0.25),
-        Part(frame, STEEL, rng.uniform(0.3, 0.5)),
-        Part(smooth(grip, 1), grip_material, thickness, "plate"),
-        Part(magazine, STEEL, 0.22),
-        *[
-            Part(rectangle(2.2, 0.8, 0.2, (front + 1.9 + rake * k / 7, 2 + k)), BRASS, 0.25, "round")
-            for k in range(int(grip_length) - 3)
-        ],
-        Part(guard, STEEL, 0.5, stroke=0.6),
-        Part(trigger, STEEL, 0.4, stroke=0.5),
-    ]
-
-
-def _revolver(rng: np.random.Generator) -> list[Part]:
-    barrel = rng.uniform(6, 11)
-    grip_length = rng.uniform(7, 9)
-    frame = polygon((-2.8, -2.6), (3.2, -2.6), (4.2, -1.2), (4.2, 1.6), (-2.8, 1.6))
-    grip = smooth(
-        polygon((2.4, 0.4), (4.4, -0.6), (6.2, 3), (7.2, grip_length), (4.4, grip_length + 1), (3.4, 4.5), (1.6, 2.2)),
-        2,
-    )
-    guard = smooth(polygon((-2.2, 1.2), (-2.2, 4.4), (1.6, 4.6), (2.4, 2.0)), 2, closed=False)
-    hammer = smooth(polygon((3.6, -2), (4.6, -3.4), (5.6, -3.2)), 1, closed=False)
-    grip_material, thickness = (WOOD, 2.6) if rng.random() < 0.5 else (RUBBER, 2.4)
-    return [
-        Part(rectangle(barrel, 1.9, 0.2, (-2.8 - barrel / 2, -1.5)), STEEL, 1.0, "shell", 0.45),
-        Part(polygon((-2.8 - barrel, -2.4), (-2.0 - barrel, -3.1), (-1.2 - barrel, -2.4)), STEEL, 0.3),
-        Part(frame, STEEL, 0.45),
-        Part(rectangle(4.0, 3.9, 0.5, (-0.4, -0.6)), STEEL, 1.0, "round"),
-        *[Part(rectangle(3.2, 0.7, 0.2, (-0.4, y)), BRASS, 0.3, "round") for y in (-1.7, -0.6, 0.5)],
-        Part(grip, grip_material, thickness, "round"),
-        Part(smooth(polygon((3.2, 1), (5.2, 4), (5.8, grip_length)), 2, closed=False), STEEL, 0.4, stroke=0.9),
-        Part(guard, STEEL, 0.5, stroke=0.6),
-        Part(smooth(polygon((-0.2, 1.4), (0.1, 2.6), (-0.5, 3.6)), 2, closed=False), STEEL, 0.4, stroke=0.5),
-        Part(hammer, STEEL, 0.5, stroke=0.7),
-    ]
 
 
 def knife(rng: np.random.Generator) -> list[Part]:
@@ -134,7 +64,7 @@ def knife(rng: np.random.Generator) -> list[Part]:
     ]
     if kind == "dagger":
         parts.append(Part(rectangle(1.0, height * 1.9, 0.4, (0, 0)), STEEL, 0.5))
-    return _centered(parts)
+    return centered(parts)
 
 
 def scissors(rng: np.random.Generator) -> list[Part]:
@@ -154,9 +84,9 @@ def scissors(rng: np.random.Generator) -> list[Part]:
             pieces += [Part(rectangle(shank * 0.6, 1.4, 0.4, (shank * 0.75, 0.1)), PLASTIC, 1.2)]
         else:
             pieces += [Part(ring, STEEL, 0.45, stroke=0.7)]
-        parts += [_moved(piece, lambda p, s=side: turned(p * [1, s], s * opening / 2)) for piece in pieces]
+        parts += [moved(piece, lambda p, s=side: turned(p * [1, s], s * opening / 2)) for piece in pieces]
     parts.append(Part(ellipse(1.1, 1.1), STEEL, 0.5))
-    return _centered(parts)
+    return centered(parts)
 
 
 def battery(rng: np.random.Generator) -> list[Part]:
@@ -260,9 +190,9 @@ def pliers(rng: np.random.Generator) -> list[Part]:
             Part(bow, STEEL, 0.5, stroke=0.8),
             Part(sleeve, PLASTIC, 1.2, "round", stroke=1.5),
         ]
-        parts += [_moved(piece, lambda p, s=side: turned(p * [1, s], s * opening / 2)) for piece in pieces]
+        parts += [moved(piece, lambda p, s=side: turned(p * [1, s], s * opening / 2)) for piece in pieces]
     parts.append(Part(ellipse(2.0, 2.0), STEEL, 0.5))
-    return _centered(parts)
+    return centered(parts)
 
 
 def hammer(rng: np.random.Generator) -> list[Part]:
@@ -291,7 +221,7 @@ def hammer(rng: np.random.Generator) -> list[Part]:
             Part(rectangle(length * 0.95, 1.1, 0.3, (length * 0.48, 0)), STEEL, 0.7),
             Part(rectangle(length * 0.45, 2.7, 0.8, (length * 0.77, 0)), RUBBER, 2.4, "round"),
         ]
-    return _centered([*face, *handle])
+    return centered([*face, *handle])
 
 
 def lighter(rng: np.random.Generator) -> list[Part]:
@@ -354,10 +284,10 @@ def handcuffs(rng: np.random.Generator) -> list[Part]:
             Part(ellipse(ring * 0.97, ring * 0.83, center, 20, 160), STEEL, 0.3, stroke=1.2),
             Part(rectangle(1.9, 3.2, 0.4, (side * (gap / 2 + 0.2), 0)), STEEL, 0.6),
         ]
-        parts += [_moved(piece, lambda p, s=side: turned(p, s * bend / 2)) for piece in pieces]
+        parts += [moved(piece, lambda p, s=side: turned(p, s * bend / 2)) for piece in pieces]
     links = np.linspace(-gap / 2, gap / 2, 3)
     chain = [Part(ellipse(gap * 0.55, 0.9, (x, bend * 0.004 * gap)), STEEL, 0.4, stroke=0.35) for x in links]
-    return _centered([*parts, *chain])
+    return centered([*parts, *chain])
 
 
 def spray_can(rng: np.random.Generator) -> list[Part]:
@@ -382,23 +312,28 @@ def spray_can(rng: np.random.Generator) -> list[Part]:
     ]
     if rng.random() < 0.6:
         parts.append(Part(rectangle(3.4, 2 * radius * 0.95, 0.4, (half + 1.4, 0)), POLYETHYLENE, 1.2, "shell", 0.12))
-    return _centered(parts)
+    return centered(parts)
 
 
 def _content(rng: np.random.Generator) -> Material:
     return WATER if rng.random() < 0.5 else BUTANE
 
 
-def _moved(part: Part, move) -> Part:
-    """The part with its outline and holes moved by `move`."""
-    return replace(part, outline=move(part.outline), holes=[move(hole) for hole in part.holes])
-
-
-def _centered(parts: list[Part]) -> list[Part]:
-    """The parts moved so that the middle of their bounds is the origin."""
-    points = np.concatenate([part.outline for part in parts])
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    return [_moved(part, lambda p: p - middle) for part in parts]
-
-
-_MAKERS = {name: globals()[name] for name in CLASS_NAMES}
+_MAKERS = {
+    maker.__name__: maker
+    for maker in (
+        gun,
+        knife,
+        scissors,
+        battery,
+        bottle,
+        wrench,
+        pliers,
+        hammer,
+        lighter,
+        power_bank,
+        razor_blade,
+        handcuffs,
+        spray_can,
+    )
+}

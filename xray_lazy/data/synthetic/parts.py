@@ -1,8 +1,8 @@
 """Parts that objects are made of, and their drawing: where the beam passes through how much of which material."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -88,6 +88,18 @@ class Pose:
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         return np.asarray(points) @ self.matrix.T + self.center
+
+
+def moved(part: Part, move: Callable[[np.ndarray], np.ndarray]) -> Part:
+    """The part with its outline and holes moved by `move`."""
+    return replace(part, outline=move(part.outline), holes=[move(hole) for hole in part.holes])
+
+
+def centered(parts: list[Part]) -> list[Part]:
+    """The parts moved so that the middle of their bounds is the origin."""
+    points = np.concatenate([part.outline for part in parts])
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    return [moved(part, lambda p: p - middle) for part in parts]
 
 
 def extent(parts: Sequence[Part], pose: Pose) -> tuple[float, float, float, float]:

@@ -1,0 +1,288 @@
+"""Splits on disk: nothing lost, nothing twice, nothing half done; and the command as a person runs it."""
+
+import errno
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xray_lazy.data.datasets import PICTURE_FOLDERS, SPLITS, load_datasets
+from xray_lazy.data.split import layout, plan_split, read_export, write_splits
+from xray_lazy.errors import UserError
+
+TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
+SAMPLE = Path(__file__).parents[3] / "shared" / "xray_sample"
+RATIOS = (0.7, 0.15, 0.15)
+
+
+def write_export(folder: Path, names=None, **changes) -> tuple[Path, Path]:
+    """`export.json` and `pictures/`: every second picture holds a gun, every fifth a knife; ids have gaps."""
+    names = names or [f"bag{number // 2}_{number % 2}.png" for number in range(20)]
+    images = [{"id": 7 + 3 * i, "file_name": name, "width": 0, "height": 0} for i, name in enumerate(names)]
+    annotations = []
+    for i, image in enumerate(images):
+        classes = [4] * (i % 2) + [9] * (i % 5 == 0)
+        annotations += [
+            {"id": 1000 + 10 * i + c, "image_id": image["id"], "category_id": c, "bbox": [1, 1, 2, 2]} for c in classes
+        ]
+        path = folder / "pictures" / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"picture {image['file_name']}".encode())
+    categories = [{"id": 4, "name": "gun"}, {"id": 9, "name": "knife"}]
+    content = {"info": {"year": 2024}, "images": images, "annotations": annotations, "categories": categories}
+    content["licenses"] = ["own"]
+    (folder / "export.json").write_text(json.dumps({**content, **changes}))
+    return folder / "export.json", folder / "pictures"
+
+
+def split(export, output, scanner="smith", ratios=RATIOS, seed=0, group_by=None, **options) -> dict[str, dict]:
+    """Split one export and read back what is on disk."""
+    write_splits([plan_split(read_export(scanner, *export), ratios, seed, group_by)], output, **options)
+    return read_split(output, scanner)
+
+
+def read_split(output: Path, scanner: str = "smith") -> dict[str, dict]:
+    files = {name: output / "annotations" / scanner / f"{name}.json" for name in SPLITS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def pictures_on_disk(output: Path, scanner: str = "smith") -> dict[str, bytes]:
+    folder = output / "images" / scanner
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(TOOL), "split", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("transfer", ["copy", "link", "move"])
+def test_every_picture_and_annotation_is_in_one_split_with_its_own_ids(tmp_path, transfer):
+    export = write_export(tmp_path)
+    content = json.loads(export[0].read_text())
+    parts = split(export, tmp_path / "out", transfer=transfer)
+    for entries in ("images", "annotations"):
+        joined = [entry for part in parts.values() for entry in part[entries]]
+        assert sorted(joined, key=lambda entry: entry["id"]) == content[entries]
+    for name, part in parts.items():
+        ids = {image["id"] for image in part["images"]}
+        assert {annotation["image_id"] for annotation in part["annotations"]} <= ids
+        assert [part[key] for key in ("info", "licenses", "categories")] == [
+            content[key] for key in ("info", "licenses", "categories")
+        ]
+        for image in part["images"]:
+            path = tmp_path / "out" / "images" / "smith" / PICTURE_FOLDERS[name] / image["file_name"]
+            assert path.read_bytes() == f"picture {image['file_name']}".encode()
+    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert len([path for path in export[1].rglob("*") if path.is_file()]) == (0 if transfer == "move" else 20)
+    assert [len(part["images"]) for part in parts.values()] == [14, 3, 3]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.from_regex(r"(Tüte ?[ab]/)?[xy]{1,3}\.png", fullmatch=True), min_size=3, unique=True),
+    seed=st.integers(0, 9),
+    transfer=st.sampled_from(["copy", "link", "move"]),
+)
+def test_no_picture_is_lost_or_twice_whatever_the_names(tmp_path, names, seed, transfer):
+    shutil.rmtree(tmp_path)
+    parts = split(write_export(tmp_path, names), tmp_path / "out", seed=seed, transfer=transfer)
+    listed = [f"{PICTURE_FOLDERS[name]}/{image['file_name']}" for name, p in parts.items() for image in p["images"]]
+    assert sorted(listed) == sorted(pictures_on_disk(tmp_path / "out"))
+    assert sorted(path.split("/", 1)[1] for path in listed) == sorted(names)
+
+
+def test_the_same_seed_gives_the_same_split_whatever_the_order_in_the_json(tmp_path):
+    export = write_export(tmp_path)
+    first = split(export, tmp_path / "one")
+    content = json.loads(export[0].read_text())
+    content["images"].reverse()
+    content["annotations"].reverse()
+    export[0].write_text(json.dumps(content))
+    second = split(export, tmp_path / "two")
+    assert pictures_on_disk(tmp_path / "one") == pictures_on_disk(tmp_path / "two")
+    assert {i["id"] for i in first["val"]["images"]} == {i["id"] for i in second["val"]["images"]}
+
+
+def test_pictures_of_one_bag_stay_together(tmp_path):
+    parts = split(write_export(tmp_path), tmp_path / "out", group_by=r"^(bag\d+)_")
+    bags = [{image["file_name"].split("_")[0] for image in part["images"]} for part in parts.values()]
+    assert len(set().union(*bags)) == sum(map(len, bags)) == 10
+    assert [len(part["images"]) for part in parts.values()] == [14, 4, 2]
+
+
+def test_a_ratio_of_zero_leaves_the_split_out_and_overwriting_removes_the_old_one(tmp_path):
+    export = write_export(tmp_path)
+    assert set(split(export, tmp_path / "out")) == {"train", "val", "test"}
+    parts = split(export, tmp_path / "out", ratios=(0.8, 0.2, 0), overwrite=True)
+    assert {name: len(part["images"]) for name, part in parts.items()} == {"train": 16, "val": 4}
+    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert not (tmp_path / "out" / "images" / "smith" / "test").exists()
+
+
+def test_an_existing_split_stays_as_it_is_without_overwrite(tmp_path):
+    export = write_export(tmp_path)
+    split(export, tmp_path / "out")
+    before = pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
+    with pytest.raises(UserError, match="there is a split of smith already") as caught:
+        split(export, tmp_path / "out", seed=1)
+    assert "--overwrite" in caught.value.fix
+    assert (pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
+
+
+def test_overwriting_never_deletes_pictures_that_the_new_split_does_not_have(tmp_path):
+    split(write_export(tmp_path / "old", ["only_copy.png", "b.png", "c.png"]), tmp_path / "out", transfer="move")
+    new = write_export(tmp_path / "new", ["b.png", "c.png", "d.png"])
+    with pytest.raises(UserError, match=r"would lose pictures: .*only_copy\.png"):
+        split(new, tmp_path / "out", overwrite=True)
+    assert {Path(name).name for name in pictures_on_disk(tmp_path / "out")} == {"only_copy.png", "b.png", "c.png"}
+
+
+def test_a_split_is_not_replaced_by_a_split_of_its_own_pictures(tmp_path):
+    split(write_export(tmp_path), tmp_path / "out", transfer="move")
+    own = tmp_path / "out" / "annotations" / "smith" / "train.json", tmp_path / "out" / "images" / "smith" / "train"
+    with pytest.raises(UserError, match="part of the split of smith that would be replaced"):
+        split(own, tmp_path / "out", overwrite=True)
+    assert len(pictures_on_disk(tmp_path / "out")) == 20
+
+
+@pytest.mark.parametrize("transfer", ["copy", "move"])
+def test_a_full_disk_while_copying_leaves_nothing_behind_and_loses_nothing(tmp_path, monkeypatch, transfer):
+    export = write_export(tmp_path)
+    split(export, tmp_path / "out")
+    before = pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
+    copied = []
+
+    def fail_at_the_tenth(source, target):
+        copied.append(shutil.copyfile(source, target))
+        if len(copied) == 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(layout.TRANSFERS, transfer, fail_at_the_tenth)
+    with pytest.raises(OSError, match="No space left"):
+        split(export, tmp_path / "out", seed=1, transfer=transfer, overwrite=True)
+    assert (pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
+    assert len(list(export[1].iterdir())) == 20
+
+
+def test_pictures_are_linked_symbolically_where_hard_links_are_not_possible(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(layout.os, "link", refuse)
+    split(write_export(tmp_path), tmp_path / "out", transfer="link")
+    links = [path for path in (tmp_path / "out" / "images").rglob("*.png") if path.is_symlink()]
+    assert len(links) == 20
+    assert all(path.read_bytes().startswith(b"picture") for path in links)
+
+
+def test_moving_to_another_file_system_copies_before_it_deletes(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout.os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "cross-device")))
+    export = write_export(tmp_path)
+    split(export, tmp_path / "out", transfer="move")
+    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert not list(export[1].iterdir())
+
+
+def test_missing_pictures_are_listed_with_what_to_do(tmp_path):
+    export = write_export(tmp_path)
+    (export[1] / "bag3_1.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 20 pictures are not in .* \(bag3_1\.png\)") as caught:
+        read_export("smith", *export)
+    assert "repair" in caught.value.fix and "--drop-unreadable" in caught.value.fix
+
+
+def test_the_folder_that_the_names_are_relative_to_is_found_next_door(tmp_path):
+    json_file, pictures = write_export(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read_export("smith", json_file, tmp_path)
+    assert f"they are in {pictures}" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": []}, "it has no pictures"),
+        (
+            {"images": [{"id": 1, "file_name": "a.png"}] * 2, "annotations": []},
+            r"1 picture ids are .* more than once \(1",
+        ),
+        (
+            {"images": [{"id": i, "file_name": n} for i, n in enumerate(("a.png", "./a.png"))], "annotations": []},
+            r"1 file names are there more than once \(a\.png",
+        ),
+        ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "lead out of the picture folder"),
+        ({"images": [{"file_name": "a.png"}, "b"]}, r"2 entries of images are without id or file_name \(0, 1\)"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotations belong to no picture \(5\)"),
+        ({"annotations": [{"id": 5, "image_id": 7, "category_id": 5}]}, "of a class that is not declared"),
+    ],
+)
+def test_what_a_split_would_lose_or_have_twice_is_an_error(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        read_export("smith", *write_export(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratios": (0.7, 0.2, 0.2)}, "sum to 1.1, not to 1"),
+        ({"ratios": (1.2, -0.2, 0)}, "not all shares"),
+        ({"ratios": (float("nan"), 0.5, 0.5)}, "not all shares"),
+        ({"ratios": (0.5, 0.5)}, "2 ratios are given"),
+        ({"group_by": "("}, "not a regular expression"),
+        ({"group_by": "^bag1"}, "does not fit 18 of 20 file names, e.g. bag0_0.png"),
+        ({"group_by": "^bag"}, "joins into 1: too few for 3 splits"),
+        ({"scanner": "../smith"}, "can't be the name of a scanner"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        split(write_export(tmp_path), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_scanners_are_split_in_one_call_with_a_table_for_each(tmp_path):
+    smith, rapiscan = write_export(tmp_path / "smith"), write_export(tmp_path / "rapiscan", ["a.png", "b.png", "c.png"])
+    output = tmp_path / "out"
+    done = run("--scanner", "smith", *smith, "--scanner", "rapiscan", *rapiscan, "--output", output, "--seed", 3)
+    assert done.returncode == 0, done.stderr
+    assert {name: len(part["images"]) for name, part in read_split(output, "smith").items()} == {
+        "train": 14,
+        "val": 3,
+        "test": 3,
+    }
+    assert len(pictures_on_disk(output, "rapiscan")) == 3
+    for text in ("smith", "rapiscan", "knife", "no knife in", "no gun in val and test: 1 picture", "xray_rapiscan_test"):
+        assert text in done.stdout
+    assert re.search(r"pictures +14 +70% +3 +15% +3 +15% +20\b", done.stdout)
+
+
+def test_the_simple_form_splits_one_folder_with_one_json(tmp_path):
+    export = write_export(tmp_path)
+    done = run(*export, "--scanner", "astrophysics", "--output", tmp_path / "out", "--ratios", 0.7, 0.15, 0.15)
+    assert done.returncode == 0, done.stderr
+    assert read_split(tmp_path / "out", "astrophysics") == split(export, tmp_path / "other")
+
+
+def test_a_scanner_without_its_files_and_a_refusal_end_with_exit_code_2(tmp_path):
+    export = write_export(tmp_path)
+    assert run("--scanner", "smith", export[0], "--output", tmp_path / "out").returncode == 2
+    assert run(*export, "--scanner", "a", "--scanner", "b", "--output", tmp_path / "out").returncode == 2
+    twice = run("--scanner", "a", *export, "--scanner", "a", *export, "--output", tmp_path / "out")
+    assert twice.returncode == 2 and "given twice" in twice.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of real scans is not here")
+def test_thirteen_real_scans_are_split_9_2_2_and_load(tmp_path):
+    pytest.importorskip("detectron2")
+    done = run(SAMPLE / "annotations.json", SAMPLE / "images", "--scanner", "sample", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    sizes = [len(load_datasets(f"xray_sample_{name}", str(tmp_path))) for name in SPLITS]
+    assert sizes == [9, 2, 2]
