@@ -9,6 +9,7 @@ import warnings
 warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
 warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
 
 __version__ = "0.1.0"

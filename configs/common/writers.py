@@ -1,6 +1,7 @@
 """Where numbers go. Only the first process writes."""
 
 from detectron2.config import LazyCall as L
+
 from xray_lazy.tracking.console import ConsoleWriter
 from xray_lazy.tracking.json_lines import JsonWriter
 from xray_lazy.tracking.tensorboard import TensorboardWriter

@@ -8,7 +8,7 @@ model.backbone.bottom_up.stages.update(depth=18, norm="naiveSyncBN")
 model.backbone.bottom_up.stages.pop("stride_in_1x1")  # only blocks of ResNet-50 and deeper have 1x1 convolutions
 model.backbone.bottom_up.freeze_at = 0
 model.backbone.out_channels = 128
-model.pixel_mean, model.pixel_std = [190.0, 190.0, 190.0], [60.0, 60.0, 60.0]  # of the generated pictures
+model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated pictures
 
 # items of 20 to 120 pixels in pictures of 320x192
 model.proposal_generator.anchor_generator.sizes = [[16], [32], [64], [96], [128]]

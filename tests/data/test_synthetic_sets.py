@@ -129,6 +129,12 @@ def test_what_can_not_be_made_is_said_and_nothing_is_written(tmp_path, change, n
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_that_can_not_be_made_is_said(tmp_path):
+    (tmp_path / "images").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="can not be made"):
+        generate_set(tmp_path, "demo", {"train": 1}, workers=1)
+
+
 def test_an_export_has_exactly_the_faults_that_it_tells(tmp_path):
     whole, none = generate_export(tmp_path / "whole", "demo", 20, CLASS_NAMES[:5], workers=1)
     file, planted = generate_export(tmp_path / "broken", "demo", 20, CLASS_NAMES[:5], workers=1, faults=True)

@@ -11,6 +11,9 @@ from xray_lazy.config import load_config
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 
+# one process has the unbiased variance, several have the biased one of detectron2's synchronised batch norm
+BATCH_NORM_STATISTICS = ("running_var", "num_batches_tracked")
+
 
 def start(overrides, **options):
     run(RunOptions(options.pop("config_file", CONFIG), overrides, **options))
@@ -33,8 +36,8 @@ def assert_same_weights(one, other, exact=True):
     for name, value in one.items():
         if exact:
             assert torch.equal(value, other[name]), name
-        else:
-            torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4)
+        elif not name.endswith(BATCH_NORM_STATISTICS):
+            torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_run_leaves_what_the_design_promises(output):

@@ -1,6 +1,7 @@
 """What feeds training and evaluation. Training batches depend on seed and iteration alone."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -84,7 +85,7 @@ class TrainLoader:
             batch_sampler=stream,
             num_workers=self.num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
         for batch in loader:
             _raise_errors(batch)
@@ -126,7 +127,7 @@ class TestLoader:
             sampler=InferenceSampler(len(dataset)),
             num_workers=num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
 
     def __len__(self) -> int:
@@ -206,9 +207,12 @@ def _as_list(samples: list[dict]) -> list[dict]:
     return samples
 
 
-def _one_thread(worker: int) -> None:
-    """Workers share the cores: a pool of threads in each would make all of them slower."""
+def _start_worker(worker: int) -> None:
     import cv2
 
+    # a batch system or a terminal signals every process of a run; the training process decides when workers end
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

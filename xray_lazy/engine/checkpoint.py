@@ -86,6 +86,9 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             UserError: the file can't be fetched or read, or does not belong to this model at all.
         """
+        if not path:
+            logger.info("no train.init_checkpoint: training starts from scratch")
+            return {}
         try:
             return super().load(path, checkpointables)
         except UserError:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,14 +24,14 @@ DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2
 logger = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, device: str, resume: bool, run: RunRecord) -> None:
+def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequence[str] = ()) -> None:
     """Train, from the start or from the last checkpoint.
 
     Args:
         cfg: the checked config; its output folder is open.
         device: "cuda" or "cpu".
         resume: continue where the newest checkpoint was saved.
-        run: what is known of this start; the first process writes it to `run.json`.
+        overrides: those of the command line, for the record in `run.json`.
 
     Raises:
         UserError, RunFailure: see `Trainer.train` and `Checkpointer`.
@@ -44,13 +45,13 @@ def train(cfg: DictConfig, device: str, resume: bool, run: RunRecord) -> None:
     else:
         trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
         start_iteration = 0
-    if comm.is_main_process():
-        record_start(run, trainer, start_iteration)
     if start_iteration >= cfg.train.max_iter:
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
         return
     _log_size(model)
     try:
+        if comm.is_main_process():
+            record_start(cfg, overrides, resume, trainer, start_iteration)
         trainer.train(start_iteration, cfg.train.max_iter)
     finally:
         for writer in trainer.writers.values():
@@ -94,8 +95,11 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     return instantiate({**node, "params": groups})
 
 
-def record_start(run: RunRecord, trainer: Trainer, start_iteration: int) -> None:
-    """Tell the writers of the run, and keep what they and it know in `run.json`."""
+def record_start(
+    cfg: DictConfig, overrides: Sequence[str], resume: bool, trainer: Trainer, start_iteration: int
+) -> None:
+    """Tell the writers of this start, and keep what they and the run's record know in `run.json`."""
+    run = RunRecord.collect(cfg, overrides, world_size=comm.get_world_size(), resumed=resume)
     run.start_iteration = start_iteration
     facts = {}
     for writer in trainer.writers.values():

@@ -67,10 +67,8 @@ def run(options: RunOptions) -> None:
 
 def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:
     from xray_lazy.engine.experiment import train
-    from xray_lazy.tracking.run_record import RunRecord
 
-    cfg = _parse(text)
-    train(cfg, plan.device, resume, RunRecord.collect(cfg, overrides, world_size=plan.world_size, resumed=resume))
+    train(_parse(text), plan.device, resume, overrides)
 
 
 def _evaluate(text: str, plan: LaunchPlan) -> None:

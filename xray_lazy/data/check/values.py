@@ -27,7 +27,10 @@ def are_coordinates(values: list) -> bool:
     # sets of types and builtins: this runs once per polygon, on hundreds of numbers
     if not set(map(type, values)) <= {int, float}:
         return False
-    return all(-COORDINATE_LIMIT <= value <= COORDINATE_LIMIT for value in values)
+    if not values:
+        return True
+    # min and max may step over a NaN; the sum does not
+    return min(values) >= -COORDINATE_LIMIT and max(values) <= COORDINATE_LIMIT and math.isfinite(sum(values))
 
 
 def as_whole(value: Any) -> int | None:

@@ -122,19 +122,25 @@ class _Place:
     def require_free(self, overwrite: bool) -> None:
         present = self.present()
         if present and not overwrite:
+            more = f" and {len(present) - 1} more" if len(present) > 1 else ""
             raise UserError(
-                f"there is a split of {self.scanner} already: {', '.join(map(str, present))}",
+                f"there is a split of {self.scanner} already: {present[0]}{more}",
                 "take another --output or --scanner name, or replace it with --overwrite",
             )
-        folders = [path for path in present if path.is_dir()]
+        if folders := [path for path in present if path.is_dir()]:
+            self._require_same_pictures(folders)
+
+    def _require_same_pictures(self, folders: Sequence[Path]) -> None:
+        """Whether every picture of an old split is in the new one too, and comes from elsewhere."""
+        replaced = {folder.resolve() for folder in folders}
         sizes = {}
-        for source, _ in self.pictures() if folders else ():
-            sizes[os.path.normpath(source.relative_to(self.plan.export.image_folder))] = source.stat().st_size
-            if any(folder.resolve() in source.resolve().parents for folder in folders):
+        for source, _ in self.pictures():
+            if replaced & set(source.resolve().parents):
                 raise UserError(
                     f"{source} is part of the split of {self.scanner} that would be replaced",
                     "split into another --output",
                 )
+            sizes[os.path.normpath(source.relative_to(self.plan.export.image_folder))] = source.stat().st_size
         for folder in folders:
             for path in (p for p in folder.rglob("*") if p.is_file()):
                 if sizes.get(str(path.relative_to(folder))) != path.stat().st_size:

@@ -111,14 +111,14 @@ class _Dealer:
 
     def deal_rarest_class(self) -> None:
         """Deal all units of the class that is in the fewest pictures left."""
-        # Names of equal rarity are taken in the order of their text: dictionaries know the order of the file only.
+        # Names of equal rarity are taken in the order of their text: that of the dictionary is the file's.
         name = min((name for name, left in self.left_of_class.items() if left), key=self._rarity)
         for index in self.units_of_class[name]:
             if index not in self.split_of:
                 self._deal(index, self._choose_split(self.units[index], name))
 
-    def _rarity(self, name: Hashable) -> tuple[int, str]:
-        return self.left_of_class[name], str(name)
+    def _rarity(self, name: Hashable) -> tuple[int, bool, str]:
+        return self.left_of_class[name], name is _EMPTY, str(name)
 
     def _choose_split(self, unit: _Unit, name: Hashable) -> int:
         """The split that wants the class most, then the one that wants pictures most, of those with room."""

@@ -156,7 +156,7 @@ def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_Pictur
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"no pictures can be written to {folder}: {error.strerror}", "choose another --output") from None
+        raise UserError(f"the folder {folder} can not be made: {error.strerror}", "choose another --output") from None
     for path in folder.glob(f"synthetic_{group}_*"):
         path.unlink()
     names = (f"synthetic_{group}_{number:06d}.{recipe.picture_format}" for number in range(1, count + 1))
@@ -198,7 +198,7 @@ def _mapping(workers: int) -> Iterator:
     # Processes are spawned, not forked: a fork copies the locks of OpenCV's and torch's threads as they happen to be.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker)
     try:
-        yield lambda function, values: pool.map(function, values, chunksize=4)
+        yield lambda function, values: pool.map(function, values)
     finally:
         pool.shutdown(cancel_futures=True)
 

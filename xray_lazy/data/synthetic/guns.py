@@ -1,4 +1,4 @@
-"""Guns, in cm around their trigger."""
+"""Guns: pistols and revolvers, in cm, the muzzle to the left."""
 
 import numpy as np
 

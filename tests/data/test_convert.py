@@ -1,0 +1,432 @@
+"""VOC, YOLO and labelme to COCO: boxes and masks come back as they were, and every fault is told with its place."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from xray_lazy.data.convert import convert
+from xray_lazy.errors import UserError
+
+TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
+WIDTH, HEIGHT = 64, 48
+CLASSES = ["Schlüssel", "gun", "knife & fork"]
+
+
+def write_picture(path: Path, size=(WIDTH, HEIGHT), orientation: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation:
+        exif[0x112] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
+    return path
+
+
+def voc_object(name: str, corners, extra: str = "") -> str:
+    sides = "".join(f"<{s}>{v}</{s}>" for s, v in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    return f"<object><name>{escape(name)}</name><difficult>0</difficult><bndbox>{sides}</bndbox>{extra}</object>"
+
+
+def write_voc(path: Path, objects: str, filename: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"<annotation><filename>{filename}</filename>{objects}</annotation>", encoding="utf-8")
+
+
+def shape(label: str, points, shape_type: str = "polygon", group_id=None, **more) -> dict:
+    return {"label": label, "points": points, "group_id": group_id, "shape_type": shape_type, "flags": {}, **more}
+
+
+def write_labelme(path: Path, *shapes: dict, image_path: str | None = None, image_data: str | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"version": "5.4.1", "shapes": shapes, "imagePath": image_path, "imageData": image_data}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def annotations_of(converted, file_name: str) -> list[dict]:
+    (image,) = [image for image in converted.content["images"] if image["file_name"] == file_name]
+    return [a for a in converted.content["annotations"] if a["image_id"] == image["id"]]
+
+
+def class_of(converted, annotation: dict) -> str:
+    return {c["id"]: c["name"] for c in converted.content["categories"]}[annotation["category_id"]]
+
+
+@st.composite
+def boxes(draw):
+    """(class, [x, y, width, height]) with whole pixels inside the picture."""
+    x, y = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
+    return draw(st.sampled_from(CLASSES)), [x, y, draw(st.integers(1, WIDTH - x)), draw(st.integers(1, HEIGHT - y))]
+
+
+sets = st.dictionaries(st.from_regex(r"(Gepäck/)?[ab]{1,2}", fullmatch=True), st.lists(boxes(), max_size=3), min_size=1)
+round_trip = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def require_same(converted, pictures: dict[str, list]) -> None:
+    """Every picture is there with its boxes; ids count from 1."""
+    names = [image["file_name"] for image in converted.content["images"]]
+    assert names == sorted((f"{name}.png" for name in pictures), key=lambda name: Path(name).parts)
+    for entries in converted.content.values():
+        assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
+    for name, expected in pictures.items():
+        found = annotations_of(converted, f"{name}.png")
+        assert [class_of(converted, a) for a in found] == [class_name for class_name, _ in expected]
+        for annotation, (_, box) in zip(found, expected, strict=True):
+            assert annotation["bbox"] == pytest.approx(box, abs=0.01)
+            assert annotation["area"] == pytest.approx(box[2] * box[3], rel=0.02, abs=0.1)
+
+
+@round_trip
+@given(sets, st.booleans())
+def test_boxes_come_back_from_voc(tmp_path, pictures, zero_based):
+    shutil.rmtree(tmp_path)
+    first = 0 if zero_based else 1
+    for name, found in pictures.items():
+        write_picture(tmp_path / "JPEGImages" / f"{name}.png")
+        corners = [(c, (x + first, y + first, x + w, y + h)) for c, (x, y, w, h) in found]
+        objects = "".join(voc_object(*item) for item in corners)
+        write_voc(tmp_path / "Annotations" / f"{name}.xml", objects, f"{Path(name).name}.png")
+    converted = convert("voc", str(tmp_path), zero_based=zero_based)
+    require_same(converted, pictures)
+    used = sorted({class_name for found in pictures.values() for class_name, _ in found})
+    assert [category["name"] for category in converted.content["categories"]] == used
+
+
+@round_trip
+@given(sets)
+def test_boxes_come_back_from_yolo(tmp_path, pictures):
+    shutil.rmtree(tmp_path)
+    for name, found in pictures.items():
+        write_picture(tmp_path / "images" / f"{name}.png")
+        lines = [
+            f"{CLASSES.index(c)} {(x + w / 2) / WIDTH:.6f} {(y + h / 2) / HEIGHT:.6f} {w / WIDTH:.6f} {h / HEIGHT:.6f}"
+            for c, (x, y, w, h) in found
+        ]
+        if lines:  # pictures without instances have no file in many YOLO sets
+            path = tmp_path / "labels" / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n")
+    (tmp_path / "labels").mkdir(exist_ok=True)
+    (tmp_path / "labels" / "unlabelled.txt").write_text("\n")
+    write_picture(tmp_path / "images" / "unlabelled.png")
+    (tmp_path / "data.yaml").write_text(f"names: {json.dumps(CLASSES)}\n", encoding="utf-8")
+    converted = convert("yolo", str(tmp_path))
+    require_same(converted, {**pictures, "unlabelled": []})
+    assert [category["name"] for category in converted.content["categories"]] == CLASSES
+
+
+@round_trip
+@given(sets)
+def test_boxes_come_back_from_labelme_rectangles_drawn_from_any_corner(tmp_path, pictures):
+    shutil.rmtree(tmp_path)
+    for name, found in pictures.items():
+        write_picture(tmp_path / f"{name}.png")
+        shapes = [shape(c, [[x + w, y], [x, y + h]], "rectangle") for c, (x, y, w, h) in found]
+        write_labelme(tmp_path / f"{name}.json", *shapes, image_path=f"C:\\scans\\{Path(name).name}.png")
+    converted = convert("labelme", str(tmp_path))
+    require_same(converted, pictures)
+    assert all(annotation["segmentation"] == [] for annotation in converted.content["annotations"])
+
+
+def test_yolo_polygons_stay_polygons(tmp_path):
+    write_picture(tmp_path / "train" / "images" / "a.png")
+    (tmp_path / "train" / "labels").mkdir()
+    (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n0 0.5 0.5 1 1\n")
+    (tmp_path / "README.roboflow.txt").write_text("This set was exported ...")
+    (tmp_path / "data.yaml").write_text("names: {0: gun}\n")
+    polygon, box = convert("yolo", str(tmp_path)).content["annotations"]
+    assert polygon["segmentation"] == [[16, 12, 48, 12, 48, 36, 16, 36]]
+    assert polygon["bbox"] == [16, 12, 32, 24] and polygon["area"] == 768
+    assert box["segmentation"] == [] and box["bbox"] == [0, 0, 64, 48]
+
+
+def test_yolo_classes_come_from_a_given_file_beside_flat_labels(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "names.list").write_text("gun\nknife\n")
+    with pytest.raises(UserError, match="class names are unknown"):
+        convert("yolo", str(tmp_path))
+    with pytest.raises(UserError, match=r"names\.txt: its picture is not in"):
+        (tmp_path / "names.txt").write_text("gun\nknife\n")
+        convert("yolo", str(tmp_path), classes=str(tmp_path / "names.txt"))
+    (tmp_path / "names.txt").rename(tmp_path / "classes.txt")
+    converted = convert("yolo", str(tmp_path))
+    assert class_of(converted, annotations_of(converted, "a.png")[0]) == "knife"
+    assert converted.class_file == tmp_path / "classes.txt"
+
+
+def test_voc_polygons_parts_and_stated_file_names(tmp_path):
+    outline = "".join(f"<x{i}>{x}</x{i}><y{i}>{y}</y{i}>" for i, (x, y) in enumerate([(3, 3), (9, 3), (9, 7)], 1))
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    write_voc(tmp_path / "1.xml", voc_object("gun", (3, 3, 9, 7), part + f"<polygon>{outline}</polygon>"), "scan.png")
+    write_picture(tmp_path / "scan.png")
+    (annotation,) = convert("voc", str(tmp_path)).content["annotations"]
+    assert annotation["bbox"] == [2, 2, 7, 5]
+    assert annotation["segmentation"] == [[2, 2, 8, 2, 8, 6]] and annotation["area"] == 12
+
+
+def test_labelme_shapes_of_one_group_are_one_instance(tmp_path):
+    write_picture(tmp_path / "a.png")
+    left, right = [[2, 2], [12, 2], [12, 12], [2, 12]], [[22, 2], [32, 2], [32, 12], [22, 12]]
+    write_labelme(
+        tmp_path / "a.json",
+        shape("gun", left, group_id=1),
+        shape("knife", right, group_id=1),
+        shape("gun", right, group_id=1),
+        shape("gun", [[40, 2], [50, 12]], "rectangle", group_id=1),
+        shape("gun", left),
+    )
+    converted = convert("labelme", str(tmp_path))
+    joined, knife, single = annotations_of(converted, "a.png")
+    assert len(joined["segmentation"]) == 3 and joined["area"] == 300 and joined["bbox"] == [2, 2, 48, 10]
+    assert class_of(converted, knife) == "knife"
+    assert single["segmentation"] == [[2, 2, 12, 2, 12, 12, 2, 12]] and single["area"] == 100
+
+
+def test_labelme_circles_become_polygons_within_a_tenth_of_a_pixel(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_labelme(tmp_path / "a.json", shape("battery", [[30, 24], [30, 40]], "circle"))
+    (annotation,) = convert("labelme", str(tmp_path)).content["annotations"]
+    points = np.reshape(annotation["segmentation"][0], (-1, 2))
+    middles = (points + np.roll(points, 1, axis=0)) / 2
+    distances = np.hypot(*(middles - (30, 24)).T)
+    assert distances.min() > 15.9 and distances.max() <= 16
+    assert annotation["area"] == pytest.approx(np.pi * 16**2, rel=0.01)
+
+
+def test_labelme_bit_masks_become_run_lengths_joined_with_their_group(tmp_path):
+    from pycocotools import mask
+
+    write_picture(tmp_path / "a.png")
+    pixels = np.random.default_rng(0).random((5, 7)) < 0.5
+    pixels[0, 0] = pixels[-1, -1] = True
+    text = base64.b64encode(cv2.imencode(".png", pixels.astype(np.uint8) * 255)[1].tobytes()).decode()
+    bits = shape("gun", [[10, 20], [16, 24]], "mask", group_id=3, mask=text)
+    polygon = shape("gun", [[40, 10], [50, 10], [50, 20], [40, 20]], group_id=3)
+    write_labelme(tmp_path / "a.json", bits, polygon)
+    (annotation,) = convert("labelme", str(tmp_path)).content["annotations"]
+    decoded = mask.decode(annotation["segmentation"])
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[20:25, 10:17] = pixels
+    expected[10:20, 40:50] = 1
+    assert np.array_equal(decoded, expected)
+    assert annotation["area"] == expected.sum() and annotation["bbox"] == [10, 10, 40, 15]
+
+
+def test_labelme_shapes_without_area_are_left_out_and_counted(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_labelme(tmp_path / "a.json", shape("gun", [[1, 1]], "point"), shape("gun", [[1, 1], [5, 5]], "line"))
+    converted = convert("labelme", str(tmp_path))
+    assert converted.content["annotations"] == []
+    assert "left out, as they have no area: 1 line, 1 point" in converted.summary()
+
+
+def test_a_picture_inside_a_labelme_file_is_written_to_the_given_folder(tmp_path):
+    picture = write_picture(tmp_path / "elsewhere" / "x.jpg").read_bytes()
+    source, images = tmp_path / "labels", tmp_path / "new"
+    data = base64.b64encode(picture).decode()
+    write_labelme(source / "day 1" / "bag.json", shape("gun", [[1, 1], [9, 9]], "rectangle"), image_data=data)
+    with pytest.raises(UserError, match="inside the file: with --images NEW_DIR it is written there"):
+        convert("labelme", str(source))
+    for _ in range(2):  # the second time the picture is there
+        converted = convert("labelme", str(source), images=str(images))
+        assert converted.content["images"] == [
+            {"id": 1, "file_name": "day 1/bag.jpg", "width": WIDTH, "height": HEIGHT}
+        ]
+        assert (images / "day 1" / "bag.jpg").read_bytes() == picture
+
+
+def test_sizes_are_those_of_pictures_turned_upright(tmp_path):
+    write_picture(tmp_path / "a.jpg", orientation=6)
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    (tmp_path / "classes.txt").write_text("gun\n")
+    content = convert("yolo", str(tmp_path)).content
+    assert (content["images"][0]["width"], content["images"][0]["height"]) == (HEIGHT, WIDTH)
+    assert content["annotations"][0]["bbox"] == [0, 0, HEIGHT, WIDTH]
+
+
+def test_given_classes_keep_their_order_and_refuse_others(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
+    names = tmp_path / "names.txt"
+    names.write_text("\ufeffknife\ngun\n", encoding="utf-8")
+    converted = convert("voc", str(tmp_path), classes=str(names))
+    assert [c["name"] for c in converted.content["categories"]] == ["knife", "gun"]
+    assert converted.content["annotations"][0]["category_id"] == 2
+    names.write_text("knife\n")
+    with pytest.raises(UserError, match=r"a\.xml: object 1 \(gun\): class 'gun' is not among the given classes knife"):
+        convert("voc", str(tmp_path), classes=str(names))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no class names"),
+        ("gun\n\nknife\n", "has an empty line"),
+        ("gun\ngun\n", "has gun more than once"),
+    ],
+)
+def test_class_files_that_would_shift_the_numbers_are_refused(tmp_path, text, message):
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        convert("yolo", str(tmp_path))
+
+
+@pytest.mark.parametrize("names", ["names: {0: gun, 2: knife}", "nc: 2", "names: [", "- gun", "names: {a: b, 0: c}"])
+def test_yaml_files_without_numbered_names_are_refused(tmp_path, names):
+    (tmp_path / "data.yaml").write_text(names)
+    with pytest.raises(UserError, match=r"data\.yaml"):
+        convert("yolo", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.5 0.5 0.1", "3 numbers behind the class"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers behind the class"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "7 numbers behind the class"),
+        ("2 0.5 0.5 0.1 0.1", "class 2, but there are 2 names: 0 to 1"),
+        ("-1 0.5 0.5 0.1 0.1", "the class is '-1'"),
+        ("gun 0.5 0.5 0.1 0.1", "the class is 'gun'"),
+        ("0 32 24 10 10", "32, 24, 10, 10 is outside 0 to 1"),
+        ("0 0.5 nan 0.1 0.1", "nan is outside 0 to 1"),
+        ("0 0.5 0,5 0.1 0.1", "not a number"),
+    ],
+)
+def test_a_wrong_yolo_line_is_told_with_file_and_line(tmp_path, line, message):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "classes.txt").write_text("gun\nknife\n")
+    (tmp_path / "a.txt").write_text(f"0 0.5 0.5 0.1 0.1\n\n{line}\n")
+    with pytest.raises(UserError, match=re.escape(f"a.txt:3: {message}")):
+        convert("yolo", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object>", "a.xml:1: not valid XML"),
+        ("<html></html>", "a.xml: <html> instead of <annotation>"),
+        (f"<annotation>{voc_object('', (1, 1, 2, 2))}</annotation>", "a.xml: object 1: no <name>"),
+        (
+            f"<annotation>{voc_object('gun', (5, 1, 2, 2))}</annotation>",
+            "object 1 (gun): the box ends before it starts",
+        ),
+        (f"<annotation>{voc_object('gun', (0, 1, 2, 2))}</annotation>", "VOC counts from 1; is it a --zero-based set?"),
+        (f"<annotation>{voc_object('gun', (1, 'x', 2, 2))}</annotation>", "<bndbox/ymin> is 'x', not a number"),
+        (f"<annotation>{voc_object('gun', (1, 'inf', 2, 2))}</annotation>", "<bndbox/ymin> is 'inf', not a number"),
+        ("<annotation><object><name>gun</name></object></annotation>", "object 1 (gun): no <bndbox/xmin>"),
+        ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "not valid XML"),
+        ('<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>', "declares entities"),
+        ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>', "declares entities"),
+    ],
+)
+def test_a_wrong_voc_file_is_told_with_its_object(tmp_path, text, message):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        convert("voc", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (shape("", [[1, 1], [2, 2], [3, 1]]), "shape 0: no label"),
+        (shape("gun", [[1, 1], [2, 2]]), "shape 0 (gun): a polygon of 2 points"),
+        (shape("gun", [[1, 1], [2, float("nan")], [3, 3]]), "`points` is not a list of [x, y]"),
+        (shape("gun", [[1, 1], [2, 10**400], [3, 3]]), "`points` is not a list of [x, y]"),
+        (shape("gun", "abc"), "`points` is not a list of [x, y]"),
+        (shape("gun", [[1, 1]], "circle"), "a circle of 1 points"),
+        (shape("gun", [[1, 1]], "spiral"), "shape_type 'spiral' is unknown"),
+        (shape("gun", [[1, 1], [2, 2]], "mask"), "mask is not in base64"),
+        (shape("gun", [[1, 1], [2, 2]], "mask", mask="AAAA"), "mask is not a picture"),
+        ("gun", "shape 0: no label"),
+    ],
+)
+def test_a_wrong_labelme_shape_is_told_with_its_number(tmp_path, wrong, message):
+    write_picture(tmp_path / "a.png")
+    write_labelme(tmp_path / "a.json", wrong)
+    with pytest.raises(UserError, match=re.escape(message)):
+        convert("labelme", str(tmp_path))
+
+
+def test_a_broken_labelme_file_is_told_and_a_coco_file_beside_is_passed_over(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_labelme(tmp_path / "a.json", shape("gun", [[1, 1], [2, 2]], "rectangle"))
+    (tmp_path / "coco.json").write_text(json.dumps(convert("labelme", str(tmp_path)).content))
+    assert len(convert("labelme", str(tmp_path)).content["annotations"]) == 1
+    (tmp_path / "b.json").write_text('{"shapes": [\n')
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(UserError, match=r"(?s)b\.json:2: not valid JSON.*c\.json: no list `shapes`"):
+        convert("labelme", str(tmp_path))
+
+
+def test_all_faults_are_told_at_once_up_to_a_limit(tmp_path):
+    (tmp_path / "classes.txt").write_text("gun\n")
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "a.txt").write_text("7 0 0 0 0\n" * 15)
+    for number in range(10):
+        (tmp_path / f"b{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(UserError) as caught:
+        convert("yolo", str(tmp_path))
+    lines = caught.value.message.splitlines()
+    assert lines[0] == "26 faults in the labels" and lines[-1].strip() == "... and 6 more"
+    assert len(lines) == 22
+    assert "b0.txt: its picture is not in" in caught.value.message
+
+
+def test_a_label_that_fits_two_pictures_is_told(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_picture(tmp_path / "a.jpg")
+    write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
+    with pytest.raises(UserError, match=r"several pictures may be meant: a\.jpg, a\.png"):
+        convert("voc", str(tmp_path))
+    write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)), "a.png")
+    converted = convert("voc", str(tmp_path))
+    assert len(annotations_of(converted, "a.png")) == 1 and annotations_of(converted, "a.jpg") == []
+
+
+def test_two_labels_for_one_picture_are_told(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
+    write_voc(tmp_path / "b.xml", voc_object("gun", (1, 1, 5, 5)), "a.png")
+    with pytest.raises(UserError, match=r"b\.xml: picture a\.png already has the label file .*a\.xml"):
+        convert("voc", str(tmp_path))
+
+
+def test_labels_match_pictures_whose_accents_are_written_the_other_way(tmp_path):
+    write_picture(tmp_path / "Tu\u0308te.png")
+    write_voc(tmp_path / "T\u00fcte.xml", voc_object("gun", (1, 1, 5, 5)))
+    assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
+
+
+def test_the_command_converts_checks_and_does_not_overwrite(tmp_path):
+    def run(*arguments) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(TOOL), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    write_picture(tmp_path / "set" / "images" / "a.png")
+    write_picture(tmp_path / "set" / "images" / "b.png")
+    write_voc(tmp_path / "set" / "labels" / "a.xml", voc_object("gun", (1, 1, 5, 5)))
+    output = tmp_path / "coco.json"
+    done = run("convert", "voc", tmp_path / "set", "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert "2 pictures (1 without instances), 1 instances (0 with mask)\n  gun: 1\n" in done.stdout
+    assert f"check {output} {tmp_path / 'set' / 'images'}" in done.stdout
+    assert run("check", output, tmp_path / "set" / "images").returncode == 0
+    again = run("convert", "voc", tmp_path / "set", "--output", output)
+    assert again.returncode == 2 and "is there already" in again.stderr
+    assert run("convert", "voc", tmp_path / "set", "--output", output, "--overwrite").returncode == 0
+    nothing = run("convert", "yolo", tmp_path / "nowhere", "--output", tmp_path / "x.json")
+    assert nothing.returncode == 2 and "there is no folder" in nothing.stderr
