@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OUTPUT := output/demo
 # `make setup DETECTRON2=source` builds upstream's repository instead of taking the pinned wheel.
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.setup-$(DETECTRON2)
@@ -18,6 +19,17 @@ $(STAMP): pyproject.toml .ci/constraints.txt xray_lazy/install_detectron2.py
 	$(BIN)/python -m xray_lazy.install_detectron2 $(if $(filter source,$(DETECTRON2)),--from-source --force)
 	$(BIN)/python -m xray_lazy.env
 	@touch $@
+
+demo: setup
+	@test -f datasets/xray/annotations/demo/val.json || $(BIN)/python tools/dataset.py demo --classes 5 --train 240 --val 60
+	$(BIN)/python tools/lazy_train.py --config-file configs/xray/mask_rcnn_r18_demo.py --overwrite train.output_dir=$(OUTPUT)
+	@echo
+	@echo "config, log and weights   $(OUTPUT)/config.yaml  log.txt  model_best.pth"
+	@echo "metrics by iteration      $(OUTPUT)/metrics.json"
+	@echo "evaluation                $(OUTPUT)/evaluation/xray_demo_val/"
+	@echo "pictures of detections    $(OUTPUT)/visualizations/contact_sheet.jpg"
+	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
+	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/wandb sync sends an offline one)"
 
 test: setup
 	$(BIN)/python -m pytest

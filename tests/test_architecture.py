@@ -37,7 +37,14 @@ def test_the_library_runs_without_wandb():
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
 def test_help_needs_no_heavy_imports(tool):
-    code = f"import runpy\nsys.argv = ['{tool.name}', '--help']\ntry: runpy.run_path({str(tool)!r}, run_name='__main__')\nexcept SystemExit as end: assert end.code == 0"
+    code = f"""
+import runpy
+sys.argv = ['{tool.name}', '--help']
+try:
+    runpy.run_path({str(tool)!r}, run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0
+"""
     assert not imported_modules(code) & {"torch", "detectron2", "cv2", "omegaconf", "wandb"}
 
 

@@ -11,5 +11,13 @@ writers = dict(
     console=L(ConsoleWriter)(max_iter="${train.max_iter}"),
     json=L(JsonWriter)(path="${train.output_dir}/metrics.json"),
     tensorboard=L(TensorboardWriter)(log_dir="${train.output_dir}/tensorboard"),
-    wandb=L(WandbWriter)(project="xray-lazy", directory="${train.output_dir}"),
+    wandb=L(WandbWriter)(
+        project="xray-lazy",
+        directory="${train.output_dir}",
+        name=None,  # W&B invents one
+        group=None,
+        tags=[],
+        notes=None,
+        mode="auto",  # online when logged in, else offline; or "online", "offline", "disabled"
+    ),
 )

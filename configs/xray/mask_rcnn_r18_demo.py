@@ -7,16 +7,20 @@ model.backbone.bottom_up.stem.norm = "naiveSyncBN"
 model.backbone.bottom_up.stages.update(depth=18, norm="naiveSyncBN")
 model.backbone.bottom_up.stages.pop("stride_in_1x1")  # only blocks of ResNet-50 and deeper have 1x1 convolutions
 model.backbone.bottom_up.freeze_at = 0
-model.backbone.out_channels = 128
 model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated pictures
 
-# items of 20 to 120 pixels in pictures of 320x192
-model.proposal_generator.anchor_generator.sizes = [[16], [32], [64], [96], [128]]
+# items of 20 to 120 pixels in pictures of 320x192: a pyramid from stride 8 on, with few channels and proposals
+model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
+model.backbone.out_channels = 96
+model.proposal_generator.in_features = ["p3", "p4", "p5", "p6"]
+model.proposal_generator.anchor_generator.update(sizes=[[24], [48], [80], [120]], strides=[8, 16, 32, 64])
 model.proposal_generator.update(pre_nms_topk=(500, 300), post_nms_topk=(200, 100), batch_size_per_image=64)
-model.roi_heads.update(num_classes=5, batch_size_per_image=64)
+model.roi_heads.update(num_classes=5, batch_size_per_image=32, box_in_features=["p3", "p4", "p5"])
+for pooler in (model.roi_heads.box_pooler, model.roi_heads.mask_pooler):
+    pooler.update(scales=(1 / 8, 1 / 16, 1 / 32), sampling_ratio=2)
 model.roi_heads.box_head.fc_dims = [256, 256]
 model.roi_heads.box_predictor.input_shape.channels = 256
-model.roi_heads.mask_head.conv_dims = [128, 128, 128]
+model.roi_heads.mask_head.conv_dims = [96, 96, 96]
 
 dataloader.train.dataset.names, dataloader.test.dataset.names = "xray_demo_train", "xray_demo_val"
 dataloader.train.mapper.augmentations[0].update(short_edge_length=(192,), max_size=320)
@@ -25,11 +29,11 @@ dataloader.train.update(total_batch_size=4, num_workers=1)
 dataloader.test.update(num_workers=1)
 
 optimizer.update(lr=0.02, momentum=0.9, weight_decay=1e-4)
-lr_multiplier.update(warmup_iters=50)
+lr_multiplier.update(warmup_iters=30)
 
 train.output_dir = "output/demo"
 train.init_checkpoint = ""
-train.max_iter = 400
-train.eval_period = 200
+train.max_iter = 300
+train.eval_period = 150
 train.clip_gradients.update(enabled=True, max_norm=10.0)
 train.checkpointer.period = 100

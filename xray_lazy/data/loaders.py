@@ -1,7 +1,7 @@
 """What feeds training and evaluation. Training batches depend on seed and iteration alone."""
 
 import logging
-import signal
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -210,9 +210,8 @@ def _as_list(samples: list[dict]) -> list[dict]:
 def _start_worker(worker: int) -> None:
     import cv2
 
-    # a batch system or a terminal signals every process of a run; the training process decides when workers end
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    # a terminal or a batch system signals the whole process group; the training process decides when workers end
+    os.setpgrp()
     # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -1,0 +1,68 @@
+"""Checkpoints: whole or absent, and clear about what did not fit."""
+
+import logging
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from xray_lazy.engine.checkpoint import Checkpointer, periodic_files, remove_leftovers
+from xray_lazy.errors import RunFailure, UserError
+
+
+def make_model(classes=3):
+    return nn.ModuleDict({"body": nn.Linear(4, 4), "cls_score": nn.Linear(4, classes)})
+
+
+def test_a_head_for_another_number_of_classes_is_one_line_and_the_rest_is_loaded(tmp_path, caplog):
+    source, target = make_model(classes=81), make_model(classes=3)
+    Checkpointer(source, tmp_path).save("weights")
+    before = target["cls_score"].weight.clone()
+    caplog.clear()
+    Checkpointer(target).load(str(tmp_path / "weights.pth"))
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1 and re.search(r"cls_score\.weight 81x4 -> 3x4", warnings[0])
+    assert torch.equal(target["body"].weight, source["body"].weight)
+    assert torch.equal(target["cls_score"].weight, before)
+
+
+def test_weights_of_another_model_are_an_error(tmp_path):
+    Checkpointer(nn.ModuleDict({"other": nn.Linear(2, 2)}), tmp_path).save("weights")
+    with pytest.raises(UserError, match="not one weight of this model"):
+        Checkpointer(make_model()).load(str(tmp_path / "weights.pth"))
+
+
+def test_a_failed_save_keeps_the_checkpoint_of_the_same_name(tmp_path, monkeypatch):
+    checkpointer = Checkpointer(make_model(), tmp_path)
+    checkpointer.save("model_final")
+    before = (tmp_path / "model_final.pth").read_bytes()
+
+    def fail_half_way(content, stream):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail_half_way)
+    with pytest.raises(RunFailure, match="No space left"):
+        checkpointer.save("model_final")
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    (tmp_path / ".model_0000009.pth.abc.tmp").write_bytes(b"half")
+    (tmp_path / "model_0000009.pth").write_bytes(b"whole")
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model_0000009.pth"]
+
+
+def test_periodic_files_are_the_numbered_ones_newest_first(tmp_path):
+    for name in ("model_0000009.pth", "model_0000019.pth", "model_best.pth", "model_final.pth"):
+        (tmp_path / name).touch()
+    assert [p.name for p in periodic_files(tmp_path)] == ["model_0000019.pth", "model_0000009.pth"]
+
+
+def test_an_unreachable_address_is_an_error_with_a_way_out():
+    with pytest.raises(UserError, match="can't load the checkpoint") as error:
+        Checkpointer(make_model()).load("http://127.0.0.1:9/weights.pth")
+    assert "train.init_checkpoint" in error.value.fix

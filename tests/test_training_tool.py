@@ -1,0 +1,138 @@
+"""tools/lazy_train.py as a person uses it: exit codes, messages, kills, a full disk."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.coco_sets import write_set
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "tests" / "engine" / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny_set")
+    write_set(folder, pictures=8)
+    return {**os.environ, "TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def command(*arguments):
+    return [sys.executable, str(ROOT / "tools" / "lazy_train.py"), *map(str, arguments)]
+
+
+def run(environment, *arguments, **options):
+    return subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, **options)
+
+
+def assert_user_error(answer, *words):
+    assert answer.returncode == 2, answer.stderr
+    assert "Traceback" not in answer.stderr + answer.stdout
+    for word in words:
+        assert word in answer.stderr
+
+
+def test_flags_and_overrides_stand_in_any_order(environment, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("train.max_iter=1", "--num-processes", 1, f"train.output_dir={folder}", "--config-file", CONFIG)
+    answer = run(environment, *arguments, "hooks.best_checkpoint.metric=bbox/AP")
+    assert answer.returncode == 0, answer.stderr
+    record = json.loads((folder / "run.json").read_text())
+    assert record["overrides"] == list(arguments[:1] + arguments[3:4]) + ["hooks.best_checkpoint.metric=bbox/AP"]
+    assert "lazy_train.py" in record["command"]
+
+
+def test_a_run_that_is_killed_at_any_time_resumes_and_ends_as_an_undisturbed_one(environment, tmp_path):
+    long = ("--config-file", CONFIG, "train.max_iter=30", "train.eval_period=0", "train.checkpointer.period=3")
+    long += ("train.device=cpu", "~hooks.prediction_pictures")
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert run(environment, *long, f"train.output_dir={undisturbed}").returncode == 0
+    pause = random.Random(int(time.time()))
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(*long, f"train.output_dir={killed}", "--resume"),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        newest = max((p.stat().st_mtime for p in killed.glob("model_0*.pth")), default=0)
+        while process.poll() is None and max((p.stat().st_mtime for p in killed.glob("m*.pth")), default=0) <= newest:
+            time.sleep(0.05)
+        time.sleep(pause.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    answer = run(environment, *long, f"train.output_dir={killed}", "--resume")
+    assert answer.returncode == 0, answer.stderr
+    one, other = (torch.load(f / "model_final.pth", weights_only=True)["model"] for f in (undisturbed, killed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    iterations = [json.loads(line)["iteration"] for line in (killed / "metrics.json").read_text().splitlines()]
+    assert iterations == list(range(30))
+    assert not list(killed.glob(".*.tmp"))
+
+
+def test_sigterm_to_all_processes_of_a_run_saves_and_ends_it_in_order(environment, tmp_path):
+    folder = tmp_path / "run"
+    endless = ("train.max_iter=100000", "train.eval_period=0", "dataloader.train.num_workers=2")
+    process = subprocess.Popen(
+        command("--config-file", CONFIG, *endless, "--num-processes", 2, f"train.output_dir={folder}"),
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (folder / "model_0000001.pth").exists():
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "received SIGTERM" in (folder / "log.txt").read_text()
+    assert (folder / (folder / "last_checkpoint").read_text()).is_file()
+
+
+def limit_file_size():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_one_message_and_leaves_no_half_file(environment, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("--config-file", CONFIG, f"train.output_dir={folder}", "train.device=cpu")
+    answer = run(environment, *arguments, preexec_fn=limit_file_size)
+    assert answer.returncode == 1
+    assert "can't save the checkpoint" in answer.stderr and "--resume" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(folder.glob("*.pth")) and not list(folder.glob(".*.tmp"))
+
+
+def test_a_failure_in_a_process_of_a_group_is_one_message(environment, tmp_path):
+    poison = "+hooks.poison={_target_: tests.engine.hooks_for_tests.PoisonAt, iteration: 1}"
+    arguments = ("--config-file", CONFIG, f"train.output_dir={tmp_path / 'run'}", "--num-processes", 2, poison)
+    answer = run(environment, *arguments)
+    assert answer.returncode == 1
+    assert answer.stderr.count("the loss is not finite at iteration 1") == 1 and "Traceback" not in answer.stderr
+
+
+def test_too_many_gpus_is_one_message(environment):
+    answer = run(environment, "--config-file", ROOT / "configs/xray/mask_rcnn_r50.py", "--num-gpus", 64)
+    assert_user_error(answer, "64 GPUs asked for", "fix:")
+
+
+def test_a_misspelled_key_is_one_message_with_the_right_one(environment):
+    assert_user_error(run(environment, "--config-file", CONFIG, "train.max_itr=5"), "train.max_iter")
+
+
+def test_broken_json_is_one_message(environment, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "broken.json").write_text('{"images": [')
+    names = f"{{json_file: {tmp_path}/broken.json, image_root: {tmp_path}/images}}"
+    answer = run(environment, "--config-file", CONFIG, f"dataloader.train.dataset.names={names}")
+    assert_user_error(answer, "broken.json", "not valid JSON")

@@ -1,0 +1,29 @@
+"""What works from a checkout works from a wheel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_configs_are_found_in_an_installed_wheel(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run(build, check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "site")
+    code = (
+        "import xray_lazy, xray_lazy.config as c; print(xray_lazy.__file__);"
+        "print(c.get_config('xray/mask_rcnn_r50.py').train.max_iter, len(c.config_names()))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    location, numbers = answer.stdout.splitlines()
+    assert location.startswith(str(tmp_path)) and numbers == f"5000 {len(list((ROOT / 'configs/xray').glob('*.py')))}"
