@@ -1,10 +1,11 @@
 # setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
-# bench: speed beside detectron2    clean: remove what these commands made
+# bench: speed beside the peers     clean: remove what these commands made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT := output/demo
+DATASETS := $(or $(XRAY_DATASETS),datasets/xray)
 # `make setup DETECTRON2=source` builds upstream's repository instead of taking the pinned wheel.
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.setup-$(DETECTRON2)
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt xray_lazy/install_detectron2.py
 	@touch $@
 
 demo: setup
-	@test -f datasets/xray/annotations/demo/val.json || $(BIN)/python tools/dataset.py demo --classes 5 --train 240 --val 60
+	@test -f $(DATASETS)/annotations/demo/val.json || $(BIN)/python tools/dataset.py demo --classes 5 --train 240 --val 60
 	$(BIN)/python tools/lazy_train.py --config-file configs/xray/mask_rcnn_r18_demo.py --overwrite train.output_dir=$(OUTPUT)
 	@echo
 	@echo "config, log and weights   $(OUTPUT)/config.yaml  log.txt  model_best.pth"
@@ -34,10 +35,15 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+bench: setup
+	$(BIN)/python -m benchmarks.run
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 
+# what a person has put into datasets/ or output/ stays
 clean:
-	rm -rf $(VENV) output datasets .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(OUTPUT) output/benchmarks.json .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(DATASETS)/annotations/demo $(DATASETS)/images/demo

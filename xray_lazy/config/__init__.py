@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from xray_lazy.config.check import check_config
     from xray_lazy.config.faults import Fault, raise_faults
     from xray_lazy.config.keys import diff_configs, flatten
-    from xray_lazy.config.load import config_names, get_config, load_config
+    from xray_lazy.config.load import config_names, from_yaml, get_config, load_config
     from xray_lazy.config.overrides import apply_overrides
     from xray_lazy.config.save import save_config, to_yaml
 
@@ -22,6 +22,7 @@ __all__ = [
     "config_names",
     "diff_configs",
     "flatten",
+    "from_yaml",
     "get_config",
     "load_config",
     "parse_with_overrides",
@@ -37,6 +38,7 @@ _MODULE_OF = {
     "config_names": "load",
     "diff_configs": "keys",
     "flatten": "keys",
+    "from_yaml": "load",
     "get_config": "load",
     "load_config": "load",
     "parse_with_overrides": "arguments",

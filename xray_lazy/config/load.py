@@ -96,17 +96,27 @@ def _near_files(path: Path) -> str:
 
 def _load_yaml(path: Path) -> DictConfig:
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-        if not isinstance(tree, dict) or not tree:
-            raise UserError(f"{path} holds no config", "give a LazyConfig (.py) or the config.yaml of a run")
-        if "_BASE_" in tree or "MODEL" in tree:
-            fix = "write a LazyConfig for it: a .py file; configs/xray/ has examples"
-            raise UserError(f"{path} is a config for detectron2's older yacs format", fix)
-        return OmegaConf.create(tree, flags={"allow_objects": True})
+        return from_yaml(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error}") from None
+
+
+def from_yaml(text: str, source: str) -> DictConfig:
+    """The config in what `to_yaml` gave; `source` says in messages where the text is from.
+
+    Raises:
+        UserError: it is not YAML, or holds no config.
+    """
+    try:
+        tree = parse_yaml(text, source)
+        if not isinstance(tree, dict) or not tree:
+            raise UserError(f"{source} holds no config", "give a LazyConfig (.py) or the config.yaml of a run")
+        if "_BASE_" in tree or "MODEL" in tree:
+            fix = "write a LazyConfig for it: a .py file; configs/xray/ has examples"
+            raise UserError(f"{source} is a config for detectron2's older yacs format", fix)
+        return OmegaConf.create(tree, flags={"allow_objects": True})
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {first_line(error)}") from None
+        raise UserError(f"{source}: {first_line(error)}") from None
 
 
 def _load_python(path: Path) -> DictConfig:

@@ -63,7 +63,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     start_logging(cfg.train.output_dir)
     model = instantiate(cfg.model).to(device)
     checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
-    return EvaluationRun(cfg.dataloader, cfg.train.output_dir)(model, checkpoint.get("iteration", -1))
+    return EvaluationRun(cfg.dataloader, cfg.train.output_dir)(model, checkpoint.get("iteration", 0))
 
 
 def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:

@@ -1,5 +1,6 @@
 """Look for every fault of an experiment before anything is built or written."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,6 @@ REQUIRED_NODES = (
     "dataloader.test",
     "dataloader.evaluator",
 )
-DOWNLOAD_CHECK_SECONDS = 10
 
 
 def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) -> list[Fault]:
@@ -54,9 +54,8 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
             faults.append(Fault(key, error.message, error.fix))
     for key, dataset in datasets.items():
         faults += _check_dataset(key, dataset)
-        faults += _check_classes(cfg, key, dataset)
         faults += _check_masks(cfg, key, dataset)
-    faults += _check_same_classes(datasets)
+    faults += _check_classes(cfg, datasets)
     return faults
 
 
@@ -93,6 +92,7 @@ def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
 
 def _check_download(key: str, url: str) -> Iterator[Fault]:
     """Fetch weights once, before processes start: detectron2 keeps them in its cache."""
+    logging.disable(logging.ERROR)  # the fault says it in one message
     try:
         PathManager.get_local_path(url.split("?")[0])
     except Exception as error:  # whatever is wrong with network, proxy or server
@@ -101,6 +101,8 @@ def _check_download(key: str, url: str) -> Iterator[Fault]:
             f"can't fetch {url} ({type(error).__name__}: {error})",
             "on a machine without internet give the path of a file, or train.init_checkpoint='' to train from scratch",
         )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
@@ -118,7 +120,21 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
         yield Fault(key, f"{dataset.name} declares no classes", "fill `categories` in its JSON file")
 
 
-def _check_classes(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
+def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> Iterator[Fault]:
+    if len({dataset.class_names for dataset in datasets.values()}) > 1:
+        (_, train), (key, test) = datasets.items()
+        yield Fault(
+            key,
+            f"{train.name} and {test.name} have different classes or another order of them: "
+            f"{', '.join(train.class_names)} / {', '.join(test.class_names)}",
+            "make the lists `categories` of their JSON files equal",
+        )
+        return
+    for dataset in list(datasets.values())[:1]:
+        yield from _check_number_of_classes(cfg, dataset)
+
+
+def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
     there = len(dataset.class_names)
     for model_key in _number_of_classes_keys(cfg.model, "model"):
         number = OmegaConf.select(cfg, model_key)
@@ -148,19 +164,6 @@ def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterat
             key,
             f"the model learns masks, but {dataset.name} has boxes only",
             "take configs/xray/faster_rcnn_r50.py for sets without masks",
-        )
-
-
-def _check_same_classes(datasets: dict[str, DetectionDataset]) -> Iterator[Fault]:
-    if len(datasets) < 2:
-        return
-    (_, train), (key, test) = datasets.items()
-    if train.class_names != test.class_names:
-        yield Fault(
-            key,
-            f"{train.name} and {test.name} have different classes or another order of them: "
-            f"{', '.join(train.class_names)} / {', '.join(test.class_names)}",
-            "make the lists `categories` of their JSON files equal",
         )
 
 

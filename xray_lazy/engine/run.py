@@ -66,19 +66,15 @@ def run(options: RunOptions) -> None:
 
 
 def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:
+    from xray_lazy.config import from_yaml
     from xray_lazy.engine.experiment import train
 
-    train(_parse(text), plan.device, resume, overrides)
+    # what runs is what config.yaml says
+    train(from_yaml(text, "the config"), plan.device, resume, overrides)
 
 
 def _evaluate(text: str, plan: LaunchPlan) -> None:
+    from xray_lazy.config import from_yaml
     from xray_lazy.engine.experiment import evaluate
 
-    evaluate(_parse(text), plan.device)
-
-
-def _parse(text: str):
-    """The config as it was saved: what runs is what config.yaml says."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create(text)
+    evaluate(from_yaml(text, "the config"), plan.device)

@@ -1,0 +1,24 @@
+"""`make bench`: our parts beside their peers, on generated data, on this machine."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks import data_reading, evaluation, training_step
+from benchmarks.pairs import report
+
+SUITES = {"data": data_reading.compare_all, "evaluation": evaluation.compare_all, "training": training_step.compare_all}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help=f"of {', '.join(SUITES)} (default: all)")
+    parser.add_argument("--output", type=Path, default=Path("output/benchmarks.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = [c for name in options.suites or SUITES for c in SUITES[name](Path(folder))]
+    report(results, options.output)
+
+
+if __name__ == "__main__":
+    main()
