@@ -32,8 +32,9 @@ demo: setup
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/wandb sync sends an offline one)"
 
+# two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: setup
 	$(BIN)/python -m benchmarks.run

@@ -23,15 +23,13 @@ model.backbone.bottom_up.stages = [
 model.backbone.bottom_up.freeze_at = 0
 model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated pictures
 
-# items of 20 to 120 pixels in pictures of 320x192: a pyramid from stride 8 on, with few channels and proposals
-model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
+# items of 20 to 120 pixels in pictures of 320x192: proposals from stride 8 on, few of them, and few channels
 model.backbone.out_channels = 64
 model.proposal_generator.in_features = ["p3", "p4", "p5", "p6"]
 model.proposal_generator.anchor_generator.update(sizes=[[24], [48], [80], [120]], strides=[8, 16, 32, 64])
 model.proposal_generator.update(pre_nms_topk=(500, 300), post_nms_topk=(200, 100), batch_size_per_image=64)
-model.roi_heads.update(num_classes=5, batch_size_per_image=32, box_in_features=["p3", "p4", "p5"])
-for pooler in (model.roi_heads.box_pooler, model.roi_heads.mask_pooler):
-    pooler.update(scales=(1 / 8, 1 / 16, 1 / 32), sampling_ratio=2)
+model.roi_heads.update(num_classes=5, batch_size_per_image=64)
+model.roi_heads.box_pooler.sampling_ratio = model.roi_heads.mask_pooler.sampling_ratio = 2
 model.roi_heads.box_head.fc_dims = [256, 256]
 model.roi_heads.box_predictor.input_shape.channels = 256
 model.roi_heads.mask_head.conv_dims = [64, 64, 64]
@@ -47,7 +45,7 @@ lr_multiplier.update(warmup_iters=30)
 
 train.output_dir = "output/demo"
 train.init_checkpoint = ""
-train.max_iter = 300
-train.eval_period = 150
+train.max_iter = 600
+train.eval_period = 300
 train.clip_gradients.update(enabled=True, max_norm=10.0)
-train.checkpointer.period = 100
+train.checkpointer.period = 200

@@ -107,9 +107,9 @@ PROFILES = {
         blur=0.45,
         edge_enhancement=0.4,
         supersampling=2,
-        clutter=(2, 5),
-        most_items=4,
-        tilt=0.75,
+        clutter=(1, 3),
+        most_items=3,
+        tilt=0.85,
         bag_angle=8,
     ),
 }
