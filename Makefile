@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt xray_lazy/install_detectron2.py
 	@touch $@
 
 demo: setup
-	@test -f $(DATASETS)/annotations/demo/val.json || $(BIN)/python tools/dataset.py demo --classes 5 --train 240 --val 60
+	@test -f $(DATASETS)/annotations/demo/val.json || $(BIN)/python tools/dataset.py demo --classes 5 --train 400 --val 60
 	$(BIN)/python tools/lazy_train.py --config-file configs/xray/mask_rcnn_r18_demo.py --overwrite train.output_dir=$(OUTPUT)
 	@echo
 	@echo "config, log and weights   $(OUTPUT)/config.yaml  log.txt  model_best.pth"

@@ -45,7 +45,7 @@ lr_multiplier.update(warmup_iters=30)
 
 train.output_dir = "output/demo"
 train.init_checkpoint = ""
-train.max_iter = 600
-train.eval_period = 300
+train.max_iter = 450
+train.eval_period = 225
 train.clip_gradients.update(enabled=True, max_norm=10.0)
-train.checkpointer.period = 200
+train.checkpointer.period = 150
