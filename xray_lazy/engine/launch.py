@@ -116,9 +116,8 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
         context = torch.multiprocessing.start_processes(
             _child, (plan, function, arguments, folder), nprocs=plan.processes, join=False, start_method="spawn"
         )
-        previous = {number: signal.getsignal(number) for number in FORWARDED_SIGNALS}
-        for number in FORWARDED_SIGNALS:
-            signal.signal(number, lambda received, _: _forward(received, context.processes))
+        forward = _SignalForwarder(context.processes)
+        previous = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
         try:
             while not context.join():
                 pass
@@ -137,15 +136,24 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
 FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
-def _forward(number: int, processes: list) -> None:
-    for process in processes:
-        # a terminal's Ctrl-C reaches the children by itself
-        if process.is_alive() and number != signal.SIGINT:
-            os.kill(process.pid, number)
+class _SignalForwarder:
+    """Hand signals on to the processes, which end in order; a second SIGINT ends this one, too."""
+
+    def __init__(self, processes: list):
+        self.processes, self.interrupts = processes, 0
+
+    def __call__(self, number: int, frame: object) -> None:
+        for process in self.processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+        self.interrupts += number == signal.SIGINT
+        if self.interrupts > 1:
+            raise KeyboardInterrupt
 
 
 def _child(local_rank: int, plan: LaunchPlan, function: Callable, arguments: tuple, folder: str) -> None:
     rank = plan.machine_rank * plan.processes + local_rank
+    os.setpgrp()  # each signal comes once, from the parent, also where a terminal signals the whole group
     try:
         _in_group(plan, local_rank, rank, function, arguments)
     except UserError as error:
