@@ -100,7 +100,7 @@ def test_sigterm_to_all_processes_of_a_run_saves_and_ends_it_in_order(environmen
 
 def limit_file_size():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_one_message_and_leaves_no_half_file(environment, tmp_path):

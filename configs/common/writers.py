@@ -9,7 +9,7 @@ from xray_lazy.tracking.wandb import WandbWriter
 
 writers = dict(
     console=L(ConsoleWriter)(max_iter="${train.max_iter}"),
-    json=L(JsonWriter)(path="${train.output_dir}/metrics.json"),
+    json=L(JsonWriter)(path="${train.output_dir}/metrics.json", window_size=20),
     tensorboard=L(TensorboardWriter)(log_dir="${train.output_dir}/tensorboard"),
     wandb=L(WandbWriter)(
         project="xray-lazy",

@@ -29,4 +29,5 @@ dataloader.train.total_batch_size = 2
 train.update(output_dir="output/tiny", max_iter=4, log_period=1, eval_period=2)
 train.checkpointer.period = 2
 writers.wandb.mode = "disabled"
+writers.json.window_size = 1  # the values themselves, which a resumed run repeats, where medians forget what was before
 hooks.prediction_pictures.count = 2

@@ -176,10 +176,11 @@ def canvas_mask(mask: np.ndarray | list | dict, canvas_size: tuple[int, int], fa
     if isinstance(mask, list):
         filled = np.zeros(canvas_size, dtype=np.uint8)
         for polygon in mask:
-            points = np.asarray(polygon, dtype=np.float64)[: len(polygon) // 2 * 2].reshape(-1, 2) * factor
+            points = np.asarray(polygon, dtype=np.float64)[: len(polygon) // 2 * 2].reshape(-1, 2)
             if len(points) >= 3:
                 # far outside, int32 would overflow; one by one, so that overlapping parts don't cancel out
-                cv2.fillPoly(filled, [np.clip(points.round(), -1e5, 1e5).astype(np.int32)], 1)
+                points = np.clip(points, -1e5, 1e5) * factor
+                cv2.fillPoly(filled, [points.round().astype(np.int32)], 1)
         return filled
     if isinstance(mask, dict):
         rle = mask_util.frPyObjects(mask, *mask["size"]) if isinstance(mask["counts"], list) else mask
