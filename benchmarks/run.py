@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = [c for name in options.suites or SUITES for c in SUITES[name](Path(folder))]
+        results = [result for name in options.suites or SUITES for result in SUITES[name](Path(folder))]
     report(results, options.output)
 
 
