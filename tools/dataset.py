@@ -61,15 +61,13 @@ def add_demo(commands) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    import os
-
+    from xray_lazy.data.datasets import default_root
     from xray_lazy.data.synthetic import parse_classes
     from xray_lazy.data.synthetic.generate import generate_export, generate_set
-    from xray_lazy.errors import UserError
 
     if options.faults and options.export is None:
         raise UserError("--faults are planted in exports only", "add --export N")
-    root = options.output or os.environ.get("XRAY_DATASETS", "datasets/xray")
+    root = options.output or default_root()
     common = {
         "classes": parse_classes(options.classes),
         "seed": options.seed,

@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, and clear about what did not fit."""
 
 import logging
+import pickle
 import re
 
 import pytest
@@ -25,6 +26,14 @@ def test_a_head_for_another_number_of_classes_is_one_line_and_the_rest_is_loaded
     assert len(warnings) == 1 and re.search(r"cls_score\.weight 81x4 -> 3x4", warnings[0])
     assert torch.equal(target["body"].weight, source["body"].weight)
     assert torch.equal(target["cls_score"].weight, before)
+
+
+def test_a_model_zoo_pickle_of_arrays_is_loaded(tmp_path):
+    source, target = make_model(), make_model()
+    arrays = {name: value.numpy() for name, value in source.state_dict().items()}
+    (tmp_path / "model_final.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
+    Checkpointer(target).load(str(tmp_path / "model_final.pkl"))
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in target.state_dict().items())
 
 
 def test_weights_of_another_model_are_an_error(tmp_path):

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.datasets import PICTURE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
 from xray_lazy.data.synthetic.detector import scan
 from xray_lazy.data.synthetic.faults import PlantedFault, plant_faults
@@ -27,8 +28,6 @@ from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import compose
 from xray_lazy.errors import UserError
 
-# The pictures of `val.json` lie in `valid`.
-PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 PICTURE_FORMATS = ("jpg", "png")
 # Tells the files that may be overwritten from a person's own.
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
