@@ -121,6 +121,12 @@ def test_a_failure_in_a_process_of_a_group_is_one_message(environment, tmp_path)
     assert answer.stderr.count("the loss is not finite at iteration 1") == 1 and "Traceback" not in answer.stderr
 
 
+def test_an_error_in_one_process_ends_all_of_them_with_its_message(environment, tmp_path):
+    fail = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
+    arguments = ("--config-file", CONFIG, f"train.output_dir={tmp_path / 'run'}", "--num-processes", 2, fail)
+    assert_user_error(run(environment, *arguments, timeout=120), "can't read its pictures", "buy a new disk")
+
+
 def test_too_many_gpus_is_one_message(environment):
     answer = run(environment, "--config-file", ROOT / "configs/xray/mask_rcnn_r50.py", "--num-gpus", 64)
     assert_user_error(answer, "64 GPUs asked for", "fix:")

@@ -6,6 +6,8 @@ import torch
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
+from xray_lazy.errors import UserError
+
 
 class AtIteration(HookBase):
     def __init__(self, iteration: int):
@@ -19,6 +21,14 @@ class AtIteration(HookBase):
 class CrashAt(AtIteration):
     def act(self):
         raise ZeroDivisionError
+
+
+class FailInOneProcessAt(AtIteration):
+    """The last process fails, the others wait for it."""
+
+    def act(self):
+        if comm.get_rank() == comm.get_world_size() - 1:
+            raise UserError("this process can't read its pictures", "buy a new disk")
 
 
 class StopAt(AtIteration):

@@ -16,6 +16,8 @@ from xray_lazy.errors import RunFailure, UserError
 
 # Rank 0 may evaluate or load for long while the others wait.
 TIMEOUT = timedelta(hours=2)
+# Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
+GRACE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
         forward = _SignalForwarder(context.processes)
         previous = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
         try:
-            while not context.join():
+            while not context.join(grace_period=GRACE_SECONDS):
                 pass
         except torch.multiprocessing.ProcessExitedException as error:
             raise _first_error(Path(folder)) or RunFailure(
