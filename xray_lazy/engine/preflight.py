@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlparse
 
 from detectron2.config import instantiate
@@ -130,8 +129,8 @@ def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> It
             "make the lists `categories` of their JSON files equal",
         )
         return
-    for dataset in list(datasets.values())[:1]:
-        yield from _check_number_of_classes(cfg, dataset)
+    if datasets:
+        yield from _check_number_of_classes(cfg, next(iter(datasets.values())))
 
 
 def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
@@ -165,8 +164,3 @@ def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterat
             f"the model learns masks, but {dataset.name} has boxes only",
             "take configs/xray/faster_rcnn_r50.py for sets without masks",
         )
-
-
-def checkpoint_exists(cfg: DictConfig) -> bool:
-    """Whether the output folder has something to resume from."""
-    return (Path(cfg.train.output_dir) / "last_checkpoint").is_file()

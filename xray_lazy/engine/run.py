@@ -45,8 +45,8 @@ def run(options: RunOptions) -> None:
         options.machine_rank,
         options.dist_url,
     )
-    from xray_lazy.engine.preflight import check_experiment, checkpoint_exists
-    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
+    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.run_folder import check_run_folder, checkpoint_exists, open_run_folder
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))

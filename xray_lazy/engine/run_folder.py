@@ -23,7 +23,7 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
 
     Args:
         cfg: the config of the run that wants to start.
-        resume: it goes on with what is in the folder; its config must be the same but for how it is run.
+        resume: it goes on with what is in the folder; its config must be the same.
         overwrite: the person said that what is there may go (or, with `resume`, that the config may differ).
 
     Raises:
@@ -44,11 +44,16 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
             f"the output folder {folder} holds a run with another config:\n{shown}{more}",
             f"choose another train.output_dir; {fix}",
         )
-    if not resume and (folder / "last_checkpoint").is_file():
+    if not resume and checkpoint_exists(cfg):
         raise UserError(
             f"the output folder {folder} holds checkpoints of this very config",
             "--resume goes on from the last one, --overwrite deletes that run, or choose another train.output_dir",
         )
+
+
+def checkpoint_exists(cfg: DictConfig) -> bool:
+    """Whether the output folder has something to resume from."""
+    return (Path(cfg.train.output_dir) / "last_checkpoint").is_file()
 
 
 def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
