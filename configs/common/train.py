@@ -7,6 +7,8 @@ train = dict(
     seed=42,
     device="auto",  # "auto" takes the GPU where there is one; else "cuda" or "cpu"
     amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
+    accumulate=1,  # work through a batch in so many parts, where it doesn't fit the memory
+    max_skipped_steps=0,  # leave out so many steps whose loss or gradient is not finite before the run fails
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
     ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel
     scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size

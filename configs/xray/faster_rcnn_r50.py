@@ -1,7 +1,7 @@
 """Faster R-CNN R50-FPN, pretrained on COCO, for sets without masks."""
 
 from ..common.models.faster_rcnn_fpn import model
-from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, optimizer, train, writers
+from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, optimizer, test, train, writers
 
 model.roi_heads.num_classes = 13
 model.roi_heads.batch_size_per_image = 128

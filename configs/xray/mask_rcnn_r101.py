@@ -1,6 +1,6 @@
 """Mask R-CNN R101-FPN, pretrained on COCO, on the astrophysics scanner."""
 
-from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, model, optimizer, train, writers
+from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, model, optimizer, test, train, writers
 
 model.backbone.bottom_up.stages.depth = 101
 

@@ -5,6 +5,7 @@ from ..common.hooks import hooks
 from ..common.models.mask_rcnn_fpn import model
 from ..common.optim import sgd as optimizer
 from ..common.schedule import cosine as lr_multiplier
+from ..common.test import test
 from ..common.train import train
 from ..common.writers import writers
 

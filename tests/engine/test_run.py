@@ -139,7 +139,8 @@ def test_a_file_named_stop_ends_the_run_in_order(output):
     folder, overrides = output
     start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.TouchStopFileAt, iteration: 1}"])
     assert max(losses_of(folder)) == 2
-    assert (folder / "last_checkpoint").read_text() == "model_0000002.pth"
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert (folder / "evaluation" / "tiny" / "iter_2" / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -9,12 +9,15 @@ import torch
 from detectron2.config import instantiate
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
+from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
+
+AUGMENTED_SUFFIX = "_TTA"  # detectron2's, at the names of tasks
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ class EvaluationRun:
 
     Args:
         dataloader: the config's `dataloader` node, with `test` and `evaluator`.
-        output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n>/`.
+        output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
     """
 
     def __init__(self, dataloader: DictConfig, output_dir: str):
@@ -39,15 +42,21 @@ class EvaluationRun:
     def evaluator(self):
         return instantiate(self._dataloader.evaluator)
 
-    def __call__(self, model: nn.Module, iteration: int) -> dict[str, dict[str, float]]:
-        """Evaluate on all processes together; the first gets the metrics by task and writes them, others get {}."""
+    def __call__(self, model: nn.Module, iteration: int, suffix: str = "") -> dict[str, dict[str, float]]:
+        """Evaluate on all processes together; the first gets the metrics by task and writes them, others get {}.
+
+        Args:
+            model: gives detections for the batches of the test loader.
+            iteration: of the model's weights.
+            suffix: at the names of the tasks and of the folder, to tell apart what is evaluated in another way.
+        """
         results = run_inference(model, self.loader, self.evaluator)
         if comm.is_main_process():
-            folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}"
+            folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"
             self.evaluator.save(folder)
             logger.info("results are in %s", folder)
         comm.synchronize()
-        return results
+        return {f"{task}{suffix}": metrics for task, metrics in results.items()}
 
     @property
     def dataset(self) -> DetectionDataset:
@@ -60,3 +69,19 @@ class EvaluationRun:
         with evaluation_mode(model):
             for record in evenly_spaced(self.dataset, count):
                 yield record, model([self.loader.mapper(record)])[0]["instances"].to("cpu")
+
+
+def augmentation_enabled(cfg: DictConfig) -> bool:
+    """Whether the config asks for test-time augmentation; one without a `test` node does not."""
+    return bool(OmegaConf.select(cfg, "test.tta.enabled"))
+
+
+def evaluate_augmented(cfg: DictConfig, run: EvaluationRun, model: nn.Module, iteration: int) -> dict:
+    """Evaluate `model` plainly and with the test-time augmentation of `cfg.test.tta`; metrics of both by task."""
+    augmented = instantiate({**cfg.test.tta.model, "model": model})
+    results = run(model, iteration)
+    logger.info("Once more, with test-time augmentation")
+    results |= run(augmented, iteration, AUGMENTED_SUFFIX)
+    if comm.is_main_process():
+        logger.info("%s plain and with test-time augmentation:\n%s", run.dataset.name, format_results(results))
+    return results

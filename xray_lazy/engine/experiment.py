@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.evaluation_run import EvaluationRun
+from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.run_folder import start_logging
 from xray_lazy.engine.trainer import Trainer
@@ -37,6 +37,8 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
         UserError, RunFailure: see `Trainer.train` and `Checkpointer`.
     """
     start_logging(cfg.train.output_dir)
+    if augmentation_enabled(cfg):
+        logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
     torch.manual_seed(cfg.train.seed)
     model = instantiate(cfg.model).to(device)
     trainer = build_trainer(cfg, model, device)
@@ -59,11 +61,17 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
 
 
 def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
-    """Evaluate `train.init_checkpoint` on the test set; the first process returns the metrics by task."""
+    """Evaluate `train.init_checkpoint` on the test set; the first process returns the metrics by task.
+
+    With `test.tta.enabled` the weights are evaluated twice, the second time with test-time augmentation; its metrics
+    are those of the tasks `bbox_TTA` and `segm_TTA`.
+    """
     start_logging(cfg.train.output_dir)
     model = instantiate(cfg.model).to(device)
     checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
-    return EvaluationRun(cfg.dataloader, cfg.train.output_dir)(model, checkpoint.get("iteration", 0))
+    run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+    iteration = checkpoint.get("iteration", 0)
+    return evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
 
 
 def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
@@ -80,6 +88,8 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         writers={name: instantiate(writer) for name, writer in cfg.writers.items()} if main else {},
         evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
         max_norm=clip.max_norm if clip.enabled else None,
+        accumulate=cfg.train.accumulate,
+        max_skipped_steps=cfg.train.max_skipped_steps,
         seed=cfg.train.seed,
     )
 

@@ -59,17 +59,17 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
 
 
 def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
-    batch = cfg.dataloader.train.total_batch_size
-    if batch < 1 or batch % world_size:
-        near = max(batch // world_size, 1) * world_size
+    batch, parts = cfg.dataloader.train.total_batch_size, max(cfg.train.accumulate, 1) * world_size
+    if batch < 1 or batch % parts:
+        accumulation = f" in {cfg.train.accumulate} parts" if cfg.train.accumulate > 1 else ""
         yield Fault(
             "dataloader.train.total_batch_size",
-            f"a batch of {batch} pictures can't be spread evenly over {world_size} processes",
-            f"set it to a multiple of {world_size}, e.g. {near}",
+            f"a batch of {batch} pictures can't be spread evenly over {world_size} processes{accumulation}",
+            f"set it to a multiple of {parts}, e.g. {max(batch // parts, 1) * parts}",
         )
     if cfg.train.max_iter < 1:
         yield Fault("train.max_iter", f"{cfg.train.max_iter} iterations train nothing", "set it to 1 or more")
-    for key in ("train.log_period", "train.checkpointer.period"):
+    for key in ("train.accumulate", "train.log_period", "train.checkpointer.period"):
         if OmegaConf.select(cfg, key) < 1:
             yield Fault(key, "it is below 1", "set it to 1 or more")
 

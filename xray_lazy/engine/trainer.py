@@ -1,9 +1,10 @@
-"""The training loop: detectron2's TrainerBase with mixed precision, clipping, and losses known in every process."""
+"""The training loop: detectron2's TrainerBase with accumulation, mixed precision and losses known in every process."""
 
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
 
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.engine.checkpoint import Checkpointer
@@ -35,10 +38,12 @@ class Trainer(TrainerBase):
         writers: on the first process; empty on others.
         evaluate: `evaluate(model, iteration)` returns the metrics by task on the first process; all call it.
         max_norm: clip the L2 norm of all gradients together at this; None doesn't clip.
+        accumulate: parts that a batch is worked through in, one after the other, for one step of the optimizer.
+        max_skipped_steps: steps whose loss or gradient is not finite are left out, up to so many in a run.
         seed: of all that is random in a step, together with iteration and process.
 
-    Hooks read `last_losses` (means over all processes), `data_time` (seconds) and `batch_size`, and may call
-    `request_stop`.
+    Hooks read `last_losses` (means over all processes), `data_time` (seconds), `batch_size` and `iterations_done`, and
+    may call `request_stop`. What evaluation looks at is in `evaluated_models`, by the suffix of their metrics' names.
     """
 
     def __init__(
@@ -52,18 +57,25 @@ class Trainer(TrainerBase):
         writers: Mapping[str, EventWriter],
         evaluate: EvaluationRun,
         max_norm: float | None = None,
+        accumulate: int = 1,
+        max_skipped_steps: int = 0,
         seed: int = 0,
     ):
         super().__init__()
         self.model, self.optimizer, self.loader, self.precision = model, optimizer, loader, precision
         self.checkpointer, self.writers, self.evaluate = checkpointer, writers, evaluate
-        self.max_norm, self.seed = max_norm, seed
+        self.max_norm, self.accumulate, self.seed = max_norm, accumulate, seed
+        self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
+        self.evaluated_models: dict[str, nn.Module] = {"": checkpointer.model}
         self.named_hooks = dict(hooks)
         self.register_hooks(list(hooks.values()))
         self.data_time = 0.0
         self.last_losses: dict[str, float] = {}
+        self.gradient_norm = 0.0
         self.stop_reason = ""
+        self.iterations_done = 0
         self._wish_to_stop = ""
+        self._wish_to_finish = self._finish_early = False
         checkpointer.add_checkpointable("optimizer", optimizer)
         checkpointer.add_checkpointable("scaler", precision.scaler)
         checkpointer.add_checkpointable("trainer", self)
@@ -77,21 +89,27 @@ class Trainer(TrainerBase):
         """Train iterations `start_iter` to `max_iter - 1`; hooks' `after_train` is called unless an error ends it.
 
         Raises:
-            RunFailure: the loss is not finite; no weight has been changed by that step.
+            RunFailure: more steps than allowed had a loss or gradient that is not finite; none of them changed weights.
         """
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
+        self.iterations_done = start_iter
         self.model.train()
         self._batches = self.loader.batches(start_iter)
         with EventStorage(start_iter) as self.storage:
             self.before_train()
+            if any(comm.all_gather(self._wish_to_stop)):  # such as a resumed run that had stopped early
+                logger.info("no training: %s", self._wish_to_stop)
+                return
             for self.iter in range(start_iter, max_iter):
                 self.before_step()
                 self.run_step()
-                self.after_step()
+                self.iterations_done = self.iter + 1
+                with record_function("hooks"):
+                    self.after_step()
                 if self.stop_reason:
                     logger.info("stopped after iteration %d: %s", self.iter, self.stop_reason)
                     break
-            self.iter += 1  # as in detectron2: the number of iterations done
+            self.iter = self.iterations_done  # as in detectron2
             self.after_train()
 
     @property
@@ -101,30 +119,76 @@ class Trainer(TrainerBase):
 
     @property
     def is_last_step(self) -> bool:
-        """Whether training ends after the present step."""
-        return self.iter + 1 >= self.max_iter or bool(self.stop_reason)
+        """Whether this run ends after the present step, finished or to be resumed."""
+        return self.is_finished or bool(self.stop_reason)
 
-    def request_stop(self, reason: str) -> None:
-        """Ask from any one process; all of them end after the next step that they do together."""
-        self._wish_to_stop = reason
+    @property
+    def is_finished(self) -> bool:
+        """Whether training is complete with the iterations that are done."""
+        return self.iterations_done >= self.max_iter or self._finish_early
+
+    def request_stop(self, reason: str, finish: bool = False) -> None:
+        """Ask from any one process; all of them end after the next step that they do together.
+
+        Args:
+            reason: for the log.
+            finish: training is complete, as at its last iteration; else it is to be resumed.
+        """
+        self._wish_to_stop, self._wish_to_finish = reason, finish
 
     def run_step(self) -> None:
-        """One step: forward, backward, and the optimizer's step unless a loss is not finite."""
+        """One step: forward, backward, and the optimizer's step where loss and gradient are finite."""
         self._seed_step()
         start = time.perf_counter()
-        batch = next(self._batches)
+        with record_function("data"):
+            batch = next(self._batches)
         self.data_time = time.perf_counter() - start
         self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.autocast():
-            losses = self.model(batch)
-        total = sum(losses.values())
-        self.precision.scaler.scale(total).backward()
-        self._share_losses({**losses, "total_loss": total}, batch)
+        buffers = [b.clone() for b in self.model.buffers()] if self.max_skipped_steps else []
+        losses = self._forward_and_backward(batch)
+        self.precision.scaler.unscale_(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
+        self._share({**losses, "gradient_norm": norm})
+        if self._is_finite():
+            with record_function("optimizer"):
+                self._step(norm)
+        else:
+            self._skip_step(losses, batch, buffers)
+        if comm.is_main_process():
+            self.storage.put_scalars(**self.last_losses, gradient_norm=self.gradient_norm)
+
+    def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        """Gradients of the mean over the parts of a batch; returns the mean losses and `total_loss`."""
+        size = len(batch) // self.accumulate
+        means: dict[str, torch.Tensor] = {}
+        for part in range(self.accumulate):
+            with self._without_reduction() if part + 1 < self.accumulate else nullcontext():
+                with record_function("forward"), self.precision.autocast():
+                    losses = self.model(batch[part * size : (part + 1) * size])
+                total = sum(losses.values()) / self.accumulate
+                with record_function("backward"):
+                    self.precision.scaler.scale(total).backward()
+            for name, loss in losses.items():
+                means[name] = means.get(name, 0) + loss.detach().float() / self.accumulate
+        return {**means, "total_loss": sum(means.values())}
+
+    def _without_reduction(self) -> AbstractContextManager:
+        """Gradients of the parts before the last one are not worth a transfer between processes."""
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        return (p for group in self.optimizer.param_groups for p in group["params"])
+
+    def _step(self, norm: torch.Tensor) -> None:
         if self.max_norm is not None:
-            self.precision.scaler.unscale_(self.optimizer)
-            self._clip()
+            nn.utils.clip_grads_with_norm_(list(self._parameters()), self.max_norm, norm)
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
+
+    def _is_finite(self) -> bool:
+        # float16's loss scaling looks after gradients itself: it leaves out the step and lowers the scale
+        gradient = self.precision.scaler.is_enabled() or np.isfinite(self.gradient_norm)
+        return bool(np.isfinite(self.last_losses["total_loss"]) and gradient)
 
     def _seed_step(self) -> None:
         """Randomness inside the model depends on the step alone, so that a resumed run repeats it."""
@@ -133,50 +197,57 @@ class Trainer(TrainerBase):
         np.random.seed(seed)
         torch.manual_seed(seed)
 
-    def _clip(self) -> None:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.max_norm)
-        if comm.is_main_process():
-            self.storage.put_scalar("gradient_norm", norm.item())
-
     @torch.no_grad()
-    def _share_losses(self, losses: dict[str, torch.Tensor], batch: list[dict]) -> None:
-        """Average the losses over processes; one transfer from the device for all of them."""
-        values = torch.stack([loss.detach().float() for loss in losses.values()])
-        # the wish to stop travels with the losses
-        values = torch.cat([values, values.new_tensor([float(bool(self._wish_to_stop))])])
+    def _share(self, values: dict[str, torch.Tensor]) -> None:
+        """Average losses and gradient norm over processes, with one transfer from the device for all of them."""
+        numbers = torch.stack([value.float() for value in values.values()])
+        # the wish to stop travels with them
+        wishes = [float(bool(self._wish_to_stop)), float(self._wish_to_finish)]
+        numbers = torch.cat([numbers, numbers.new_tensor(wishes)])
         if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(values)
-            values /= comm.get_world_size()
-        *means, wish_to_stop = values.tolist()
-        self.last_losses = dict(zip(losses, means, strict=True))
-        if not np.isfinite(self.last_losses["total_loss"]):
-            self._raise_not_finite(losses, batch)
+            torch.distributed.all_reduce(numbers)
+            numbers /= comm.get_world_size()
+        *means, wish_to_stop, wish_to_finish = numbers.tolist()
+        self.last_losses = dict(zip(values, means, strict=True))
+        self.gradient_norm = self.last_losses.pop("gradient_norm")
         if wish_to_stop:
             self.stop_reason = self._wish_to_stop or "another process was asked to"
-        if comm.is_main_process():
-            self.storage.put_scalars(**self.last_losses)
+            self._finish_early = wish_to_finish > 0
+
+    @torch.no_grad()
+    def _skip_step(self, losses: dict[str, torch.Tensor], batch: list[dict], buffers: list[torch.Tensor]) -> None:
+        self.skipped_steps += 1
+        if self.skipped_steps > self.max_skipped_steps:
+            self._raise_not_finite(losses, batch)
+        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(value)  # the forward pass has been into batch norm's statistics
+        number = f"{self.skipped_steps} of at most {self.max_skipped_steps}"
+        logger.warning("skipped iteration %d, whose loss or gradient is not finite (%s)", self.iter, number)
+        self.storage.put_scalar("skipped_steps", self.skipped_steps, smoothing_hint=False)
 
     def _raise_not_finite(self, losses: dict[str, torch.Tensor], batch: list[dict]) -> None:
         bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        files = [sample["file_name"] for sample in batch] if bad else []
+        files = [sample["file_name"] for sample in batch] if bad or np.isfinite(self.last_losses["total_loss"]) else []
         gathered = comm.all_gather((bad, files))
         names = sorted({name for bad, _ in gathered for name in bad} - {"total_loss"})
         pictures = ", ".join(file for _, files in gathered for file in files)
+        what = f"the loss ({', '.join(names)})" if names else "the gradient"
+        if self.max_skipped_steps:
+            what = f"after {self.max_skipped_steps} skipped steps, {what}"
         saved = self.checkpointer.get_checkpoint_file() if self.checkpointer.has_checkpoint() else ""
         raise RunFailure(
-            f"the loss is not finite at iteration {self.iter} ({', '.join(names) or 'total_loss'}) "
-            f"with the pictures {pictures}",
+            f"{what} is not finite at iteration {self.iter} with the pictures {pictures}",
             "lower optimizer.lr, lengthen the warm-up or set train.clip_gradients.enabled=True, and look at these "
             + (f"pictures' annotations; the last good checkpoint is {saved}" if saved else "pictures' annotations"),
         )
 
     def state_dict(self) -> dict[str, Any]:
         states = {name: hook.state_dict() for name, hook in self.named_hooks.items()}
-        return {"iteration": self.iter, "hooks": {name: state for name, state in states.items() if state}}
+        states = {name: state for name, state in states.items() if state}
+        return {"iteration": self.iter, "skipped_steps": self.skipped_steps, "hooks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.iter = state_dict["iteration"]
+        self.iter, self.skipped_steps = state_dict["iteration"], state_dict.get("skipped_steps", 0)
         for name, state in state_dict["hooks"].items():
             if name in self.named_hooks:
                 self.named_hooks[name].load_state_dict(state)

@@ -15,8 +15,9 @@ class Evaluation(HookBase):
         self.period = period
 
     def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if done < self.trainer.max_iter and (self.period <= 0 or done % self.period):
+        trainer = self.trainer
+        if not trainer.is_finished and (self.period <= 0 or trainer.iterations_done % self.period):
             return
-        results = self.trainer.evaluate(self.trainer.bare_model, self.trainer.iter)
-        self.trainer.storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)
+        for suffix, model in trainer.evaluated_models.items():
+            results = trainer.evaluate(model, trainer.iter, suffix)
+            trainer.storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)

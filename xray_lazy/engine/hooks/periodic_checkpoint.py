@@ -21,10 +21,9 @@ class PeriodicCheckpoint(HookBase):
 
     def after_step(self) -> None:
         trainer = self.trainer
-        done = trainer.iter + 1
-        if done >= trainer.max_iter:
+        if trainer.is_finished:
             trainer.checkpointer.save("model_final", iteration=trainer.iter)
-        elif done % self.period == 0 or trainer.is_last_step:
+        elif trainer.iterations_done % self.period == 0 or trainer.is_last_step:
             trainer.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
         else:
             return

@@ -24,7 +24,7 @@ class PredictionPictures(HookBase):
 
     def after_train(self) -> None:
         trainer = self.trainer
-        if not comm.is_main_process() or trainer.iter < trainer.max_iter:
+        if not comm.is_main_process() or not trainer.is_finished:
             return
         folder = Path(trainer.checkpointer.save_dir) / "visualizations"
         predictions = trainer.evaluate.predict(trainer.bare_model, self.count)

@@ -7,7 +7,9 @@ from detectron2.engine.train_loop import HookBase
 
 
 class StopSignals(HookBase):
-    """On SIGINT, SIGTERM or SIGUSR2, or when a file `stop` appears in the output folder: finish the step, save, leave.
+    """On SIGINT, SIGTERM or SIGUSR2 finish the step, save and leave, to be resumed.
+
+    A file `stop` in the output folder completes the run: the last evaluation and `model_final.pth`, as at the end.
 
     All processes end after the same step, whichever of them was asked. A second SIGINT ends the run at once.
     """
@@ -21,7 +23,7 @@ class StopSignals(HookBase):
 
     def before_step(self) -> None:
         if self._stop_file.exists():
-            self.trainer.request_stop(f"there is a file {self._stop_file}")
+            self.trainer.request_stop(f"there is a file {self._stop_file}", finish=True)
 
     def after_train(self) -> None:
         for number, handler in self._previous.items():
