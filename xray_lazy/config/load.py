@@ -47,22 +47,23 @@ def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """One of the configs that come with this package: `get_config("xray/mask_rcnn_r50.py")`.
 
     Args:
-        name: path below `configs/`; experiments are listed by `config_names()`, their parts are in `common/`.
+        name: path below `configs/`, or `projects/<project>/` and the path below that project's `configs/`; experiments
+            are listed by `config_names()`, their parts are in folders `common/`.
         overrides: see `apply_overrides`.
 
     Raises:
         UserError: there is none of that name (near names are given), or an override is wrong.
     """
-    names = _all_names()
-    if name not in names:
-        near = nearest(name, names) or config_names()
+    files = _packaged_files()
+    if name not in files:
+        near = nearest(name, files) or config_names()
         raise UserError(f"there is no config {name} in {config_folder()}", did_you_mean(near))
-    return load_config(config_folder() / name, overrides)
+    return load_config(files[name], overrides)
 
 
 def config_names() -> list[str]:
     """The experiments that `get_config` knows."""
-    return [name for name in _all_names() if not name.startswith("common/")]
+    return [name for name in _packaged_files() if "common" not in Path(name).parts]
 
 
 def config_folder() -> Path:
@@ -72,15 +73,25 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _all_names() -> list[str]:
+def _packaged_files() -> dict[str, Path]:
+    """All packaged config files by name. A wheel has the projects' below the others; a checkout, with the projects."""
     folder = config_folder()
-    files = (path.relative_to(folder) for path in folder.rglob("*.py"))
-    return sorted(path.as_posix() for path in files if not any(part.startswith((".", "_")) for part in path.parts))
+    folders = {"": folder}
+    for project in folder.parent.glob("projects/*/configs"):
+        folders[f"projects/{project.parent.name}/"] = project
+    files = {
+        prefix + path.relative_to(where).as_posix(): path
+        for prefix, where in folders.items()
+        for path in where.rglob("*.py")
+    }
+    hidden = (".", "_")
+    return {name: files[name] for name in sorted(files) if not any(p.startswith(hidden) for p in Path(name).parts)}
 
 
 def _near_files(path: Path) -> str:
     """What the person may have meant: a packaged config by its name, else one of a near name there or here."""
-    packaged = {name: os.path.relpath(config_folder() / name) for name in config_names()}
+    files = _packaged_files()
+    packaged = {name: os.path.relpath(files[name]) for name in config_names()}
     if path.as_posix() in packaged:
         return did_you_mean([packaged[path.as_posix()]])
     there = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES) if path.parent.is_dir() else []

@@ -1,0 +1,20 @@
+"""What can stand in `model.init_proposal_boxes` instead of the learned boxes."""
+
+from detectron2.config import LazyCall as L
+from sparse_rcnn.box_transformer import BoxTransformer
+from sparse_rcnn.proposal_boxes import WholePictureBoxes
+
+whole_picture = L(WholePictureBoxes)(num_proposals="${model.num_proposals}")
+
+box_transformer = L(BoxTransformer)(
+    num_proposals="${model.num_proposals}",
+    dim="${model.hidden_dim}",
+    num_layers=2,
+    num_heads=8,
+    feedforward_dim=1024,
+    dropout=0.1,
+    position_encoding="sine",  # or "learned"
+    feature_level=2,  # index into p2..p5; lower is finer
+    mlp_hidden_dim=256,
+    mlp_num_layers=2,
+)

@@ -1,0 +1,33 @@
+"""A small Sparse R-CNN that learns the generated set of `make demo` from scratch on two CPU cores."""
+
+from xray_lazy.config import get_config
+
+from .common.model import model
+
+# a small ResNet-18, data and running of the demo's Mask R-CNN
+demo = get_config("xray/mask_rcnn_r18_demo.py")
+dataloader, hooks, lr_multiplier, test = demo.dataloader, demo.hooks, demo.lr_multiplier, demo.test
+train, writers = demo.train, demo.writers
+model.backbone.bottom_up = demo.model.backbone.bottom_up
+model.update(pixel_mean=demo.model.pixel_mean, pixel_std=demo.model.pixel_std, input_format="BGR")
+del demo
+
+model.update(num_classes=5, num_proposals=30, hidden_dim=64)
+# items of 20 to 120 pixels: stride 8 is fine enough
+model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
+model.in_features = ["p3", "p4", "p5"]
+model.head.box_pooler.scales = (1 / 8, 1 / 16, 1 / 32)
+model.head.num_stages = 3
+model.head.stage.update(feedforward_dim=256, dynamic_dim=32, num_box_layers=2)
+
+dataloader.train.mapper.with_masks = False
+hooks.best_checkpoint.metric = "bbox/AP"
+
+optimizer = get_config("common/optim.py").adamw
+optimizer.update(lr=5e-4, weight_decay=1e-4)
+lr_multiplier.update(warmup_iters=100)
+train.clip_gradients.update(enabled=True, max_norm=1.0)
+
+train.max_iter = 1800
+train.eval_period = 450
+train.output_dir = "output/sparse_rcnn_tiny_demo"

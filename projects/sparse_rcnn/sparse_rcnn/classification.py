@@ -1,0 +1,102 @@
+"""What class logits mean: costs for matching, losses, and scores. One class for each way."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils import comm
+from torchvision.ops import sigmoid_focal_loss
+
+
+class FocalClassification:
+    """Independent sigmoids per class with the focal loss (Lin et al., ICCV 2017). The published setting.
+
+    Args:
+        num_classes: classes of the data set.
+        alpha: weight of positives; negatives have `1 - alpha`.
+        gamma: exponent of the focusing factor.
+        prior_probability: score of each class before training.
+    """
+
+    class_weights = None
+
+    def __init__(
+        self, num_classes: int, alpha: float = 0.25, gamma: float = 2.0, prior_probability: float = 0.01
+    ) -> None:
+        self.num_classes, self.alpha, self.gamma = num_classes, alpha, gamma
+        self.num_logits = num_classes
+        self.initial_bias = -math.log((1 - prior_probability) / prior_probability)
+
+    def cost(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Cost of matching each prediction `(P, num_logits)` with each object's class `(T,)`, as `(P, T)`."""
+        # only the columns of classes that are there are worth the logarithms
+        logits = logits[:, classes]
+        probability = logits.sigmoid()
+        positive = self.alpha * (1 - probability) ** self.gamma * -(probability + 1e-8).log()
+        negative = (1 - self.alpha) * probability**self.gamma * -(1 - probability + 1e-8).log()
+        return positive - negative
+
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, num_objects: torch.Tensor, class_weights: None = None
+    ) -> torch.Tensor:
+        """Loss of each stage `(S,)`.
+
+        Args:
+            logits: `(S, B, N, num_logits)`.
+            targets: `(S, B, N)`, the class of the matched object; `num_classes` where there is none.
+            num_objects: mean over processes of the number of objects, what the sum is divided by.
+        """
+        one_hot = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
+        losses = sigmoid_focal_loss(logits, one_hot, alpha=self.alpha, gamma=self.gamma)
+        return losses.flatten(1).sum(1) / num_objects
+
+    def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The `count` best pairs of proposal and class of each picture.
+
+        Args:
+            logits: `(B, N, num_logits)`.
+
+        Returns:
+            scores, classes and proposals' indices, each `(B, K)`, best first.
+        """
+        scores = logits.sigmoid().flatten(1)
+        scores, places = scores.topk(min(count, scores.shape[1]), dim=1)
+        return scores, places % self.num_classes, places.div(self.num_classes, rounding_mode="floor")
+
+
+class SoftmaxClassification:
+    """A softmax over the classes and "no object".
+
+    Args:
+        num_classes: classes of the data set.
+        no_object_weight: weight of "no object" in the cross entropy, relative to the classes.
+    """
+
+    initial_bias = 0.0
+
+    def __init__(self, num_classes: int, no_object_weight: float = 0.1) -> None:
+        self.num_classes = num_classes
+        self.num_logits = num_classes + 1
+        self.class_weights = torch.ones(num_classes + 1)
+        self.class_weights[-1] = no_object_weight
+
+    def cost(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """As `FocalClassification.cost`: the probability, negated."""
+        return -logits.softmax(-1)[:, classes]
+
+    def loss(
+        self, logits: torch.Tensor, targets: torch.Tensor, num_objects: torch.Tensor, class_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """As `FocalClassification.loss`, but a mean weighted by `class_weights` over all proposals of all processes."""
+        losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), class_weights, reduction="none")
+        total_weight = class_weights[targets].flatten(1).sum(1)
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(total_weight)
+            total_weight = total_weight / comm.get_world_size()
+        return losses.view_as(targets).flatten(1).sum(1) / total_weight
+
+    def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `FocalClassification.best`, with one class for each proposal."""
+        scores, classes = logits.softmax(-1)[..., :-1].max(-1)
+        scores, proposals = scores.topk(min(count, scores.shape[1]), dim=1)
+        return scores, classes.gather(1, proposals), proposals

@@ -1,0 +1,156 @@
+"""Sparse R-CNN as a detectron2 model: from a batch of dataset dicts to losses or instances."""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+from torchvision.ops import box_convert
+
+from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
+from sparse_rcnn.dynamic_head import DynamicHead
+from sparse_rcnn.mask_head import DynamicMaskHead
+from sparse_rcnn.set_loss import SetCriterion, mean_number_of_objects, named_by_stage
+from sparse_rcnn.targets import Targets
+
+
+class SparseRCNN(nn.Module):
+    """Sparse R-CNN (Sun et al., "Sparse R-CNN: End-to-End Object Detection with Learnable Proposals", CVPR 2021).
+
+    Names of parameters are those of the published checkpoints.
+
+    Args:
+        backbone: gives the feature maps.
+        in_features: names of the feature maps that are used, finest first.
+        num_classes: classes of the data set.
+        num_proposals: `N`, the most objects that can be found in a picture.
+        hidden_dim: `D`, channels of the feature maps and of the proposals' features.
+        classification: what class logits mean.
+        init_proposal_boxes: a source of proposal boxes, see `proposal_boxes`.
+        head: the cascade.
+        criterion: the set loss.
+        mask_head: draws masks; None for boxes only.
+        supervise_proposal_boxes: also train the proposal boxes of each layer of their source, by matching boxes alone.
+        detections_per_image: the best pairs of proposal and class that are given out.
+        pixel_mean, pixel_std: per channel, in the order of `input_format`.
+        input_format: "RGB" or "BGR".
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        in_features: Sequence[str],
+        num_classes: int,
+        num_proposals: int,
+        hidden_dim: int,
+        classification: FocalClassification | SoftmaxClassification,
+        init_proposal_boxes: nn.Module,
+        head: DynamicHead,
+        criterion: SetCriterion,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        mask_head: DynamicMaskHead | None = None,
+        supervise_proposal_boxes: bool = False,
+        detections_per_image: int = 100,
+        input_format: str = "RGB",
+    ) -> None:
+        super().__init__()
+        if classification.num_classes != num_classes:
+            raise ValueError(f"the model has {num_classes} classes, its classification {classification.num_classes}")
+        self.backbone, self.in_features, self.num_classes = backbone, list(in_features), num_classes
+        self.classification, self.detections_per_image = classification, detections_per_image
+        self.init_proposal_features = nn.Embedding(num_proposals, hidden_dim)
+        self.init_proposal_boxes = init_proposal_boxes
+        self.head, self.mask_head, self.criterion = head, mask_head, criterion
+        self.supervise_proposal_boxes, self.input_format = supervise_proposal_boxes, input_format
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """Losses in training, else `{"instances": Instances}` for each picture in its file's pixels.
+
+        Args:
+            batch: dataset dicts with `image` `(3, H, W)`, and `instances` in training.
+        """
+        if not self.training:
+            return self.inference(batch)
+        features, scales, first_boxes, (logits, boxes, proposals) = self._look(self.preprocess(batch))
+        targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
+        losses, matches = self.criterion(logits, boxes, targets)
+        num_objects = mean_number_of_objects(targets)
+        if self.supervise_proposal_boxes:
+            by_boxes = self.criterion.matcher(None, first_boxes, targets)
+            for name, values in self.criterion.box_losses(first_boxes, targets, by_boxes, num_objects).items():
+                losses |= named_by_stage(f"{name}_proposals", values)
+        if self.mask_head is not None:
+            values = self.mask_head.losses(features, boxes, proposals, targets, matches, num_objects)
+            losses |= named_by_stage("loss_mask", values)
+        return losses
+
+    def inference(self, batch: list[dict], do_postprocess: bool = True) -> list[dict] | list[Instances]:
+        """Detections of a batch, best first.
+
+        Without `do_postprocess`, instances in the pixels of `image`, with masks as probabilities `(K, 1, M, M)` inside
+        of their boxes.
+        """
+        pictures = self.preprocess(batch)
+        features, _, _, outputs = self._look(pictures)
+        results = self._best(features, *(values[-1] for values in outputs), pictures.image_sizes)
+        if not do_postprocess:
+            return results
+        return [{"instances": _in_file(result, sample)} for result, sample in zip(results, batch, strict=True)]
+
+    def preprocess(self, batch: list[dict]) -> ImageList:
+        """The normalised pictures on the model's device, padded to a common size."""
+        images = [(sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std for sample in batch]
+        return ImageList.from_tensors(images, max(self.backbone.size_divisibility, 32))
+
+    def _look(self, pictures: ImageList) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, tuple]:
+        """Feature maps, scales of the pictures `(B, 4)`, first boxes `(layers, B, N, 4)`, the head's outputs."""
+        # float32 for the poolers: in half precision the corners of boxes would move by pixels
+        features = self.backbone(pictures.tensor)
+        features = [features[name].float() for name in self.in_features]
+        sizes = [(width, height, width, height) for height, width in pictures.image_sizes]
+        scales = torch.tensor(sizes, dtype=torch.float32, device=self.device)
+        proposals = self.init_proposal_features.weight
+        padded_size = tuple(pictures.tensor.shape[-2:])
+        relative = self.init_proposal_boxes(proposals, features, pictures.image_sizes, padded_size)
+        first_boxes = box_convert(relative.float(), "cxcywh", "xyxy") * scales[:, None]
+        outputs = self.head(features, first_boxes[-1], proposals.expand(len(sizes), -1, -1))
+        return features, scales, first_boxes, outputs
+
+    def _best(
+        self,
+        features: list[torch.Tensor],
+        logits: torch.Tensor,
+        boxes: torch.Tensor,
+        proposals: torch.Tensor,
+        picture_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        scores, classes, places = self.classification.best(logits.float(), self.detections_per_image)
+        pictures = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(places)
+        boxes, proposals = boxes[pictures, places], proposals[pictures, places]
+        if self.mask_head is not None:
+            flat = (values.flatten(0, 1) for values in (boxes, proposals, classes))
+            masks = self.mask_head.predict(features, *flat, counts=[places.shape[1]] * len(places))
+            masks = masks.unflatten(0, places.shape)
+        results = []
+        for picture, size in enumerate(picture_sizes):
+            result = Instances(size, pred_boxes=Boxes(boxes[picture]))
+            result.scores, result.pred_classes = scores[picture], classes[picture]
+            if self.mask_head is not None:
+                result.pred_masks = masks[picture]
+            results.append(result)
+        return results
+
+
+def _in_file(result: Instances, sample: dict) -> Instances:
+    """The instances in the pixels of the picture's file."""
+    height, width = result.image_size
+    return detector_postprocess(result, sample.get("height", height), sample.get("width", width))

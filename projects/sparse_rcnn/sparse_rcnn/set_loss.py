@@ -1,0 +1,88 @@
+"""The set loss: classes of all proposals, boxes of the matched ones, in every stage."""
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils import comm
+from torch import nn
+from torchvision.ops import generalized_box_iou_loss
+
+from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
+from sparse_rcnn.matching import HungarianMatcher, Matches
+from sparse_rcnn.targets import Targets
+
+
+class SetCriterion(nn.Module):
+    """Losses between the predictions of all stages and the objects that the matcher gives them.
+
+    Sums are divided by the number of objects, averaged over processes and at least 1.
+
+    Args:
+        classification: gives the class loss.
+        matcher: assigns proposals to objects.
+        class_weight, l1_weight, giou_weight: of the losses; L1 is of boxes relative to their picture.
+    """
+
+    def __init__(
+        self,
+        classification: FocalClassification | SoftmaxClassification,
+        matcher: HungarianMatcher,
+        class_weight: float = 2.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.classification, self.matcher = classification, matcher
+        self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
+        # the name that published checkpoints of the softmax variant have; no entry for the focal one
+        self.register_buffer("empty_weight", classification.class_weights)
+
+    def forward(
+        self, logits: torch.Tensor, boxes: torch.Tensor, targets: Targets
+    ) -> tuple[dict[str, torch.Tensor], Matches]:
+        """Match and compare.
+
+        Args:
+            logits: `(S, B, N, num_logits)`.
+            boxes: `(S, B, N, 4)`, xyxy pixels.
+            targets: the batch's objects.
+
+        Returns:
+            `loss_ce`, `loss_bbox` and `loss_giou` of the last stage and `loss_ce_<stage>`, ... of those before it;
+            and the matches.
+        """
+        matches = self.matcher(logits, boxes, targets)
+        no_object = self.classification.num_classes
+        wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
+        stages = torch.arange(len(logits), device=logits.device)[:, None]
+        wanted[stages, matches.pictures, matches.proposals] = targets.classes[matches.objects]
+        num_objects = mean_number_of_objects(targets)
+        class_losses = self.classification.loss(logits.float(), wanted, num_objects, self.empty_weight)
+        losses = named_by_stage("loss_ce", class_losses * self.class_weight)
+        for name, values in self.box_losses(boxes, targets, matches, num_objects).items():
+            losses |= named_by_stage(name, values)
+        return losses, matches
+
+    def box_losses(
+        self, boxes: torch.Tensor, targets: Targets, matches: Matches, num_objects: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Weighted L1 and GIoU losses `(S,)` of the boxes `(S, B, N, 4)`; GIoU of matched pairs only."""
+        found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
+        scale = targets.scales[matches.pictures]
+        l1 = F.l1_loss(found / scale, wanted / scale, reduction="none").sum((1, 2))
+        giou = generalized_box_iou_loss(found, wanted).sum(1)
+        return {"loss_bbox": self.l1_weight * l1 / num_objects, "loss_giou": self.giou_weight * giou / num_objects}
+
+
+def mean_number_of_objects(targets: Targets) -> torch.Tensor:
+    """Objects of the global batch over the number of processes, at least 1: a scalar. All processes must call it."""
+    count = targets.boxes.new_tensor(float(len(targets.classes)))
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(count)
+        count = count / comm.get_world_size()
+    return count.clamp(min=1)
+
+
+def named_by_stage(name: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`name` for the last stage's value of `(S,)`, `name_<stage>` for those before it."""
+    last = len(values) - 1
+    return {name if stage == last else f"{name}_{stage}": value for stage, value in enumerate(values)}

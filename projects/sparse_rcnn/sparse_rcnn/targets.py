@@ -1,0 +1,43 @@
+"""The objects of a batch, in one row for all pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.structures import BitMasks, Instances, PolygonMasks
+
+
+@dataclass
+class Targets:
+    """Objects of a batch of `B` pictures, `T` in all.
+
+    Attributes:
+        classes: `(T,)`.
+        boxes: `(T, 4)`, xyxy pixels, float32.
+        counts: objects of each picture.
+        scales: `(B, 4)`, width, height, width, height of each picture without padding.
+        masks: of each picture, where there are any.
+    """
+
+    classes: torch.Tensor
+    boxes: torch.Tensor
+    counts: list[int]
+    scales: torch.Tensor
+    masks: list[BitMasks | PolygonMasks] | None = None
+
+    @classmethod
+    def collect(cls, instances: Sequence[Instances], scales: torch.Tensor) -> "Targets":
+        """From detectron2's instances, which are on the device of `scales`."""
+        with_masks = all(i.has("gt_masks") for i in instances)
+        return cls(
+            classes=torch.cat([i.gt_classes for i in instances]),
+            boxes=torch.cat([i.gt_boxes.tensor for i in instances]).float(),
+            counts=[len(i) for i in instances],
+            scales=scales,
+            masks=[i.gt_masks for i in instances] if with_masks else None,
+        )
+
+    def slice_of(self, picture: int) -> slice:
+        """Where the objects of a picture are."""
+        start = sum(self.counts[:picture])
+        return slice(start, start + self.counts[picture])
