@@ -32,6 +32,44 @@ def test_empty_bags_stay_unless_they_are_filtered(tmp_path):
     assert len(load_datasets(reference(tmp_path), filter_empty=True)) == 6
 
 
+def names_of(dataset):
+    return [record["file_name"] for record in dataset]
+
+
+def test_a_fraction_is_spread_evenly_or_drawn_by_seed(tmp_path):
+    write_set(tmp_path / "bags", pictures=20)
+    where = reference(tmp_path / "bags")
+    whole = names_of(load_datasets(where))
+    assert names_of(load_datasets(where, fraction=0.2)) == [whole[place] for place in (0, 6, 13, 19)]
+    drawn = [load_datasets(where, fraction=0.25, seed=seed) for seed in (0, 0, 1)]
+    assert names_of(drawn[0]) == names_of(drawn[1]) != names_of(drawn[2])
+    assert len(drawn[0]) == 5 and names_of(drawn[0]) == sorted(names_of(drawn[0]), key=whole.index)
+    smaller = load_datasets(where, max_pictures=3, seed=0)
+    assert len(smaller) == 3 and set(names_of(smaller)) < set(names_of(drawn[0]))
+
+
+def test_the_name_of_a_part_tells_that_it_is_one(tmp_path):
+    write_set(tmp_path / "bags", pictures=8)
+    where = reference(tmp_path / "bags")
+    assert load_datasets(where, fraction=0.5).name == "bags_4of8"
+    assert load_datasets(where, fraction=0.01, max_pictures=5).name == "bags_1of8"
+    assert load_datasets(where, max_pictures=9).name == "bags"
+
+
+@pytest.mark.parametrize("part", [{"fraction": 0.0}, {"fraction": 1.1}, {"max_pictures": 0}])
+def test_a_part_that_is_none_is_refused(tmp_path, part):
+    write_set(tmp_path)
+    with pytest.raises(UserError, match=r"fraction|max_pictures"):
+        load_datasets(reference(tmp_path), **part)
+
+
+def test_records_tell_their_data_set(tmp_path):
+    write_set(tmp_path / "a")
+    write_set(tmp_path / "b")
+    joined = load_datasets([reference(tmp_path / "a"), reference(tmp_path / "b")])
+    assert [record["dataset_name"] for record in joined] == ["a"] * 4 + ["b"] * 4
+
+
 def test_sets_are_joined_by_class_name_with_unique_picture_ids(tmp_path):
     write_set(tmp_path / "a", classes=("gun", "knife"))
     write_set(tmp_path / "b", classes=("knife", "gun"))

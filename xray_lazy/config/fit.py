@@ -7,6 +7,8 @@ from omegaconf import ListConfig, OmegaConf
 
 from xray_lazy.config.keys import MISSING
 from xray_lazy.config.names import locate
+from xray_lazy.config.period import PERIOD_FIX, is_period_key, parse_epochs
+from xray_lazy.errors import UserError
 
 _NAMES = {"NoneType": "null", "dict": "group", "DictConfig": "group", "ListConfig": "list"}
 
@@ -47,6 +49,22 @@ def fit(value: Any, present: Any) -> Any:
     if not isinstance(value, str):
         raise _misfit(value, present)
     return value
+
+
+def fit_at(part: Any, value: Any, present: Any) -> Any:
+    """`value` as `fit` has it, but where `part`, the last of the key, names a period, which takes iterations or epochs.
+
+    Raises:
+        TypeError, UserError: as `fit`; the text for a period in epochs can't be read.
+    """
+    in_epochs = parse_epochs(present) is not None
+    if is_period_key(part) and (in_epochs or type(present) is int):
+        if parse_epochs(value) is not None:
+            return value
+        if isinstance(value, str):
+            raise UserError(f"{value!r} is not a period", PERIOD_FIX)
+        return fit(value, 1 if in_epochs else present)
+    return fit(value, present)
 
 
 def fit_target(value: Any) -> Any:

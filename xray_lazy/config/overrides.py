@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from xray_lazy.config.fit import fit, fit_target, is_interpolation, type_name
+from xray_lazy.config.fit import fit_at, fit_target, is_interpolation, type_name
 from xray_lazy.config.keys import MISSING, all_keys, first_line, join_key, key_of, parts_of, read, reference_fix
 from xray_lazy.config.override_grammar import Change, parse_override
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
@@ -110,7 +110,8 @@ def _fitted(change: Change, present: Any) -> Any:
     if change.forces or is_interpolation(change.value):
         return change.value
     try:
-        return fit_target(change.value) if change.parts[-1] == "_target_" else fit(change.value, present)
+        part = change.parts[-1]
+        return fit_target(change.value) if part == "_target_" else fit_at(part, change.value, present)
     except TypeError as error:
         raise UserError(f"{change.text}: {error}", _fit_fix(change, present)) from None
     except UserError as error:
@@ -190,7 +191,7 @@ def _interpolation_errors(config: DictConfig, changes: list[tuple[Change, Any]])
             continue  # a later override has removed the group that it was in
         try:
             if not (change.forces or value == MISSING):
-                fit(value, present)
+                fit_at(change.parts[-1], value, present)
         except TypeError as error:
             yield UserError(f"{change.text}: {error}", "refer to a key of the same type")
         except UserError as error:

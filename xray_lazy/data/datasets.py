@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 
@@ -96,7 +98,12 @@ def available_datasets(root: str | None = None) -> list[str]:
 
 
 def load_datasets(
-    names: str | Mapping | Sequence[str | Mapping], root: str | None = None, filter_empty: bool = False
+    names: str | Mapping | Sequence[str | Mapping],
+    root: str | None = None,
+    filter_empty: bool = False,
+    fraction: float = 1.0,
+    max_pictures: int | None = None,
+    seed: int | None = None,
 ) -> DetectionDataset:
     """Load one or several COCO sets as one.
 
@@ -104,6 +111,10 @@ def load_datasets(
         names: one or more references as `find_source` takes them.
         root: as `find_source`.
         filter_empty: leave out pictures without an instance that can be trained on.
+        fraction: of what is left, at least one picture.
+        max_pictures: so many at most; None sets no limit.
+        seed: of a part that is drawn at random, in which a smaller one of the same seed is contained; None spreads the
+            part evenly over the set.
 
     Category ids become contiguous from 0 in the order of the JSON's ids. Width and height that are 0 are read from the
     picture. Sets that are loaded together must declare the same classes; their pictures get new, running ids.
@@ -121,7 +132,25 @@ def load_datasets(
         dataset = DetectionDataset(kept, dataset.name, dataset.class_names, dataset.category_ids)
     if not dataset:
         raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")
-    return dataset
+    return _part(dataset, fraction, max_pictures, seed)
+
+
+def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, seed: int | None) -> DetectionDataset:
+    if not 0 < fraction <= 1:
+        raise UserError(f"there is no fraction {fraction} of data set {dataset.name}", "give one in (0, 1]")
+    if max_pictures is not None and max_pictures < 1:
+        raise UserError(f"max_pictures={max_pictures} leaves nothing of data set {dataset.name}", "give 1 or more")
+    size = len(dataset)
+    count = min(max(1, round(fraction * size)), max_pictures or size)
+    if count == size:
+        return dataset
+    if seed is None:
+        places = np.linspace(0, size - 1, count).round().astype(int)
+    else:
+        places = np.sort(np.random.default_rng(seed).permutation(size)[:count])
+    # the name is that of results, too: those of a part must not pass for those of the whole
+    name = f"{dataset.name}_{count}of{size}"
+    return DetectionDataset((dataset[place] for place in places), name, dataset.class_names, dataset.category_ids)
 
 
 def _load_source(source: DatasetSource) -> DetectionDataset:
@@ -152,6 +181,7 @@ def _build(source: DatasetSource, content: dict) -> DetectionDataset:
             "height": int(image.get("height") or 0),
             "width": int(image.get("width") or 0),
             "image_id": image["id"],
+            "dataset_name": source.name,
             "annotations": [],
         }
     if len(records) < len(content["images"]):

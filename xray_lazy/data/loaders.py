@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from detectron2.utils import comm
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +61,12 @@ class TrainLoader:
         self.max_unreadable = max_unreadable
         self.unreadable: set[str] = set()
         self._samples = _SeededSamples(dataset, mapper, seed)
+        self._epoch_length = sampler.epoch_length(dataset)
 
     @property
     def epoch_length(self) -> int:
-        """Pictures in one epoch."""
-        return len(self.dataset)
+        """Pictures in one epoch of the sampler."""
+        return self._epoch_length
 
     def batches(self, start_iteration: int) -> Iterator[list[dict]]:
         """The batches from `start_iteration` on.
@@ -74,7 +76,7 @@ class TrainLoader:
         """
         stream = BatchStream(
             self.sampler,
-            len(self.dataset),
+            self.dataset,
             self.total_batch_size,
             comm.get_rank(),
             comm.get_world_size(),
@@ -137,6 +139,28 @@ class TestLoader:
         for batch in self._loader:
             _raise_errors(batch)
             yield batch
+
+
+@contextmanager
+def explained_worker_death() -> Iterator[None]:
+    """Say in words of the config that a reading process died; torch may raise it at any point of the training process.
+
+    Raises:
+        RunFailure: a worker of a loader was killed or ended by itself.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        shared = "shared memory" in str(error)
+        raise RunFailure(
+            f"a process that reads pictures died: {str(error).splitlines()[0]}",
+            ("the shared memory /dev/shm is most likely full" if shared else "the memory most likely ran out")
+            + ": set dataloader.train.num_workers and dataloader.test.num_workers lower"
+            + (", or give a container more with --shm-size" if shared else "")
+            + "; go on with --resume",
+        ) from None
 
 
 class _ReadableSamples(torch.utils.data.Dataset):

@@ -20,6 +20,7 @@ class DetectionMapper:
         is_train: add `instances` to the result; crowd regions are left out of them.
         with_masks: give instances bit masks; those without a mask are then left out. Off for box-only sets.
         image_format: order of the channels that the model was trained with, "BGR" or "RGB".
+        recompute_boxes: take boxes anew from the masks, which a crop may have left a smaller part of than of their box.
 
     Returns of a call: the dict without `annotations`, with `image` `(3, H, W)` uint8 and, in training, `instances`
     (`gt_boxes` xyxy pixels, `gt_classes`, `gt_masks`). `height` and `width` stay those of the file.
@@ -31,11 +32,13 @@ class DetectionMapper:
         is_train: bool = True,
         with_masks: bool = True,
         image_format: str = "BGR",
+        recompute_boxes: bool = False,
     ):
         self.augmentations = T.AugmentationList(list(augmentations))
         self.is_train = is_train
         self.with_masks = with_masks
         self.image_format = image_format
+        self.recompute_boxes = recompute_boxes and with_masks
 
     def __call__(self, record: dict) -> dict:
         """Raises: UnreadablePicture; UserError where the file has another size than the data set says."""
@@ -63,6 +66,8 @@ class DetectionMapper:
         if not moved:
             return self._no_instances(size)
         instances = detection_utils.annotations_to_instances(moved, size, mask_format="bitmask")
+        if self.recompute_boxes:
+            instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return detection_utils.filter_empty_instances(instances)
 
     def _copy(self, annotation: dict) -> dict:

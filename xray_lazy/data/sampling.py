@@ -1,39 +1,76 @@
 """In which order training sees pictures: a function of seed and position, so that no run has to remember it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from xray_lazy.errors import UserError
+
+# From the records and how often each is in an epoch, shape (N,), to how often each shall be.
+Balance = Callable[[Sequence[dict], np.ndarray], np.ndarray]
 
 
 class ShuffledEpochs:
     """An endless stream of shuffled epochs.
 
-    The picture at a position of the stream depends on the seed alone: not on the number of processes or workers, and
-    a resumed run continues it from the iteration number.
+    The picture at a position of the stream depends on seed and data set alone: not on the number of processes or
+    workers, and a resumed run continues it from the iteration number.
 
     Args:
-        seed: of the shuffles.
-        shuffle: False repeats the data set's own order.
+        seed: of the shuffles and of what is drawn.
+        shuffle: False keeps the data set's own order in each epoch.
+        fraction: of an epoch's pictures, each epoch has other ones. (A part that is fixed over the run is the data
+            set's business: `load_datasets(..., fraction=...)`.)
+        balance: how often pictures of a kind are in an epoch, see `xray_lazy.data.balance`. Several work one after the
+            other, so that the last one's promise holds exactly.
+
+    A picture that is to be in an epoch 2.3 times is there twice, and a third time in 30 % of the epochs. All epochs
+    have the same length: which pictures are there once more is drawn so that their number is the same.
     """
 
-    def __init__(self, seed: int, shuffle: bool = True):
-        self.seed = seed
-        self.shuffle = shuffle
+    def __init__(self, seed: int, shuffle: bool = True, fraction: float = 1.0, balance: Sequence[Balance] = ()):
+        if not 0 < fraction <= 1:
+            raise UserError(f"an epoch can't have the fraction {fraction} of the pictures", "give one in (0, 1]")
+        self.seed, self.shuffle, self.fraction, self.balance = seed, shuffle, fraction, tuple(balance)
 
-    def epoch_order(self, size: int, epoch: int) -> np.ndarray:
-        """The indices of one epoch over `size` pictures, shape `(size,)`."""
-        if not self.shuffle:
-            return np.arange(size)
-        return np.random.default_rng([self.seed, epoch]).permutation(size)
+    def times(self, dataset: Sequence[dict]) -> np.ndarray:
+        """How often each picture is in an epoch on average, shape `(N,)`.
 
-    def stream(self, size: int, start: int) -> Iterator[tuple[int, int]]:
+        Raises:
+            UserError: the data set doesn't have what is to be balanced.
+        """
+        times = np.ones(len(dataset))
+        for balance in self.balance:
+            times = balance(dataset, times)
+        # without the last digits, in which a whole number may be a little less than one
+        times = np.round(times * self.fraction, 9)
+        if not times.any():
+            raise UserError("the sampler leaves no picture to train on", "look at dataloader.train.sampler.balance")
+        return times
+
+    def epoch_length(self, dataset: Sequence[dict]) -> int:
+        """Pictures in an epoch, repeated ones counted as often as they are there."""
+        return _length(self.times(dataset))
+
+    def epoch_order(self, dataset: Sequence[dict], epoch: int) -> np.ndarray:
+        """The indices of one epoch, shape `(epoch_length,)`."""
+        return self._order(self.times(dataset), epoch)
+
+    def stream(self, dataset: Sequence[dict], start: int) -> Iterator[tuple[int, int]]:
         """Pairs of (position in the stream, index of the picture), from position `start` on."""
-        epoch, offset = divmod(start, size)
+        times = self.times(dataset)
+        length = _length(times)
+        epoch, offset = divmod(start, length)
         while True:
-            order = self.epoch_order(size, epoch)
-            for place in range(offset, size):
-                yield epoch * size + place, int(order[place])
+            order = self._order(times, epoch)
+            for place in range(offset, length):
+                yield epoch * length + place, int(order[place])
             epoch, offset = epoch + 1, 0
+
+    def _order(self, times: np.ndarray, epoch: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, epoch])
+        indices = np.repeat(np.arange(len(times)), _whole_times(times, generator))
+        return indices[generator.permutation(len(indices))] if self.shuffle else indices
 
 
 class BatchStream:
@@ -41,7 +78,7 @@ class BatchStream:
 
     Args:
         sampler: gives the stream.
-        size: pictures in the data set.
+        dataset: the records.
         total_batch_size: of all processes together; divisible by `world_size`.
         start_iteration: the first batch belongs to this iteration.
     """
@@ -49,17 +86,42 @@ class BatchStream:
     def __init__(
         self,
         sampler: ShuffledEpochs,
-        size: int,
+        dataset: Sequence[dict],
         total_batch_size: int,
         rank: int,
         world_size: int,
         start_iteration: int,
     ):
-        self.sampler, self.size, self.total_batch_size = sampler, size, total_batch_size
+        self.sampler, self.dataset, self.total_batch_size = sampler, dataset, total_batch_size
         self.rank, self.world_size, self.start_iteration = rank, world_size, start_iteration
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        stream = self.sampler.stream(self.size, self.start_iteration * self.total_batch_size)
+        stream = self.sampler.stream(self.dataset, self.start_iteration * self.total_batch_size)
         while True:
             batch = [next(stream) for _ in range(self.total_batch_size)]
             yield batch[self.rank :: self.world_size]
+
+
+def _length(times: np.ndarray) -> int:
+    whole = np.floor(times)
+    return max(1, int(whole.sum()) + round(float((times - whole).sum())))
+
+
+def _whole_times(times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """`times` (N,) rounded up or down at random, to integers with the sum `_length(times)`.
+
+    Systematic sampling in a random order: the pictures lie side by side on a line, each as long as the fraction of its
+    `times`, and those that the marks of a ruler of unit steps fall on are there once more. The ruler is put down
+    at random; the line is stretched to a whole number of steps, which changes the frequencies by less than one picture.
+    """
+    whole = np.floor(times).astype(int)
+    rest = times - whole
+    steps = _length(times) - whole.sum()
+    if not steps:
+        return whole
+    order = generator.permutation(len(times))
+    ends = np.cumsum(rest[order]) * (steps / rest.sum())
+    marks = np.minimum(np.floor(ends + generator.random()), steps)
+    marks[ends >= ends[-1]] = steps
+    whole[order] += np.diff(marks, prepend=0).astype(int)
+    return whole

@@ -7,13 +7,22 @@ from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TestLoader, TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.sampling import ShuffledEpochs
+from xray_lazy.data.validation_loader import ValidationLoader
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 
 dataloader = dict(
     root=None,  # folder with annotations/ and images/; None takes $XRAY_DATASETS, else datasets/xray
     train=L(TrainLoader)(
         # empty bags stay in: a detector at a checkpoint sees little else
-        dataset=L(load_datasets)(names="xray_astrophysics_train", root="${dataloader.root}", filter_empty=False),
+        dataset=L(load_datasets)(
+            names="xray_astrophysics_train",
+            root="${dataloader.root}",
+            filter_empty=False,
+            # a part of the set, the same in all epochs: evenly spread, or drawn where seed is a number
+            fraction=1.0,
+            max_pictures=None,
+            seed=None,
+        ),
         mapper=L(DetectionMapper)(
             is_train=True,
             augmentations=[
@@ -25,14 +34,17 @@ dataloader = dict(
             with_masks=True,
             image_format="${model.input_format}",
         ),
-        sampler=L(ShuffledEpochs)(seed="${train.seed}"),
+        # fraction: drawn anew for each epoch; balance: rare classes, scanners, empty bags (xray_lazy.data.balance)
+        sampler=L(ShuffledEpochs)(seed="${train.seed}", fraction=1.0, balance=[]),
         total_batch_size=8,
         num_workers=4,
         max_unreadable=20,
         seed="${train.seed}",
     ),
     test=L(TestLoader)(
-        dataset=L(load_datasets)(names="xray_astrophysics_val", root="${dataloader.root}"),
+        dataset=L(load_datasets)(
+            names="xray_astrophysics_val", root="${dataloader.root}", fraction=1.0, max_pictures=None, seed=None
+        ),
         mapper=L(DetectionMapper)(
             is_train=False,
             augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
@@ -42,5 +54,23 @@ dataloader = dict(
         batch_size=1,
         num_workers=4,
     ),
-    evaluator=L(CocoEvaluator)(dataset="${..test.dataset}", max_detections=100),
+    # the test set as training sees it, for hooks.validation_loss
+    validation=L(ValidationLoader)(
+        dataset=L(load_datasets)(
+            names="${dataloader.test.dataset.names}",
+            root="${dataloader.root}",
+            fraction="${dataloader.test.dataset.fraction}",
+            max_pictures="${dataloader.test.dataset.max_pictures}",
+            seed="${dataloader.test.dataset.seed}",
+        ),
+        mapper=L(DetectionMapper)(
+            is_train=True,
+            augmentations="${dataloader.test.mapper.augmentations}",
+            with_masks="${dataloader.train.mapper.with_masks}",
+            image_format="${model.input_format}",
+        ),
+        total_batch_size="${dataloader.train.total_batch_size}",
+        num_workers="${dataloader.test.num_workers}",
+    ),
+    evaluator=L(CocoEvaluator)(dataset="${dataloader.test.dataset}", max_detections=100),
 )

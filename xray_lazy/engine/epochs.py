@@ -1,0 +1,84 @@
+"""Lengths that a config gives in epochs, turned into iterations before anything is built."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from detectron2.config import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from xray_lazy.config import Fault
+from xray_lazy.config.keys import walk
+from xray_lazy.config.override_grammar import parse_override
+from xray_lazy.config.period import PERIOD_FIX, is_period_key, parse_epochs
+from xray_lazy.errors import UserError
+
+
+def resolve_epochs(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[Fault]:
+    """Put iterations where `cfg` has epochs, in place, and return what is wrong with them.
+
+    `train.max_epochs`, where it is given, decides on `train.max_iter`; periods such as `train.eval_period="1 epoch"`
+    become numbers. An epoch counts as a whole number of iterations, the nearest one and at least 1, so that
+    12 epochs with an evaluation at each are 12 evaluations, the last of them at the end.
+
+    Args:
+        cfg: a config whose training set can be loaded.
+        overrides: those of the command line; an iteration number there that `train.max_epochs` decides on is a fault.
+    """
+    max_epochs = OmegaConf.select(cfg, "train.max_epochs")
+    faults = [*_check_max_epochs(max_epochs, overrides), *_check_periods(cfg)]
+    if faults:
+        return faults
+    try:
+        epoch = iterations_per_epoch(cfg)
+    except UserError as error:
+        return [Fault("dataloader.train.sampler", error.message, error.fix)]
+    if max_epochs is not None:
+        cfg.train.max_iter = to_iterations(max_epochs, epoch)
+    for _, container, part in list(_periods(cfg)):
+        if isinstance(container[part], str):
+            container[part] = to_iterations(parse_epochs(container[part]), epoch)
+    return []
+
+
+def iterations_per_epoch(cfg: DictConfig) -> int:
+    """Iterations in an epoch of a config's sampler over its training set.
+
+    Raises:
+        UserError: the sampler can't draw from this data set what it promises.
+    """
+    loader = cfg.dataloader.train
+    pictures = instantiate(loader.sampler).epoch_length(instantiate(loader.dataset))
+    return to_iterations(1 / loader.total_batch_size, pictures)
+
+
+def to_iterations(epochs: float, iterations: int) -> int:
+    """The whole number nearest to `epochs` of so many `iterations`; a half is rounded up, and 1 is the least."""
+    return max(1, math.floor(epochs * iterations + 0.5))
+
+
+def _periods(cfg: DictConfig) -> Iterator[tuple[str, DictConfig, str]]:
+    """Periods that are given at their own key, as `walk` yields them."""
+    for key, container, part in walk(cfg):
+        if is_period_key(part) and not OmegaConf.is_interpolation(container, part):
+            yield key, container, part
+
+
+def _check_periods(cfg: DictConfig) -> Iterator[Fault]:
+    for key, container, part in _periods(cfg):
+        value = container[part]
+        if isinstance(value, str) and parse_epochs(value) is None:
+            yield Fault(key, f"{value!r} is not a period", PERIOD_FIX)
+
+
+def _check_max_epochs(max_epochs: object, overrides: Sequence[str]) -> Iterator[Fault]:
+    if max_epochs is None:
+        return
+    is_number = isinstance(max_epochs, (int, float)) and not isinstance(max_epochs, bool)
+    if not (is_number and 0 < max_epochs < math.inf):
+        yield Fault("train.max_epochs", f"it is {max_epochs!r}", "give a number above 0, such as 12")
+    if any(parse_override(text).key == "train.max_iter" for text in overrides):
+        yield Fault(
+            "train.max_iter",
+            f"it is given, but train.max_epochs={max_epochs} decides how long to train",
+            "leave it out, or add ++train.max_epochs=null",
+        )
