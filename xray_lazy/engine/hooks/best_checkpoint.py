@@ -1,10 +1,22 @@
 """Keep the weights with the best metric."""
 
+import difflib
 import logging
 import math
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
+
+from xray_lazy.atomic_file import write_json
+from xray_lazy.errors import UserError
+
+SIGNS = {"max": 1, "min": -1}
 
 logger = logging.getLogger(__name__)
 
@@ -12,35 +24,122 @@ logger = logging.getLogger(__name__)
 class BestCheckpoint(HookBase):
     """After an evaluation that was better than all before, write `<file_name>.pth` with the weights.
 
-    Args:
-        metric: as it is in the event storage, e.g. `segm/AP`.
-        mode: "max" or "min".
-        file_name: without its ending.
+    With `keep` above 1 so many stay, each as `<file_name>_<iteration>.pth`. `best.json` (`<file_name>` without
+    `model_`) has metric, value, iteration and file of each and the folder of the evaluation that chose it; so have the
+    files. By a metric of averaged weights, such as `bbox_EMA/AP`, these weights are kept.
 
-    Best value and iteration are in the checkpoints, so a resumed run goes on comparing.
+    Args:
+        metric: as it is in the event storage, e.g. `segm/AP`; where averaged weights alone are evaluated, theirs.
+        mode: "max" or "min".
+        keep: so many of the best stay.
+        file_name: without its ending; each further hook, for another metric, needs one of its own.
+
+    What was the best is in the checkpoints, so a resumed run goes on comparing.
     """
 
-    def __init__(self, metric: str, mode: str = "max", file_name: str = "model_best"):
-        self.metric, self.file_name = metric, file_name
-        self.sign = {"max": 1, "min": -1}[mode]
-        self.best_value: float | None = None
-        self.best_iteration = -1
+    def __init__(self, metric: str, mode: str = "max", keep: int = 1, file_name: str = "model_best"):
+        if mode not in SIGNS or keep < 1:
+            message = f"hooks.best_checkpoint has mode {mode!r} and keep {keep}"
+            raise UserError(message, "mode may be max or min, keep 1 or more")
+        self.metric, self.mode, self.keep, self.file_name = metric, mode, keep, file_name
+        self.kept: list[dict[str, Any]] = []  # the best one first
+        self._warned = False
+
+    def before_train(self) -> None:
+        others = [hook for hook in self.trainer.named_hooks.values() if isinstance(hook, BestCheckpoint)]
+        if sum(hook.file_name == self.file_name for hook in others) > 1:
+            raise UserError(f"two hooks write {self.file_name}.pth", "give one of them another file_name")
+        self._folder = Path(self.trainer.checkpointer.save_dir)
 
     def after_step(self) -> None:
-        trainer = self.trainer
-        value, iteration = trainer.storage.latest().get(self.metric, (math.nan, -1))
-        if iteration != trainer.iter or not comm.is_main_process() or not self._is_better(value):
+        if not comm.is_main_process():
             return
-        self.best_value, self.best_iteration = float(value), iteration
-        content = {"model": trainer.bare_model.state_dict(), "iteration": iteration, self.metric: float(value)}
-        trainer.checkpointer.write(self.file_name, content)
-        logger.info("best %s so far: %.3f at iteration %d", self.metric, value, iteration)
+        name, value = self._measured()
+        if not math.isfinite(value):
+            return
+        new = {"metric": name, "value": value, "iteration": self.trainer.iter, "evaluation": self._evaluation(name)}
+        # of equal ones the earliest goes first
+        ranking = sorted([*self.kept, new], key=lambda entry: -SIGNS[self.mode] * entry["value"])[: self.keep]
+        if new in ranking:
+            self._save(ranking, new)
 
-    def _is_better(self, value: float) -> bool:
-        return math.isfinite(value) and (self.best_value is None or self.sign * value > self.sign * self.best_value)
+    def _measured(self) -> tuple[str, float]:
+        """The metric's full name and its value in this step; NaN where it was not measured."""
+        trainer = self.trainer
+        latest = trainer.storage.latest()
+        task, _, rest = self.metric.partition("/")
+        names = (self.metric, *(f"{task}{suffix}/{rest}" for suffix in trainer.evaluated_models))
+        name = next((name for name in names if name in latest), None)
+        if name is None:
+            self._warn_once(latest)
+            return self.metric, math.nan
+        value, iteration = latest[name]
+        return name, float(value) if iteration == trainer.iter else math.nan
 
-    def state_dict(self) -> dict:
-        return {"best_value": self.best_value, "best_iteration": self.best_iteration}
+    def _warn_once(self, logged: Iterable[str]) -> None:
+        """After an evaluation without the metric."""
+        if not self._warned and any(name.endswith("/AP") for name in logged):
+            self._warned = True
+            near = ", ".join(difflib.get_close_matches(self.metric, logged, n=5, cutoff=0))
+            logger.warning("no %s.pth as yet: there is no metric %s, but %s", self.file_name, self.metric, near)
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        self.best_value, self.best_iteration = state_dict["best_value"], state_dict["best_iteration"]
+    def _evaluation(self, name: str) -> str | None:
+        """The folder of the evaluation relative to the output folder; None for a metric that is of no evaluation."""
+        if "/" not in name:
+            return None
+        path = Path("evaluation", self.trainer.evaluate.dataset.name, f"iter_{self.trainer.iter}{self._suffix(name)}")
+        return str(path) if (self._folder / path).is_dir() else None
+
+    def _suffix(self, name: str) -> str:
+        """Of the evaluated model that a metric is of."""
+        task = name.partition("/")[0]
+        return max((suffix for suffix in self.trainer.evaluated_models if task.endswith(suffix)), key=len, default="")
+
+    def _save(self, ranking: list[dict[str, Any]], new: dict[str, Any]) -> None:
+        """Write the new weights, then the record, then delete what it no longer names."""
+        model = self.trainer.evaluated_models.get(self._suffix(new["metric"]), self.trainer.bare_model)
+        best, *others = ranking
+        name = self._numbered(new) if self.keep > 1 else self.file_name
+        self.trainer.checkpointer.write(name, {"model": model.state_dict(), **new})
+        if self.keep > 1:
+            _add_name(self._folder / f"{self._numbered(best)}.pth", self._folder / f"{self.file_name}.pth")
+        # one of these can be missing where the run was resumed from before another took its place
+        others = [entry for entry in others if (self._folder / f"{self._numbered(entry)}.pth").is_file()]
+        self.kept = [best, *others]
+        others = [{**entry, "file": f"{self._numbered(entry)}.pth"} for entry in others]
+        record = {"mode": self.mode, **best, "file": f"{self.file_name}.pth", "others": others}
+        write_json(self._folder / f"{self.file_name.removeprefix('model_')}.json", record, indent=2)
+        self._delete_others()
+        rank = "the best" if best is new else f"among the best {self.keep}"
+        logger.info("%s of iteration %d is %s so far: %.3f", new["metric"], new["iteration"], rank, new["value"])
+
+    def _numbered(self, entry: dict[str, Any]) -> str:
+        return f"{self.file_name}_{entry['iteration']:07d}"
+
+    def _delete_others(self) -> None:
+        stay = {self._numbered(entry) for entry in self.kept} if self.keep > 1 else set()
+        for path in self._folder.glob(f"{self.file_name}_*.pth"):
+            if re.fullmatch(r"\d{7}", path.stem.removeprefix(f"{self.file_name}_")) and path.stem not in stay:
+                path.unlink()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "kept": self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict.get("metric") == self.metric:
+            self.kept = state_dict["kept"]
+        else:
+            logger.warning("%s.pth was chosen by another metric; from here on by %s", self.file_name, self.metric)
+
+
+def _add_name(path: Path, name: Path) -> None:
+    """Let `name` be a second name of the file `path`, or a copy of it where the disk has no such names."""
+    if not path.is_file() or (name.exists() and name.samefile(path)):
+        return
+    temporary = name.with_name(f".{name.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, name)

@@ -1,9 +1,11 @@
 """Save everything that a resumed run needs, every so many iterations."""
 
+from pathlib import Path
+
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
-from xray_lazy.engine.checkpoint import periodic_files
+from xray_lazy.engine.checkpoint import PERIODIC_NAME, periodic_files
 
 
 class PeriodicCheckpoint(HookBase):
@@ -11,13 +13,16 @@ class PeriodicCheckpoint(HookBase):
 
     Args:
         period: in iterations.
-        max_to_keep: so many of the newest periodic files stay; None keeps all.
+        max_to_keep: so many of the newest periodic files stay; 0 keeps all.
+        keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
 
-    It stands after the hooks whose state it saves.
+    It comes after the hooks whose state it saves.
     """
 
-    def __init__(self, period: int, max_to_keep: int | None = None):
-        self.period, self.max_to_keep = period, max_to_keep
+    comes_last = 1
+
+    def __init__(self, period: int, max_to_keep: int = 0, keep_every: int = 0):
+        self.period, self.max_to_keep, self.keep_every = period, max_to_keep, keep_every
 
     def after_step(self) -> None:
         trainer = self.trainer
@@ -28,5 +33,18 @@ class PeriodicCheckpoint(HookBase):
         else:
             return
         if self.max_to_keep and comm.is_main_process():
-            for path in periodic_files(trainer.checkpointer.save_dir)[self.max_to_keep :]:
+            self._delete_old()
+
+    def _delete_old(self) -> None:
+        checkpointer = self.trainer.checkpointer
+        # not the newest by its number, where a damaged one of a higher number was passed over on resuming
+        saved_now = Path(checkpointer.get_checkpoint_file())
+        for path in periodic_files(checkpointer.save_dir)[self.max_to_keep :]:
+            if path.name != saved_now.name and not self._stays(path):
                 path.unlink(missing_ok=True)
+
+    def _stays(self, path: Path) -> bool:
+        done = int(PERIODIC_NAME.fullmatch(path.name)[1]) + 1
+        if not self.keep_every or done % self.period:
+            return False
+        return done // self.keep_every > (done - self.period) // self.keep_every

@@ -27,7 +27,8 @@ class PredictionPictures(HookBase):
         if not comm.is_main_process() or not trainer.is_finished:
             return
         folder = Path(trainer.checkpointer.save_dir) / "visualizations"
-        predictions = trainer.evaluate.predict(trainer.bare_model, self.count)
+        *_, model = trainer.evaluated_models.values()  # averaged weights, where there are any
+        predictions = trainer.evaluate.predict(model, self.count)
         paths = save_prediction_pictures(
             predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold
         )

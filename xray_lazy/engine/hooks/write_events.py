@@ -9,8 +9,10 @@ class WriteEvents(HookBase):
     Args:
         period: in iterations.
 
-    It stands last, so that what other hooks measured in this step is written with it.
+    It comes last, so that what other hooks measured in this step is written with it.
     """
+
+    comes_last = 2
 
     def __init__(self, period: int):
         self.period = period

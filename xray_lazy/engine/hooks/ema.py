@@ -1,0 +1,97 @@
+"""Exponential moving average of the weights (Polyak and Juditsky, 1992), evaluated beside or instead of them."""
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+from torch import nn
+
+from xray_lazy.errors import UserError
+
+SUFFIX = "_EMA"  # at the names of tasks and evaluation folders
+RUNNING_STATISTICS = ("running_mean", "running_var")
+
+logger = logging.getLogger(__name__)
+
+
+class ExponentialMovingAverage(HookBase):
+    """Average the weights over the steps of the optimizer: `average = decay * average + (1 - decay) * weight`.
+
+    Parameters and batch norm's running statistics are averaged in float32, whatever the type of the model; all other
+    buffers, such as counters, are those of the model. A step that was left out is no step. The average is in every
+    checkpoint, and alone in `model_final_ema.pth` when training is done, for `train.init_checkpoint`.
+
+    Args:
+        decay: from 0, which is off, to below 1; it reaches about `1 / (1 - decay)` steps back. The n-th step has
+            `min(decay, n / (9 + n))`, so that the average soon forgets the weights that training started from.
+        evaluate: "beside" the weights or "instead" of them; the metrics' names have `_EMA` at the task, `bbox_EMA/AP`.
+
+    It stands before the hooks that evaluate and save.
+    """
+
+    def __init__(self, decay: float = 0.0, evaluate: str = "beside"):
+        if not 0 <= decay < 1:
+            raise UserError(f"hooks.ema.decay is {decay}", "set it to 0 (off) or below 1, e.g. 0.9998")
+        if evaluate not in ("beside", "instead"):
+            raise UserError(f"hooks.ema.evaluate is {evaluate!r}", "it may be beside or instead")
+        self.decay, self.evaluate = decay, evaluate
+        self.model: nn.Module | None = None
+        self.steps = 0
+        self._state: dict[str, Any] = {}
+
+    def before_train(self) -> None:
+        if not self.decay:
+            return
+        trainer = self.trainer
+        self.model = copy.deepcopy(trainer.bare_model).float().requires_grad_(False)
+        if self._state:
+            self.steps = self._state["steps"]
+            self.model.load_state_dict(self._state["model"])
+            self._state = {}
+        self._pair_tensors()
+        # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
+        self._handle = trainer.optimizer.register_step_post_hook(lambda *_: self._update())
+        if self.evaluate == "instead":
+            trainer.evaluated_models.pop("", None)
+        trainer.evaluated_models[SUFFIX] = self.model
+        logger.info("the average of the weights, with decay %g, is in evaluation %s them", self.decay, self.evaluate)
+
+    def after_step(self) -> None:
+        # before the last periodic checkpoint, so that a run that is complete has this file, too
+        if self.model is not None and self.trainer.is_finished and comm.is_main_process():
+            content = {"model": self.model.state_dict(), "iteration": self.trainer.iter}
+            self.trainer.checkpointer.write("model_final_ema", content)
+
+    def after_train(self) -> None:
+        if self.model is not None:
+            self._handle.remove()
+
+    def _pair_tensors(self) -> None:
+        """Sort the model's tensors into those to average and those to copy, once: walking through it takes time."""
+        self._averages, self._weights, self._copies, self._originals = [], [], [], []
+        model = self.trainer.bare_model
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            self._averages.append(average)
+            self._weights.append(weight)
+        for (name, average), buffer in zip(self.model.named_buffers(), model.buffers(), strict=True):
+            is_averaged = name.rpartition(".")[2] in RUNNING_STATISTICS
+            (self._averages if is_averaged else self._copies).append(average)
+            (self._weights if is_averaged else self._originals).append(buffer)
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        self.steps += 1
+        decay = min(self.decay, self.steps / (9 + self.steps))
+        weights = [weight.to(average.dtype) for average, weight in zip(self._averages, self._weights, strict=True)]
+        torch._foreach_lerp_(self._averages, weights, 1 - decay)
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._originals)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.model is None else {"steps": self.steps, "model": self.model.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._state = state_dict  # the model to average is complete only when training begins
