@@ -12,14 +12,21 @@ model.backbone.bottom_up = demo.model.backbone.bottom_up
 model.update(pixel_mean=demo.model.pixel_mean, pixel_std=demo.model.pixel_std, input_format="BGR")
 del demo
 
-model.update(num_classes=5, num_proposals=30, hidden_dim=64)
-# items of 20 to 120 pixels: stride 8 is fine enough
+model.update(num_classes=5, num_proposals=25, hidden_dim=64)
+# items of 15 to 90 pixels: stride 8 is fine enough
 model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
 model.in_features = ["p3", "p4", "p5"]
-model.head.box_pooler.scales = (1 / 8, 1 / 16, 1 / 32)
+# one sample per bin: ROIAlign's backward pass is single-threaded on a CPU
+model.head.box_pooler.update(scales=(1 / 8, 1 / 16, 1 / 32), sampling_ratio=1)
+# a short training from scratch can't spread proposals that all start from the whole picture
+model.init_proposal_boxes.start = "grid"
 model.head.num_stages = 3
 model.head.stage.update(feedforward_dim=256, dynamic_dim=32, num_box_layers=2)
 
+# many iterations matter more to it than resolution
+dataloader.train.mapper.augmentations[0].update(short_edge_length=(144,), max_size=240)
+dataloader.test.mapper.augmentations[0].update(short_edge_length=144, max_size=240)
+test.tta.model.update(short_edge_lengths=[132, 144, 156], max_size=300)
 dataloader.train.mapper.with_masks = False
 hooks.best_checkpoint.metric = "bbox/AP"
 
@@ -28,6 +35,6 @@ optimizer.update(lr=5e-4, weight_decay=1e-4)
 lr_multiplier.update(warmup_iters=100)
 train.clip_gradients.update(enabled=True, max_norm=1.0)
 
-train.max_iter = 1800
-train.eval_period = 450
+train.max_iter = 1600
+train.eval_period = 400
 train.output_dir = "output/sparse_rcnn_tiny_demo"

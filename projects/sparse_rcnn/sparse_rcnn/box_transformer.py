@@ -10,6 +10,7 @@ from torchvision.ops import MLP, box_convert
 
 from sparse_rcnn.position_encoding import POSITION_ENCODINGS
 from sparse_rcnn.proposal_boxes import LearnedProposalBoxes
+from xray_lazy.errors import UserError
 
 
 class BoxTransformer(LearnedProposalBoxes):
@@ -21,6 +22,7 @@ class BoxTransformer(LearnedProposalBoxes):
 
     Args:
         num_proposals: `N`.
+        start: what the learned boxes are before training, see `LearnedProposalBoxes`.
         dim: of queries and feature maps.
         num_layers: of the decoder.
         num_heads: of each attention.
@@ -34,6 +36,7 @@ class BoxTransformer(LearnedProposalBoxes):
     def __init__(
         self,
         num_proposals: int,
+        start: str = "picture",
         dim: int = 256,
         num_layers: int = 2,
         num_heads: int = 8,
@@ -44,9 +47,11 @@ class BoxTransformer(LearnedProposalBoxes):
         mlp_hidden_dim: int = 256,
         mlp_num_layers: int = 2,
     ) -> None:
-        super().__init__(num_proposals)
+        super().__init__(num_proposals, start)
         if position_encoding not in POSITION_ENCODINGS:
-            raise ValueError(f"position_encoding is {position_encoding!r}; it can be {' or '.join(POSITION_ENCODINGS)}")
+            raise UserError(
+                f"position_encoding is {position_encoding!r}", f"it may be {' or '.join(POSITION_ENCODINGS)}"
+            )
         self.feature_level = feature_level
         self.position_encoding = POSITION_ENCODINGS[position_encoding](dim)
         self.memory_norm = nn.LayerNorm(dim)

@@ -12,8 +12,9 @@ from torchvision.ops import box_convert
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.mask_head import DynamicMaskHead
-from sparse_rcnn.set_loss import SetCriterion, mean_number_of_objects, named_by_stage
+from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
+from xray_lazy.errors import UserError
 
 
 class SparseRCNN(nn.Module):
@@ -58,7 +59,15 @@ class SparseRCNN(nn.Module):
     ) -> None:
         super().__init__()
         if classification.num_classes != num_classes:
-            raise ValueError(f"the model has {num_classes} classes, its classification {classification.num_classes}")
+            classes = f"the model has {num_classes} classes, its classification {classification.num_classes}"
+            raise UserError(classes, "give both the same num_classes")
+        level = getattr(init_proposal_boxes, "feature_level", 0)
+        if not 0 <= level < len(in_features):
+            levels = f"feature_level is {level}, but the model has {len(in_features)} feature maps"
+            raise UserError(levels, f"set model.init_proposal_boxes.feature_level to 0..{len(in_features) - 1}")
+        if mask_head is not None and len(mask_head.mask_series) != len(head.head_series):
+            stages = f"the mask head has {len(mask_head.mask_series)} stages, the box head {len(head.head_series)}"
+            raise UserError(stages, "leave model.mask_head.num_stages at ${model.head.num_stages}")
         self.backbone, self.in_features, self.num_classes = backbone, list(in_features), num_classes
         self.classification, self.detections_per_image = classification, detections_per_image
         self.init_proposal_features = nn.Embedding(num_proposals, hidden_dim)
@@ -83,13 +92,13 @@ class SparseRCNN(nn.Module):
         features, scales, first_boxes, (logits, boxes, proposals) = self._look(self.preprocess(batch))
         targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
         losses, matches = self.criterion(logits, boxes, targets)
-        num_objects = mean_number_of_objects(targets)
         if self.supervise_proposal_boxes:
             by_boxes = self.criterion.matcher(None, first_boxes, targets)
-            for name, values in self.criterion.box_losses(first_boxes, targets, by_boxes, num_objects).items():
+            for name, values in self.criterion.box_losses(first_boxes, targets, by_boxes).items():
                 losses |= named_by_stage(f"{name}_proposals", values)
         if self.mask_head is not None:
-            values = self.mask_head.losses(features, boxes, proposals, targets, matches, num_objects)
+            boxes = _within_picture(boxes, scales)
+            values = self.mask_head.losses(features, boxes, proposals, targets, matches)
             losses |= named_by_stage("loss_mask", values)
         return losses
 
@@ -100,8 +109,9 @@ class SparseRCNN(nn.Module):
         of their boxes.
         """
         pictures = self.preprocess(batch)
-        features, _, _, outputs = self._look(pictures)
-        results = self._best(features, *(values[-1] for values in outputs), pictures.image_sizes)
+        features, scales, _, outputs = self._look(pictures)
+        logits, boxes, proposals = (values[-1] for values in outputs)
+        results = self._best(features, logits, _within_picture(boxes, scales), proposals, pictures.image_sizes)
         if not do_postprocess:
             return results
         return [{"instances": _in_file(result, sample)} for result, sample in zip(results, batch, strict=True)]
@@ -148,6 +158,11 @@ class SparseRCNN(nn.Module):
                 result.pred_masks = masks[picture]
             results.append(result)
         return results
+
+
+def _within_picture(boxes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Boxes `(..., B, N, 4)` cut at the edges of their pictures: what a mask is drawn in is what it is pasted into."""
+    return boxes.clamp(min=0).minimum(scales[:, None])
 
 
 def _in_file(result: Instances, sample: dict) -> Instances:

@@ -114,8 +114,8 @@ def convolve(
     """Two 1x1 convolutions of regions `(P, R * R, D)` with weights that `dynamic_layer` makes of proposals `(P, D)`."""
     weights_in, weights_out = dynamic_layer(proposals).chunk(2, dim=1)
     inner = norm1.normalized_shape[0]
-    regions = F.relu(norm1(torch.bmm(regions, weights_in.view(len(proposals), -1, inner))))
-    return F.relu(norm2(torch.bmm(regions, weights_out.view(len(proposals), inner, -1))))
+    regions = F.relu(norm1(torch.bmm(regions, weights_in.unflatten(1, (-1, inner)))))
+    return F.relu(norm2(torch.bmm(regions, weights_out.unflatten(1, (inner, -1)))))
 
 
 def _hidden_layers(count: int, width: int) -> nn.Sequential:

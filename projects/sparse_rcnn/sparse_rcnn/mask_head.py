@@ -11,6 +11,7 @@ from torch import nn
 from sparse_rcnn.dynamic_stage import convolve
 from sparse_rcnn.matching import Matches
 from sparse_rcnn.targets import Targets
+from xray_lazy.errors import UserError
 
 
 class DynamicMaskHead(nn.Module):
@@ -39,7 +40,6 @@ class DynamicMaskHead(nn.Module):
         proposals: torch.Tensor,
         targets: Targets,
         matches: Matches,
-        num_objects: torch.Tensor,
     ) -> torch.Tensor:
         """Dice losses `(S,)` of the matched proposals, whose masks are drawn in the boxes that were predicted.
 
@@ -47,8 +47,13 @@ class DynamicMaskHead(nn.Module):
             features: one `(B, D, h, w)` for each level of the pooler, float32.
             boxes: `(S, B, N, 4)`, xyxy pixels.
             proposals: `(S, B, N, D)`.
-            num_objects: what the sums are divided by.
+
+        Raises:
+            UserError: the targets have no masks.
         """
+        if targets.masks is None:
+            fix = "set dataloader.train.mapper.with_masks=True, or leave masks out with model.mask_head=null"
+            raise UserError("the model has a mask head, but instances in the batch have no masks", fix)
         boxes, proposals = matches.take(boxes.detach()), matches.take(proposals)
         losses = []
         for stage, mask_stage in enumerate(self.mask_series):
@@ -57,7 +62,7 @@ class DynamicMaskHead(nn.Module):
             logits = mask_stage.of_class(logits, targets.classes[objects])
             wanted = masks_in_boxes(targets, matches.counts, objects, boxes[stage], logits.shape[-1])
             losses.append(dice_loss(logits.float(), wanted).sum())
-        return torch.stack(losses) * self.loss_weight / num_objects
+        return torch.stack(losses) * self.loss_weight / targets.num_objects
 
     def predict(
         self,

@@ -5,24 +5,31 @@ level), the sizes of the pictures (height, width) without padding and the padded
 `(layers, B, N, 4)`, (center x, center y, width, height) relative to each picture; the last layer starts the cascade.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from xray_lazy.errors import UserError
+
 WHOLE_PICTURE = (0.5, 0.5, 1.0, 1.0)
 
 
 class LearnedProposalBoxes(nn.Module):
-    """The same learned boxes for every picture; before training, each is the whole picture.
+    """The same learned boxes for every picture.
 
     Args:
         num_proposals: `N`.
+        start: what they are before training: "picture", each is the whole picture, or "grid", each is a cell.
     """
 
-    def __init__(self, num_proposals: int) -> None:
+    def __init__(self, num_proposals: int, start: str = "picture") -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([WHOLE_PICTURE]).repeat(num_proposals, 1))
+        if start not in ("picture", "grid"):
+            raise UserError(f"proposal boxes start as {start!r}", "start may be picture or grid")
+        boxes = cells(num_proposals) if start == "grid" else torch.tensor([WHOLE_PICTURE]).repeat(num_proposals, 1)
+        self.weight = nn.Parameter(boxes)
 
     def forward(
         self,
@@ -55,3 +62,11 @@ class WholePictureBoxes(nn.Module):
     ) -> torch.Tensor:
         """One layer of boxes, `(1, B, N, 4)`."""
         return self.weight.expand(1, len(picture_sizes), -1, -1)
+
+
+def cells(count: int) -> torch.Tensor:
+    """The first `count` cells of the smallest square grid over the picture that has so many, `(count, 4)`, cxcywh."""
+    side = math.ceil(math.sqrt(count))
+    centers = (torch.arange(side) + 0.5) / side
+    grid = torch.stack(torch.meshgrid(centers, centers, indexing="xy"), -1).flatten(0, 1)
+    return torch.cat([grid, torch.full_like(grid, 1 / side)], 1)[:count]

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from detectron2.utils import comm
 from torch import nn
 from torchvision.ops import generalized_box_iou_loss
 
@@ -55,31 +54,20 @@ class SetCriterion(nn.Module):
         wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
         stages = torch.arange(len(logits), device=logits.device)[:, None]
         wanted[stages, matches.pictures, matches.proposals] = targets.classes[matches.objects]
-        num_objects = mean_number_of_objects(targets)
-        class_losses = self.classification.loss(logits.float(), wanted, num_objects, self.empty_weight)
+        class_losses = self.classification.loss(logits.float(), wanted, targets.num_objects, self.empty_weight)
         losses = named_by_stage("loss_ce", class_losses * self.class_weight)
-        for name, values in self.box_losses(boxes, targets, matches, num_objects).items():
+        for name, values in self.box_losses(boxes, targets, matches).items():
             losses |= named_by_stage(name, values)
         return losses, matches
 
-    def box_losses(
-        self, boxes: torch.Tensor, targets: Targets, matches: Matches, num_objects: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def box_losses(self, boxes: torch.Tensor, targets: Targets, matches: Matches) -> dict[str, torch.Tensor]:
         """Weighted L1 and GIoU losses `(S,)` of the boxes `(S, B, N, 4)`; GIoU of matched pairs only."""
         found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
         scale = targets.scales[matches.pictures]
         l1 = F.l1_loss(found / scale, wanted / scale, reduction="none").sum((1, 2))
         giou = generalized_box_iou_loss(found, wanted).sum(1)
-        return {"loss_bbox": self.l1_weight * l1 / num_objects, "loss_giou": self.giou_weight * giou / num_objects}
-
-
-def mean_number_of_objects(targets: Targets) -> torch.Tensor:
-    """Objects of the global batch over the number of processes, at least 1: a scalar. All processes must call it."""
-    count = targets.boxes.new_tensor(float(len(targets.classes)))
-    if comm.get_world_size() > 1:
-        torch.distributed.all_reduce(count)
-        count = count / comm.get_world_size()
-    return count.clamp(min=1)
+        l1, giou = self.l1_weight * l1, self.giou_weight * giou
+        return {"loss_bbox": l1 / targets.num_objects, "loss_giou": giou / targets.num_objects}
 
 
 def named_by_stage(name: str, values: torch.Tensor) -> dict[str, torch.Tensor]:

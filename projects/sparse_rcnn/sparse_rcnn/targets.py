@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+from detectron2.utils import comm
 
 
 @dataclass
@@ -36,6 +38,18 @@ class Targets:
             scales=scales,
             masks=[i.gt_masks for i in instances] if with_masks else None,
         )
+
+    @cached_property
+    def num_objects(self) -> torch.Tensor:
+        """What losses are divided by: objects of the global batch over the number of processes, at least 1; a scalar.
+
+        All processes must ask for it at the same point.
+        """
+        count = self.boxes.new_tensor(float(len(self.classes)))
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(count)
+            count = count / comm.get_world_size()
+        return count.clamp(min=1)
 
     def slice_of(self, picture: int) -> slice:
         """Where the objects of a picture are."""

@@ -36,7 +36,7 @@ model = L(SparseRCNN)(
     classification=L(FocalClassification)(
         num_classes="${model.num_classes}", alpha=0.25, gamma=2.0, prior_probability=0.01
     ),
-    init_proposal_boxes=L(LearnedProposalBoxes)(num_proposals="${model.num_proposals}"),
+    init_proposal_boxes=L(LearnedProposalBoxes)(num_proposals="${model.num_proposals}", start="picture"),
     head=L(DynamicHead)(
         num_stages=6,
         box_pooler=L(ROIPooler)(

@@ -8,6 +8,7 @@ whole_picture = L(WholePictureBoxes)(num_proposals="${model.num_proposals}")
 
 box_transformer = L(BoxTransformer)(
     num_proposals="${model.num_proposals}",
+    start="picture",
     dim="${model.hidden_dim}",
     num_layers=2,
     num_heads=8,

@@ -19,6 +19,7 @@ optimizer.update(lr=2.5e-5, weight_decay=1e-4)
 optimizer.params.update(weight_decay_norm=None, weight_decay_bias=None)
 lr_multiplier.update(warmup_iters=1000, warmup_factor=0.01)
 train.clip_gradients.update(enabled=True, max_norm=1.0)
+train.compile.update(parts=["backbone", "head.head_series.*"], dynamic=None)  # stages do not see sizes of pictures
 
 train.init_checkpoint = "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
 train.max_iter = 270_000

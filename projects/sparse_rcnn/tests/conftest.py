@@ -1,0 +1,13 @@
+"""What several tests of Sparse R-CNN need."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def one_thread():
+    """With several threads sums are taken in another order, and where two costs are nearly equal, a match changes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

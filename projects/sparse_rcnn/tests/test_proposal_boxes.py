@@ -1,0 +1,224 @@
+"""Where the cascade starts: learned boxes, the whole picture, or boxes that look at the picture first."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sparse_rcnn.box_transformer import BoxTransformer, grid
+from sparse_rcnn.position_encoding import LearnedPositionEncoding, SinePositionEncoding
+from sparse_rcnn.proposal_boxes import LearnedProposalBoxes, WholePictureBoxes, cells
+from torch import nn
+
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, picture, tiny_config, tiny_model, total
+from xray_lazy.errors import UserError
+
+WHOLE = torch.tensor([0.5, 0.5, 1.0, 1.0])
+DIM, PROPOSALS = 16, 5
+
+
+def small_transformer(**settings) -> BoxTransformer:
+    torch.manual_seed(0)
+    arguments = {"dim": DIM, "num_heads": 4, "feedforward_dim": 32, "mlp_hidden_dim": 16, "feature_level": 0}
+    return BoxTransformer(PROPOSALS, **(arguments | settings)).eval()
+
+
+def trained(transformer: BoxTransformer) -> BoxTransformer:
+    """As if it were trained: boxes move, and differ from each other."""
+    torch.manual_seed(1)
+    for parameter in transformer.mlp.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    transformer.weight.data = torch.rand(PROPOSALS, 4) * 0.4 + 0.3
+    return transformer
+
+
+def features(height: int, width: int, pictures: int = 1, seed: int = 0) -> torch.Tensor:
+    return torch.randn(pictures, DIM, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def proposals() -> torch.Tensor:
+    return torch.randn(PROPOSALS, DIM, generator=torch.Generator().manual_seed(5))
+
+
+def test_learned_boxes_start_as_the_whole_picture_and_learn():
+    model = tiny_model()
+    assert torch.equal(model.init_proposal_boxes.weight, WHOLE.expand(PROPOSALS, 4))
+    assert "init_proposal_boxes.weight" in dict(model.named_parameters())
+    total(model([picture()])).backward()
+    assert (model.init_proposal_boxes.weight.grad != 0).any()
+    boxes = LearnedProposalBoxes(PROPOSALS)(proposals(), [], [(64, 96), (48, 48)], (64, 96))
+    assert torch.equal(boxes, WHOLE.expand(1, 2, PROPOSALS, 4))
+
+
+@pytest.mark.parametrize("boxes", ["", "box_transformer"])
+def test_learned_boxes_can_start_as_the_cells_of_a_grid(boxes):
+    model = tiny_model(boxes, overrides=["model.init_proposal_boxes.start=grid", "model.num_proposals=4"]).eval()
+    maps = [features(8, 8)] * 4
+    started = model.init_proposal_boxes(model.init_proposal_features.weight, maps, [(64, 96)], (64, 96))
+    wanted = [[0.25, 0.25, 0.5, 0.5], [0.75, 0.25, 0.5, 0.5], [0.25, 0.75, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]
+    torch.testing.assert_close(started[-1, 0], torch.tensor(wanted))
+
+
+@given(st.integers(1, 400))
+def test_cells_of_the_grid_lie_in_the_picture_and_beside_each_other(count):
+    boxes = cells(count)
+    assert boxes.shape == (count, 4) and (boxes[:, :2] - boxes[:, 2:] / 2 > -1e-5).all()
+    assert (boxes[:, :2] + boxes[:, 2:] / 2 < 1 + 1e-5).all()
+    distances = torch.cdist(boxes[:, :2], boxes[:, :2], p=torch.inf) + 9 * torch.eye(count)
+    assert distances.min() > boxes[0, 2] * 0.999
+
+
+def test_an_unknown_start_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match="'middle'"):
+        LearnedProposalBoxes(3, start="middle")
+
+
+def test_fixed_boxes_are_the_whole_picture_for_ever():
+    boxes = WholePictureBoxes(PROPOSALS)
+    assert not list(boxes.parameters()) and not boxes.state_dict()
+    model = tiny_model("whole_picture")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    total(model([picture()])).backward()
+    optimizer.step()
+    started = model.init_proposal_boxes(proposals(), [], [(64, 96)], (64, 96))
+    assert torch.equal(started, WHOLE.expand(1, 1, PROPOSALS, 4))
+
+
+@pytest.mark.parametrize("encoding", ["sine", "learned"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_box_transformer_starts_as_the_learned_boxes_do(encoding, layers):
+    transformer = small_transformer(position_encoding=encoding, num_layers=layers)
+    boxes = transformer(proposals(), [features(4, 6, 2)], [(64, 96), (40, 96)], (64, 96))
+    torch.testing.assert_close(boxes, WHOLE.expand(layers, 2, PROPOSALS, 4))
+
+
+def test_with_published_weights_it_starts_with_their_boxes():
+    published = tiny_model()
+    published.init_proposal_boxes.weight.data = torch.rand(PROPOSALS, 4) * 0.5 + 0.25
+    model = tiny_model("box_transformer", seed=3)
+    rest = model.load_state_dict(published.state_dict(), strict=False)
+    assert not rest.unexpected_keys and all(name.startswith("init_proposal_boxes.") for name in rest.missing_keys)
+    batch = [picture(), picture(48, 64, seed=1)]
+    for own, others in zip(detect(model, batch), detect(published, batch), strict=True):
+        torch.testing.assert_close(own.pred_boxes.tensor, others.pred_boxes.tensor, rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(own.scores, others.scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["sine", "learned"])
+def test_what_is_in_the_padding_changes_nothing(encoding):
+    transformer = trained(small_transformer(position_encoding=encoding))
+    alone = transformer(proposals(), [features(4, 6)], [(64, 96)], (64, 96))
+    for garbage in (0.0, 1e3):
+        batch = torch.full((2, DIM, 8, 10), garbage)
+        batch[0, :, :4, :6] = features(4, 6)[0]
+        batch[1] = features(8, 10, seed=1)[0]
+        beside = transformer(proposals(), [batch], [(64, 96), (128, 160)], (128, 160))
+        torch.testing.assert_close(beside[:, :1], alone)
+        assert not torch.allclose(beside[:, 1:], alone)
+
+
+def test_boxes_follow_what_is_in_the_picture_and_where_it_is():
+    transformer = trained(small_transformer())
+    one = transformer(proposals(), [features(4, 6)], [(64, 96)], (64, 96))
+    other = transformer(proposals(), [features(4, 6, seed=1)], [(64, 96)], (64, 96))
+    mirrored = transformer(proposals(), [features(4, 6).flip(-1)], [(64, 96)], (64, 96))
+    assert not torch.allclose(one, other) and not torch.allclose(one, mirrored)
+
+
+def test_it_looks_at_the_feature_level_it_is_told():
+    levels = [features(16, 16, seed=0), features(8, 8, seed=1), features(4, 4, seed=2)]
+    for level in range(3):
+        transformer = trained(small_transformer(feature_level=level))
+        boxes = transformer(proposals(), levels, [(64, 64)], (64, 64))
+        others = [torch.zeros_like(one) if i != level else one for i, one in enumerate(levels)]
+        assert torch.equal(boxes, transformer(proposals(), others, [(64, 64)], (64, 64)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=3),
+    stride=st.sampled_from([4, 16, 32]),
+)
+def test_the_grid_tells_padding_from_picture(sizes, stride):
+    padded = tuple(-(-max(size[axis] for size in sizes) // 32) * 32 for axis in (0, 1))
+    positions, is_padding = grid(torch.zeros(len(sizes), DIM, padded[0] // stride, padded[1] // stride), sizes, padded)
+    y, x = np.meshgrid(*((np.arange(size // stride) + 0.5) * stride for size in padded), indexing="ij")
+    for place, (height, width) in enumerate(sizes):
+        np.testing.assert_allclose(positions[place], np.stack([y / height, x / width], -1), rtol=1e-5)
+        # the first cell of a picture that is thinner than half of it counts
+        inside = ((y < height) | (y < stride)) & ((x < width) | (x < stride))
+        np.testing.assert_array_equal(is_padding[place], ~inside)
+
+
+def test_a_picture_of_one_pixel_has_something_to_look_at():
+    transformer = trained(small_transformer())
+    boxes = transformer(proposals(), [features(4, 4, 2)], [(1, 1), (128, 128)], (128, 128))
+    assert boxes.isfinite().all()
+
+
+def test_positions_are_told_apart_and_are_relative_to_the_picture():
+    centers = torch.stack(torch.meshgrid(torch.arange(20) / 20, torch.arange(20) / 20, indexing="ij"), -1).flatten(0, 1)
+    torch.manual_seed(0)
+    for encoding in (SinePositionEncoding(64), LearnedPositionEncoding(64)):
+        code = encoding(centers)
+        assert code.shape == (400, 64)
+        distance = torch.cdist(code, code) + torch.eye(400) * 100
+        assert distance.min() > 0.01
+        # rows and columns have a half of the channels each
+        assert torch.equal(code[:20, :32], code[:1, :32].expand(20, -1))
+        assert torch.equal(code[::20, 32:], code[:1, 32:].expand(20, -1))
+
+
+def test_the_learned_encoding_goes_evenly_from_place_to_place():
+    encoding = LearnedPositionEncoding(8, num_places=3)
+    between = encoding(torch.tensor([[0.25, 0.75]]))[0]
+    wanted = [encoding.rows[:2].mean(0), encoding.columns[1:].mean(0)]
+    torch.testing.assert_close(between, torch.cat(wanted))
+    # the edges, and centers of cells that lie beyond them
+    for position, place in [(0.0, 0), (1.0, 2), (1.7, 2)]:
+        code = encoding(torch.tensor([position, position]))
+        torch.testing.assert_close(code, torch.cat([encoding.rows[place], encoding.columns[place]]))
+
+
+def test_an_unknown_encoding_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match="position_encoding is 'cosine'"):
+        small_transformer(position_encoding="cosine")
+
+
+def test_the_settings_and_their_defaults():
+    defaults = {name: p.default for name, p in inspect.signature(BoxTransformer).parameters.items()}
+    wanted = {
+        "num_layers": 2,
+        "dropout": 0.1,
+        "num_heads": 8,
+        "position_encoding": "sine",
+        "feature_level": 2,
+        "mlp_hidden_dim": 256,
+        "mlp_num_layers": 2,
+    }
+    assert {name: defaults[name] for name in wanted} == wanted
+    node = tiny_config("box_transformer").model.init_proposal_boxes
+    assert {name: node[name] for name in wanted} == wanted | {"num_heads": 4, "mlp_hidden_dim": 16}
+
+
+@pytest.mark.parametrize("mlp_layers", [1, 2, 4])
+def test_the_perceptron_has_as_many_layers_as_told(mlp_layers):
+    transformer = small_transformer(mlp_num_layers=mlp_layers, mlp_hidden_dim=12)
+    linear = [module for module in transformer.mlp.modules() if isinstance(module, nn.Linear)]
+    assert [layer.out_features for layer in linear] == [12] * (mlp_layers - 1) + [4]
+
+
+@pytest.mark.parametrize("encoding", ["sine", "learned"])
+def test_all_of_it_learns_from_the_second_step_on(encoding):
+    model = tiny_model("box_transformer", overrides=[f"model.init_proposal_boxes.position_encoding={encoding}"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        total(model([picture(objects=3), picture(48, 64, seed=1)])).backward()
+        # all of the parameters in each step, as data-parallel processes need it
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        optimizer.step()
+    for name, parameter in model.init_proposal_boxes.named_parameters():
+        assert parameter.grad.abs().max() > 0, name

@@ -1,0 +1,62 @@
+"""Two processes with half of the batch each have the losses and gradients of one with all of it."""
+
+import pytest
+import torch
+
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model, total
+
+VARIANTS = {
+    "focal": {},
+    "softmax": {"softmax": True},
+    "masks": {"masks": True},
+    "box transformer": {
+        "boxes": "box_transformer",
+        "overrides": ["model.supervise_proposal_boxes=True", "model.init_proposal_boxes.dropout=0"],
+    },
+}
+# the processes have very different numbers of objects
+OBJECTS = [7, 2, 0, 1]
+
+
+def losses_and_gradients(variant: str, pictures: list[dict]) -> tuple[dict, dict]:
+    model = tiny_model(**VARIANTS[variant])
+    losses = model(pictures)
+    total(losses).backward()
+    return {name: loss.detach() for name, loss in losses.items()}, {n: p.grad for n, p in model.named_parameters()}
+
+
+def pictures(variant: str) -> list[dict]:
+    return [picture(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS)]
+
+
+def train_share(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    results = {}
+    for variant in VARIANTS:
+        losses, gradients = losses_and_gradients(variant, pictures(variant)[2 * rank : 2 * rank + 2])
+        for value in (*losses.values(), *gradients.values()):
+            torch.distributed.all_reduce(value)
+            value /= 2  # as DistributedDataParallel does it with gradients
+        results[variant] = losses, gradients
+    if rank == 0:
+        torch.save(results, folder / "results.pth")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(train_share, (folder,), nprocs=2)
+    return torch.load(folder / "results.pth")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_processes_are_as_one(variant, of_two_processes, one_thread):
+    losses, gradients = losses_and_gradients(variant, pictures(variant))
+    shared_losses, shared_gradients = of_two_processes[variant]
+    assert set(losses) == set(shared_losses)
+    for name, value in losses.items():
+        torch.testing.assert_close(shared_losses[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    for name, value in gradients.items():
+        torch.testing.assert_close(shared_gradients[name], value, rtol=1e-3, atol=1e-4, msg=name)

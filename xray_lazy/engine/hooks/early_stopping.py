@@ -1,0 +1,111 @@
+"""End training when a metric gets no better."""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+
+from detectron2.engine.train_loop import HookBase
+from detectron2.utils import comm
+
+from xray_lazy.config.suggest import nearest
+from xray_lazy.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyStopping(HookBase):
+    """Complete training when a metric was not better than its best for `patience` evaluations in a row.
+
+    Args:
+        metric: as it is in the event storage, e.g. `bbox/AP` or `val_loss/total_loss`.
+        mode: "max" or "min": what is better.
+        patience: evaluations, which are all iterations that give the metric a value; None switches it off.
+        min_delta: a value is better only if it is so by more than this, in the metric's unit.
+        warmup_iters: evaluations before so many iterations are compared, but don't count against the patience.
+
+    The step after the evaluation is the last one; evaluation, checkpoint and writers follow it as at the end of any
+    run. The count is in the checkpoints: a resumed run goes on counting, and one that had ended trains no more unless
+    `patience` is raised. A value that is not finite is no improvement.
+
+    It stands after the hooks that put the metric and before the checkpoint.
+    """
+
+    def __init__(
+        self, metric: str, mode: str = "max", patience: int | None = None, min_delta: float = 0.0, warmup_iters: int = 0
+    ):
+        if mode not in ("max", "min"):
+            raise UserError(f"the mode of early stopping is {mode!r}", "set hooks.early_stopping.mode to max or min")
+        if patience is not None and patience < 1:
+            raise UserError(
+                f"a patience of {patience} evaluations stops before the first one",
+                "set hooks.early_stopping.patience to 1 or more, or to null for no early stopping",
+            )
+        self.metric, self.mode, self.patience = metric, mode, patience
+        self.min_delta, self.warmup_iters = min_delta, warmup_iters
+        self.best_value: float | None = None
+        self.best_iteration = -1
+        self.waited = 0  # evaluations since the best one
+        self.has_ended = False
+        self._has_warned = False
+
+    def before_train(self) -> None:
+        if self.has_ended and self._is_exhausted():
+            self.trainer.request_stop(self._reason(), finish=True)
+
+    def before_step(self) -> None:
+        # not when the count is full: a run that is killed before this step stops at the same one when resumed
+        if self._is_exhausted():
+            self.trainer.request_stop(self._reason(), finish=True)
+
+    def after_step(self) -> None:
+        trainer = self.trainer
+        if self.patience is None or not comm.is_main_process():
+            return
+        values = {n: float(value) for n, (value, put_at) in trainer.storage.latest().items() if put_at == trainer.iter}
+        name = next((name for name in self._names() if name in values), None)
+        if name is None:
+            self._warn_of_name(values)
+        elif not self._is_exhausted():
+            self._count(values[name])
+        self.has_ended = trainer.is_finished and self._is_exhausted()
+
+    def _names(self) -> Iterator[str]:
+        """The metric's name, and its names where averaged weights alone are evaluated."""
+        task, slash, rest = self.metric.partition("/")
+        yield self.metric
+        yield from (f"{task}{suffix}/{rest}" for suffix in self.trainer.evaluated_models if slash)
+
+    def _count(self, value: float) -> None:
+        trainer, sign = self.trainer, {"max": 1, "min": -1}[self.mode]
+        is_first = self.best_value is None
+        if math.isfinite(value) and (is_first or sign * (value - self.best_value) > self.min_delta):
+            self.best_value, self.best_iteration, self.waited = value, trainer.iter, 0
+        elif trainer.iterations_done >= self.warmup_iters:
+            self.waited += 1
+
+    def _is_exhausted(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+    def _reason(self) -> str:
+        best = "finite" if self.best_value is None else f"better than {self.best_value:.4g}"
+        where = "" if self.best_value is None else f" of iteration {self.best_iteration}"
+        return (
+            f"early stopping, {self.metric} was not {best}{where} in {self.waited} evaluation{'s' * (self.waited > 1)}"
+        )
+
+    def _warn_of_name(self, present: Iterable[str]) -> None:
+        """Once, after the first evaluation or, without any, at the end."""
+        is_known = self._has_warned or self.waited > 0 or self.best_value is not None
+        if is_known or not (self.trainer.is_finished or any(name.endswith("/AP") for name in present)):
+            return
+        self._has_warned = True
+        names = ", ".join(nearest(self.metric, present, count=5) or sorted(present))
+        logger.warning("early stopping waits for %s, which was not logged so far; there is %s", self.metric, names)
+
+    def state_dict(self) -> dict:
+        names = ("best_value", "best_iteration", "waited", "has_ended")
+        return {name: getattr(self, name) for name in names} if self.patience is not None else {}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
