@@ -4,10 +4,17 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import data_reading, evaluation, training_step
+from benchmarks import box_transformer_cost, data_reading, evaluation, sparse_rcnn_step, trainer_overhead, training_step
 from benchmarks.pairs import report
 
-SUITES = {"data": data_reading.compare_all, "evaluation": evaluation.compare_all, "training": training_step.compare_all}
+SUITES = {
+    "data": data_reading.compare_all,
+    "evaluation": evaluation.compare_all,
+    "training": training_step.compare_all,
+    "overhead": trainer_overhead.compare_all,
+    "sparse_rcnn": sparse_rcnn_step.compare_all,
+    "box_transformer": box_transformer_cost.compare_all,
+}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def test_configs_are_found_in_an_installed_wheel(tmp_path):
         wheel.extractall(tmp_path / "site")
     code = (
         "import xray_lazy, xray_lazy.config as c; print(xray_lazy.__file__);"
-        "print(c.get_config('xray/sparse_rcnn_r50.py').model.num_proposals, len(c.config_names()))"
+        "print(c.get_config('xray/sparse_rcnn_r50.py').model.num_proposals, len(c.config_names()), c.preset_names()[0])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code],
@@ -27,4 +27,4 @@ def test_configs_are_found_in_an_installed_wheel(tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     location, numbers = answer.stdout.splitlines()
-    assert location.startswith(str(tmp_path)) and numbers == f"100 {len(EXPERIMENTS)}"
+    assert location.startswith(str(tmp_path)) and numbers == f"100 {len(EXPERIMENTS)} anomaly"

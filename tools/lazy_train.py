@@ -13,6 +13,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 failure while running, 2 something for you to fix.",
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--preset",
+        action="append",
+        dest="presets",
+        default=[],
+        metavar="NAME",
+        help="apply configs/presets/NAME.yaml before the overrides: one_batch, overfit, profile or anomaly",
+    )
     parser.add_argument("--num-gpus", type=int, metavar="N", help="GPUs on this machine (default: one if there is one)")
     parser.add_argument("--num-processes", type=int, metavar="N", help="processes on the CPU, data-parallel")
     parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in the run")

@@ -19,8 +19,10 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         debug: let exceptions through with their traceback.
 
     A `UserError` is printed as its message and fix; a full disk and a closed pipe get a message of their own.
+    Modules in the present folder can be imported, as with `python -m`, so that configs may name a person's own classes.
     """
     try:
+        sys.path.append(os.getcwd())  # last: a file there doesn't stand in for an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
     except UserError as error:

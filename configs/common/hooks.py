@@ -3,22 +3,36 @@
 from detectron2.config import LazyCall as L
 
 from xray_lazy.engine.hooks.best_checkpoint import BestCheckpoint
+from xray_lazy.engine.hooks.early_stopping import EarlyStopping
+from xray_lazy.engine.hooks.ema import ExponentialMovingAverage
 from xray_lazy.engine.hooks.evaluation import Evaluation
 from xray_lazy.engine.hooks.learning_rate import LearningRate
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
+from xray_lazy.engine.hooks.precise_batch_norm import PreciseBatchNorm
 from xray_lazy.engine.hooks.prediction_pictures import PredictionPictures
 from xray_lazy.engine.hooks.progress import Progress
 from xray_lazy.engine.hooks.stop_signals import StopSignals
+from xray_lazy.engine.hooks.validation_loss import ValidationLoss
 from xray_lazy.engine.hooks.write_events import WriteEvents
 
 hooks = dict(
     stop_signals=L(StopSignals)(),
     learning_rate=L(LearningRate)(schedule="${lr_multiplier}"),
     progress=L(Progress)(),
+    # over e.g. num_batches=100 of training, before each evaluation and checkpoint; 0 is off
+    precise_batch_norm=L(PreciseBatchNorm)(
+        num_batches=0, periods=["${train.eval_period}", "${train.checkpointer.period}"]
+    ),
+    ema=L(ExponentialMovingAverage)(decay=0.0, evaluate="beside"),  # of the weights, e.g. decay=0.9998; 0 is off
+    validation_loss=L(ValidationLoss)(period=0, dataloader="${dataloader}"),  # of dataloader.validation; 0 is off
     evaluation=L(Evaluation)(period="${train.eval_period}"),
-    best_checkpoint=L(BestCheckpoint)(metric="segm/AP", mode="max"),
+    best_checkpoint=L(BestCheckpoint)(metric="segm/AP", mode="max", keep=1),
+    # after e.g. patience=5 evaluations that were not better than the best; None is off
+    early_stopping=L(EarlyStopping)(metric="bbox/AP", mode="max", patience=None, min_delta=0.0, warmup_iters=0),
     checkpoint=L(PeriodicCheckpoint)(
-        period="${train.checkpointer.period}", max_to_keep="${train.checkpointer.max_to_keep}"
+        period="${train.checkpointer.period}",
+        max_to_keep="${train.checkpointer.max_to_keep}",
+        keep_every="${train.checkpointer.keep_every}",
     ),
     prediction_pictures=L(PredictionPictures)(count=8, score_threshold=0.5),
     write_events=L(WriteEvents)(period="${train.log_period}"),

@@ -5,16 +5,16 @@ from detectron2.config import LazyCall as L
 
 from xray_lazy.modeling.parameter_groups import ParameterGroups
 
-sgd = L(torch.optim.SGD)(
-    params=L(ParameterGroups)(weight_decay_norm=0.0, weight_decay_bias=0.0, backbone_lr_factor=1.0),
-    lr=0.02,
-    momentum=0.9,
-    weight_decay=1e-4,
+groups = L(ParameterGroups)(
+    weight_decay_norm=0.0,
+    weight_decay_bias=0.0,
+    lr_factors={},  # by part: {"backbone": 0.1}
+    weight_decays={},  # by part, whatever the kind of parameter
+    layer_decay=1.0,  # below 1, layers near the picture learn slower
+    layers=[f"backbone.bottom_up.{layer}" for layer in ("stem", "res2", "res3", "res4", "res5")],
 )
 
-adamw = L(torch.optim.AdamW)(
-    params=L(ParameterGroups)(weight_decay_norm=0.0, weight_decay_bias=0.0, backbone_lr_factor=1.0),
-    lr=1e-4,
-    betas=(0.9, 0.999),
-    weight_decay=0.05,
-)
+# fused=True updates all parameters in one kernel; None leaves it to torch
+sgd = L(torch.optim.SGD)(params=groups, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=None)
+
+adamw = L(torch.optim.AdamW)(params=groups, lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=None)

@@ -4,15 +4,22 @@ train = dict(
     output_dir="output/unnamed",  # every experiment names its own
     init_checkpoint="",  # a file, or a URL (detectron2://, https://); empty trains from scratch
     max_iter=5000,
+    max_epochs=None,  # a number of epochs decides in place of max_iter; periods may be given as "1 epoch", too
     seed=42,
+    deterministic=False,  # same device, same seed: same weights to the last bit, at some cost of speed
     device="auto",  # "auto" takes the GPU where there is one; else "cuda" or "cpu"
     amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
     accumulate=1,  # work through a batch in so many parts, where it doesn't fit the memory
     max_skipped_steps=0,  # leave out so many steps whose loss or gradient is not finite before the run fails
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
+    freeze=[],  # parts that are not trained, by name or pattern: ["backbone.bottom_up.res3"]
+    # parts that torch.compile speeds up; dynamic: pictures differ in size
+    compile=dict(enabled=False, parts=["backbone"], mode="default", dynamic=True, backend="inductor"),
+    channels_last=False,  # memory order that convolutions in half precision prefer on GPUs
     ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel
     scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size
     log_period=20,
     eval_period=500,
-    checkpointer=dict(period=500, max_to_keep=3),
+    # the newest so many stay (0: all), and, where keep_every isn't 0, those of every so many iterations
+    checkpointer=dict(period=500, max_to_keep=3, keep_every=0),
 )

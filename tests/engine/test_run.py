@@ -152,10 +152,11 @@ def test_mixed_precision_trains(output, dtype):
 
 def test_adamw_with_a_slower_backbone_and_clipping_trains(output):
     folder, overrides = output
-    changes = {"lr": "1e-3", "_target_": "torch.optim.AdamW", "params.backbone_lr_factor": "0.1"}
+    changes = {"lr": "1e-3", "_target_": "torch.optim.AdamW", "params.lr_factors": "{backbone: 0.1}"}
     adamw = ["~optimizer.momentum", *(f"optimizer.{key}={value}" for key, value in changes.items())]
     start([*overrides, *adamw, "train.clip_gradients.max_norm=0.1"])
     assert all(line["gradient_norm"] > 0 for line in lines_of(folder))
+    assert all(line["lr/backbone"] == pytest.approx(0.1 * line["lr"]) for line in lines_of(folder))
 
 
 def test_a_dry_run_prints_the_config_and_writes_nothing(output, tmp_path, capsys):

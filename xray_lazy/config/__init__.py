@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from xray_lazy.config.keys import diff_configs, flatten
     from xray_lazy.config.load import config_names, from_yaml, get_config, load_config
     from xray_lazy.config.overrides import apply_overrides
+    from xray_lazy.config.presets import apply_presets, preset_names
     from xray_lazy.config.save import save_config, to_yaml
 
 __all__ = [
     "Fault",
     "apply_overrides",
+    "apply_presets",
     "check_config",
     "config_names",
     "diff_configs",
@@ -26,6 +28,7 @@ __all__ = [
     "get_config",
     "load_config",
     "parse_with_overrides",
+    "preset_names",
     "raise_faults",
     "save_config",
     "to_yaml",
@@ -34,6 +37,7 @@ __all__ = [
 _MODULE_OF = {
     "Fault": "faults",
     "apply_overrides": "overrides",
+    "apply_presets": "presets",
     "check_config": "check",
     "config_names": "load",
     "diff_configs": "keys",
@@ -42,6 +46,7 @@ _MODULE_OF = {
     "get_config": "load",
     "load_config": "load",
     "parse_with_overrides": "arguments",
+    "preset_names": "presets",
     "raise_faults": "faults",
     "save_config": "save",
     "to_yaml": "save",

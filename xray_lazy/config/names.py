@@ -91,7 +91,7 @@ def _top_level(parts: list[str]) -> tuple[Any, int]:
     near = difflib.get_close_matches(parts[0], known, n=3, cutoff=0.7)
     raise UserError(
         f"{'.'.join(parts)} can't be imported: there is no module {parts[0]}",
-        did_you_mean(near) or f"install the package that has {parts[0]}, or correct the name",
+        did_you_mean(near) or f"correct the name, install {parts[0]}, or put the folder that has it into PYTHONPATH",
     )
 
 

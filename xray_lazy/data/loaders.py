@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,11 +86,10 @@ class TrainLoader:
         loader = torch.utils.data.DataLoader(
             self._samples,
             batch_sampler=stream,
-            num_workers=self.num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_start_worker,
+            **_workers(self.num_workers),
         )
-        for batch in loader:
+        for batch in _received(loader):
             _raise_errors(batch)
             self._count_unreadable(batch)
             yield batch
@@ -127,16 +127,15 @@ class TestLoader:
             _ReadableSamples(dataset, mapper),
             batch_size=batch_size,
             sampler=InferenceSampler(len(dataset)),
-            num_workers=num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_start_worker,
+            **_workers(num_workers),
         )
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[dict]]:
-        for batch in self._loader:
+        for batch in _received(self._loader):
             _raise_errors(batch)
             yield batch
 
@@ -151,16 +150,35 @@ def explained_worker_death() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):
             raise
-        shared = "shared memory" in str(error)
-        raise RunFailure(
-            f"a process that reads pictures died: {str(error).splitlines()[0]}",
-            ("the shared memory /dev/shm is most likely full" if shared else "the memory most likely ran out")
-            + ": set dataloader.train.num_workers and dataloader.test.num_workers lower"
-            + (", or give a container more with --shm-size" if shared else "")
-            + "; go on with --resume",
-        ) from None
+        raise _worker_death(error) from None
+
+
+def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
+    """The batches of `loader`; one that a worker has sent is fetched from it, which fails where it died in between."""
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (ConnectionError, FileNotFoundError, EOFError) as error:
+            if not loader.num_workers or "in DataLoader worker process" in str(error):
+                raise  # the mapper's own
+            raise _worker_death(error) from None
+        yield batch
+
+
+def _worker_death(error: Exception) -> RunFailure:
+    shared = "shared memory" in str(error)
+    return RunFailure(
+        f"a process that reads pictures died: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+        ("the shared memory /dev/shm is most likely full" if shared else "the memory most likely ran out")
+        + ": set dataloader.train.num_workers and dataloader.test.num_workers lower"
+        + (", or give a container more with --shm-size" if shared else "")
+        + "; go on with --resume",
+    )
 
 
 class _ReadableSamples(torch.utils.data.Dataset):
@@ -229,6 +247,12 @@ def _raise_errors(batch: list[dict | UserError]) -> None:
 
 def _as_list(samples: list[dict]) -> list[dict]:
     return samples
+
+
+def _workers(count: int) -> dict[str, Any]:
+    """How a DataLoader starts its workers: processes of a data-parallel run would spawn them, and import all anew."""
+    context = "fork" if count else None
+    return {"num_workers": count, "worker_init_fn": _start_worker, "multiprocessing_context": context}
 
 
 def _start_worker(worker: int) -> None:

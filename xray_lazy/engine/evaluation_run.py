@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
@@ -26,7 +27,7 @@ class EvaluationRun:
     """The test loader and evaluator of a config, built when they are first needed.
 
     Args:
-        dataloader: the config's `dataloader` node, with `test` and `evaluator`.
+        dataloader: the config's `dataloader` node, with `test` and `evaluator`, which may be a list of them.
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
     """
 
@@ -39,8 +40,9 @@ class EvaluationRun:
         return instantiate(self._dataloader.test)
 
     @cached_property
-    def evaluator(self):
-        return instantiate(self._dataloader.evaluator)
+    def evaluators(self) -> list[DatasetEvaluator]:
+        made = instantiate(self._dataloader.evaluator)
+        return [made] if isinstance(made, DatasetEvaluator) else list(made)
 
     def __call__(self, model: nn.Module, iteration: int, suffix: str = "") -> dict[str, dict[str, float]]:
         """Evaluate on all processes together; the first gets the metrics by task and writes them, others get {}.
@@ -50,10 +52,12 @@ class EvaluationRun:
             iteration: of the model's weights.
             suffix: at the names of the tasks and of the folder, to tell apart what is evaluated in another way.
         """
-        results = run_inference(model, self.loader, self.evaluator)
+        results = run_inference(model, self.loader, self.evaluators)
         if comm.is_main_process():
             folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"
-            self.evaluator.save(folder)
+            for evaluator in self.evaluators:
+                if hasattr(evaluator, "save"):  # detectron2's own have no such method
+                    evaluator.save(folder)
             logger.info("results are in %s", folder)
         comm.synchronize()
         return {f"{task}{suffix}": metrics for task, metrics in results.items()}

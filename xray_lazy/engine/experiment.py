@@ -7,16 +7,20 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
+from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.run_folder import start_logging
 from xray_lazy.engine.trainer import Trainer
+from xray_lazy.modeling.freezing import freeze
 from xray_lazy.tracking.run_record import RunRecord
 
 DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed one
@@ -39,8 +43,8 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
     start_logging(cfg.train.output_dir)
     if augmentation_enabled(cfg):
         logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
-    torch.manual_seed(cfg.train.seed)
-    model = instantiate(cfg.model).to(device)
+    set_determinism(cfg.train.deterministic)
+    model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
     if resume:
         start_iteration = trainer.checkpointer.resume()
@@ -67,11 +71,28 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     are those of the tasks `bbox_TTA` and `segm_TTA`.
     """
     start_logging(cfg.train.output_dir)
+    set_determinism(cfg.train.deterministic)
     model = instantiate(cfg.model).to(device)
     checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
     return evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
+
+
+def build_model(cfg: DictConfig, device: str) -> nn.Module:
+    """The model of a config as it is trained: on its device, with what the config freezes and speeds up.
+
+    Raises:
+        UserError: `train.freeze` or `train.compile` names a part that the model has not.
+    """
+    seed_everything(cfg.train.seed)
+    model = instantiate(cfg.model).to(device)
+    freeze(model, cfg.train.freeze)
+    if cfg.train.channels_last:
+        use_channels_last(model)
+    if cfg.train.compile.enabled:
+        compile_parts(model, **{name: value for name, value in cfg.train.compile.items() if name != "enabled"})
+    return model
 
 
 def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
@@ -84,7 +105,7 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         loader=instantiate(cfg.dataloader.train),
         precision=Precision(device, **cfg.train.amp),
         checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
-        hooks={name: instantiate(hook) for name, hook in cfg.hooks.items()},
+        hooks=build_hooks(cfg),
         writers={name: instantiate(writer) for name, writer in cfg.writers.items()} if main else {},
         evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
         max_norm=clip.max_norm if clip.enabled else None,
@@ -92,6 +113,15 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         max_skipped_steps=cfg.train.max_skipped_steps,
         seed=cfg.train.seed,
     )
+
+
+def build_hooks(cfg: DictConfig) -> dict[str, HookBase]:
+    """The hooks of a config by name, in their order but for those that save what the others did, which come last.
+
+    These have `comes_last` above 0; a hook that the command line adds stands behind them in the config.
+    """
+    hooks = {name: instantiate(hook) for name, hook in cfg.hooks.items()}
+    return dict(sorted(hooks.items(), key=lambda item: getattr(item[1], "comes_last", 0)))
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -102,7 +132,7 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     if scale.enabled:
         node["lr"] *= cfg.dataloader.train.total_batch_size / scale.batch_size
     groups = make_groups(model, node["lr"], node.get("weight_decay", 0.0))
-    return instantiate({**node, "params": groups})
+    return instantiate_optimizer({**node, "params": groups})
 
 
 def record_start(

@@ -70,7 +70,8 @@ def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
     if cfg.train.max_iter < 1:
         yield Fault("train.max_iter", f"{cfg.train.max_iter} iterations train nothing", "set it to 1 or more")
     for key in ("train.accumulate", "train.log_period", "train.checkpointer.period"):
-        if OmegaConf.select(cfg, key) < 1:
+        number = OmegaConf.select(cfg, key)
+        if not isinstance(number, str) and number < 1:  # periods in epochs are looked at by `resolve_epochs`
             yield Fault(key, "it is below 1", "set it to 1 or more")
 
 
@@ -94,6 +95,8 @@ def _check_download(key: str, url: str) -> Iterator[Fault]:
     logging.disable(logging.ERROR)  # the fault says it in one message
     try:
         PathManager.get_local_path(url.split("?")[0])
+    except UserError as error:
+        yield Fault(key, error.message, error.fix)
     except Exception as error:  # whatever is wrong with network, proxy or server
         yield Fault(
             key,

@@ -13,6 +13,7 @@ class RunOptions:
 
     config_file: str
     overrides: list[str] = field(default_factory=list)
+    presets: list[str] = field(default_factory=list)
     num_gpus: int | None = None
     num_processes: int | None = None
     num_machines: int = 1
@@ -34,9 +35,10 @@ def run(options: RunOptions) -> None:
         UserError: any fault of config, data, weights, devices or output folder, before anything is written.
         RunFailure: training began and can't go on.
     """
-    from xray_lazy.config import load_config, raise_faults, to_yaml
+    from xray_lazy.config import apply_overrides, apply_presets, load_config, raise_faults, to_yaml
 
-    cfg = load_config(options.config_file, options.overrides)
+    cfg = apply_presets(load_config(options.config_file), options.presets)
+    cfg = apply_overrides(cfg, options.overrides)
     plan = plan_launch(
         cfg.train.device,
         options.num_gpus,
@@ -45,11 +47,14 @@ def run(options: RunOptions) -> None:
         options.machine_rank,
         options.dist_url,
     )
+    from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment
     from xray_lazy.engine.run_folder import check_run_folder, checkpoint_exists, open_run_folder
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
+    if not options.eval_only:
+        raise_faults(resolve_epochs(cfg, options.overrides))
     text = to_yaml(cfg)
     if options.dry_run:
         print(text, end="")
@@ -67,14 +72,18 @@ def run(options: RunOptions) -> None:
 
 def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:
     from xray_lazy.config import from_yaml
+    from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.experiment import train
 
-    # what runs is what config.yaml says
-    train(from_yaml(text, "the config"), plan.device, resume, overrides)
+    with explained_worker_death():
+        # what runs is what config.yaml says
+        train(from_yaml(text, "the config"), plan.device, resume, overrides)
 
 
 def _evaluate(text: str, plan: LaunchPlan) -> None:
     from xray_lazy.config import from_yaml
+    from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.experiment import evaluate
 
-    evaluate(from_yaml(text, "the config"), plan.device)
+    with explained_worker_death():
+        evaluate(from_yaml(text, "the config"), plan.device)

@@ -99,6 +99,7 @@ class Trainer(TrainerBase):
             self.before_train()
             if any(comm.all_gather(self._wish_to_stop)):  # such as a resumed run that had stopped early
                 logger.info("no training: %s", self._wish_to_stop)
+                self.after_train()
                 return
             for self.iter in range(start_iter, max_iter):
                 self.before_step()

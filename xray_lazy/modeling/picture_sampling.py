@@ -5,6 +5,8 @@ which process it is in. Here a picture of a given global batch gets the same dra
 training has the losses of one process with the same batch.
 """
 
+import math
+
 import torch
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import StandardROIHeads
@@ -18,6 +20,21 @@ class PictureSeededRPN(RPN):
     def __init__(self, *, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self._draws = PictureDraws(seed)
+        self._diverged = False
+
+    def forward(self, images, features, gt_instances=None):
+        self._diverged = False
+        proposals, losses = super().forward(images, features, gt_instances)
+        return proposals, {name: loss * math.nan for name, loss in losses.items()} if self._diverged else losses
+
+    def predict_proposals(self, anchors, logits, deltas, image_sizes):
+        # detectron2 raises where training has diverged, in one process of several; losses tell it to all of them
+        try:
+            return super().predict_proposals(anchors, logits, deltas, image_sizes)
+        except FloatingPointError:
+            self._diverged = True
+            zero_logits, zero_deltas = ([torch.zeros_like(x) for x in values] for values in (logits, deltas))
+            return super().predict_proposals(anchors, zero_logits, zero_deltas, image_sizes)
 
     def label_and_sample_anchors(self, anchors, gt_instances):
         self._draws.start(len(gt_instances))

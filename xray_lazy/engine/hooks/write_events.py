@@ -24,4 +24,5 @@ class WriteEvents(HookBase):
 
     def _was_evaluated(self) -> bool:
         latest = self.trainer.storage.latest()
-        return any(name.endswith("/AP") and iteration == self.trainer.iter for name, (_, iteration) in latest.items())
+        new = (name for name, (_, iteration) in latest.items() if iteration == self.trainer.iter)
+        return any(name.endswith(("/AP", "/total_loss")) for name in new)

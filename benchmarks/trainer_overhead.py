@@ -1,0 +1,73 @@
+"""What trainer, hooks and writers of the default config cost over the bare loop of forward, backward and step."""
+
+import itertools
+from pathlib import Path
+
+import torch
+from detectron2.config import instantiate
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from benchmarks.pairs import Comparison, compare
+from xray_lazy.config import get_config
+from xray_lazy.data.synthetic.generate import generate_set
+from xray_lazy.engine.experiment import build_trainer, record_start
+
+STEPS = 40  # as many as lie between two writes, and twice over
+
+
+class FiftyMilliseconds(nn.Module):
+    """Convolutions whose step takes about 50 ms on a CPU core, with the losses' names of Mask R-CNN."""
+
+    NAMES = ("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Conv2d(32, 32, 3, padding=1) for _ in range(4)))
+        self.register_buffer("picture", torch.randn(1, 32, 96, 96), persistent=False)
+
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        features = self.layers(self.picture)
+        return {name: features[:, place].square().mean() for place, name in enumerate(self.NAMES)}
+
+
+def compare_all(folder: Path) -> list[Comparison]:
+    generate_set(folder / "demo", "demo", {"train": 8, "val": 4, "test": 0}, classes=("gun", "knife"))
+    overrides = [f"dataloader.root={folder / 'demo'}", f"train.output_dir={folder / 'run'}", "train.max_iter=1000000"]
+    overrides += ["dataloader.train.num_workers=0", "writers.wandb.mode=offline", "train.checkpointer.period=1000000"]
+    cfg = get_config("xray/mask_rcnn_r18_demo.py", [*overrides, "train.eval_period=0"])
+    batch = next(iter(instantiate(cfg.dataloader.train).batches(0)))
+    torch.manual_seed(0)
+    ours = build_trainer(cfg, FiftyMilliseconds(), "cpu")
+    model = FiftyMilliseconds()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    (folder / "run").mkdir()
+    record_start(cfg, overrides, False, ours, 0)
+
+    ours.max_iter, ours.start_iter, ours.iter = 10**6, 0, 0
+    ours.model.train()
+    ours._batches = itertools.repeat(batch)
+
+    def our_steps() -> None:
+        for _ in range(STEPS):  # the body of Trainer.train
+            ours.before_step()
+            ours.run_step()
+            ours.iterations_done = ours.iter + 1
+            ours.after_step()
+            ours.iter += 1
+
+    def bare_steps() -> None:
+        for _ in range(STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            loss = sum(model([batch]).values())
+            loss.backward()
+            optimizer.step()
+            loss.item()  # any loop looks at its loss
+
+    name = "trainer with its default hooks and writers, model of 50 ms (bare loop)"
+    with EventStorage(0) as ours.storage:
+        ours.before_train()
+        comparison = compare(name, "step", our_steps, bare_steps, units=STEPS, pairs=9)
+    for writer in ours.writers.values():
+        writer.close()
+    return [comparison]

@@ -1,0 +1,79 @@
+"""Processes that read pictures and die: one message in words of the config, whichever way torch notices."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.data.coco_sets import reference, write_set
+from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.loaders import TrainLoader, explained_worker_death
+from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.sampling import ShuffledEpochs
+from xray_lazy.errors import RunFailure
+
+
+class MapperWithAnEnd(DetectionMapper):
+    """Does `end` where it meets picture 5."""
+
+    def __init__(self, end):
+        super().__init__([])
+        self.end = end
+
+    def __call__(self, record):
+        if record["file_name"].endswith("bag_5.png"):
+            self.end()
+        return super().__call__(record)
+
+
+def read_an_epoch(folder, end):
+    write_set(folder, pictures=8)
+    sampler = ShuffledEpochs(seed=0, shuffle=False)
+    loader = TrainLoader(load_datasets(reference(folder)), MapperWithAnEnd(end), sampler, 2, num_workers=1)
+    with explained_worker_death():
+        for batch, _ in zip(loader.batches(0), range(8), strict=False):
+            assert len(batch) == 2
+            time.sleep(0.1)  # a training step, in which the worker reads ahead
+
+
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fall_over():
+    raise RuntimeError("a fault in somebody's augmentation")
+
+
+def miss_a_file():
+    raise FileNotFoundError("weights of somebody's augmentation")
+
+
+def test_a_killed_worker_is_explained(tmp_path):
+    with pytest.raises(RunFailure) as error:
+        read_an_epoch(tmp_path, be_killed)
+    assert "a process that reads pictures died" in error.value.message
+    assert "memory" in error.value.fix and "dataloader.train.num_workers" in error.value.fix
+
+
+@pytest.mark.parametrize(("end", "kind"), [(fall_over, RuntimeError), (miss_a_file, FileNotFoundError)])
+def test_an_exception_of_the_mapper_in_a_worker_is_not_taken_for_its_death(tmp_path, end, kind):
+    with pytest.raises(kind, match="somebody's augmentation"):
+        read_an_epoch(tmp_path, end)
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "the memory most likely ran out"),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory. Please try to raise your shared memory limit.",
+            "--shm-size",
+        ),
+    ],
+)
+def test_a_full_shared_memory_is_told_from_a_full_memory(word, advice):
+    with pytest.raises(RunFailure) as error, explained_worker_death():
+        raise RuntimeError(word)
+    assert advice in error.value.fix

@@ -1,0 +1,57 @@
+"""Hooks that bring about what goes wrong on real machines."""
+
+import multiprocessing
+import os
+import resource
+import signal
+
+import torch
+from detectron2.utils import comm
+
+from tests.engine.hooks_for_tests import AtIteration
+
+
+class KillAt(AtIteration):
+    """The last process is killed, as by the kernel when memory runs out."""
+
+    def act(self):
+        if comm.get_rank() == comm.get_world_size() - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillReaderAt(AtIteration):
+    """One of the processes that read pictures is killed."""
+
+    def act(self):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+class FullDiskFrom(AtIteration):
+    """No file can grow beyond so many bytes."""
+
+    def __init__(self, iteration: int, size: int):
+        super().__init__(iteration)
+        self.size = size
+
+    def act(self):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+class NotFiniteAt(AtIteration):
+    """The features of one step are NaN, and with them the statistics of batch norm."""
+
+    def act(self):
+        stem = self.trainer.bare_model.backbone.bottom_up.stem
+        self._handle = stem.register_forward_pre_hook(lambda module, inputs: (inputs[0] * torch.nan,))
+
+    def after_step(self):
+        if self.trainer.iter == self.iteration:
+            self._handle.remove()
+
+
+class FinishAt(AtIteration):
+    """Training is complete before its time."""
+
+    def act(self):
+        self.trainer.request_stop("it is good enough", finish=True)

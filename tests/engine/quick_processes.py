@@ -1,0 +1,52 @@
+"""Processes that start in a moment, forked from one that has imported all; as torchrun starts them, if several."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.engine.preloaded"])
+
+
+def start_group(function: Callable, *arguments, processes: int = 1, log: Path | None = None) -> list[BaseProcess]:
+    """Start `function(*arguments)` in so many processes, of one group if several; what they print goes to `log`."""
+    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    if processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        environment |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    started = []
+    for rank in range(processes):
+        of_rank = environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})
+        output = str(log or os.devnull)
+        started.append(_context.Process(target=_child, args=(of_rank, output, function, arguments)))
+        started[-1].start()
+    return started
+
+
+def run_group(function: Callable, *arguments, processes: int = 1, log: Path | None = None) -> None:
+    """As `start_group`, and wait for the end; all must succeed."""
+    started = start_group(function, *arguments, processes=processes, log=log)
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0] * processes, log.read_text() if log else ""
+
+
+def _child(environment: dict[str, str], output: str, function: Callable, arguments: tuple) -> None:
+    import torch
+
+    with open(output, "a") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    multiprocessing.set_start_method("fork", force=True)  # the usual one on Linux, for what the function starts
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    function(*arguments)

@@ -1,0 +1,143 @@
+#!/usr/bin/env python
+"""Train with one explicit loop, without hooks and writers: the place to start an unusual experiment.
+
+It takes the configs of lazy_train.py and has the same losses for the same seed, in a single process. Copy the file,
+keep its beginning, and change the loop.
+"""
+
+import argparse
+
+from xray_lazy.command_line import run_tool
+from xray_lazy.config.arguments import parse_with_overrides
+from xray_lazy.errors import RunFailure, UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument("--overwrite", action="store_true", help="let another run's output folder be used")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(options: argparse.Namespace, overrides: list[str]) -> None:
+    """From the command line to a checked config and an output folder of its own."""
+    from xray_lazy.config import load_config, raise_faults
+    from xray_lazy.data.loaders import explained_worker_death
+    from xray_lazy.engine.epochs import resolve_epochs
+    from xray_lazy.engine.launch import plan_launch
+    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
+
+    cfg = load_config(options.config_file, overrides)
+    if cfg.train.accumulate > 1:
+        raise UserError("this loop does not accumulate gradients", "train.accumulate=1, or take lazy_train.py")
+    raise_faults(check_experiment(cfg, world_size=1))
+    raise_faults(resolve_epochs(cfg, overrides))
+    check_run_folder(cfg, resume=False, overwrite=options.overwrite)
+    open_run_folder(cfg, resume=False, overwrite=options.overwrite)
+    with explained_worker_death():
+        train(cfg, plan_launch(cfg.train.device).device)
+
+
+def train(cfg, device: str) -> None:
+    """The whole training, from top to bottom."""
+    import json
+    import time
+    from pathlib import Path
+
+    import torch
+    from detectron2.config import instantiate
+    from detectron2.utils.events import EventStorage
+
+    from xray_lazy.engine.checkpoint import Checkpointer
+    from xray_lazy.engine.determinism import set_determinism
+    from xray_lazy.engine.evaluation_run import EvaluationRun
+    from xray_lazy.engine.experiment import build_model, build_optimizer
+    from xray_lazy.engine.precision import Precision
+    from xray_lazy.engine.run_folder import start_logging
+
+    output = Path(cfg.train.output_dir)
+    start_logging(output)
+    set_determinism(cfg.train.deterministic)
+
+    # A model: any module that returns a dict of losses for a batch in training, and detections else.
+    model = build_model(cfg, device)
+    checkpointer = Checkpointer(model, output)
+    checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+
+    # Several optimizers, say one for each of two networks, are built here and stepped below.
+    optimizer = build_optimizer(cfg, model)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    initial_rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = instantiate(cfg.lr_multiplier)
+    precision = Precision(device, **cfg.train.amp)
+    clip = cfg.train.clip_gradients
+
+    # A batch is a list of dicts, see DetectionMapper; a second loader, say of unlabelled pictures, is one line more.
+    batches = instantiate(cfg.dataloader.train).batches(start_iteration=0)
+
+    model.train()
+    log = (output / "metrics.json").open("w")
+    start = time.perf_counter()
+    with EventStorage() as storage:  # detectron2's models count things in it, and know the iteration from it
+        for iteration in range(cfg.train.max_iter):
+            storage.iter = iteration
+            seed_step(cfg.train.seed, iteration)
+            batch = next(batches)
+
+            # Another schedule, such as one that looks at the losses: set the rates here.
+            multiplier = schedule(iteration / cfg.train.max_iter)
+            for group, rate in zip(optimizer.param_groups, initial_rates, strict=True):
+                group["lr"] = rate * multiplier
+
+            # Weigh losses, add one, or call the model twice (a teacher, an adversarial step) here.
+            with precision.autocast():
+                losses = model(batch)
+            loss = sum(losses.values())
+            stop_if_not_finite(loss, iteration, batch)
+
+            # Gradients are complete after this block: look at them or change them at its end.
+            optimizer.zero_grad(set_to_none=True)
+            precision.scaler.scale(loss).backward()
+            precision.scaler.unscale_(optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip.max_norm if clip.enabled else float("inf"))
+
+            precision.scaler.step(optimizer)
+            precision.scaler.update()
+            # Weights are new: an average of them (EMA) is updated here.
+
+            line = {"iteration": iteration, "lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm.item()}
+            line |= {name: value.item() for name, value in losses.items()} | {"total_loss": loss.item()}
+            print(json.dumps(line), file=log, flush=True)
+            if (iteration + 1) % cfg.train.log_period == 0:
+                speed = (iteration + 1) * len(batch) / (time.perf_counter() - start)
+                print(f"{iteration + 1}/{cfg.train.max_iter}  loss {loss.item():.4f}  {speed:.1f} images/s", flush=True)
+
+    # To evaluate or save within training, move these two lines into the loop.
+    checkpointer.save("model_final", iteration=cfg.train.max_iter - 1)
+    EvaluationRun(cfg.dataloader, output)(model, cfg.train.max_iter - 1)
+
+
+def seed_step(seed: int, iteration: int) -> None:
+    """What is random in a step depends on seed and iteration alone, as in the trainer."""
+    import random
+
+    import numpy
+    import torch
+
+    number = hash((seed, iteration, 0)) % 2**32
+    random.seed(number)
+    numpy.random.seed(number)
+    torch.manual_seed(number)
+
+
+def stop_if_not_finite(loss, iteration: int, batch: list[dict]) -> None:
+    if not loss.isfinite():
+        pictures = ", ".join(sample["file_name"] for sample in batch)
+        raise RunFailure(f"the loss is not finite at iteration {iteration} with {pictures}", "lower optimizer.lr")
+
+
+if __name__ == "__main__":
+    arguments, config_overrides = parse_with_overrides(build_parser())
+    run_tool(lambda: main(arguments, config_overrides), arguments.debug)

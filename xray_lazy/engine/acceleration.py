@@ -1,0 +1,120 @@
+"""Speed-ups that leave the losses as they are, and that a run goes on without where they fail."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+import torch._functorch.config
+from detectron2.config import instantiate
+from torch import nn
+
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.errors import UserError
+
+GIVES_WAY = "%s fails for %s, which runs without it: %s"
+
+logger = logging.getLogger(__name__)
+
+
+def compile_parts(
+    model: nn.Module,
+    parts: Sequence[str],
+    mode: str = "default",
+    dynamic: bool | None = True,
+    backend: str = "inductor",
+) -> None:
+    """Let torch.compile speed up parts of a model, in place: names in the state dict stay.
+
+    A part that does not compile runs as it is after one warning. Losses differ by float32 rounding.
+
+    Args:
+        parts: names of submodules; `*` stands for anything (`head.head_series.*`). Parts inside of a named one are
+            compiled with it.
+        mode, dynamic, backend: of `torch.compile`; `dynamic=True` compiles for pictures of any size at once.
+
+    Raises:
+        UserError: the model has no such part, or there is no such mode or backend.
+    """
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        raise UserError(
+            f"train.compile.backend: torch has no {backend!r}", f"it has {', '.join(torch.compiler.list_backends())}"
+        )
+    # the backward pass is compiled with the forward pass, where a failure can still be met
+    torch._functorch.config.force_non_lazy_backward_lowering = True
+    for name, part in _named_parts(model, parts).items():
+        try:
+            part.compile(mode=mode, dynamic=dynamic, backend=backend)
+        except RuntimeError as error:  # such as an unknown mode, or a Python that torch does not compile for
+            raise UserError(f"train.compile: {_reason(error)}", "set train.compile.enabled=False") from None
+        _guard(part, part._compiled_call_impl, lambda: None, "train.compile", name)
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Store the weights of 2-d convolutions channels last, as tensor cores read them; their outputs follow.
+
+    A model that can't work on this order goes back to the usual one, with a warning. Losses differ by float32 rounding.
+    """
+
+    def undo() -> None:
+        model.to(memory_format=torch.contiguous_format)
+
+    try:
+        model.to(memory_format=torch.channels_last)
+    except RuntimeError as error:  # such as weights of 3-d convolutions
+        undo()
+        logger.warning(GIVES_WAY, "train.channels_last", type(model).__name__, _reason(error))
+    else:
+        _guard(model, model._call_impl, undo, "train.channels_last", type(model).__name__)
+
+
+def instantiate_optimizer(node: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer that a node describes; without its fused kernel, and with a warning, where it has none for it."""
+    try:
+        return instantiate(node)
+    except RuntimeError as error:
+        if not node.get("fused"):
+            raise
+        logger.warning(GIVES_WAY, "optimizer.fused", "this optimizer", _reason(error))
+        return instantiate({**node, "fused": None})
+
+
+def _guard(module: nn.Module, call: Callable, undo: Callable[[], None], what: str, where: str) -> None:
+    """Let `module` be called by way of `call`; at a failure, `undo`, warn, and call it plainly from then on."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            undo()
+            result = module._call_impl(*args, **kwargs)  # fails in its turn where the model itself is at fault
+            module._compiled_call_impl = None
+            logger.warning(GIVES_WAY, what, where, _reason(error))
+            return result
+
+    # what nn.Module.compile sets: left out of copies and of the state dict
+    module._compiled_call_impl = guarded
+
+
+def _named_parts(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
+    """The submodules that patterns name, without those that lie inside of another one."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    found: dict[str, nn.Module] = {}
+    for pattern in patterns:
+        names = [name for name in modules if fnmatchcase(name, pattern)]
+        if not names:
+            children = ", ".join(name for name, _ in model.named_children())
+            raise UserError(
+                f"train.compile.parts: {type(model).__name__} has no part {pattern!r}; its parts are {children}",
+                did_you_mean(nearest(pattern, modules)) or "name some of these, or parts of them",
+            )
+        found |= {name: modules[name] for name in names}
+    return {name: part for name, part in found.items() if not any(name.startswith(f"{other}.") for other in found)}
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -1,0 +1,35 @@
+"""What the searches before a training need: a checked config and a device."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from xray_lazy.config import load_config, raise_faults
+from xray_lazy.engine.launch import plan_launch
+from xray_lazy.errors import UserError
+
+
+def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool = False) -> tuple[DictConfig, str]:
+    """The config, checked as for a training in one process, and the device to train on.
+
+    Raises:
+        UserError: any fault of config, data, weights or device; with `needs_gpu`, that there is none.
+    """
+    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.run_folder import TALKATIVE
+
+    cfg = load_config(config_file, overrides)
+    device = plan_launch(cfg.train.device).device
+    if needs_gpu and device != "cuda":
+        raise UserError(
+            "this search needs a GPU: on a CPU no batch fails, it only gets slower",
+            "run it on a machine with a GPU; on a CPU, dataloader.train.total_batch_size=2 is a fair start",
+        )
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("xray_lazy").setLevel(logging.INFO)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    raise_faults(check_experiment(cfg, world_size=1))
+    return cfg, device
