@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from fvcore.nn import sigmoid_focal_loss_jit
@@ -27,6 +28,7 @@ def straightforward(model: DictConfig) -> DictConfig:
     plain = model.copy()
     plain._target_ = StraightforwardSparseRCNN
     plain.head.stage._target_ = StraightforwardStage
+    plain.head.box_pooler._target_ = StraightforwardPooler
     return plain
 
 
@@ -82,6 +84,16 @@ class StraightforwardSparseRCNN(SparseRCNN):
                 values = stage_losses(of_logits, of_boxes, targets, matches)
                 losses |= {name + suffix: value for name, value in values.items()}
         return losses
+
+
+class StraightforwardPooler(ROIPooler):
+    """detectron2's own, level by level."""
+
+    def prepare(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        return features
+
+    def forward(self, features: list[torch.Tensor], boxes: torch.Tensor) -> torch.Tensor:
+        return super().forward(features, [Boxes(of_picture) for of_picture in boxes])
 
 
 class StraightforwardStage(DynamicStage):

@@ -9,5 +9,5 @@ def test_a_hook_that_the_command_line_adds_comes_before_the_checkpoint_that_save
     added = "+hooks.best_box={_target_: xray_lazy.engine.hooks.best_checkpoint.BestCheckpoint, metric: bbox/AP}"
     cfg = load_config(CONFIG, [added])
     names = list(build_hooks(cfg))
-    assert names[-3:] == ["best_box", "checkpoint", "write_events"]
+    assert names[-3:] == ["best_box", "write_events", "checkpoint"]
     assert set(names) == set(cfg.hooks)

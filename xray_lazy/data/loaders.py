@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -166,6 +167,7 @@ def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
         except (ConnectionError, FileNotFoundError, EOFError) as error:
             if not loader.num_workers or "in DataLoader worker process" in str(error):
                 raise  # the mapper's own
+            time.sleep(1)  # torch's word of it comes by a signal, and must not come after ours, where none expects it
             raise _worker_death(error) from None
         yield batch
 

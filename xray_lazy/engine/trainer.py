@@ -153,10 +153,10 @@ class Trainer(TrainerBase):
         if self._is_finite():
             with record_function("optimizer"):
                 self._step(norm)
+            if comm.is_main_process():
+                self.storage.put_scalars(**self.last_losses, gradient_norm=self.gradient_norm)
         else:
             self._skip_step(losses, batch, buffers)
-        if comm.is_main_process():
-            self.storage.put_scalars(**self.last_losses, gradient_norm=self.gradient_norm)
 
     def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
         """Gradients of the mean over the parts of a batch; returns the mean losses and `total_loss`."""
@@ -220,6 +220,7 @@ class Trainer(TrainerBase):
         self.skipped_steps += 1
         if self.skipped_steps > self.max_skipped_steps:
             self._raise_not_finite(losses, batch)
+        self.precision.scaler.update()  # it has unscaled, and would refuse to do so again
         for buffer, value in zip(self.model.buffers(), buffers, strict=True):
             buffer.copy_(value)  # the forward pass has been into batch norm's statistics
         number = f"{self.skipped_steps} of at most {self.max_skipped_steps}"
@@ -232,12 +233,13 @@ class Trainer(TrainerBase):
         gathered = comm.all_gather((bad, files))
         names = sorted({name for bad, _ in gathered for name in bad} - {"total_loss"})
         pictures = ", ".join(file for _, files in gathered for file in files)
-        what = f"the loss ({', '.join(names)})" if names else "the gradient"
+        what = "the loss" if names else "the gradient"
+        which = f" ({', '.join(names)})" if names else ""
         if self.max_skipped_steps:
             what = f"after {self.max_skipped_steps} skipped steps, {what}"
         saved = self.checkpointer.get_checkpoint_file() if self.checkpointer.has_checkpoint() else ""
         raise RunFailure(
-            f"{what} is not finite at iteration {self.iter} with the pictures {pictures}",
+            f"{what} is not finite at iteration {self.iter}{which} with the pictures {pictures}",
             "lower optimizer.lr, lengthen the warm-up or set train.clip_gradients.enabled=True, and look at these "
             + (f"pictures' annotations; the last good checkpoint is {saved}" if saved else "pictures' annotations"),
         )

@@ -29,6 +29,7 @@ dataloader.test.mapper.augmentations[0].update(short_edge_length=144, max_size=2
 test.tta.model.update(short_edge_lengths=[132, 144, 156], max_size=300)
 dataloader.train.mapper.with_masks = False
 hooks.best_checkpoint.metric = "bbox/AP"
+hooks.prediction_pictures.score_threshold = 0.3  # scores of the focal loss are low
 
 optimizer = get_config("common/optim.py").adamw
 optimizer.update(lr=5e-4, weight_decay=1e-4)

@@ -66,7 +66,7 @@ class DynamicStage(nn.Module):
         """Look at the regions once.
 
         Args:
-            regions: `(B * N, hidden_dim, R, R)`, features in the boxes.
+            regions: `(B * N, R * R, hidden_dim)`, features in the boxes.
             boxes: `(B, N, 4)`, xyxy pixels.
             proposals: `(B, N, hidden_dim)`, what is known of each proposal.
 
@@ -75,7 +75,7 @@ class DynamicStage(nn.Module):
         """
         attended, _ = self.self_attn(proposals, proposals, proposals, need_weights=False)
         proposals = self.norm1(proposals + self.dropout(attended))
-        seen = self.inst_interact(proposals.flatten(0, 1), regions.flatten(2).transpose(1, 2))
+        seen = self.inst_interact(proposals.flatten(0, 1), regions)
         proposals = self.norm2(proposals + self.dropout(seen.view_as(proposals)))
         thought = self.linear2(self.dropout(F.relu(self.linear1(proposals))))
         proposals = self.norm3(proposals + self.dropout(thought))

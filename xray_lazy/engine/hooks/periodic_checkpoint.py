@@ -16,10 +16,10 @@ class PeriodicCheckpoint(HookBase):
         max_to_keep: so many of the newest periodic files stay; 0 keeps all.
         keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
 
-    It comes after the hooks whose state it saves.
+    It comes after the hooks whose state it saves, and after the writers: no line is lost between the two.
     """
 
-    comes_last = 1
+    comes_last = 2
 
     def __init__(self, period: int, max_to_keep: int = 0, keep_every: int = 0):
         self.period, self.max_to_keep, self.keep_every = period, max_to_keep, keep_every

@@ -9,10 +9,10 @@ class WriteEvents(HookBase):
     Args:
         period: in iterations.
 
-    It comes last, so that what other hooks measured in this step is written with it.
+    It comes after the others, so that what other hooks measured in this step is written with it.
     """
 
-    comes_last = 2
+    comes_last = 1
 
     def __init__(self, period: int):
         self.period = period

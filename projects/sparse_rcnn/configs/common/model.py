@@ -5,13 +5,13 @@ import math
 from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone import FPN, BasicStem, ResNet
 from detectron2.modeling.box_regression import Box2BoxTransform
-from detectron2.modeling.poolers import ROIPooler
 from sparse_rcnn.classification import FocalClassification
 from sparse_rcnn.detector import SparseRCNN
 from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.dynamic_stage import DynamicStage
 from sparse_rcnn.matching import HungarianMatcher
 from sparse_rcnn.proposal_boxes import LearnedProposalBoxes
+from sparse_rcnn.region_pooler import RegionPooler
 from sparse_rcnn.set_loss import SetCriterion
 
 from xray_lazy.config import get_config
@@ -39,7 +39,7 @@ model = L(SparseRCNN)(
     init_proposal_boxes=L(LearnedProposalBoxes)(num_proposals="${model.num_proposals}", start="picture"),
     head=L(DynamicHead)(
         num_stages=6,
-        box_pooler=L(ROIPooler)(
+        box_pooler=L(RegionPooler)(
             output_size=7, scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), sampling_ratio=2, pooler_type="ROIAlignV2"
         ),
         stage=L(DynamicStage)(

@@ -26,3 +26,4 @@ train.max_iter = 270_000
 train.eval_period = 10_000
 train.checkpointer.period = 5000
 hooks.best_checkpoint.metric = "bbox/AP"
+hooks.prediction_pictures.score_threshold = 0.3  # scores of the focal loss are low
