@@ -186,7 +186,8 @@ def test_a_run_with_more_such_steps_than_allowed_fails_and_names_the_loss_and_th
     trainer = make_trainer(tmp_path, loader=Batches(bad=(1, 2, 3)), max_skipped_steps=2)
     with pytest.raises(RunFailure) as error:
         trainer.train(0, 5)
-    assert "after 2 skipped steps, the loss (loss_largest, loss_root)" in error.value.message
+    assert "after 2 skipped steps, the loss is not finite" in error.value.message
+    assert "(loss_largest, loss_root)" in error.value.message
     assert "at iteration 3" in error.value.message and "3_0.png" in error.value.message
     assert torch.isfinite(flat(trainer.model.parameters())).all()
 

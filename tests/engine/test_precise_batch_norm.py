@@ -32,6 +32,7 @@ def test_statistics_are_those_of_all_batches_together():
 
 
 def test_a_compiled_model_gets_its_statistics_too_and_is_not_compiled_anew():
+    torch.compiler.reset()  # other tests compile nn.Sequential, too, and torch stops after some times
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     compiled, batch = copy.deepcopy(plain), torch.randn(8, 3, 8, 8)

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 
@@ -140,6 +138,8 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
         raise UserError(f"there is no fraction {fraction} of data set {dataset.name}", "give one in (0, 1]")
     if max_pictures is not None and max_pictures < 1:
         raise UserError(f"max_pictures={max_pictures} leaves nothing of data set {dataset.name}", "give 1 or more")
+    import numpy as np  # the environment's check lists data sets in a Python without packages
+
     size = len(dataset)
     count = min(max(1, round(fraction * size)), max_pictures or size)
     if count == size:

@@ -16,7 +16,6 @@ model.update(num_classes=5, num_proposals=25, hidden_dim=64)
 # items of 15 to 90 pixels: stride 8 is fine enough
 model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
 model.in_features = ["p3", "p4", "p5"]
-# one sample per bin: ROIAlign's backward pass is single-threaded on a CPU
 model.head.box_pooler.update(scales=(1 / 8, 1 / 16, 1 / 32), sampling_ratio=1)
 # a short training from scratch can't spread proposals that all start from the whole picture
 model.init_proposal_boxes.start = "grid"
