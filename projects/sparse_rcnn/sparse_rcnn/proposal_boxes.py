@@ -13,10 +13,24 @@ from torch import nn
 
 from xray_lazy.errors import UserError
 
-WHOLE_PICTURE = (0.5, 0.5, 1.0, 1.0)
+
+class SameProposalBoxes(nn.Module):
+    """The boxes of `weight`, `(N, 4)`, for every picture."""
+
+    weight: torch.Tensor
+
+    def forward(
+        self,
+        proposals: torch.Tensor,
+        features: Sequence[torch.Tensor],
+        picture_sizes: Sequence[tuple[int, int]],
+        padded_size: tuple[int, int],
+    ) -> torch.Tensor:
+        """One layer of boxes, `(1, B, N, 4)`."""
+        return self.weight.expand(1, len(picture_sizes), -1, -1)
 
 
-class LearnedProposalBoxes(nn.Module):
+class LearnedProposalBoxes(SameProposalBoxes):
     """The same learned boxes for every picture.
 
     Args:
@@ -28,21 +42,11 @@ class LearnedProposalBoxes(nn.Module):
         super().__init__()
         if start not in ("picture", "grid"):
             raise UserError(f"proposal boxes start as {start!r}", "start may be picture or grid")
-        boxes = cells(num_proposals) if start == "grid" else torch.tensor([WHOLE_PICTURE]).repeat(num_proposals, 1)
+        boxes = cells(num_proposals) if start == "grid" else whole_pictures(num_proposals)
         self.weight = nn.Parameter(boxes)
 
-    def forward(
-        self,
-        proposals: torch.Tensor,
-        features: Sequence[torch.Tensor],
-        picture_sizes: Sequence[tuple[int, int]],
-        padded_size: tuple[int, int],
-    ) -> torch.Tensor:
-        """One layer of boxes, `(1, B, N, 4)`."""
-        return self.weight.expand(1, len(picture_sizes), -1, -1)
 
-
-class WholePictureBoxes(nn.Module):
+class WholePictureBoxes(SameProposalBoxes):
     """The whole picture for every proposal, always: what learned boxes are worth, by leaving them out.
 
     Args:
@@ -51,17 +55,12 @@ class WholePictureBoxes(nn.Module):
 
     def __init__(self, num_proposals: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.tensor([WHOLE_PICTURE]).repeat(num_proposals, 1), persistent=False)
+        self.register_buffer("weight", whole_pictures(num_proposals), persistent=False)
 
-    def forward(
-        self,
-        proposals: torch.Tensor,
-        features: Sequence[torch.Tensor],
-        picture_sizes: Sequence[tuple[int, int]],
-        padded_size: tuple[int, int],
-    ) -> torch.Tensor:
-        """One layer of boxes, `(1, B, N, 4)`."""
-        return self.weight.expand(1, len(picture_sizes), -1, -1)
+
+def whole_pictures(count: int) -> torch.Tensor:
+    """`count` times the whole picture, `(count, 4)`, cxcywh."""
+    return torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(count, 1)
 
 
 def cells(count: int) -> torch.Tensor:

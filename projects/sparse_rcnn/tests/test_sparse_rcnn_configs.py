@@ -1,0 +1,25 @@
+"""Every config of the project trains."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.config import instantiate
+from tiny_sparse_rcnn import picture, total
+
+from xray_lazy.config import config_names, get_config
+from xray_lazy.engine.experiment import build_optimizer
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith("projects/sparse_rcnn/")])
+def test_one_step_of_a_config_trains(name):
+    cfg = get_config(name)
+    torch.manual_seed(0)
+    model = instantiate(cfg.model).train()
+    optimizer = build_optimizer(cfg, model)
+    before = copy.deepcopy(model.head.head_series[0].class_logits.weight)
+    losses = model([picture(64, 96, masks=cfg.dataloader.train.mapper.with_masks)])
+    assert ("loss_mask" in losses) == (cfg.model.mask_head is not None)
+    total(losses).backward()
+    optimizer.step()
+    assert torch.isfinite(total(losses)) and not torch.equal(before, model.head.head_series[0].class_logits.weight)
