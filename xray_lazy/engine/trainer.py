@@ -196,7 +196,10 @@ class Trainer(TrainerBase):
         seed = hash((self.seed, self.iter, comm.get_rank())) % 2**32
         random.seed(seed)
         np.random.seed(seed)
-        torch.manual_seed(seed)
+        # `torch.manual_seed` formats the stack for each device that is not in use: a millisecond
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(seed)
 
     @torch.no_grad()
     def _share(self, values: dict[str, torch.Tensor]) -> None:
