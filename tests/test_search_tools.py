@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.coco_sets import write_set
 from xray_lazy.config import load_config
 from xray_lazy.engine.batch_size_search import largest_that_fits, train_briefly
 from xray_lazy.engine.learning_rate_search import RangeTest, run_range_test
@@ -19,13 +17,6 @@ from xray_lazy.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
-    return {**os.environ, "TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

@@ -10,20 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
-
-from tests.data.coco_sets import write_set
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
-    return {**os.environ, "TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def command(*arguments):

@@ -51,7 +51,7 @@ def train(cfg, device: str) -> None:
     from detectron2.utils.events import EventStorage
 
     from xray_lazy.engine.checkpoint import Checkpointer
-    from xray_lazy.engine.determinism import set_determinism
+    from xray_lazy.engine.determinism import seed_everything, set_determinism
     from xray_lazy.engine.evaluation_run import EvaluationRun
     from xray_lazy.engine.experiment import build_model, build_optimizer
     from xray_lazy.engine.precision import Precision
@@ -83,7 +83,7 @@ def train(cfg, device: str) -> None:
     with EventStorage() as storage:  # detectron2's models count things in it, and know the iteration from it
         for iteration in range(cfg.train.max_iter):
             storage.iter = iteration
-            seed_step(cfg.train.seed, iteration)
+            seed_everything(hash((cfg.train.seed, iteration, 0)) % 2**32)  # randomness depends on the step alone
             batch = next(batches)
 
             # Another schedule, such as one that looks at the losses: set the rates here.
@@ -117,19 +117,6 @@ def train(cfg, device: str) -> None:
     # To evaluate or save within training, move these two lines into the loop.
     checkpointer.save("model_final", iteration=cfg.train.max_iter - 1)
     EvaluationRun(cfg.dataloader, output)(model, cfg.train.max_iter - 1)
-
-
-def seed_step(seed: int, iteration: int) -> None:
-    """What is random in a step depends on seed and iteration alone, as in the trainer."""
-    import random
-
-    import numpy
-    import torch
-
-    number = hash((seed, iteration, 0)) % 2**32
-    random.seed(number)
-    numpy.random.seed(number)
-    torch.manual_seed(number)
 
 
 def stop_if_not_finite(loss, iteration: int, batch: list[dict]) -> None:

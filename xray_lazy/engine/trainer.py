@@ -1,7 +1,6 @@
 """The training loop: detectron2's TrainerBase with accumulation, mixed precision and losses known in every process."""
 
 import logging
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +17,7 @@ from torch.profiler import record_function
 
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import RunFailure
@@ -193,13 +193,7 @@ class Trainer(TrainerBase):
 
     def _seed_step(self) -> None:
         """Randomness inside the model depends on the step alone, so that a resumed run repeats it."""
-        seed = hash((self.seed, self.iter, comm.get_rank())) % 2**32
-        random.seed(seed)
-        np.random.seed(seed)
-        # `torch.manual_seed` formats the stack for each device that is not in use: a millisecond
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed(seed)
+        seed_everything(hash((self.seed, self.iter, comm.get_rank())) % 2**32)
 
     @torch.no_grad()
     def _share(self, values: dict[str, torch.Tensor]) -> None:

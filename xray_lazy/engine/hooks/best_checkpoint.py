@@ -14,6 +14,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
 
 SIGNS = {"max": 1, "min": -1}
@@ -67,9 +68,7 @@ class BestCheckpoint(HookBase):
         """The metric's full name and its value in this step; NaN where it was not measured."""
         trainer = self.trainer
         latest = trainer.storage.latest()
-        task, _, rest = self.metric.partition("/")
-        names = (self.metric, *(f"{task}{suffix}/{rest}" for suffix in trainer.evaluated_models))
-        name = next((name for name in names if name in latest), None)
+        name = next((name for name in possible_names(self.metric, trainer.evaluated_models) if name in latest), None)
         if name is None:
             self._warn_once(latest)
             return self.metric, math.nan

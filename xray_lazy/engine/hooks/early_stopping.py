@@ -2,12 +2,13 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.config.suggest import nearest
+from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -62,18 +63,12 @@ class EarlyStopping(HookBase):
         if self.patience is None or not comm.is_main_process():
             return
         values = {n: float(value) for n, (value, put_at) in trainer.storage.latest().items() if put_at == trainer.iter}
-        name = next((name for name in self._names() if name in values), None)
+        name = next((name for name in possible_names(self.metric, trainer.evaluated_models) if name in values), None)
         if name is None:
             self._warn_of_name(values)
         elif not self._is_exhausted():
             self._count(values[name])
         self.has_ended = trainer.is_finished and self._is_exhausted()
-
-    def _names(self) -> Iterator[str]:
-        """The metric's name, and its names where averaged weights alone are evaluated."""
-        task, slash, rest = self.metric.partition("/")
-        yield self.metric
-        yield from (f"{task}{suffix}/{rest}" for suffix in self.trainer.evaluated_models if slash)
 
     def _count(self, value: float) -> None:
         trainer, sign = self.trainer, {"max": 1, "min": -1}[self.mode]
