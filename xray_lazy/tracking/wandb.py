@@ -1,25 +1,12 @@
 """Weights & Biases: one row per write, one run over all resumes, and never a reason for training to stop."""
 
-import logging
-import os
-import secrets
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from detectron2.utils.events import get_event_storage
 
-from xray_lazy.env import wandb_login
-from xray_lazy.errors import UserError
 from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.wandb_session import AXES, WandbSession
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
-
-logger = logging.getLogger(__name__)
-
-MODES = ("auto", "online", "offline", "disabled")
-# W&B's own step only grows and would drop what a resumed run does again, so the iteration is a logged value.
-AXES = ("iteration", "epoch", "images_seen")
 
 
 class WandbWriter(Writer):
@@ -50,123 +37,24 @@ class WandbWriter(Writer):
         timeout: float = 30.0,
         window_size: int = 20,
     ):
-        if mode not in MODES:
-            raise UserError(f"the W&B mode is {mode!r}", f"set mode to one of {', '.join(MODES)}")
-        self._directory, self._name, self._mode, self._timeout = directory, name, mode, timeout
-        self._options = {"project": project, "group": group, "tags": list(tags), "notes": notes}
-        self._options |= {"job_type": job_type, "entity": entity}
+        options = {"project": project, "group": group, "tags": list(tags), "notes": notes}
+        options |= {"job_type": job_type, "entity": entity}
+        self._session = WandbSession(directory, name, mode, timeout, options)
         self._scalars = UnwrittenScalars(window_size)
-        self._run = None
 
     def start(self, run: RunRecord) -> dict:
         """Open the W&B run, the same one when `run` is resumed; returns its id."""
-        mode = self._choose_mode()
-        if mode == "disabled":
-            return {}
-        # a sweep's agent says by the environment which run this is
-        run_id = os.environ.get("WANDB_RUN_ID") or run.wandb_id or secrets.token_hex(4)
-        try:
-            self._run = self._open(run, run_id, mode)
-        except ImportError:
-            logger.warning("W&B is not installed, nothing is logged there; fix: pip install wandb")
-            return {}
-        except Exception as error:
-            if mode == "offline":
-                return self._give_up("start", error)
-            logger.warning("W&B can't be reached, the run is recorded offline: %s", _first_line(error))
-            return self._start_offline(run, run_id)
-        self._announce()
-        return {"wandb_id": run_id}
+        return self._session.start(run)
 
     def write(self) -> None:
-        if self._run is None:
+        if not self._session.is_open:
             return
         storage = get_event_storage()
         latest = storage.latest()
         for iteration, values in self._scalars.take(storage).items():
             # what is logged late for an iteration still needs its place on every axis
             axes = {name: latest[name][0] for name in AXES if name in latest and latest[name][1] == iteration}
-            try:
-                self._run.log({**values, **axes, "iteration": iteration})
-            except Exception as error:
-                self._give_up("log", error)
-                return
+            self._session.log({**values, **axes, "iteration": iteration})
 
     def close(self) -> None:
-        if self._run is None:
-            return
-        run, self._run = self._run, None
-        try:
-            # inside the `finally` of a failed training there is an exception in flight
-            run.finish(exit_code=1 if sys.exc_info()[0] else 0)
-        except Exception as error:
-            self._give_up("finish", error)
-
-    def _choose_mode(self) -> str:
-        mode = os.environ.get("WANDB_MODE", "auto") if self._mode == "auto" else self._mode
-        if mode == "auto":
-            return "online" if wandb_login() else "offline"
-        if mode == "online" and not wandb_login():
-            # W&B would ask for a key on the terminal
-            logger.warning("nobody is logged in to W&B, the run is recorded offline; fix: wandb login")
-            return "offline"
-        return mode
-
-    def _open(self, run: RunRecord, run_id: str, mode: str) -> Any:
-        # W&B's own output folder can pass for an empty package; importing the names finds out
-        from wandb import Settings, init, setup
-
-        Path(self._directory).mkdir(parents=True, exist_ok=True)
-        setup(settings=Settings(silent=True))  # else init reports its log-in before it knows of `silent`
-        opened = init(
-            **self._options,
-            id=run_id,
-            name=self._name or os.environ.get("WANDB_NAME") or Path(run.output_dir).name,
-            dir=self._directory,
-            mode=mode,
-            resume="allow",
-            config={**run.config, "run": _circumstances(run)},
-            reinit="create_new",  # a notebook's own W&B run stays open
-            settings=Settings(
-                console="off",
-                silent=True,
-                save_code=False,
-                init_timeout=self._timeout,
-                finish_timeout=self._timeout,
-            ),
-        )
-        for axis in AXES:
-            opened.define_metric(axis)
-        opened.define_metric("*", step_metric="iteration")
-        return opened
-
-    def _start_offline(self, run: RunRecord, run_id: str) -> dict:
-        import wandb
-
-        try:
-            wandb.teardown()  # W&B's service still holds the id of the run that failed to start
-            self._run = self._open(run, run_id, "offline")
-        except Exception as error:
-            return self._give_up("start", error)
-        self._announce()
-        return {"wandb_id": run_id}
-
-    def _announce(self) -> None:
-        if self._run.offline:
-            logger.info("W&B records offline; to send it: wandb sync %s", Path(self._run.dir).parent)
-        else:
-            logger.info("W&B run: %s", self._run.url)
-
-    def _give_up(self, action: str, error: Exception) -> dict:
-        self._run = None
-        logger.warning("W&B failed to %s, training goes on without it: %s", action, _first_line(error))
-        return {}
-
-
-def _circumstances(run: RunRecord) -> dict[str, Any]:
-    names = ("command", "overrides", "output_dir", "git", "versions", "devices", "world_size", "host")
-    return {name: getattr(run, name) for name in names}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        self._session.close()
