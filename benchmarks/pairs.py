@@ -26,15 +26,23 @@ class Comparison:
 
 
 def compare(
-    name: str, unit: str, ours: Callable[[], object], theirs: Callable[[], object], units: int, pairs: int = 7
+    name: str,
+    unit: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    units: int,
+    pairs: int = 7,
+    calls: int = 1,
 ) -> Comparison:
-    """Time `ours` and `theirs` alternately, after one warm-up of each; both do `units` units of work a call."""
-    ours(), theirs()
-    times = []
-    for number in range(pairs):
-        order = (ours, theirs) if number % 2 == 0 else (theirs, ours)
-        seconds = {function: _seconds(function) for function in order}
-        times.append((seconds[ours], seconds[theirs]))
+    """Time `ours` and `theirs` alternately, after a warm-up of each pair.
+
+    Args:
+        units: of work that one call does.
+        calls: of each, in turns, that make a pair; many short ones meet the same noise of the machine.
+    """
+    _times_of_pair(ours, theirs, 0, calls)
+    times = [_times_of_pair(ours, theirs, pair, calls) for pair in range(pairs)]
+    units *= calls
     ratios = sorted(their / our for our, their in times)
     return Comparison(
         name,
@@ -63,6 +71,18 @@ def report(comparisons: list[Comparison], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "results": [asdict(c) for c in comparisons]}, indent=2) + "\n")
     print(f"written to {path}")
+
+
+def _times_of_pair(ours: Callable, theirs: Callable, pair: int, calls: int) -> tuple[float, float]:
+    our_time = their_time = 0.0
+    for number in range(pair, pair + calls):  # each goes first in half of them
+        if number % 2:
+            their_time += _seconds(theirs)
+            our_time += _seconds(ours)
+        else:
+            our_time += _seconds(ours)
+            their_time += _seconds(theirs)
+    return our_time, their_time
 
 
 def _seconds(function: Callable[[], object]) -> float:

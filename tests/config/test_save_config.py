@@ -22,15 +22,31 @@ def with_value(value):
     return OmegaConf.create({"node": {"value": value}}, flags={"allow_objects": True})
 
 
-def test_a_saved_experiment_loads_equal_with_every_reference_replaced(tiny, tmp_path):
+def test_a_saved_experiment_loads_equal_and_its_keys_follow_each_other(tiny, tmp_path):
     loaded = reload(tiny, tmp_path)
     assert diff_configs(tiny, loaded) == []
-    assert "${" not in (tmp_path / "config.yaml").read_text()
-    assert loaded.dataloader.evaluator.dataset == {"names": "xray_val"}
+    loaded.dataloader.test.dataset.names = "xray_test"
+    assert loaded.dataloader.evaluator.dataset == {"names": "xray_test"}
+
+
+def test_the_yaml_has_values_in_place_of_references_where_it_is_to_be_read(tiny):
+    text = to_yaml(tiny)
+    assert "${" not in text
+    assert yaml.unsafe_load(text)["dataloader"]["evaluator"]["dataset"] == {"names": "xray_val"}
 
 
 def test_a_saved_experiment_is_saved_the_same_again(tiny, tmp_path):
-    assert to_yaml(reload(tiny, tmp_path)) == to_yaml(tiny)
+    for references in (False, True):
+        assert to_yaml(reload(tiny, tmp_path), references) == to_yaml(tiny, references)
+
+
+def test_what_an_environment_variable_says_is_saved_as_its_value(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCANS", "/scans")
+    config = OmegaConf.create({"root": "${oc.env:SCANS}", "file": "${root}/a.json", "both": "${root} ${oc.env:SCANS}"})
+    save_config(config, tmp_path / "config.yaml")
+    monkeypatch.delenv("SCANS")
+    assert load_config(tmp_path / "config.yaml") == {"root": "/scans", "file": "/scans/a.json", "both": "/scans /scans"}
+    assert "${root}/a.json" in (tmp_path / "config.yaml").read_text()
 
 
 def test_a_saved_experiment_builds_the_same_model(tiny, tmp_path):
@@ -85,7 +101,7 @@ def test_a_reference_that_leads_nowhere_is_refused_with_its_key():
 
 def test_a_value_that_is_not_given_yet_stays_so(tmp_path):
     loaded = reload(OmegaConf.create({"a": "???", "b": "${a}"}), tmp_path)
-    assert OmegaConf.is_missing(loaded, "a") and OmegaConf.is_missing(loaded, "b")
+    assert OmegaConf.is_missing(loaded, "a") and flatten(loaded) == {"a": "???", "b": "???"}
 
 
 def test_a_failed_save_leaves_the_old_file(tiny, tmp_path):

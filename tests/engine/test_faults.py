@@ -80,7 +80,7 @@ def last_checkpoint(folder):
 
 def test_twenty_kills_at_random_times_change_nothing(tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    overrides = ["train.max_iter=60", "train.checkpointer.period=1", "~hooks.evaluation"]
+    overrides = ["train.max_iter=120", "train.checkpointer.period=1", "~hooks.evaluation"]
     assert finish(overrides, undisturbed) == ([0], "")
     seed = int(time.time())
     chance, interrupted = random.Random(seed), set()
@@ -90,7 +90,7 @@ def test_twenty_kills_at_random_times_change_nothing(tmp_path):
         if number % 4:  # it trains at least one iteration further; else it may be killed while it starts
             while process.is_alive() and last_checkpoint(killed) == before:
                 time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 0.3))
         process.kill()
         process.join()
         interrupted.add(last_checkpoint(killed))
@@ -128,7 +128,7 @@ def test_one_of_several_processes_that_is_killed_ends_the_run_with_one_message(t
 
 def test_a_reader_that_is_killed_ends_the_run_and_the_message_names_the_likely_cause(tmp_path):
     folder = tmp_path / "run"
-    overrides = ["dataloader.train.num_workers=2", "train.max_iter=200", "train.checkpointer.period=2"]
+    overrides = ["dataloader.train.num_workers=2", "train.max_iter=120", "train.checkpointer.period=2"]
     codes, message = finish([*overrides, add_hook("KillReaderAt", iteration=3)], folder)
     assert codes == [1]
     assert "a process that reads pictures died" in message

@@ -14,6 +14,7 @@ from xray_lazy.config.names import dotted_name
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
 
 MISSING = "???"
+_INNERMOST = re.compile(r"\$\{\.*([^${}:]+)\}")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,19 @@ def key_of(config: DictConfig, node: DictConfig | ListConfig) -> str | None:
 
 def reference_fix(config: DictConfig, text: str) -> str:
     """What to do about an interpolation `text` that leads nowhere."""
-    named = re.search(r"\$\{\.*([^${}:]+)\}", text)
+    named = _INNERMOST.search(text)
+    while named and named[0] != text and isinstance(part := _value_at(config, named[1]), str | int):
+        text = text.replace(named[0], str(part))  # the key within is right, what it makes of the whole is not
+        named = _INNERMOST.search(text)
     near = nearest_keys(named[1], all_keys(config)) if named else []
     return did_you_mean(near) or "name a key that exists: ${train.max_iter}"
+
+
+def _value_at(config: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return None
 
 
 def parts_of(container: DictConfig | ListConfig) -> list:

@@ -1,40 +1,63 @@
-"""Save a config as YAML with all interpolations replaced, in a form that `load_config` reads back."""
+"""Save a config as YAML in a form that `load_config` reads back."""
 
 import enum
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.config.keys import Unresolved, join_key, resolve
+from xray_lazy.config.keys import Unresolved, join_key, parts_of, resolve
 from xray_lazy.config.names import dotted_name
 from xray_lazy.config.yaml_format import NamedObject, PartialCall, dump_yaml, escape_interpolations
 from xray_lazy.errors import UserError
 
+_RESOLVER = re.compile(r"\$\{[^${}]*:")
+
 
 def save_config(config: DictConfig, path: str | os.PathLike) -> None:
-    """Write `to_yaml(config)` to `path`.
+    """Write `config` to `path`; keys that refer to other keys go on following them when the file is used again.
 
     Raises:
         UserError: a value can't be saved; the message names its key.
         OSError: the file can't be written; an older one stays as it was.
     """
-    write_text(path, to_yaml(config))
+    write_text(path, to_yaml(config, references=True))
 
 
-def to_yaml(config: DictConfig) -> str:
-    """The resolved config as YAML: each `_target_` as a dotted name, other classes and functions as `!!python/name:`,
+def to_yaml(config: DictConfig, references: bool = False) -> str:
+    """The config as YAML: each `_target_` as a dotted name, other classes and functions as `!!python/name:`,
     `functools.partial`s of them as `!partial`.
+
+    Args:
+        config: the whole of it.
+        references: leave `${train.max_iter}` and the like as they are; else their values take their places. What comes
+            from elsewhere, such as `${oc.env:HOME}`, is always replaced.
 
     Tuples become lists and paths their text, as everywhere in YAML. Mandatory values that are not given stay "???".
 
     Raises:
         UserError: an interpolation leads nowhere, or a value has no text that would load again (a lambda, an instance).
     """
-    return dump_yaml(_storable(resolve(config), ""))
+    tree = _storable(resolve(config), "")
+    return dump_yaml(_with_references(tree, config) if references else tree)
+
+
+def _with_references(tree: Any, node: Any) -> Any:
+    """`tree`, which was made from the config `node`, with the references between keys that it was written with."""
+    if not OmegaConf.is_config(node):
+        return tree
+    written = OmegaConf.to_container(node, resolve=False)
+    for part in parts_of(node):
+        if OmegaConf.is_interpolation(node, part):
+            if not _RESOLVER.search(written[part]):
+                tree[part] = written[part]
+        elif not OmegaConf.is_missing(node, part):
+            tree[part] = _with_references(tree[part], node[part])
+    return tree
 
 
 def _storable(value: Any, key: str) -> Any:
