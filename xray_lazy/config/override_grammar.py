@@ -65,6 +65,23 @@ def parse_override(text: str) -> Change:
     )
 
 
+def expand_sweep(text: str) -> list[str]:
+    """The overrides with one value each that `text` stands for: `a=1,2` is `a=1` and `a=2`; itself where it is no sweep.
+
+    Raises:
+        UserError: it is not in the grammar, or its values can't be listed.
+    """
+    override = _parse(text)
+    if isinstance(override.value(), Glob) or override.is_interval_sweep():
+        raise UserError(f"{text}: its values can't be listed", f"name them: {override.key_or_group}=1,2,3")
+    if not override.is_sweep_override():
+        return [text]
+    if override.is_delete():
+        raise UserError(f"{text} removes a key, and has several values", "give one value, or none")
+    key = text.partition("=")[0]
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
 @functools.cache
 def _parser() -> OverridesParser:
     return OverridesParser.create()

@@ -1,0 +1,207 @@
+"""tools/sweep.py as a person uses it: what is refused before anything starts, and a sweep that is killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from xray_lazy.config import get_config, load_config
+from xray_lazy.errors import UserError
+from xray_lazy.sweeps.run import SweepOptions, run_sweep, trial_limit
+from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
+from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep
+from xray_lazy.sweeps.trials import list_trials
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "tests" / "engine" / "tiny.py"
+READY = {
+    "mask_rcnn_bayes": "xray/mask_rcnn_r50.py",
+    "mask_rcnn_mask_ap": "xray/mask_rcnn_r50.py",
+    "scanners_and_seeds": "xray/mask_rcnn_r50.py",
+    "sparse_rcnn_bayes": "xray/sparse_rcnn_r50.py",
+}
+SWEEP = """
+method: grid
+metric: {name: total_loss}
+parameters:
+  train.max_iter: {values: [2, 24, 3]}
+  dataloader.train.total_batch_size: {values: [2]}
+"""
+# the tiny model's training alone: no evaluation, a checkpoint every six iterations
+LEAN = ["train.eval_period=0", "train.checkpointer.period=6", "~hooks.prediction_pictures", "~writers.tensorboard"]
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+@pytest.fixture
+def options(environment, monkeypatch, sweep_file, tmp_path):
+    monkeypatch.setenv("TINY_SET", environment["TINY_SET"])
+    return SweepOptions(str(sweep_file), str(CONFIG), num_processes=1, output_dir=str(tmp_path / "sweep"))
+
+
+def refused(options):
+    with pytest.raises(UserError) as error:
+        run_sweep(options)
+    assert not Path(options.output_dir).exists()
+    return str(error.value)
+
+
+def command(*words):
+    return [sys.executable, str(ROOT / "tools" / "sweep.py"), *map(str, words)]
+
+
+def test_a_mistyped_parameter_is_refused_with_a_suggestion(environment, sweep_file, tmp_path):
+    sweep_file.write_text(SWEEP.replace("train.max_iter", "train.max_itr"))
+    words = command(sweep_file, "--config-file", CONFIG, "--output-dir", tmp_path / "sweep")
+    answer = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 2 and "Traceback" not in answer.stderr
+    assert "there is no key train.max_itr" in answer.stderr and "did you mean train.max_iter" in answer.stderr
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_all_faults_of_a_space_are_reported_together(options, sweep_file):
+    sweep_file.write_text(
+        """
+method: random
+metric: {name: total_loss}
+parameters:
+  optimizer.lrr: {min: 0.0, max: 0.1}
+  optimizer.momentum: {min: 0, max: 1}
+  optimizer.lr: {values: [0.1, fast]}
+  train.max_iter: {distribution: uniform, min: 2.0, max: 3.0}
+  train.output_dir: {values: [a, b]}
+  train.seed: {values: [1, 2]}
+"""
+    )
+    options.overrides = ["train.seed=3"]
+    text = refused(options)
+    for words in (
+        "6 faults",
+        "parameters.optimizer.lrr: there is no key optimizer.lrr",
+        "write min: 0.0",
+        "'fast' of type str doesn't fit",
+        "2.5 of type float doesn't fit",
+        "each trial has an output folder of its own",
+        "parameters.train.seed: it is given as an override for all trials, too",
+    ):
+        assert words in text
+
+
+def test_a_sweep_without_an_end_wants_a_count(options, sweep_file):
+    sweep_file.write_text(SWEEP.replace("grid", "random"))
+    assert "say how many trials: --count" in refused(options)
+    random = parse_sweep({"method": "random", "metric": {"name": "a"}, "parameters": {"b": {"values": [1, 2]}}}, "")
+    assert trial_limit(random, 7) == 7
+
+
+def test_missing_data_is_found_before_the_first_trial(options):
+    options.overrides = ["dataloader.train.dataset.names=xray_nowhere_train"]
+    assert "xray_nowhere_train" in refused(options)
+
+
+def test_data_of_every_listed_value_is_looked_for(options, sweep_file, environment):
+    present = f"{{json_file: {environment['TINY_SET']}/annotations.json, image_root: {environment['TINY_SET']}/images}}"
+    key = "dataloader.train.dataset.names"
+    sweep_file.write_text(SWEEP + f"  {key}: {{values: [{present}, xray_nowhere_train]}}\n")
+    assert "xray_nowhere_train" in refused(options)
+
+
+def test_a_dry_run_shows_the_space_and_a_trial_that_could_be_started(options, capsys):
+    options.dry_run, options.overrides = True, ["optimizer.lr=0.01"]
+    assert run_sweep(options) == 0
+    printed = capsys.readouterr().out
+    assert "train.max_iter                     2, 24, 3" in printed and "3 combinations" in printed
+    assert "lazy_train.py --config-file" in printed and "--resume optimizer.lr=0.01 train.max_iter=24" in printed
+    assert not Path(options.output_dir).exists()
+
+
+def test_more_gpus_than_there_are_is_a_user_error(options):
+    options.num_processes, options.num_gpus = None, torch.cuda.device_count() + 1
+    assert "but this machine has" in refused(options)
+
+
+def test_batches_that_processes_cannot_share_are_left_out():
+    sweep, cfg = read_sweep(ROOT / "configs/sweeps/mask_rcnn_bayes.yaml"), get_config("xray/mask_rcnn_r50.py")
+    even, odd = without_odd_batches(sweep, cfg, 4)
+    assert odd == [2] and even.parameters["dataloader.train.total_batch_size"].values == (4, 8)
+    assert without_odd_batches(sweep, cfg, 2) == (sweep, [])
+
+
+@pytest.mark.parametrize("name", READY)
+def test_ready_sweeps_fit_their_configs(name, monkeypatch):
+    monkeypatch.setattr("xray_lazy.sweeps.space_check.check_experiment", lambda cfg, world_size: [])  # wants the data
+    assert space_faults(read_sweep(ROOT / "configs/sweeps" / f"{name}.yaml"), get_config(READY[name]), [], 1) == []
+
+
+def test_every_ready_sweep_has_its_config():
+    assert {path.stem for path in (ROOT / "configs/sweeps").glob("*.yaml")} == set(READY)
+
+
+def test_the_scanners_sweep_trains_and_validates_on_the_same_scanner():
+    sweep = read_sweep(ROOT / "configs/sweeps/scanners_and_seeds.yaml")
+    fixed = [f"{key}={parameter.values[0]}" for key, parameter in sweep.parameters.items() if parameter.is_constant]
+    cfg = load_config(ROOT / "configs/xray/mask_rcnn_r50.py", ["writers.wandb.group=smith", *fixed])
+    assert (cfg.dataloader.train.dataset.names, cfg.dataloader.test.dataset.names) == (
+        "xray_smith_train",
+        "xray_smith_val",
+    )
+
+
+def wait_for(condition, process, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.1)
+
+
+def test_a_sweep_of_data_parallel_trials_is_killed_resumed_and_ends_with_its_results(
+    environment, options, tmp_path, capsys
+):
+    folder = tmp_path / "my sweep"
+    words = command(options.sweep_file, "--config-file", CONFIG, "--num-processes", 2, "--trials-in-parallel", 2, *LEAN)
+    words += ["--output-dir", str(folder)]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    quick, long = folder / "trials/0000", folder / "trials/0001"
+    wait_for(lambda: (quick / "model_final.pth").exists() and (long / "last_checkpoint").exists(), process)
+    wait_for(lambda: list_trials(folder)[0].state == "finished", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished_at = (quick / "model_final.pth").stat().st_mtime_ns
+    assert not (long / "model_final.pth").exists()
+
+    answer = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    trials = list_trials(folder)
+    assert [(trial.state, trial.parameters["train.max_iter"]) for trial in trials] == [
+        ("finished", 2),
+        ("finished", 24),
+        ("finished", 3),
+    ]
+    assert (quick / "model_final.pth").stat().st_mtime_ns == finished_at and "trial 0 " not in answer.stdout
+    assert "trial 1 goes on" in answer.stdout
+    assert list(trials[1].intermediate_values) == list(range(24))
+    assert trials[1].value == trials[1].intermediate_values[23]
+    assert json.loads((long / "run.json").read_text())["world_size"] == 2
+
+    table = (folder / "trials.csv").read_text()
+    assert table.count("finished") == 3 and (folder / "results.html").stat().st_size > 100_000
+    best = min(trials, key=lambda trial: trial.value)
+    assert load_config(folder / "best_config.yaml").train.max_iter == best.parameters["train.max_iter"]
+    assert f"best: trial {best.number}" in answer.stdout
+
+    options.num_processes, options.trials_in_parallel, options.output_dir = 2, 2, str(folder)
+    options.overrides = LEAN
+    assert run_sweep(options) == 0 and "started:" not in capsys.readouterr().out
+    options.overrides = [*LEAN, "optimizer.lr=0.5"]
+    with pytest.raises(UserError, match=r"holds another sweep:\n    optimizer.lr: "):
+        run_sweep(options)

@@ -1,0 +1,217 @@
+"""Run a sweep's trials: claim, start, watch, stop early, and record how each ended."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from xray_lazy.errors import UserError
+from xray_lazy.sweeps.console import SweepConsole
+from xray_lazy.sweeps.launcher import TrialHandle, TrialLauncher
+from xray_lazy.sweeps.study import Claim, SweepStudy
+from xray_lazy.sweeps.training_command import TrainingCommand
+from xray_lazy.sweeps.trial_end import reason_of
+from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource, TrialValues
+from xray_lazy.sweeps.trials import Trial
+from xray_lazy.sweeps.workers import Worker
+
+POLL_SECONDS = 0.5
+BEAT_SECONDS = 10
+# until a worker with nothing to start looks again whether another one has left a trial
+ASK_AGAIN_SECONDS = 10
+# A trial that was asked to stop finishes its step and saves; then it is ended.
+STOP_SECONDS = 300
+USER_ERROR = 2
+COMPLETE = "model_final.pth"
+
+
+@dataclass
+class _Running:
+    """A trial that this worker runs.
+
+    Attributes:
+        start: by `time.monotonic`.
+        seen: time and size of its metrics file when that was read last.
+        wish: why it was asked to stop: "prune", "interrupt", or "" where it wasn't.
+        wished: when that was.
+    """
+
+    trial: Trial
+    handle: TrialHandle
+    start: float
+    seen: tuple[int, int] | None = None
+    values: TrialValues = field(default_factory=lambda: TrialValues({}, None))
+    wish: str = ""
+    wished: float = 0.0
+
+
+class SweepRunner:
+    """A worker's loop over trials.
+
+    Args:
+        study: the record of the sweep's trials.
+        worker: that it runs as.
+        launcher: starts trials.
+        command: of each trial.
+        metric: reads the trials' values.
+        console: is told what happens.
+        on_end: called with all trials after each one that ended.
+    """
+
+    def __init__(
+        self,
+        study: SweepStudy,
+        worker: Worker,
+        launcher: TrialLauncher,
+        command: TrainingCommand,
+        metric: MetricSource,
+        console: SweepConsole,
+        on_end: Callable[[list[Trial]], None] = lambda trials: None,
+    ):
+        self._study, self._worker, self._launcher = study, worker, launcher
+        self._command, self._metric, self._console, self._on_end = command, metric, console, on_end
+        self._running: list[_Running] = []
+        self._signals: list[int] = []
+        self._last_beat = time.monotonic()
+        self._ask_at = 0.0
+        self.name = study.folder.name
+
+    def run(self, limit: int) -> int | None:
+        """Run trials until the sweep has `limit` of them, or nothing is left; returns the signal that ended it, if any.
+
+        Raises:
+            UserError: the first trials have all ended with user errors.
+        """
+        hopeless = None
+        with _signals_to(lambda number, frame: self._signals.append(number)):
+            while True:
+                if not self._signals and not hopeless:
+                    try:
+                        self._fill(limit)
+                    except UserError as error:
+                        hopeless = error
+                if self._signals or hopeless:
+                    self._wind_up()
+                if not self._running:
+                    break
+                time.sleep(POLL_SECONDS)
+                self._beat()
+                for running in list(self._running):
+                    self._look_at(running)
+                self._show()
+        if hopeless:
+            raise hopeless
+        return self._signals[0] if self._signals else None
+
+    def _fill(self, limit: int) -> None:
+        """Start trials as long as there is place for them."""
+        while len(self._running) < self._launcher.capacity and time.monotonic() >= self._ask_at:
+            claim = self._study.claim(limit)
+            if claim:
+                self._start(claim)
+            else:
+                self._ask_at = time.monotonic() + ASK_AGAIN_SECONDS
+
+    def _wind_up(self) -> None:
+        """Let all trials save and leave; end them at once where a signal came again."""
+        for running in self._running:
+            if not running.wish:
+                self._ask_to_stop(running, "interrupt")
+            if len(self._signals) > 1:
+                running.handle.kill()
+
+    def _start(self, claim: Claim) -> None:
+        trial = claim.trial
+        self._worker.beat()
+        if claim.leftover and not self._launcher.end_leftover(claim.leftover):
+            self._console.say(f"trial {trial.number} was left by a worker on another machine, which is silent")
+        goes_on = (trial.folder / "last_checkpoint").is_file()
+        environment = {"WANDB_NAME": f"{self.name}-{trial.name}", "WANDB_RUN_GROUP": self.name}
+        handle = self._launcher.start(self._command.of(trial.parameters, trial.folder), trial.folder, environment)
+        self._study.set_process(trial.number, handle.identity)
+        self._running.append(_Running(trial, handle, time.monotonic()))
+        self._console.started(trial, goes_on)
+
+    def _look_at(self, running: _Running) -> None:
+        code = running.handle.poll()
+        has_news = self._read_values(running, has_ended=code is not None)
+        if code is not None:
+            running.handle.kill()  # what may be left of its processes
+            self._running.remove(running)
+            self._ask_at = 0.0
+            self._record_end(running, code)
+        elif running.wish and time.monotonic() - running.wished > STOP_SECONDS:
+            running.handle.kill()
+        elif has_news and not running.wish and self._study.should_stop(running.trial.number):
+            self._ask_to_stop(running, "prune")
+
+    def _read_values(self, running: _Running, has_ended: bool) -> bool:
+        """Record the trial's new values; returns whether there are any."""
+        try:
+            status = (running.trial.folder / FILE_NAME).stat()
+        except FileNotFoundError:
+            return False
+        seen = (status.st_mtime_ns, status.st_size)
+        if seen == running.seen and not has_ended:  # shared file systems may show an old time and size
+            return False
+        running.seen, running.values = seen, self._metric.read(running.trial.folder)
+        known = running.trial.intermediate_values
+        new = {i: value for i, value in running.values.finite.items() if known.get(i) != value}
+        self._study.report(running.trial.number, new)
+        known.update(new)
+        return bool(new)
+
+    def _record_end(self, running: _Running, code: int) -> None:
+        number, folder = running.trial.number, running.trial.folder
+        if code == 0 and (folder / COMPLETE).is_file():
+            value, reason = self._metric.value_at_end(running.values)
+            if value is None:
+                self._study.fail(number, "failed", reason, user_error=not running.values.by_iteration)
+            else:
+                self._study.finish(number, value)
+        elif running.wish == "prune":
+            self._study.prune(number, f"stopped after {len(running.values.finite)} values, worse than others there")
+        elif running.wish == "interrupt":
+            self._study.interrupt(number)
+            self._console.say(f"trial {number} is interrupted")
+            return
+        else:
+            state = "failed" if code > 0 else "killed"  # 0: somebody asked it to stop
+            self._study.fail(number, state, reason_of(code, folder), user_error=code == USER_ERROR)
+        trials = self._study.trials()
+        self._console.ended(trials[number], trials)
+        self._on_end(trials)
+
+    def _ask_to_stop(self, running: _Running, wish: str) -> None:
+        running.wish, running.wished = wish, time.monotonic()
+        running.handle.stop()
+
+    def _beat(self) -> None:
+        """Say that this worker lives, and leave trials alone that others took because it had not said so for long."""
+        if time.monotonic() - self._last_beat < BEAT_SECONDS:
+            return
+        self._worker.beat()
+        self._last_beat = time.monotonic()
+        for running in [running for running in self._running if not self._study.is_mine(running.trial.number)]:
+            running.handle.kill()
+            self._running.remove(running)
+            self._console.say(f"trial {running.trial.number} was taken over by another worker")
+
+    def _show(self) -> None:
+        rows = []
+        for running in self._running:
+            values = running.values
+            last = list(values.finite.values())[-1] if values.finite else None
+            rows.append((running.trial, running.start, values.last_iteration, last))
+        self._console.show(rows)
+
+
+@contextmanager
+def _signals_to(handler: Callable) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

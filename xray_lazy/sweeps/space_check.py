@@ -1,0 +1,102 @@
+"""Whether a sweep fits the config that its trials start from: keys, types, and values, before anything is started."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from xray_lazy.config import Fault, apply_overrides, flatten
+from xray_lazy.config.override_grammar import parse_override
+from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.errors import UserError
+from xray_lazy.sweeps.override_text import override, value_text
+from xray_lazy.sweeps.search_space import Parameter
+from xray_lazy.sweeps.sweep_file import Sweep
+
+BATCH_SIZE = "dataloader.train.total_batch_size"
+MANY = 50
+# parts of the keys that say which files are read, and what must fit to them
+READ = (".dataset.", "init_checkpoint", "num_classes")
+
+
+def space_faults(sweep: Sweep, cfg: DictConfig, overrides: Sequence[str], world_size: int) -> list[Fault]:
+    """All faults of a sweep's parameters, and, where there are none, those of the experiment.
+
+    Args:
+        sweep: its parameters are tried as overrides: each listed value, and a low, a middle and a high one of others.
+        cfg: the config with `overrides` applied.
+        overrides: those that are the same for all trials.
+        world_size: processes of each trial.
+    """
+    fixed = {parse_override(text).key for text in overrides}
+    faults = [fault for parameter in sweep.parameters.values() for fault in _parameter_faults(parameter, cfg, fixed)]
+    if OmegaConf.select(cfg, "hooks.checkpoint") is None:
+        fix = "keep it: trials that are interrupted go on from its files, and by them it is known that one is complete"
+        faults.append(Fault("hooks.checkpoint", "the config has no such hook", fix))
+    if faults:
+        return faults
+    return _experiment_faults(sweep, cfg, world_size)
+
+
+def without_odd_batches(sweep: Sweep, cfg: DictConfig, world_size: int) -> tuple[Sweep, list[Any]]:
+    """The sweep without batch sizes that can't be spread evenly over a trial's processes, and these."""
+    parameter, parts = (
+        sweep.parameters.get(BATCH_SIZE),
+        world_size * max(OmegaConf.select(cfg, "train.accumulate") or 1, 1),
+    )
+    if parameter is None or parameter.distribution != "categorical" or "train.accumulate" in sweep.parameters:
+        return sweep, []
+    odd = [value for value in parameter.values if value % parts]
+    if not odd or len(odd) == len(parameter.values) or parameter.settings.get("probabilities"):
+        return sweep, []
+    even = dataclasses.replace(parameter, settings={"values": [v for v in parameter.values if v not in odd]})
+    return dataclasses.replace(sweep, parameters={**sweep.parameters, BATCH_SIZE: even}), odd
+
+
+def describe_space(sweep: Sweep) -> str:
+    """A line for each parameter, aligned."""
+    width = max(map(len, sweep.parameters))
+    return "\n".join(f"  {key:{width}}  {parameter}" for key, parameter in sweep.parameters.items())
+
+
+def _experiment_faults(sweep: Sweep, cfg: DictConfig, world_size: int) -> list[Fault]:
+    """Those of the experiment with a middle value of each parameter, and with each value that says what is read."""
+    middle = {key: parameter.at(0.5) for key, parameter in sweep.parameters.items()}
+    faults: dict[Fault, None] = {}
+    seen = []
+    for key, value in [*middle.items(), *((k, v) for k, p in sweep.parameters.items() for v in p.values or ())]:
+        changed = apply_overrides(cfg, [override(*pair) for pair in (middle | {key: value}).items()])
+        read = {k: v for k, v in flatten(changed).items() if any(part in k for part in READ)}
+        if read not in seen:
+            seen.append(read)
+            faults |= dict.fromkeys(check_experiment(changed, world_size))
+    return list(faults)
+
+
+def _parameter_faults(parameter: Parameter, cfg: DictConfig, fixed: set[str]) -> Iterator[Fault]:
+    place = f"parameters.{parameter.key}"
+    if parameter.key == "train.output_dir":
+        yield Fault(place, "each trial has an output folder of its own", "leave it out; see --output-dir")
+        return
+    if parameter.key in fixed:
+        yield Fault(place, "it is given as an override for all trials, too", "leave one of the two out")
+    for value in _probes(parameter):
+        text = override(parameter.key, value)
+        try:
+            apply_overrides(cfg, [text])
+        except UserError as error:
+            message = error.message.removeprefix(f"{text}: ")
+            yield Fault(place, message, error.fix.partition(" (+")[0])
+            return
+    present = OmegaConf.select(cfg, parameter.key)
+    if isinstance(present, float) and parameter.distribution == "int_uniform":
+        low, high = parameter.bounds
+        message = (
+            f"it is {value_text(present)} in the config, and from {low} to {high} it would only take whole numbers"
+        )
+        yield Fault(place, message, f"write min: {float(low)}, or list its values")
+
+
+def _probes(parameter: Parameter) -> list[Any]:
+    return list(parameter.values)[:MANY] if parameter.values else [parameter.at(quantile) for quantile in (0, 0.5, 1)]

@@ -1,0 +1,251 @@
+"""The record of a sweep's trials: an Optuna study in a journal file, which many workers may write to at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from xray_lazy.errors import UserError
+from xray_lazy.sweeps.file_lock import FileLock, locked
+from xray_lazy.sweeps.hyperband import should_stop
+from xray_lazy.sweeps.samplers import make_sampler
+from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.sweeps.trials import Trial, best_trial
+from xray_lazy.sweeps.workers import Worker, is_alive
+
+JOURNAL = "journal.log"
+NAME = "sweep"
+# A trial that takes its worker down with it must not do so forever.
+ATTEMPTS = 3
+# So many user errors from the start on, and none that went well: all trials would end so.
+HOPELESS = 3
+# To choose parameters takes seconds; on a busy machine, with a Gaussian process, more of them.
+CLAIM_SECONDS = 120
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this worker is to run.
+
+    Attributes:
+        leftover: the launcher's name for what another worker may have left running of it; else empty.
+    """
+
+    trial: Trial
+    leftover: str = ""
+
+
+class SweepStudy:
+    """A sweep's trials, for the workers that run them.
+
+    Args:
+        folder: of the sweep, which exists.
+        sweep: as it was read.
+        worker: the one that asks.
+    """
+
+    def __init__(self, folder: Path, sweep: Sweep, worker: Worker):
+        self.folder, self._sweep, self._worker = folder, sweep, worker
+        with locked(folder / "claim", CLAIM_SECONDS):
+            self._storage = _open(folder)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=NAME,
+                sampler=make_sampler(sweep),
+                direction=sweep.metric.goal,
+                load_if_exists=True,
+            )
+
+    def trials(self) -> list[Trial]:
+        """All trials, by number."""
+        return [_trial(self.folder, frozen) for frozen in self._study.get_trials(deepcopy=False)]
+
+    def claim(self, limit: int) -> Claim | None:
+        """The next trial for this worker: one that another has left unfinished, or a new one; None for no more.
+
+        Args:
+            limit: trials of the sweep, over all workers.
+
+        Raises:
+            UserError: the first trials have all ended with user errors.
+        """
+        with locked(self.folder / "claim", CLAIM_SECONDS):
+            frozen = self._study.get_trials(deepcopy=False)
+            trials = [_trial(self.folder, one) for one in frozen]
+            for one, trial in zip(frozen, trials, strict=True):
+                if trial.state == "interrupted" and self._may_go_on(one):
+                    return self._take(one)
+            _raise_if_hopeless(frozen)
+            if len(trials) >= limit or self._has_reached_target(trials):
+                return None
+            return self._take(self._frozen(self._study.ask().number))
+
+    def is_mine(self, number: int) -> bool:
+        """Whether a trial is still this worker's to run and to record."""
+        trial = self._frozen(number)
+        return trial.state == TrialState.RUNNING and trial.user_attrs.get("worker") == self._worker.name
+
+    def set_process(self, number: int, identity: str) -> None:
+        """Record by which name the launcher knows a trial's processes."""
+        self._set(number, process=identity)
+
+    def report(self, number: int, values: Mapping[int, float]) -> None:
+        """Record values of the metric by iteration."""
+        for iteration, value in values.items():
+            self._storage.set_trial_intermediate_value(self._id(number), iteration, value)
+
+    def should_stop(self, number: int) -> bool:
+        """Whether a running trial is so much worse than the others that it isn't worth its time."""
+        stop, metric = self._sweep.early_terminate, self._sweep.metric
+        if stop is None:
+            return False
+        curves = {trial.number: list(_curve(trial).values()) for trial in self._study.get_trials(deepcopy=False)}
+        return should_stop(stop, metric, curves.pop(number), list(curves.values()))
+
+    def finish(self, number: int, value: float) -> None:
+        """Record a trial that has gone to its end."""
+        self._study.tell(number, value)
+
+    def prune(self, number: int, reason: str) -> None:
+        """Record a trial that was stopped early."""
+        self._set(number, reason=reason)
+        self._study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, state: str, reason: str, user_error: bool = False) -> None:
+        """Record a trial that ended with an error ("failed") or by a signal ("killed")."""
+        self._set(number, outcome=state, reason=reason, user_error=user_error)
+        self._study.tell(number, state=TrialState.FAIL)
+
+    def interrupt(self, number: int) -> None:
+        """Give a trial back, to be gone on with."""
+        self._set(number, worker="", reason="the sweep was interrupted")
+
+    def _take(self, frozen: FrozenTrial) -> Claim:
+        """Put this worker's name on a trial; choose its parameters, where no worker came to that."""
+        live = optuna.trial.Trial(self._study, self._id(frozen.number))
+        grid = self._sweep.method == "grid"
+        varied = {key: parameter.suggest(live, grid) for key, parameter in self._sweep.varied.items()}
+        parameters = {key: varied[key] if key in varied else p.values[0] for key, p in self._sweep.parameters.items()}
+        attempts = frozen.user_attrs.get("attempts", 0) + 1
+        leftover = frozen.user_attrs.get("process", "")
+        self._set(frozen.number, parameters=parameters, worker=self._worker.name, attempts=attempts, reason="")
+        return Claim(_trial(self.folder, self._frozen(frozen.number)), leftover)
+
+    def _may_go_on(self, frozen: FrozenTrial) -> bool:
+        """Whether an abandoned trial is tried again; else it is recorded as killed."""
+        given_back = not frozen.user_attrs.get("worker")
+        if given_back or frozen.user_attrs.get("attempts", 0) < ATTEMPTS:
+            return True
+        self.fail(frozen.number, "killed", f"its worker died in each of {ATTEMPTS} attempts")
+        return False
+
+    def _has_reached_target(self, trials: list[Trial]) -> bool:
+        metric = self._sweep.metric
+        best = best_trial(metric, trials)
+        return bool(best and metric.target is not None and not metric.is_better(metric.target, best.value))
+
+    def _id(self, number: int) -> int:
+        study = self._storage.get_study_id_from_name(NAME)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._id(number))
+
+    def _set(self, number: int, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(self._id(number), name, value)
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """The trials that a sweep's journal tells of."""
+    if not (folder / JOURNAL).is_file():
+        return []
+    try:
+        study = optuna.load_study(storage=_open(folder), study_name=NAME)
+    except KeyError:  # a worker has only just made the file
+        return []
+    return [_trial(folder, frozen) for frozen in study.get_trials(deepcopy=False)]
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """The output folder of a trial."""
+    return folder / "trials" / f"{number:04d}"
+
+
+def _trial(folder: Path, frozen: FrozenTrial) -> Trial:
+    attributes = frozen.user_attrs
+    state, reason = _state(folder, frozen), attributes.get("reason", "")
+    if state == "interrupted" and not reason:
+        reason = "its worker died"
+    return Trial(
+        number=frozen.number,
+        state=state,
+        parameters=attributes.get("parameters", {}),
+        folder=trial_folder(folder, frozen.number),
+        reason=reason,
+        value=frozen.value if frozen.state == TrialState.COMPLETE else None,
+        intermediate_values=_curve(frozen),
+        started=frozen.datetime_start,
+        ended=frozen.datetime_complete,
+        worker=attributes.get("worker", "").rpartition(":")[0],
+    )
+
+
+def _state(folder: Path, frozen: FrozenTrial) -> str:
+    if frozen.state == TrialState.COMPLETE:
+        return "finished"
+    if frozen.state == TrialState.PRUNED:
+        return "pruned"
+    if frozen.state == TrialState.FAIL:
+        return frozen.user_attrs.get("outcome", "failed")
+    worker = frozen.user_attrs.get("worker")
+    return "running" if worker and is_alive(folder, worker) else "interrupted"
+
+
+def _curve(frozen: FrozenTrial) -> dict[int, float]:
+    return dict(sorted(frozen.intermediate_values.items()))
+
+
+def _raise_if_hopeless(trials: list[FrozenTrial]) -> None:
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    if len(ended) >= HOPELESS and all(trial.user_attrs.get("user_error") for trial in ended):
+        raise UserError(
+            f"the first {len(ended)} trials have all ended with an error that others would meet, too; the last one: "
+            f"{ended[-1].user_attrs['reason']}",
+            "correct that, then start the sweep anew in another --output-dir",
+        )
+
+
+def _open(folder: Path) -> JournalStorage:
+    path = folder / JOURNAL
+    lock = FileLock(path)
+    if path.exists():
+        _drop_half_line(path, lock)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _drop_half_line(path: Path, lock: FileLock) -> None:
+    """A full disk or a crash may have left half of the last line, after which Optuna couldn't read on."""
+    if _whole_lines(path.read_bytes()) is None:
+        return
+    lock.acquire()
+    try:
+        length = _whole_lines(path.read_bytes())
+        if length is not None:
+            os.truncate(path, length)
+    finally:
+        lock.release()
+
+
+def _whole_lines(content: bytes) -> int | None:
+    """The bytes of all whole lines; None where there is nothing else."""
+    length = content.rfind(b"\n") + 1
+    return length if length < len(content) else None

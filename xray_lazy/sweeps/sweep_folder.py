@@ -1,0 +1,73 @@
+"""The folder of a sweep: whose it is, so that workers join the same sweep and no other one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from xray_lazy.atomic_file import write_text
+from xray_lazy.config import diff_configs, load_config, save_config
+from xray_lazy.config.yaml_format import parse_yaml
+from xray_lazy.errors import UserError
+from xray_lazy.sweeps.sweep_file import Sweep
+
+RECORD, CONFIG = "sweep.yaml", "config.yaml"
+SHOWN = 8
+# what trials are like; names, bounds and notes may change while a sweep goes on
+ESSENTIAL = ("method", "metric", "early_terminate", "optuna")
+
+
+def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
+    """Make the folder of a new sweep, or join the one that is there; returns whether it was there.
+
+    Args:
+        folder: with the sweep's file, the config that all trials start from, and everything that the sweep makes.
+        sweep: as it is to be run.
+        cfg: with the overrides that are the same for all trials.
+
+    Raises:
+        UserError: the folder holds another sweep, or can't be written.
+    """
+    cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
+    record = _record(sweep)
+    if (folder / RECORD).is_file():
+        differences = _differences(parse_yaml((folder / RECORD).read_text(), str(folder / RECORD)), record)
+        differences += diff_configs(load_config(folder / CONFIG), cfg)
+        if differences:
+            raise _other_sweep(folder, differences)
+        return True
+    try:
+        save_config(cfg, folder / CONFIG)
+        write_text(folder / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(f"can't write into the sweep's folder {folder}: {error}", "give another --output-dir") from None
+    return False
+
+
+def _record(sweep: Sweep) -> dict:
+    """What makes it this sweep, as plain data."""
+    essential = {key: sweep.document[key] for key in ESSENTIAL if key in sweep.document}
+    parameters = {
+        key: {"distribution": parameter.distribution, **parameter.settings}
+        for key, parameter in sweep.parameters.items()
+    }
+    return {"name": sweep.name, **essential, "parameters": parameters}
+
+
+def _differences(there: dict, record: dict) -> list[str]:
+    return [
+        f"{key}: {there.get(key)} -> {record.get(key)}"
+        for key in (*ESSENTIAL, "parameters")
+        if there.get(key) != record.get(key)
+    ]
+
+
+def _other_sweep(folder: Path, differences: Sequence[str]) -> UserError:
+    lines = [f"    {line}" for line in differences[:SHOWN]]
+    if len(differences) > SHOWN:
+        lines.append(f"    and {len(differences) - SHOWN} more")
+    return UserError(
+        f"the folder {folder} holds another sweep:\n" + "\n".join(lines),
+        "give another --output-dir, or go back to that sweep's file, config and overrides",
+    )

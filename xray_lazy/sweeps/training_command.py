@@ -1,0 +1,40 @@
+"""The command of a trial: tools/lazy_train.py with its overrides."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xray_lazy.sweeps.override_text import override
+
+
+@dataclass(frozen=True)
+class TrainingCommand:
+    """What all trials of a sweep have in common.
+
+    Attributes:
+        config_file: of the experiment.
+        overrides: fixed for all trials.
+        num_gpus, num_processes: of each trial; None leaves it to the training.
+    """
+
+    config_file: str
+    overrides: Sequence[str] = ()
+    num_gpus: int | None = None
+    num_processes: int | None = None
+
+    def of(self, parameters: Mapping[str, Any], folder: Path) -> list[str]:
+        """The words of the command that trains with `parameters` in `folder`, or goes on with what is there."""
+        words = [sys.executable, str(training_tool()), "--config-file", self.config_file]
+        for flag, number in (("--num-gpus", self.num_gpus), ("--num-processes", self.num_processes)):
+            words += [flag, str(number)] if number else []
+        parameters = {**parameters, "train.output_dir": str(folder)}
+        return [*words, "--resume", *self.overrides, *(override(key, value) for key, value in parameters.items())]
+
+
+def training_tool() -> Path:
+    """tools/lazy_train.py: inside the package when installed from a wheel, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "tools"
+    return (installed if installed.is_dir() else package.parent / "tools") / "lazy_train.py"
