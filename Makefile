@@ -1,4 +1,5 @@
 # setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
+# slurm-up, slurm-down: a SLURM cluster on this machine                        test-slurm: jobs on it, for real
 # bench: speed beside the peers     clean: remove what these commands made
 
 PYTHON ?= python3
@@ -9,8 +10,10 @@ DATASETS := $(or $(XRAY_DATASETS),datasets/xray)
 # `make setup DETECTRON2=source` builds upstream's repository instead of taking the pinned wheel.
 DETECTRON2 ?= wheel
 STAMP := $(VENV)/.setup-$(DETECTRON2)
+SLURM_FOLDER := $(abspath $(or $(XRAY_SLURM_FOLDER),output/slurm))
+CLUSTER := XRAY_SLURM_FOLDER=$(SLURM_FOLDER) $(PYTHON) slurm/test_cluster/cluster.py
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-slurm slurm-up slurm-down lint bench clean
 
 setup: $(STAMP)
 
@@ -34,7 +37,18 @@ demo: setup
 
 # two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+
+slurm-up:
+	@$(CLUSTER) up
+
+slurm-down:
+	@$(CLUSTER) down
+
+# one after the other: each job has processes of its own; where no cluster comes up the tests are skipped, and say why
+test-slurm: setup
+	-@$(CLUSTER) up
+	SLURM_CONF=$(SLURM_FOLDER)/slurm.conf OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs tests/cluster
 
 bench: setup
 	$(BIN)/python -m benchmarks.run
@@ -45,6 +59,7 @@ lint: setup
 	$(BIN)/lint-imports --no-cache --no-logo
 
 # what a person has put into datasets/ or output/ stays
-clean:
+clean: slurm-down
+	rm -rf output/slurm
 	rm -rf $(VENV) $(OUTPUT) output/benchmarks.json .pytest_cache .ruff_cache .hypothesis dist build
 	rm -rf $(DATASETS)/annotations/demo $(DATASETS)/images/demo

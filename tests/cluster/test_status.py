@@ -1,0 +1,133 @@
+"""What is told of jobs, from the files that they leave."""
+
+import dataclasses
+import json
+import os
+import subprocess
+
+import pytest
+
+from xray_lazy.cluster.job_record import JobRecord, newest_jobs, read_records
+from xray_lazy.cluster.job_state import JobState
+from xray_lazy.cluster.profile import Profile
+from xray_lazy.cluster.slurm_commands import explain_refusal
+from xray_lazy.cluster.status import process_runs, read_status
+from xray_lazy.cluster.tables import print_statuses
+from xray_lazy.errors import UserError
+
+DEAD_PROCESS = 2**22 + 1  # above the largest number that Linux gives
+
+
+def record(folder, job_id=str(DEAD_PROCESS), **changes):
+    """A local job that works in `folder`."""
+    values = {
+        "job_id": job_id,
+        "kind": "training",
+        "output_dir": str(folder),
+        "logs": str(folder / "jobs"),
+        "profile": dataclasses.asdict(Profile(executor="local")),
+        "code": None,
+        "working_dir": str(folder),
+        "max_iter": 100,
+        "submitted": "2026-01-01T00:00:00+00:00",
+    }
+    return JobRecord(**{**values, **changes})
+
+
+def status_of(job):
+    return read_status([job])[0]
+
+
+def test_records_of_a_folder_are_kept_and_the_newest_of_each_kind_is_found(tmp_path):
+    run = tmp_path / "array" / "lr=1"
+    for job in (record(run, "1"), record(run, "2"), record(run, "3", kind="evaluator")):
+        job.add()
+    assert [job.job_id for job in read_records(run)] == ["1", "2", "3"]
+    for folder in (run, tmp_path / "array", tmp_path):
+        assert [job.job_id for job in newest_jobs([folder])] == ["2", "3"]
+
+
+def test_a_folder_without_jobs_and_a_broken_record_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        newest_jobs([tmp_path / "typo"])
+    with pytest.raises(UserError, match="no job was submitted to work in"):
+        newest_jobs([tmp_path])
+    (tmp_path / "job.json").write_text('{"jobs": [{"job_id": 1')
+    with pytest.raises(UserError, match="is not a record of jobs"):
+        newest_jobs([tmp_path])
+
+
+def test_iterations_and_last_metrics_are_those_of_metrics_json(tmp_path):
+    lines = [
+        {"iteration": 9, "total_loss": 3.0, "eta_seconds": 500.0, "bbox/AP": 1.0, "bbox_EMA/AP": 2.0, "segm/AP": None},
+        {"iteration": 19, "total_loss": 2.0, "eta_seconds": 400.0, "bbox/AP-gun": 7.0},
+        {"iteration": 14, "segm/AP": 5.0},  # of an evaluator beside the training
+    ]
+    (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)) + '\n{"iteration": 2')
+    JobState(str(DEAD_PROCESS), "stopped", reason="it was cancelled").write(tmp_path / "job_state.json")
+    status = status_of(record(tmp_path))
+    assert (status.state, status.reason, status.iterations, status.eta_seconds) == (
+        "stopped",
+        "it was cancelled",
+        20,
+        None,
+    )
+    assert status.metrics == {"total_loss": 2.0, "bbox/AP": 1.0, "bbox_EMA/AP": 2.0, "segm/AP": 5.0}
+
+
+def test_a_failure_is_told_with_its_reason_and_the_log_of_the_task_that_failed(tmp_path, capsys):
+    JobState(
+        str(DEAD_PROCESS),
+        "failed",
+        reason="bad [data]",
+        fix="repair it",
+        log=str(tmp_path / "log"),
+        log_tail=["a", "b"],
+    ).write(tmp_path / "job_state.json")
+    status = status_of(record(tmp_path))
+    assert (status.reason, status.fix, status.log_tail) == ("bad [data]", "repair it", ["a", "b"])
+    print_statuses([status])
+    shown = capsys.readouterr().out
+    assert "failed: bad [data]" in shown and "fix: repair it" in shown and "    b\n" in shown
+
+
+def test_of_tasks_that_died_without_a_word_the_log_of_the_first_one_is_shown(tmp_path):
+    job = record(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    job.log_of(0).write_text("step 1\nsrun: error: n1: task 1: Killed\nsrun: error: n1: task 0: Terminated\n")
+    job.log_of(1).write_text("loading\r 10%\r 99%\nallocating\n")
+    status = status_of(job)
+    assert (status.state, status.log, status.log_tail) == ("failed", job.log_of(1), [" 99%", "allocating"])
+
+
+def test_what_an_earlier_job_said_of_itself_is_not_taken_for_the_new_one(tmp_path):
+    JobState("1", "finished").write(tmp_path / "job_state.json")
+    assert status_of(record(tmp_path)).state == "failed"
+
+
+def test_a_strange_process_with_the_number_of_a_job_is_not_the_job(tmp_path):
+    assert not process_runs(record(tmp_path, str(os.getpid())))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert not process_runs(record(tmp_path, str(ended.pid)))
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "fix"),
+    [
+        (
+            "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid ...",
+            "SLURM refuses the job: invalid partition specified: nope",
+            "--partition",
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+            "SLURM refuses the job: Invalid account or account/partition combination specified",
+            "--account",
+        ),
+        ("", "SLURM refuses the job: no reason given", "sinfo"),
+    ],
+)
+def test_a_refusal_is_one_line_with_a_fix(said, message, fix):
+    error = explain_refusal(said)
+    assert error.message == message and fix in error.fix

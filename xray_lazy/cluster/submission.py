@@ -1,0 +1,139 @@
+"""Submit trainings: fix their code, config and output folders, hand them to submitit, and keep records of the jobs."""
+
+import dataclasses
+import datetime
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from xray_lazy.cluster.executors import make_executor, submit_functions, write_start_script
+from xray_lazy.cluster.job import CommandJob, TrainingJob
+from xray_lazy.cluster.job_record import JobRecord
+from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
+from xray_lazy.cluster.profile import Profile
+from xray_lazy.cluster.snapshot import find_checkout, take_snapshot
+from xray_lazy.cluster.status import STATE_FILES, process_runs
+from xray_lazy.tracking.run_record import git_state
+
+
+def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Profile) -> list[JobRecord]:
+    """Submit planned jobs, several as an array; each has its record in its output folder.
+
+    An array of local jobs is started one after the other, `profile.max_parallel` (default 1) at once: this returns when
+    the last one has started.
+
+    Raises:
+        UserError: the code is too large for a snapshot, a folder can't be written, or SLURM refuses the jobs.
+    """
+    from xray_lazy.engine.run_folder import open_run_folder
+
+    group = jobs[0].output_dir.parent if jobs[0].name else jobs[0].output_dir
+    facts = submission_facts(profile, group)
+    for job in jobs:
+        open_run_folder(job.cfg, options.resume, options.overwrite)
+        if options.with_evaluator:
+            # training keeps checkpoints for it, also before it starts
+            (job.output_dir / "evaluator").mkdir(exist_ok=True)
+    return submit_records(
+        [
+            JobRecord(
+                kind="training",
+                output_dir=str(job.output_dir),
+                max_iter=job.cfg.train.max_iter,
+                overrides=job.overrides,
+                **facts,
+            )
+            for job in jobs
+        ]
+    )
+
+
+def submission_facts(profile: Profile, group: Path) -> dict[str, Any]:
+    """What the records of jobs that are submitted together, here and now, have in common: a snapshot, among others.
+
+    Args:
+        group: the folder for their code and logs.
+
+    Raises:
+        UserError: the code is too large for a snapshot.
+    """
+    # the executor debug runs in this process, from the checkout
+    code = None if profile.executor == "debug" else take_snapshot(group / "code")
+    checkout = find_checkout()
+    return {
+        "job_id": "",
+        "logs": str(group / "jobs"),
+        "profile": dataclasses.asdict(profile),
+        "code": str(code) if code else None,
+        "working_dir": os.getcwd(),
+        "submitted": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "git": git_state(checkout) if checkout else None,
+    }
+
+
+def submit_records(
+    records: Sequence[JobRecord],
+    environment: Mapping[str, str] | None = None,
+    sbatch: Mapping[str, str] | None = None,
+) -> list[JobRecord]:
+    """Submit what records of one group and profile describe; returns them with the jobs' ids, as they are written.
+
+    Args:
+        environment: variables for the jobs.
+        sbatch: options of sbatch beside the profile's.
+
+    Raises:
+        UserError: SLURM refuses the jobs.
+    """
+    first = records[0]
+    profile, logs = Profile(**first.profile), Path(first.logs)
+    script = None
+    if profile.executor != "debug":
+        code = Path(first.code) if first.code else None
+        script = write_start_script(profile, logs, code, Path(first.working_dir), environment)
+    executor = make_executor(profile, logs, _queue_name(first), script, one_task=bool(first.command), sbatch=sbatch)
+    if profile.executor == "slurm":
+        return _hand_over(records, executor)
+    # there is no queue that could hold local jobs back
+    started: list[JobRecord] = []
+    for record in records:
+        while sum(process_runs(other) for other in started) >= max(1, profile.max_parallel):
+            time.sleep(1)
+        started += _hand_over([record], executor)
+    return started
+
+
+def _hand_over(records: Sequence[JobRecord], executor: submitit.Executor) -> list[JobRecord]:
+    for record in records:
+        # what an earlier job said of itself
+        (Path(record.output_dir) / STATE_FILES[record.kind]).unlink(missing_ok=True)
+    if isinstance(executor, submitit.DebugExecutor):
+        os.environ["SUBMITIT_FOLDER"] = str(executor.folder)  # as the other executors set it for their tasks
+    jobs = submit_functions(executor, [_function(record) for record in records])
+    records = [dataclasses.replace(record, job_id=job.job_id) for record, job in zip(records, jobs, strict=True)]
+    for record in records:
+        record.add()
+    if isinstance(executor, submitit.DebugExecutor):
+        for job in jobs:
+            job.results()  # runs it
+    return records
+
+
+def _queue_name(record: JobRecord) -> str:
+    """What the queue shows: the run, the evaluator of a run, or the sweep and the number of its trial."""
+    group = Path(record.logs).parent
+    if record.kind != "training":
+        return f"{group.name}-{record.kind}"
+    return f"{group.parent.name}-{Path(record.output_dir).name}" if record.command else group.name
+
+
+def _function(record: JobRecord) -> TrainingJob | CommandJob:
+    limits = {name: record.profile[name] for name in ("max_timeouts", "signal_delay")}
+    if record.command:
+        state_file = STATE_FILES[record.kind]
+        return CommandJob(record.output_dir, record.working_dir, record.command, state_file, **limits)
+    return TrainingJob(record.output_dir, record.working_dir, record.overrides, **limits)

@@ -1,0 +1,199 @@
+"""Look after the process of a job's task: hand on SLURM's signals, requeue the job, or keep why it failed."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from xray_lazy.cluster.failure import explain_failure
+from xray_lazy.cluster.job_state import JobState, read_state
+from xray_lazy.cluster.requeue import reason_to_leave, requeue
+from xray_lazy.cluster.supervised_process import SupervisedProcess
+from xray_lazy.cluster.task import Task
+from xray_lazy.errors import UserError
+
+RESUME = "submit it again: it goes on from its last checkpoint"
+TOLD_TO_END = "it was told to end, as by scancel, or as another of its tasks has ended"
+# before the time limit the job is back in the queue, also where its process is in the middle of a long evaluation
+MARGIN_SECONDS = 15
+FINAL_CHECKPOINT = "model_final.pth"
+# where one task fails, others lose their connection to it and fail, too; theirs is not the reason to tell
+FOLLOWER_SECONDS = 1
+# a requeued job is ended by SLURM within this
+REQUEUE_SECONDS = 120
+
+
+class TaskWatch:
+    """One start of one task.
+
+    Args:
+        task: this one; the task of rank 0 decides for the job.
+        state_file: of the job.
+        max_timeouts: so many times it goes back into the queue at its time limit.
+        signal_delay: seconds before the time limit at which SLURM sends USR2.
+        newest_checkpoint: tells its name; a job that has saved nothing until its time limit never will. None for a job
+            that keeps no checkpoints.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        state_file: Path,
+        max_timeouts: int,
+        signal_delay: float,
+        newest_checkpoint: Callable[[], str] | None = None,
+    ):
+        self.task, self.state_file = task, state_file
+        self.max_timeouts, self.signal_delay = max_timeouts, signal_delay
+        self._newest_checkpoint = newest_checkpoint
+        self._asked_at: float | None = None  # by SIGUSR2
+        self._terminated = False
+
+    def run(
+        self,
+        command: Sequence[str],
+        folder: str | Path,
+        environment: Mapping[str, str],
+        stop_signal: signal.Signals = signal.SIGUSR2,
+    ) -> None:
+        """Run `command` as `SupervisedProcess` does, and see the job through what happens.
+
+        Raises:
+            SystemExit: the process failed, with its code; or the job goes on at another time.
+        """
+        saved_before = self._newest_checkpoint and self._newest_checkpoint()
+        if self.task.rank == 0:
+            self._begin()
+        process = SupervisedProcess(command, folder, environment, stop_signal)
+        with self._handling_signals(process):
+            code = self._wait(process)
+            was_asked = self._asked_at is not None or self._terminated
+            if was_asked and self.task.rank != 0:
+                sys.exit(0)  # the first task has the word; a bad exit here would end it before it has requeued the job
+            if was_asked and code != UserError.exit_code:
+                # whatever the code: where some processes die of the signal, others fail for missing them
+                self._leave(saved_before, code == 0)
+            elif code == 0:
+                self._write("finished")
+            else:
+                self._fail(code, process.tail)
+
+    def _wait(self, process: SupervisedProcess) -> int | None:
+        """The exit code; None where time is up and the process has not left."""
+        patience = max(self.signal_delay - MARGIN_SECONDS, self.signal_delay / 2)
+        while (code := process.wait(1)) is None:
+            if self._terminated and self.task.rank == 0 and not self._has_failed():
+                self._write("stopped", reason=TOLD_TO_END, fix=RESUME)  # now: SLURM may not wait for the end
+            late = self._asked_at is not None and time.monotonic() > self._asked_at + patience
+            if late and self.task.rank == 0:
+                return None
+        return code
+
+    @contextmanager
+    def _handling_signals(self, process: SupervisedProcess) -> Iterator[None]:
+        """In place of submitit's handlers, which take each preemption of a short job for a time-out."""
+
+        def stop(number: int, frame: object) -> None:
+            if number == signal.SIGUSR2:
+                self._asked_at = self._asked_at or time.monotonic()
+            else:
+                self._terminated = True
+            if self._has_failed():
+                process.kill()  # it would wait for the failed one in vain
+            else:
+                process.ask_to_stop()
+
+        handlers = dict.fromkeys((signal.SIGUSR2, signal.SIGTERM, signal.SIGINT), stop)
+        handlers[signal.SIGCONT] = signal.SIG_DFL  # it comes along with them
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _leave(self, saved_before: str | None, has_saved: bool) -> None:
+        """Decide what becomes of a job whose process was asked to leave."""
+        if self._has_failed():
+            sys.exit(1)
+        if self._newest_checkpoint and self._newest_checkpoint() == FINAL_CHECKPOINT:
+            self._write("finished")
+            return
+        if not self.task.on_slurm:
+            self._stop(TOLD_TO_END, RESUME)
+        reason = reason_to_leave(self.task.job_id, self.signal_delay)
+        if reason == "cancelled":
+            self._stop("it was cancelled, or put back into the queue by hand", RESUME)
+        if self._asked_at is None and reason != "preempted":
+            self._stop(TOLD_TO_END, RESUME)
+        state = self._state()
+        state.state, state.reason = "requeued", reason if has_saved else f"{reason}; it could not save"
+        if reason == "time limit":
+            state.timeouts += 1
+            self._check_time_limit(state, saved_before)
+        else:
+            state.preemptions += 1
+        self._requeue(state)
+
+    def _check_time_limit(self, state: JobState, saved_before: str | None) -> None:
+        if self._newest_checkpoint and self._newest_checkpoint() == saved_before:
+            self._stop(
+                "it reached its time limit and had saved nothing since it started",
+                "raise the time limit, or save more often: train.checkpointer.period",
+            )
+        if state.timeouts > self.max_timeouts:
+            self._stop(
+                f"it reached its time limit, for which it is requeued {self.max_timeouts} times (max_timeouts)", RESUME
+            )
+
+    def _requeue(self, state: JobState) -> None:
+        state.timeouts_left = self.max_timeouts - state.timeouts
+        state.write(self.state_file)
+        print(f"job {self.task.job_id} goes back into the queue: {state.reason}", flush=True)
+        objection = requeue(self.task.job_id)
+        if objection:
+            self._stop(f"{state.reason}, and SLURM does not requeue it: {objection}", RESUME)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(REQUEUE_SECONDS)
+        sys.exit(0)
+
+    def _stop(self, reason: str, fix: str) -> None:
+        self._write("stopped", reason=reason, fix=fix)
+        print(f"job {self.task.job_id} ends: {reason}", flush=True)
+        sys.exit(1)
+
+    def _fail(self, code: int, tail: list[str]) -> None:
+        if code == 1:
+            time.sleep(FOLLOWER_SECONDS)
+        if not self._has_failed():
+            reason, fix = explain_failure(code, tail)
+            self._write("failed", reason=reason, fix=fix, exit_code=code, log_tail=tail)
+        sys.exit(code if code > 0 else 1)
+
+    def _begin(self) -> None:
+        if not self._has_failed():  # another task may have been quicker
+            self._write("running")
+
+    def _write(self, name: str, **facts: object) -> None:
+        state = self._state()
+        state.state = name
+        for key, value in facts.items():
+            setattr(state, key, value)
+        state.write(self.state_file)
+
+    def _state(self) -> JobState:
+        """That of this start, with the counts of the job's earlier ones."""
+        task, earlier = self.task, read_state(self.state_file)
+        state = JobState(task.job_id, rank=task.rank, host=task.host, log=task.log, starts=task.start)
+        if earlier and earlier.job_id == task.job_id:
+            state.timeouts, state.preemptions = earlier.timeouts, earlier.preemptions
+        state.timeouts_left = max(0, self.max_timeouts - state.timeouts)
+        return state
+
+    def _has_failed(self) -> bool:
+        """Whether a task has told that this start has failed."""
+        state = read_state(self.state_file)
+        this_start = (self.task.job_id, self.task.start)
+        return state is not None and state.state == "failed" and (state.job_id, state.starts) == this_start
