@@ -1,11 +1,13 @@
 """What the tests of several tools share."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.data.coco_sets import write_set
+from tests.wandb_service import serving
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,3 +18,16 @@ def environment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny_set")
     write_set(folder, pictures=8)
     return {**os.environ, "TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def wandb_service(monkeypatch, tmp_path):
+    """A stand-in of the W&B service that this process's clients, and its children's, are logged in to."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    with serving() as service:
+        for name, value in service.environment(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        yield service
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()  # else its process would keep this server's address for the next test

@@ -62,6 +62,19 @@ def devices() -> list[str]:
     return _gpus() or [_cpu()]
 
 
+def machine() -> dict[str, str | int | None]:
+    """What else results and speed may depend on: system, processor, memory, CUDA, the Python that runs."""
+    torch = sys.modules.get("torch")
+    return {
+        "os": platform.platform(),
+        "python": sys.executable,
+        "cpu": _cpu(),
+        "memory_gib": round(_memory() / GIBIBYTE),
+        "cuda": getattr(getattr(torch, "version", None), "cuda", None),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
 def wandb_login() -> str | None:
     """Where W&B's credentials come from (never what they are); None where nobody is logged in."""
     for variable in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):

@@ -6,6 +6,7 @@ from xray_lazy.engine.hooks.best_checkpoint import BestCheckpoint
 from xray_lazy.engine.hooks.early_stopping import EarlyStopping
 from xray_lazy.engine.hooks.ema import ExponentialMovingAverage
 from xray_lazy.engine.hooks.evaluation import Evaluation
+from xray_lazy.engine.hooks.evaluation_media import EvaluationMedia
 from xray_lazy.engine.hooks.learning_rate import LearningRate
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
 from xray_lazy.engine.hooks.precise_batch_norm import PreciseBatchNorm
@@ -33,6 +34,10 @@ hooks = dict(
         period="${train.checkpointer.period}",
         max_to_keep="${train.checkpointer.max_to_keep}",
         keep_every="${train.checkpointer.keep_every}",
+    ),
+    # what TensorBoard and W&B show of an evaluation: pictures, confusion matrix, precision-recall curves
+    evaluation_media=L(EvaluationMedia)(
+        period="${train.eval_period}", count=16, worst=8, chosen=[], score_threshold=0.5, long_edge=1024
     ),
     prediction_pictures=L(PredictionPictures)(count=8, score_threshold=0.5),
     write_events=L(WriteEvents)(period="${train.log_period}"),

@@ -1,5 +1,7 @@
 """What a run is, besides its data, model and optimizer."""
 
+from .tracking import tracking
+
 train = dict(
     output_dir="output/unnamed",  # every experiment names its own
     init_checkpoint="",  # a file, or a URL (detectron2://, https://); empty trains from scratch
@@ -18,7 +20,8 @@ train = dict(
     channels_last=False,  # memory order that convolutions in half precision prefer on GPUs
     ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel
     scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size
-    log_period=20,
+    log_period=20,  # of the writers; each can have its own
+    tracking=tracking,
     eval_period=500,
     # the newest so many stay (0: all), and, where keep_every isn't 0, those of every so many iterations
     checkpointer=dict(period=500, max_to_keep=3, keep_every=0),

@@ -22,6 +22,7 @@ def stops_at(values, max_iter=100, name="bbox/AP", suffixes=("",), **options):
     hook.trainer = SimpleNamespace(
         is_finished=False,
         evaluated_models=dict.fromkeys(suffixes),
+        checkpointer=SimpleNamespace(save_dir="no_such_folder"),
         request_stop=lambda reason, finish: asked.append((reason, finish)),
     )
     with EventStorage(0) as hook.trainer.storage:

@@ -10,6 +10,7 @@ from tests.engine.conftest import CONFIG
 from xray_lazy.config import load_config
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.tracking.run_record import RunRecord
 
 # one process has the unbiased variance, several have the biased one of detectron2's synchronised batch norm
 BATCH_NORM_STATISTICS = ("running_var", "num_batches_tracked")
@@ -25,6 +26,10 @@ def lines_of(folder):
 
 def losses_of(folder):
     return {line["iteration"]: line["total_loss"] for line in lines_of(folder)}
+
+
+def rates_of(folder):
+    return {line["iteration"]: line["lr"] for line in lines_of(folder)}
 
 
 def weights_of(path):
@@ -63,6 +68,7 @@ def test_the_saved_config_trains_again_to_the_same_weights(output, tmp_path):
     again = tmp_path / "again"
     start([f"train.output_dir={again}"], config_file=str(folder / "config.yaml"))
     assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(again / "model_final.pth"))
+    assert losses_of(again) == losses_of(folder)
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_path):
@@ -76,6 +82,27 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_p
     start(overrides, resume=True, overwrite=True)
     assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(broken / "model_final.pth"))
     assert losses_of(folder) == losses_of(broken)
+
+
+def test_a_resumed_run_takes_the_learning_rate_from_its_config(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=2"])
+    before = rates_of(folder)
+    lr = load_config(CONFIG, overrides).optimizer.lr
+    start([*overrides, "train.max_iter=4", f"optimizer.lr={2 * lr}"], resume=True, overwrite=True)
+    undisturbed = folder.parent / "undisturbed"
+    start([*overrides, "train.max_iter=4", f"optimizer.lr={2 * lr}", f"train.output_dir={undisturbed}"])
+    assert {**rates_of(undisturbed), **before} == rates_of(folder)
+
+
+def test_a_run_whose_record_is_lost_goes_on_in_its_wandb_run(output):
+    folder, overrides = output
+    overrides = [*overrides, "writers.wandb.mode=offline", "train.checkpointer.period=1"]
+    start([*overrides, "train.max_iter=1"])
+    run_id = RunRecord.read(folder / "run.json").wandb_id
+    (folder / "run.json").unlink()
+    start([*overrides, "train.max_iter=2"], resume=True, overwrite=True)
+    assert RunRecord.read(folder / "run.json").wandb_id == run_id is not None
 
 
 def test_two_processes_have_the_losses_of_one(output, tmp_path):

@@ -67,3 +67,13 @@ def axes(records: list[Record]) -> dict[str, str]:
     """The step metric of each defined metric or pattern."""
     metrics = [record.metric for record in records if record.WhichOneof("record_type") == "metric"]
     return {metric.name or metric.glob_name: metric.step_metric for metric in metrics}
+
+
+def summary(records: list[Record]) -> dict:
+    """The run's summary at its end, W&B's own keys left out."""
+    values: dict = {}
+    for record in records:
+        if record.WhichOneof("record_type") == "summary":
+            for item in record.summary.update:
+                values["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+    return {name: value for name, value in values.items() if not name.startswith("_")}

@@ -1,5 +1,7 @@
 """metrics.json: strict, complete, nothing twice, after a crash as well."""
 
+import errno
+import fcntl
 import json
 import signal
 import subprocess
@@ -37,7 +39,7 @@ def test_the_lines_are_those_of_detectron2s_writer(tmp_path):
     assert strict_lines(tmp_path / "ours.json") == strict_lines(tmp_path / "theirs.json")
 
 
-def test_an_evaluation_after_the_write_joins_the_line_of_its_iteration(tmp_path):
+def test_an_evaluation_after_the_write_is_read_with_its_iteration(tmp_path):
     path = tmp_path / "metrics.json"
     writer = JsonWriter(str(path))
     with EventStorage(499) as storage:
@@ -49,10 +51,64 @@ def test_an_evaluation_after_the_write_joins_the_line_of_its_iteration(tmp_path)
         storage.iter = 500
         storage.put_scalar("total_loss", 3.0)
         writer.write()
-    assert strict_lines(path) == [
+    assert len(strict_lines(path)) == 3
+    assert read_json_lines(path) == [
         {"iteration": 499, "total_loss": 1.0, "bbox/AP": 36.8},
         {"iteration": 500, "total_loss": 2.0},
     ]
+
+
+def test_what_another_process_adds_for_an_earlier_iteration_is_read_in_its_place(tmp_path):
+    path = tmp_path / "metrics.json"
+    trainer, evaluator = JsonWriter(str(path)), JsonWriter(str(path))
+    with EventStorage() as storage:
+        train(storage, trainer, range(20))
+    with EventStorage(9) as storage:
+        storage.put_scalars(**{"bbox/AP": 36.8, "bbox/AP-gun": float("nan")}, smoothing_hint=False)
+        evaluator.write()
+    with EventStorage(12) as storage:  # an iteration that training has not logged
+        storage.put_scalar("bbox/AP", 40.0, smoothing_hint=False)
+        evaluator.write()
+    lines = read_json_lines(path)
+    assert [line["iteration"] for line in lines] == [4, 9, 12, 14, 19]
+    assert lines[1]["bbox/AP"] == 36.8 and lines[1]["bbox/AP-gun"] is None and lines[1]["lr"] == 0.09
+
+
+def test_a_resumed_run_keeps_what_an_evaluator_wrote_before_and_after_it_started(tmp_path, run):
+    path = tmp_path / "metrics.json"
+    evaluator = JsonWriter(str(path))
+    with EventStorage() as storage:
+        train(storage, JsonWriter(str(path)), range(20))
+    with EventStorage(9) as storage:
+        storage.put_scalar("bbox/AP", 36.8, smoothing_hint=False)
+        evaluator.write()
+    run.start_iteration, run.resumed = 15, True
+    JsonWriter(str(path)).start(run)
+    with EventStorage(14) as storage:
+        storage.put_scalar("bbox/AP", 40.0, smoothing_hint=False)
+        evaluator.write()  # into the new file, though it had written to the old one
+    lines = strict_lines(path)
+    assert [(line["iteration"], line.get("bbox/AP")) for line in lines] == [(4, None), (9, 36.8), (14, None), (14, 40)]
+
+
+def test_half_a_line_of_a_killed_process_spoils_no_other_line(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"iteration": 4, "total_loss": 1.0}\n{"iteration": 9, "tot')
+    with EventStorage(9) as storage:
+        storage.put_scalar("bbox/AP", 36.8, smoothing_hint=False)
+        JsonWriter(str(path)).write()
+    assert read_json_lines(path) == [{"iteration": 4, "total_loss": 1.0}, {"iteration": 9, "bbox/AP": 36.8}]
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with EventStorage(4) as storage:
+        storage.put_scalar("bbox/AP", 36.8, smoothing_hint=False)
+        JsonWriter(str(tmp_path / "metrics.json")).write()
+    assert read_json_lines(tmp_path / "metrics.json") == [{"iteration": 4, "bbox/AP": 36.8}]
 
 
 def test_a_class_without_instances_is_null(tmp_path):
@@ -101,16 +157,39 @@ with EventStorage() as storage:
 """
 
 
+def write_for_ever(path):
+    return subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)])
+
+
+def wait_for_size(path, size, *processes):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (path.exists() and path.stat().st_size > size):
+        time.sleep(0.01)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
 def test_a_killed_process_leaves_whole_lines(tmp_path):
     path = tmp_path / "metrics.json"
-    with subprocess.Popen([sys.executable, "-c", WRITE_FOR_EVER, str(path)]) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (path.exists() and path.stat().st_size > 20_000):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    wait_for_size(path, 20_000, write_for_ever(path))
     assert path.read_bytes().endswith(b"}\n")
-    lines = strict_lines(path)
+    assert len(strict_lines(path)) > 100
+    lines = read_json_lines(path)
     assert [line["iteration"] for line in lines] == list(range(len(lines)))
+    assert all(line["bbox/AP"] == line["lr"] == line["iteration"] for line in lines[:-1])
+
+
+def test_two_processes_write_one_file_without_spoiling_a_line(tmp_path, run):
+    path = tmp_path / "metrics.json"
+    processes = [write_for_ever(path), write_for_ever(path)]
+    for size in (10_000, 20_000, 30_000):
+        wait_for_size(path, size)
+        run.start_iteration = 10**9
+        JsonWriter(str(path)).start(run)  # as a run does that is resumed meanwhile
+    wait_for_size(path, 60_000, *processes)
+    lines = read_json_lines(path)
+    assert len(strict_lines(path)) > len(lines) > 100
     assert all(line["bbox/AP"] == line["lr"] == line["iteration"] for line in lines[:-1])
 
 
@@ -140,9 +219,5 @@ def test_any_order_of_puts_and_writes_keeps_the_first_written_value_of_each_name
                     finite = number if abs(number) < float("inf") else None
                     expected[iteration].setdefault(key, finite)
     writer.close()
-    merged = defaultdict(dict)
-    for line in read_json_lines(path) if path.exists() else []:
-        iteration = line.pop("iteration")
-        assert not merged[iteration].keys() & line.keys()
-        merged[iteration].update(line)
-    assert merged == expected
+    lines = read_json_lines(path) if path.exists() else []
+    assert {line.pop("iteration"): line for line in lines} == expected

@@ -1,13 +1,15 @@
 """run.json."""
 
 import json
-import subprocess
+import sys
 
+import checkout as checkouts
 import pytest
 from omegaconf import OmegaConf
 
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.run_record import RunRecord, git_state
+from xray_lazy.tracking.code_state import git_state
+from xray_lazy.tracking.run_record import RunRecord
 
 
 @pytest.fixture
@@ -17,18 +19,12 @@ def cfg(tmp_path):
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    (folder / "code.py").write_text("a = 1\n")
-    git(folder, "init", "-q", "-b", "trunk")
-    git(folder, "add", ".")
-    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first")
+def checkout(tmp_path, monkeypatch):
+    """The run's working folder, with a change since its commit."""
+    folder = checkouts.make_checkout(tmp_path / "checkout")
+    (folder / "code.py").write_text("a = 2\n")
+    monkeypatch.chdir(folder)
     return folder
-
-
-def git(folder, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_it_is_read_as_it_was_written(cfg, tmp_path):
@@ -38,6 +34,7 @@ def test_it_is_read_as_it_was_written(cfg, tmp_path):
     assert read.config == {"train": {"output_dir": str(tmp_path / "run"), "seed": 42}, "lr": 0.1, "warmup": 0.1}
     assert (read.overrides, read.world_size, read.seed) == (["lr=0.1"], 4, 42)
     assert read.versions["torch"] and read.devices and read.host
+    assert read.machine["os"] and read.machine["memory_gib"] > 0
     assert [start["start_time"] for start in read.starts] == [record.start_time]
 
 
@@ -67,24 +64,52 @@ def test_a_new_run_in_the_same_folder_has_no_past(cfg, tmp_path):
 def test_functions_and_tuples_in_a_config_become_names_and_lists(tmp_path):
     values = {"_target_": git_state, "sizes": (1, 2), "train": {"output_dir": str(tmp_path)}}
     record = RunRecord.collect(OmegaConf.create(values, flags={"allow_objects": True}))
-    assert record.config["_target_"] == "xray_lazy.tracking.run_record.git_state"
+    assert record.config["_target_"] == "xray_lazy.tracking.code_state.git_state"
     assert record.config["sizes"] == [1, 2]
     assert record.seed is None
 
 
-def test_git_state_names_commit_and_branch_and_sees_changes(checkout):
-    commit = git(checkout, "rev-parse", "HEAD")
-    assert git_state(checkout) == {"commit": commit, "branch": "trunk", "dirty": False}
-    (checkout / "code.py").write_text("a = 2\n")
-    assert git_state(checkout)["dirty"]
-    git(checkout, "checkout", "-q", "--detach")
-    assert git_state(checkout)["branch"] is None
+def test_what_was_changed_in_the_code_lies_beside_the_record(cfg, checkout, tmp_path):
+    record = RunRecord.collect(cfg)
+    assert record.write_diff() == tmp_path / "run" / "code.diff"
+    assert "-a = 1\n+a = 2\n" in (tmp_path / "run" / "code.diff").read_text()
+    record.write(tmp_path / "run" / "run.json")
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert content["git"]["diff"] == content["starts"][0]["git"]["diff"] == "code.diff"
 
 
-def test_without_a_checkout_or_without_git_there_is_no_git_state(tmp_path, checkout, monkeypatch):
-    assert git_state(tmp_path) is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state(checkout) is None
+def test_a_resumed_run_with_other_code_keeps_both_diffs(cfg, checkout, tmp_path):
+    RunRecord.collect(cfg).write_diff()
+    resumed = RunRecord.collect(cfg, resumed=True)
+    resumed.start_iteration = 500
+    assert resumed.write_diff().name == "code.diff"
+    (checkout / "code.py").write_text("a = 3\n")
+    assert resumed.write_diff().name == "code_0000500.diff"
+    assert "+a = 2" in (tmp_path / "run" / "code.diff").read_text()
+
+
+def test_code_as_it_was_committed_has_no_diff(cfg, checkout, tmp_path):
+    (checkout / "code.py").write_text("a = 1\n")
+    record = RunRecord.collect(cfg)
+    assert record.write_diff() is None
+    assert "diff" not in record.git and not (tmp_path / "run" / "code.diff").exists()
+
+
+def test_no_secret_gets_into_the_record(tmp_path, checkout, monkeypatch):
+    key = "0123456789abcdef" * 2
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    url = "https://me:hunter2@example.org/w.pth"
+    checkouts.git(checkout, "remote", "add", "origin", url)
+    (checkout / "code.py").write_text(f"key = '{key}'\n")
+    overrides = [f"train.init_checkpoint={url}", "store.password=hunter2", f"note={key}"]
+    monkeypatch.setattr(sys, "argv", ["lazy_train.py", *overrides])
+    cfg = {"train": {"output_dir": str(tmp_path / "run"), "init_checkpoint": url}, "store": {"password": "hunter2"}}
+    record = RunRecord.collect(OmegaConf.create({**cfg, "note": key}), overrides)
+    record.write_diff()
+    record.write(tmp_path / "run" / "run.json")
+    for path in (tmp_path / "run").iterdir():
+        assert "hunter2" not in path.read_text() and key not in path.read_text(), path
+    assert record.overrides == ["train.init_checkpoint=https://***@example.org/w.pth", "store.password=***", "note=***"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"command": "x"}', '{"config": '])

@@ -8,6 +8,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from xray_lazy.tracking.logged_names import LoggedNames
 from xray_lazy.tracking.tensorboard import TensorboardWriter
 
 
@@ -38,6 +39,25 @@ def test_scalars_are_there_and_an_evaluation_of_the_same_iteration_too(tmp_path,
     assert [(e.step, e.value) for e in events.Scalars("total_loss")] == [(9, 2.5)]
     assert [(e.step, e.value) for e in events.Scalars("bbox/AP")] == [(9, 36.5)]
     assert np.isnan(events.Scalars("bbox/AP-gun")[0].value)
+
+
+def test_scalars_have_the_names_of_the_table_and_raw_values_beside_the_smoothed_ones(tmp_path, run):
+    names = LoggedNames([["*", "train/*"], ["raw/**", "train_raw/**"], ["*/AP", "val/*_mAP", 0.01]])
+    writer = TensorboardWriter(str(tmp_path), names=names, raw=["*loss*"])
+    writer.start(run)
+    with EventStorage() as storage:
+        for storage.iter, value in enumerate([1.0, 2.0, 6.0]):
+            storage.put_scalar("total_loss", value)
+        storage.put_scalar("bbox/AP", 36.5, smoothing_hint=False)
+        writer.write()
+    writer.close()
+    events = read(tmp_path)
+    values = {name: [(e.step, round(e.value, 4)) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    assert values == {
+        "train/total_loss": [(2, 2.0)],
+        "train_raw/total_loss": [(2, 6.0)],
+        "val/bbox_mAP": [(2, 0.365)],
+    }
 
 
 def test_what_a_resumed_run_does_again_replaces_what_was_lost(tmp_path, run):

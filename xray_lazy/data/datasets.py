@@ -28,14 +28,27 @@ class DetectionDataset(list):
         class_names: by contiguous class index, as `category_id` of the annotations counts.
         category_ids: the JSON file's own category ids by the same index.
         has_masks: whether any instance has a mask.
+        json_files: that it was read from.
     """
 
-    def __init__(self, records: Iterable[dict], name: str, class_names: Sequence[str], category_ids: Sequence[int]):
+    def __init__(
+        self,
+        records: Iterable[dict],
+        name: str,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        json_files: Sequence[Path] = (),
+    ):
         super().__init__(records)
         self.name = name
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids)
         self.has_masks = any("segmentation" in a for record in self for a in record["annotations"])
+        self.json_files = tuple(json_files)
+
+    def part(self, records: Iterable[dict], name: str) -> "DetectionDataset":
+        """Some of its records as a data set."""
+        return DetectionDataset(records, name, self.class_names, self.category_ids, self.json_files)
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,7 @@ def load_datasets(
     dataset = parts[0] if len(parts) == 1 else _join(parts)
     if filter_empty:
         kept = [r for r in dataset if any(not a["iscrowd"] for a in r["annotations"])]
-        dataset = DetectionDataset(kept, dataset.name, dataset.class_names, dataset.category_ids)
+        dataset = dataset.part(kept, dataset.name)
     if not dataset:
         raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")
     return _part(dataset, fraction, max_pictures, seed)
@@ -150,7 +163,7 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
         places = np.sort(np.random.default_rng(seed).permutation(size)[:count])
     # the name is that of results, too: those of a part must not pass for those of the whole
     name = f"{dataset.name}_{count}of{size}"
-    return DetectionDataset((dataset[place] for place in places), name, dataset.class_names, dataset.category_ids)
+    return dataset.part((dataset[place] for place in places), name)
 
 
 def _load_source(source: DatasetSource) -> DetectionDataset:
@@ -203,7 +216,7 @@ def _build(source: DatasetSource, content: dict) -> DetectionDataset:
         )
     _fill_sizes(records.values(), source)
     names = [str(category["name"]) for category in categories]
-    return DetectionDataset(records.values(), source.name, names, list(index_of_category))
+    return DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
 
 
 def _instance(annotation: dict, category: int) -> dict | None:
@@ -279,7 +292,8 @@ def _join(parts: list[DetectionDataset]) -> DetectionDataset:
         for annotation in record["annotations"]:
             annotation["id"], next_instance = next_instance, next_instance + 1
     name = "+".join(part.name for part in parts)
-    return DetectionDataset(joined, name, first.class_names, first.category_ids)
+    json_files = [file for part in parts for file in part.json_files]
+    return DetectionDataset(joined, name, first.class_names, first.category_ids, json_files)
 
 
 def _known_sets(root: str | None) -> str:

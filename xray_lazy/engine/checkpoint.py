@@ -130,7 +130,8 @@ class Checkpointer(DetectionCheckpointer):
             logger.warning("not in the checkpoint, left as initialised: %s", _summary(missing))
         if incompatible.unexpected_keys:
             logger.warning("in the checkpoint, but not in the model: %s", _summary(incompatible.unexpected_keys))
-        loadable = len(self.model.state_dict())
+        # torch fills in these counters by itself, so that they are never missing
+        loadable = sum(not name.endswith("num_batches_tracked") for name in self.model.state_dict())
         if loadable and len(missing) + len(mismatched) == loadable:
             raise UserError(
                 "the checkpoint has not one weight of this model",

@@ -1,7 +1,7 @@
 """Evaluate a model on the config's test set and keep the results in the output folder."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,11 +29,16 @@ class EvaluationRun:
     Args:
         dataloader: the config's `dataloader` node, with `test` and `evaluator`, which may be a list of them.
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
+
+    Attributes:
+        observers: called on the first process at the end of each evaluation, with the evaluators and the suffix. The
+            evaluators then still hold all detections, which they forget when the observers have returned.
     """
 
     def __init__(self, dataloader: DictConfig, output_dir: str):
         self._dataloader = dataloader
         self.output_dir = Path(output_dir)
+        self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
 
     @cached_property
     def loader(self):
@@ -59,7 +64,11 @@ class EvaluationRun:
                 if hasattr(evaluator, "save"):  # detectron2's own have no such method
                     evaluator.save(folder)
             logger.info("results are in %s", folder)
+            for observe in self.observers:
+                observe(self.evaluators, suffix)
         comm.synchronize()
+        for evaluator in self.evaluators:
+            evaluator.reset()  # a large set's detections take gigabytes, which training may need
         return {f"{task}{suffix}": metrics for task, metrics in results.items()}
 
     @property

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything, set_determinism
@@ -59,6 +60,9 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
         if comm.is_main_process():
             record_start(cfg, overrides, resume, trainer, start_iteration)
         trainer.train(start_iteration, cfg.train.max_iter)
+        if not trainer.is_finished:
+            for writer in trainer.writers.values():
+                writer.pause()
     finally:
         for writer in trainer.writers.values():
             writer.close()
@@ -72,7 +76,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     """
     start_logging(cfg.train.output_dir)
     set_determinism(cfg.train.deterministic)
-    model = instantiate(cfg.model).to(device)
+    model = build_model(cfg, device)
     checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
@@ -80,7 +84,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
 
 
 def build_model(cfg: DictConfig, device: str) -> nn.Module:
-    """The model of a config as it is trained: on its device, with what the config freezes and speeds up.
+    """The model of a config as it is trained or evaluated: on its device, with what the config freezes and speeds up.
 
     Raises:
         UserError: `train.freeze` or `train.compile` names a part that the model has not.
@@ -141,10 +145,14 @@ def record_start(
     """Tell the writers of this start, and keep what they and the run's record know in `run.json`."""
     run = RunRecord.collect(cfg, overrides, world_size=comm.get_world_size(), resumed=resume)
     run.start_iteration = start_iteration
-    facts = {}
+    run.datasets = {"train": fingerprint(trainer.loader.dataset)}
+    if "test" in cfg.dataloader:
+        run.datasets["test"] = fingerprint(trainer.evaluate.dataset)
+    run.write_diff()
+    run.wandb_id = run.wandb_id or trainer.run_facts.get("wandb_id")
     for writer in trainer.writers.values():
-        facts.update(writer.start(run) or {})
-    run.wandb_id = facts.get("wandb_id", run.wandb_id)
+        trainer.run_facts.update(writer.start(run) or {})
+    run.wandb_id = trainer.run_facts.get("wandb_id", run.wandb_id)
     run.write(Path(trainer.checkpointer.save_dir) / "run.json")
 
 
@@ -152,7 +160,7 @@ def _data_parallel(model: nn.Module, device: str, options: DictConfig) -> nn.Mod
     if comm.get_world_size() == 1:
         return model
     # on the CPU, device_ids must not be given
-    devices = [comm.get_local_rank()] if device == "cuda" else None
+    devices = [torch.cuda.current_device()] if device == "cuda" else None
     # buffers are equal without being sent: batch norm is frozen or synchronised
     sync = {"forward_sync_buffers": False} if "forward_sync_buffers" in DDP_ARGUMENTS else {"broadcast_buffers": False}
     return DistributedDataParallel(model, device_ids=devices, **sync, **options)

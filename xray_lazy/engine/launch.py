@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -176,8 +177,9 @@ def _in_group(plan: LaunchPlan, local_rank: int, rank: int, function: Callable, 
     from detectron2.utils import comm
 
     if plan.device == "cuda":
-        torch.cuda.set_device(local_rank)
-    else:
+        # srun may give each process a GPU of its own, and show it no other
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.processes))
     torch.distributed.init_process_group(
         backend="nccl" if plan.device == "cuda" else "gloo",
@@ -224,8 +226,22 @@ def _group_of_other_launcher(device: str) -> LaunchPlan | None:
 
 
 def _slurm_meeting_point() -> str:
-    nodes = os.environ["SLURM_STEP_NODELIST"]
-    answer = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-    # one port per job, away from the ports that systems hand out by themselves
-    port = 15000 + int(os.environ["SLURM_JOB_ID"]) % 15000
-    return f"tcp://{answer.stdout.split()[0]}:{port}"
+    environment = os.environ
+    first = _ask_slurm("hostnames", environment["SLURM_STEP_NODELIST"]).split()[0]
+    # one port for each step of each job, also where they share a node, away from those that systems give by themselves
+    number = int(environment["SLURM_JOB_ID"]) + 4001 * int(environment["SLURM_STEP_ID"])
+    return f"tcp://{_address(first)}:{15000 + number % 15000}"
+
+
+def _address(node: str) -> str:
+    """The node's name, or its address where SLURM has it under a name that is not the network's."""
+    try:
+        socket.getaddrinfo(node, None)
+        return node
+    except socket.gaierror:
+        return re.search(r"NodeAddr=(\S+)", _ask_slurm("node", node))[1]
+
+
+def _ask_slurm(kind: str, name: str) -> str:
+    answer = subprocess.run(["scontrol", "show", kind, name], capture_output=True, text=True, check=True, timeout=60)
+    return answer.stdout

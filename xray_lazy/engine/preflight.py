@@ -35,7 +35,8 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         world_size: processes that will share a batch.
         training: False looks only at what evaluation needs.
     """
-    missing = [name for name in REQUIRED_NODES if OmegaConf.select(cfg, name) is None]
+    required = [*REQUIRED_NODES, *(["train.tracking"] if _writers_name_numbers(cfg) else [])]
+    missing = [name for name in required if OmegaConf.select(cfg, name) is None]
     if missing:
         return [Fault(name, "the config has no such node", "import one from configs/common") for name in missing]
     faults = check_config(cfg)
@@ -56,6 +57,11 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         faults += _check_masks(cfg, key, dataset)
     faults += _check_classes(cfg, datasets)
     return faults
+
+
+def _writers_name_numbers(cfg: DictConfig) -> bool:
+    """Whether writers are those of configs/common, which go by a node that a `train` of one's own may not have."""
+    return "${train.tracking." in str(OmegaConf.to_container(cfg.get("writers") or OmegaConf.create(), resolve=False))
 
 
 def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:

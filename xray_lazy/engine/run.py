@@ -9,10 +9,14 @@ from xray_lazy.engine.launch import LaunchPlan, plan_launch, run_processes
 
 @dataclass
 class RunOptions:
-    """What the command line says beside the config's overrides."""
+    """What the command line says beside the config's overrides.
+
+    `applied_overrides` are for the record: those that the config file, of an earlier resolved config, was made with.
+    """
 
     config_file: str
     overrides: list[str] = field(default_factory=list)
+    applied_overrides: list[str] = field(default_factory=list)
     presets: list[str] = field(default_factory=list)
     num_gpus: int | None = None
     num_processes: int | None = None
@@ -55,10 +59,10 @@ def run(options: RunOptions) -> None:
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
     if not options.eval_only:
         raise_faults(resolve_epochs(cfg, options.overrides))
-    text = to_yaml(cfg)
     if options.dry_run:
-        print(text, end="")
+        print(to_yaml(cfg), end="")
         return
+    text = to_yaml(cfg, references=True)
     if options.eval_only:
         run_processes(plan, _evaluate, text, plan)
         return
@@ -67,7 +71,7 @@ def run(options: RunOptions) -> None:
     resume = options.resume and checkpoint_exists(cfg)
     if plan.group_rank in (None, 0) and plan.machine_rank == 0:
         open_run_folder(cfg, options.resume, options.overwrite)
-    run_processes(plan, _train, text, plan, resume, options.overrides)
+    run_processes(plan, _train, text, plan, resume, options.applied_overrides + options.overrides)
 
 
 def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:

@@ -1,19 +1,18 @@
 """The training loop: detectron2's TrainerBase with accumulation, mixed precision and losses known in every process."""
 
 import logging
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.profiler import record_function
 
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.engine.checkpoint import Checkpointer
@@ -43,7 +42,8 @@ class Trainer(TrainerBase):
         seed: of all that is random in a step, together with iteration and process.
 
     Hooks read `last_losses` (means over all processes), `data_time` (seconds), `batch_size` and `iterations_done`, and
-    may call `request_stop`. What evaluation looks at is in `evaluated_models`, by the suffix of their metrics' names.
+    may call `request_stop` and `put_results`. What evaluation looks at is in `evaluated_models`, by the suffix of their
+    metrics' names.
     """
 
     def __init__(
@@ -73,7 +73,13 @@ class Trainer(TrainerBase):
         self.last_losses: dict[str, float] = {}
         self.gradient_norm = 0.0
         self.stop_reason = ""
+        self.has_results = False  # that are to be written after this step
         self.iterations_done = 0
+        # a resumed run takes the optimizer's state from its checkpoint, but the learning rates from its config
+        self.base_rates = [group["lr"] for group in optimizer.param_groups]
+        # labels the parts of a step for a profiler, while there is one
+        self.phase: Callable[[str], AbstractContextManager] = nullcontext
+        self.run_facts: dict[str, str] = {}  # what the writers know of the run, such as its W&B id
         self._wish_to_stop = ""
         self._wish_to_finish = self._finish_early = False
         checkpointer.add_checkpointable("optimizer", optimizer)
@@ -105,7 +111,7 @@ class Trainer(TrainerBase):
                 self.before_step()
                 self.run_step()
                 self.iterations_done = self.iter + 1
-                with record_function("hooks"):
+                with self.phase("hooks"):
                     self.after_step()
                 if self.stop_reason:
                     logger.info("stopped after iteration %d: %s", self.iter, self.stop_reason)
@@ -137,11 +143,16 @@ class Trainer(TrainerBase):
         """
         self._wish_to_stop, self._wish_to_finish = reason, finish
 
+    def put_results(self, results: Mapping[str, float]) -> None:
+        """Put what is measured now and then, such as an evaluation's metrics: all writers write after this step."""
+        self.storage.put_scalars(**results, smoothing_hint=False)
+        self.has_results = True
+
     def run_step(self) -> None:
         """One step: forward, backward, and the optimizer's step where loss and gradient are finite."""
         self._seed_step()
         start = time.perf_counter()
-        with record_function("data"):
+        with self.phase("data"):
             batch = next(self._batches)
         self.data_time = time.perf_counter() - start
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,9 +160,9 @@ class Trainer(TrainerBase):
         losses = self._forward_and_backward(batch)
         self.precision.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
-        self._share({**losses, "gradient_norm": norm})
+        self._share(losses, norm)
         if self._is_finite():
-            with record_function("optimizer"):
+            with self.phase("optimizer"):
                 self._step(norm)
             if comm.is_main_process():
                 self.storage.put_scalars(**self.last_losses, gradient_norm=self.gradient_norm)
@@ -159,19 +170,20 @@ class Trainer(TrainerBase):
             self._skip_step(losses, batch, buffers)
 
     def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
-        """Gradients of the mean over the parts of a batch; returns the mean losses and `total_loss`."""
+        """Gradients of the mean over the parts of a batch; returns the means, and `total_loss`."""
         size = len(batch) // self.accumulate
-        means: dict[str, torch.Tensor] = {}
+        parts = []
         for part in range(self.accumulate):
             with self._without_reduction() if part + 1 < self.accumulate else nullcontext():
-                with record_function("forward"), self.precision.autocast():
+                with self.phase("forward"), self.precision.autocast():
                     losses = self.model(batch[part * size : (part + 1) * size])
-                total = sum(losses.values()) / self.accumulate
-                with record_function("backward"):
-                    self.precision.scaler.scale(total).backward()
-            for name, loss in losses.items():
-                means[name] = means.get(name, 0) + loss.detach().float() / self.accumulate
-        return {**means, "total_loss": sum(means.values())}
+                total = sum(losses.values())
+                with self.phase("backward"):
+                    self.precision.scaler.scale(total if self.accumulate == 1 else total / self.accumulate).backward()
+            parts.append({**losses, "total_loss": total})
+        if len(parts) == 1:
+            return parts[0]
+        return {name: torch.stack([part[name].detach().float() for part in parts]).mean() for name in parts[0]}
 
     def _without_reduction(self) -> AbstractContextManager:
         """Gradients of the parts before the last one are not worth a transfer between processes."""
@@ -188,26 +200,27 @@ class Trainer(TrainerBase):
 
     def _is_finite(self) -> bool:
         # float16's loss scaling looks after gradients itself: it leaves out the step and lowers the scale
-        gradient = self.precision.scaler.is_enabled() or np.isfinite(self.gradient_norm)
-        return bool(np.isfinite(self.last_losses["total_loss"]) and gradient)
+        gradient = self.precision.scaler.is_enabled() or math.isfinite(self.gradient_norm)
+        return math.isfinite(self.last_losses["total_loss"]) and gradient
 
     def _seed_step(self) -> None:
         """Randomness inside the model depends on the step alone, so that a resumed run repeats it."""
         seed_everything(hash((self.seed, self.iter, comm.get_rank())) % 2**32)
 
     @torch.no_grad()
-    def _share(self, values: dict[str, torch.Tensor]) -> None:
+    def _share(self, losses: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
         """Average losses and gradient norm over processes, with one transfer from the device for all of them."""
-        numbers = torch.stack([value.float() for value in values.values()])
-        # the wish to stop travels with them
-        wishes = [float(bool(self._wish_to_stop)), float(self._wish_to_finish)]
-        numbers = torch.cat([numbers, numbers.new_tensor(wishes)])
+        numbers = torch.stack([*(loss.float() for loss in losses.values()), norm.float()])
+        wish_to_stop, wish_to_finish = bool(self._wish_to_stop), self._wish_to_finish
         if comm.get_world_size() > 1:
+            # the wish to stop travels with them
+            numbers = torch.cat([numbers, numbers.new_tensor([wish_to_stop, wish_to_finish])])
             torch.distributed.all_reduce(numbers)
-            numbers /= comm.get_world_size()
-        *means, wish_to_stop, wish_to_finish = numbers.tolist()
-        self.last_losses = dict(zip(values, means, strict=True))
-        self.gradient_norm = self.last_losses.pop("gradient_norm")
+            *values, wish_to_stop, wish_to_finish = (numbers / comm.get_world_size()).tolist()
+        else:
+            values = numbers.tolist()
+        *means, self.gradient_norm = values
+        self.last_losses = dict(zip(losses, means, strict=True))
         if wish_to_stop:
             self.stop_reason = self._wish_to_stop or "another process was asked to"
             self._finish_early = wish_to_finish > 0
@@ -226,7 +239,8 @@ class Trainer(TrainerBase):
 
     def _raise_not_finite(self, losses: dict[str, torch.Tensor], batch: list[dict]) -> None:
         bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        files = [sample["file_name"] for sample in batch] if bad or np.isfinite(self.last_losses["total_loss"]) else []
+        suspect = bad or math.isfinite(self.last_losses["total_loss"])
+        files = [sample["file_name"] for sample in batch] if suspect else []
         gathered = comm.all_gather((bad, files))
         names = sorted({name for bad, _ in gathered for name in bad} - {"total_loss"})
         pictures = ", ".join(file for _, files in gathered for file in files)
@@ -244,10 +258,12 @@ class Trainer(TrainerBase):
     def state_dict(self) -> dict[str, Any]:
         states = {name: hook.state_dict() for name, hook in self.named_hooks.items()}
         states = {name: state for name, state in states.items() if state}
-        return {"iteration": self.iter, "skipped_steps": self.skipped_steps, "hooks": states}
+        counts = {"iteration": self.iter, "skipped_steps": self.skipped_steps}
+        return {**counts, "run_facts": self.run_facts, "hooks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.iter, self.skipped_steps = state_dict["iteration"], state_dict.get("skipped_steps", 0)
+        self.run_facts = state_dict.get("run_facts", {})
         for name, state in state_dict["hooks"].items():
             if name in self.named_hooks:
                 self.named_hooks[name].load_state_dict(state)

@@ -136,6 +136,16 @@ class CocoEvaluator(DatasetEvaluator):
         write_text(folder / "per_category.csv", _category_table(self._metrics))
         write_json(folder / "metrics.json", metrics, indent=2)
 
+    @property
+    def predictions(self) -> list[dict]:
+        """The detections of the last `evaluate()` as COCO results, on the main process; forgotten by `reset()`."""
+        return self._predictions
+
+    @property
+    def metrics(self) -> Mapping[str, Metrics]:
+        """The metrics of the last `evaluate()`: `bbox` and, where there are masks, `segm`; as `predictions`."""
+        return self._metrics
+
     @cached_property
     def ground_truth(self) -> dict:
         """The data set as the content of a COCO file, with masks as compressed RLE."""

@@ -15,13 +15,16 @@ from xray_lazy.errors import UserError
 
 AREA_NAMES = ("all", "small", "medium", "large")
 AP50_INDEX, AP75_INDEX = 0, 5  # of the ten IoU thresholds 0.50, 0.55, ..., 0.95
+RECALLS = np.linspace(0, 1, 101)  # at which COCO looks at the precision
 
 
 @dataclass(frozen=True)
 class CategoryMetrics:
     """The metrics of one category, in percent; NaN where it has no instance.
 
-    `instances` counts those that are not crowd, `images` the pictures that show at least one of them.
+    `instances` counts those that are not crowd, `images` the pictures that show at least one of them. `precisions50`
+    and `scores50` are the precision (0..1) at each of `RECALLS` at IoU 0.5, 0 where the recall isn't reached, and the
+    score of the detections that reach it; empty where there is no instance.
     """
 
     id: int
@@ -32,6 +35,8 @@ class CategoryMetrics:
     ap50: float
     ap75: float
     ar: float
+    precisions50: tuple[float, ...] = ()
+    scores50: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ def coco_metrics(
     """
     if max_detections < 1:
         raise UserError(f"max_detections is {max_detections}", "give a number of at least 1")
-    problem = _Problem.build(ground_truth, detections, iou_type, max_detections)
-    curves = _hotcoco_curves if use_hotcoco and _has_hotcoco() else _pycocotools_curves
+    problem = Problem.build(ground_truth, detections, iou_type, max_detections)
+    curves = _hotcoco_curves if use_hotcoco and has_hotcoco() else _pycocotools_curves
     return _summarize(problem, *curves(problem))
 
 
@@ -95,10 +100,14 @@ def encode_segmentation(segmentation: list | dict | None, height: int, width: in
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """Ground truth and detections in the one form that both libraries read alike: plain ids from 1, masks as RLE."""
+class Problem:
+    """Ground truth and detections in the one form that both libraries read alike: plain ids from 1, masks as RLE.
+
+    `image_ids` are the data set's own, in the order of `images`.
+    """
 
     iou_type: str
+    image_ids: list
     images: list[dict]
     categories: list[dict]
     annotations: list[dict]
@@ -108,7 +117,7 @@ class _Problem:
     @classmethod
     def build(
         cls, ground_truth: Mapping, detections: Sequence[Mapping], iou_type: str, max_detections: int
-    ) -> "_Problem":
+    ) -> "Problem":
         images = sorted(ground_truth["images"], key=lambda image: (isinstance(image["id"], str), image["id"]))
         positions = {image["id"]: position for position, image in enumerate(images, 1)}
         categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
@@ -119,6 +128,7 @@ class _Problem:
         _check_detections(detections, positions, iou_type)
         return cls(
             iou_type=iou_type,
+            image_ids=[image["id"] for image in images],
             images=[
                 {"id": positions[image["id"]], "width": image.get("width") or 0, "height": image.get("height") or 0}
                 for image in images
@@ -198,7 +208,8 @@ def _check_detections(detections: Sequence[Mapping], positions: Mapping, iou_typ
         )
 
 
-def _has_hotcoco() -> bool:
+def has_hotcoco() -> bool:
+    """Whether hotcoco is installed."""
     try:
         import hotcoco  # noqa: F401
     except ImportError:
@@ -206,19 +217,28 @@ def _has_hotcoco() -> bool:
     return True
 
 
-def _hotcoco_curves(problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Precision (10, 101, K, 4, M) and recall (10, K, 4, M), -1 where a category has no instance of that size."""
+def _hotcoco_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision (10, 101, K, 4, M), recall (10, K, 4, M), and scores as precision.
+
+    Precision and recall are -1 where a category has no instance of that size.
+    """
+    evaluation = hotcoco_evaluation(problem)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"], evaluation.eval["scores"]
+
+
+def hotcoco_evaluation(problem: Problem) -> Any:
+    """hotcoco's COCOeval, before it has evaluated."""
     from hotcoco import COCO, COCOeval
 
     truth = COCO({"images": problem.images, "categories": problem.categories, "annotations": problem.annotations})
     evaluation = COCOeval(truth, truth.load_res(problem.detections), problem.iou_type)
     evaluation.params.max_dets = problem.detection_limits
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    return evaluation
 
 
-def _pycocotools_curves(problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
+def _pycocotools_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same arrays as `_hotcoco_curves`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -239,10 +259,10 @@ def _pycocotools_curves(problem: _Problem) -> tuple[np.ndarray, np.ndarray]:
         evaluation.params.maxDets = problem.detection_limits
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    return evaluation.eval["precision"], evaluation.eval["recall"], evaluation.eval["scores"]
 
 
-def _summarize(problem: _Problem, precision: np.ndarray, recall: np.ndarray) -> Metrics:
+def _summarize(problem: Problem, precision: np.ndarray, recall: np.ndarray, scores: np.ndarray) -> Metrics:
     """Means over what has instances; AP and the recalls by size are for the largest number of detections."""
     limits = problem.detection_limits
     summary = {
@@ -269,6 +289,8 @@ def _summarize(problem: _Problem, precision: np.ndarray, recall: np.ndarray) -> 
             ap50=_percent(precision[AP50_INDEX, :, index, 0, -1]),
             ap75=_percent(precision[AP75_INDEX, :, index, 0, -1]),
             ar=_percent(recall[:, index, 0, -1]),
+            precisions50=_present(precision[AP50_INDEX, :, index, 0, -1]),
+            scores50=_present(scores[AP50_INDEX, :, index, 0, -1]),
         )
         for index, category in enumerate(problem.categories)
     ]
@@ -278,3 +300,7 @@ def _summarize(problem: _Problem, precision: np.ndarray, recall: np.ndarray) -> 
 def _percent(values: np.ndarray) -> float:
     present = values[values > -1]
     return float(present.mean() * 100) if present.size else float("nan")
+
+
+def _present(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(values.tolist()) if values[0] > -1 else ()

@@ -20,9 +20,11 @@ class ConsoleWriter(Writer):
     Args:
         max_iter: the run's number of iterations.
         window_size: iterations over which losses and times are replaced by their median.
+        period: in iterations.
     """
 
-    def __init__(self, max_iter: int, window_size: int = 20):
+    def __init__(self, max_iter: int, window_size: int = 20, period: int | None = None):
+        self.period = period
         self._max_iter = max_iter
         self._window_size = window_size
         self._last_iteration = -1

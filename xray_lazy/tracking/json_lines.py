@@ -1,7 +1,12 @@
-"""`metrics.json`: detectron2's format, one JSON object per line and iteration, but strict JSON and safe to resume."""
+"""`metrics.json`: detectron2's format, JSON objects by line and iteration, strict JSON; several processes may write."""
 
+import errno
+import fcntl
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +16,9 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
 
+# what file systems answer that have no locks
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 class JsonWriter(Writer):
     """Append the storage's scalars to a file of JSON lines; NaN and infinity become null.
@@ -18,59 +26,84 @@ class JsonWriter(Writer):
     Args:
         path: the file, made when first written.
         window_size: iterations over which values with a smoothing hint are replaced by their median.
+        period: in iterations.
 
-    A line is written by one call to the operating system, so a killed process leaves whole lines. Values that come
-    late for the last iteration, such as an evaluation's, join its line.
+    A line is written by one call to the operating system at the end of the file, under a lock: a killed process leaves
+    whole lines, and another process can write the same file. What comes late for an iteration, such as an evaluation's
+    values, is a line of its own with that iteration; `read_json_lines` puts them together.
     """
 
-    def __init__(self, path: str, window_size: int = 20):
+    def __init__(self, path: str, window_size: int = 20, period: int | None = None):
+        self.period = period
         self._path = Path(path)
         self._scalars = UnwrittenScalars(window_size)
-        self._stream: BinaryIO | None = None
-        self._last_iteration: int | None = None
 
     def start(self, run: RunRecord) -> dict:
         """Drop the lines of the iterations that this run does again, and what a crash left half-written."""
         if self._path.exists():
-            kept = [line for line in read_json_lines(self._path) if line["iteration"] < run.start_iteration]
-            write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+            with _locked(self._path):
+                kept = [line for line in read_json_lines(self._path) if line["iteration"] < run.start_iteration]
+                write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         return {}
 
+    def join(self, run: RunRecord) -> bool:
+        return True
+
     def write(self) -> None:
+        lines = []
         for iteration, values in self._scalars.take(get_event_storage()).items():
             values = {name: value if math.isfinite(value) else None for name, value in sorted(values.items())}
-            if self._stream is None:
-                self._open()
-            if iteration == self._last_iteration:
-                # the new values overwrite the line's end, "}\n"
-                self._stream.seek(-2, 2)
-                text = ", " + json.dumps(values)[1:]
-            else:
-                self._stream.seek(0, 2)
-                text = json.dumps({"iteration": iteration, **values})
-            self._stream.write((text + "\n").encode())
-            self._last_iteration = iteration
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-            self._last_iteration = None
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch()
-        self._stream = open(self._path, "r+b", buffering=0)  # noqa: SIM115
+            lines.append(json.dumps({"iteration": iteration, **values}) + "\n")
+        if lines:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self._path) as stream:
+                # a process that was killed, or a full disk, may have left a line without its end
+                start = "" if _ends_with_line(stream) else "\n"
+                stream.write((start + "".join(lines)).encode())
 
 
 def read_json_lines(path: str | Path) -> list[dict]:
-    """The objects of a `metrics.json`, without a last line that a crash left half-written."""
-    lines = []
+    """The values of a `metrics.json`, one dict per iteration, iterations ascending; of values given twice the last.
+
+    What a crash left half-written is left out.
+    """
+    merged: dict[int, dict] = {}
     for text in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
         if isinstance(line, dict) and "iteration" in line:
-            lines.append(line)
-    return lines
+            merged.setdefault(line["iteration"], {}).update(line)
+    return [merged[iteration] for iteration in sorted(merged)]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """The file, open to append, locked against all who open it in this way; without lock where there are none."""
+    while True:
+        # opened anew for each write: on NFS a lock, then an open file, are what shows the writes of other machines
+        with open(path, "a+b", buffering=0) as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+            if _is_present(stream, path):
+                yield stream
+                return
+
+
+def _is_present(stream: BinaryIO, path: Path) -> bool:
+    """Whether the open file still has its name; a run that was resumed meanwhile has put another one in its place."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _ends_with_line(stream: BinaryIO) -> bool:
+    if stream.seek(0, os.SEEK_END) == 0:
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"

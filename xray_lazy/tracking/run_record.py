@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,22 +15,27 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy import env
-from xray_lazy.atomic_file import write_json
+from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.errors import UserError
+from xray_lazy.tracking.code_state import git_diff, git_state
+from xray_lazy.tracking.redaction import argument_without_secrets, settings_without_secrets
 
-RUN_FILE = "run.json"
+RUN_FILE, DIFF_FILE = "run.json", "code.diff"
 
 
 @dataclass
 class RunRecord:
-    """One start of a run, and the list of all its starts, this one last.
+    """One start of a run, and the list of all its starts, this one last. In all texts `***` stands for secrets.
 
     Attributes:
         command: as typed, ready for a shell.
         overrides: the config overrides of the command.
         config: resolved; dicts, lists and plain values only.
-        git: `{"commit", "branch", "dirty"}` of the checkout that the run was started from; None without one.
+        git: `{"commit", "branch", "remote", "dirty", "diff"}` of the checkout that the run was started from, `diff` the
+            name of the file beside run.json with what was changed in it; None without a checkout.
         versions: by package; None where it isn't installed.
+        machine: system, processor, memory, CUDA.
+        datasets: `train` and `test` with name, size, classes and the hash of each annotation file.
         start_time: ISO 8601 with the time zone.
         wandb_id: of the W&B run; kept when the run resumes.
         start_iteration: the first iteration of this start.
@@ -49,6 +53,8 @@ class RunRecord:
     devices: list[str]
     host: str
     start_time: str
+    machine: dict[str, Any] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     wandb_id: str | None = None
     start_iteration: int = 0
     resumed: bool = False
@@ -67,21 +73,37 @@ class RunRecord:
         earlier_file = Path(output_dir) / RUN_FILE
         earlier = cls.read(earlier_file) if resumed and earlier_file.exists() else None
         return cls(
-            command=shlex.join(sys.argv),
-            overrides=list(overrides),
-            config=_plain(OmegaConf.to_container(cfg, resolve=True)),
+            command=shlex.join(map(argument_without_secrets, sys.argv)),
+            overrides=list(map(argument_without_secrets, overrides)),
+            config=settings_without_secrets(_plain(OmegaConf.to_container(cfg, resolve=True))),
             output_dir=output_dir,
             seed=cfg.train.get("seed"),
             world_size=world_size,
             git=git_state(Path.cwd()),
             versions=env.versions(),
             devices=env.devices(),
+            machine=env.machine(),
             host=socket.gethostname(),
             start_time=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             wandb_id=earlier.wandb_id if earlier else None,
             resumed=resumed,
             starts=earlier.starts if earlier else [],
         )
+
+    def write_diff(self) -> Path | None:
+        """Write what was changed in the code since its commit to `code.diff`; None where nothing was.
+
+        A resumed run with other changes gets a file of its own, `code_<iteration>.diff`.
+        """
+        diff = git_diff(Path.cwd()) if self.git and self.git["dirty"] else ""
+        if not diff:
+            return None
+        path = Path(self.output_dir) / DIFF_FILE
+        if self.resumed and not (path.is_file() and path.read_text(encoding="utf-8") == diff):
+            path = path.with_stem(f"{path.stem}_{self.start_iteration:07d}")
+        write_text(path, diff)
+        self.git["diff"] = path.name
+        return path
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the record; this start is the last of its `starts`."""
@@ -108,28 +130,6 @@ class RunRecord:
     def _this_start(self) -> dict[str, Any]:
         names = ("start_time", "start_iteration", "command", "host", "world_size", "devices", "git")
         return {name: getattr(self, name) for name in names}
-
-
-def git_state(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """Commit, branch (None when detached) and whether tracked files differ from it, of the checkout around `folder`.
-
-    None where there is no checkout, no git, or git doesn't answer within 10 s.
-    """
-    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    # without optional locks: many runs may ask at once, and the checkout may be read-only
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = answer.stdout.splitlines()
-    header = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
-    commit, branch = header.get("branch.oid"), header.get("branch.head")
-    return {
-        "commit": None if commit == "(initial)" else commit,
-        "branch": None if branch == "(detached)" else branch,
-        "dirty": any(not line.startswith("#") for line in lines),
-    }
 
 
 def _plain(value: Any) -> Any:

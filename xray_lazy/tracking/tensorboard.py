@@ -1,10 +1,14 @@
 """TensorBoard: the storage's scalars, pictures and histograms."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from detectron2.utils.events import get_event_storage
 
+from xray_lazy.tracking.logged_names import LoggedNames
+from xray_lazy.tracking.media import Media
 from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.tensorboard_media import add_media
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
 
 logger = logging.getLogger(__name__)
@@ -16,22 +20,42 @@ class TensorboardWriter(Writer):
     Args:
         log_dir: the folder of the event files.
         window_size: iterations over which values with a smoothing hint are replaced by their median.
+        names: of scalars; None leaves them those of the event storage.
+        raw: patterns of the scalars whose last value is logged beside the median.
+        period: in iterations.
     """
 
-    def __init__(self, log_dir: str, window_size: int = 20):
+    def __init__(
+        self,
+        log_dir: str,
+        window_size: int = 20,
+        names: LoggedNames | None = None,
+        raw: Sequence[str] = (),
+        period: int | None = None,
+    ):
+        self.period = period
         self._log_dir = log_dir
-        self._scalars = UnwrittenScalars(window_size)
+        self._names = names or LoggedNames([])
+        self._scalars = UnwrittenScalars(window_size, self._names, raw)
         self._events = None
 
     def start(self, run: RunRecord) -> dict:
         """Open a new event file; it tells TensorBoard to forget what an earlier start wrote of iterations to come."""
+        self._open(purge_step=run.start_iteration)
+        return {}
+
+    def join(self, run: RunRecord) -> bool:
+        """Open an event file that leaves all others as they are."""
+        self._open(purge_step=None)
+        return self._events is not None
+
+    def _open(self, purge_step: int | None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             logger.warning("no TensorBoard files are written (%s); fix: pip install tensorboard", error)
         else:
-            self._events = SummaryWriter(self._log_dir, purge_step=run.start_iteration)
-        return {}
+            self._events = SummaryWriter(self._log_dir, purge_step=purge_step)
 
     def write(self) -> None:
         if self._events is None:
@@ -48,6 +72,15 @@ class TensorboardWriter(Writer):
             self._events.add_histogram_raw(**histogram)
         storage.clear_histograms()
         self._events.flush()
+
+    @property
+    def takes_media(self) -> bool:
+        return self._events is not None
+
+    def write_media(self, media: Mapping[str, Media], iteration: int) -> None:
+        if self._events is not None:
+            add_media(self._events, {self._names.logged(name): item for name, item in media.items()}, iteration)
+            self._events.flush()
 
     def close(self) -> None:
         if self._events is not None:

@@ -29,6 +29,7 @@ test.tta.model.update(short_edge_lengths=[132, 144, 156], max_size=300)
 dataloader.train.mapper.with_masks = False
 hooks.best_checkpoint.metric = "bbox/AP"
 hooks.prediction_pictures.score_threshold = 0.3  # scores of the focal loss are low
+hooks.evaluation_media.score_threshold = 0.3
 
 optimizer = get_config("common/optim.py").adamw
 optimizer.update(lr=5e-4, weight_decay=1e-4)

@@ -1,6 +1,7 @@
 """Keep the weights with the best metric."""
 
 import difflib
+import json
 import logging
 import math
 import os
@@ -14,6 +15,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
 
@@ -35,8 +37,11 @@ class BestCheckpoint(HookBase):
         keep: so many of the best stay.
         file_name: without its ending; each further hook, for another metric, needs one of its own.
 
-    What was the best is in the checkpoints, so a resumed run goes on comparing.
+    What was the best is in the checkpoints, so a resumed run goes on comparing. A training beside which checkpoints are
+    evaluated compares its own last evaluation with what that has kept.
     """
+
+    judges_metrics = True  # of checkpoints that are evaluated beside training, too
 
     def __init__(self, metric: str, mode: str = "max", keep: int = 1, file_name: str = "model_best"):
         if mode not in SIGNS or keep < 1:
@@ -59,10 +64,23 @@ class BestCheckpoint(HookBase):
         if not math.isfinite(value):
             return
         new = {"metric": name, "value": value, "iteration": self.trainer.iter, "evaluation": self._evaluation(name)}
+        others = [entry for entry in self._kept_so_far(name) if entry["iteration"] != new["iteration"]]
         # of equal ones the earliest goes first
-        ranking = sorted([*self.kept, new], key=lambda entry: -SIGNS[self.mode] * entry["value"])[: self.keep]
-        if new in ranking:
-            self._save(ranking, new)
+        ranking = sorted([*others, new], key=lambda entry: -SIGNS[self.mode] * entry["value"])
+        if new in ranking[: self.keep]:
+            self._save(ranking[: self.keep], new)
+
+    def _kept_so_far(self, metric: str) -> list[dict[str, Any]]:
+        record_file = self._record_file()
+        if self.kept or not CheckpointQueue(self._folder).folder.is_dir() or not record_file.is_file():
+            return self.kept
+        record = json.loads(record_file.read_text())
+        entries = [record, *record["others"]]
+        names = ("metric", "value", "iteration", "evaluation")
+        return [{name: entry[name] for name in names} for entry in entries if entry["metric"] == metric]
+
+    def _record_file(self) -> Path:
+        return self._folder / f"{self.file_name.removeprefix('model_')}.json"
 
     def _measured(self) -> tuple[str, float]:
         """The metric's full name and its value in this step; NaN where it was not measured."""
@@ -107,7 +125,7 @@ class BestCheckpoint(HookBase):
         self.kept = [best, *others]
         others = [{**entry, "file": f"{self._numbered(entry)}.pth"} for entry in others]
         record = {"mode": self.mode, **best, "file": f"{self.file_name}.pth", "others": others}
-        write_json(self._folder / f"{self.file_name.removeprefix('model_')}.json", record, indent=2)
+        write_json(self._record_file(), record, indent=2)
         self._delete_others()
         rank = "the best" if best is new else f"among the best {self.keep}"
         logger.info("%s of iteration %d is %s so far: %.3f", new["metric"], new["iteration"], rank, new["value"])

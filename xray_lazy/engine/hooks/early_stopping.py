@@ -8,6 +8,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.config.suggest import nearest
+from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
 
@@ -30,6 +31,8 @@ class EarlyStopping(HookBase):
 
     It stands after the hooks that put the metric and before the checkpoint.
     """
+
+    judges_metrics = True  # of checkpoints that are evaluated beside training, too
 
     def __init__(
         self, metric: str, mode: str = "max", patience: int | None = None, min_delta: float = 0.0, warmup_iters: int = 0
@@ -93,6 +96,8 @@ class EarlyStopping(HookBase):
         is_known = self._has_warned or self.waited > 0 or self.best_value is not None
         if is_known or not (self.trainer.is_finished or any(name.endswith("/AP") for name in present)):
             return
+        if CheckpointQueue(self.trainer.checkpointer.save_dir).is_open():
+            return  # the metric comes from there
         self._has_warned = True
         names = ", ".join(nearest(self.metric, present, count=5) or sorted(present))
         logger.warning("early stopping waits for %s, which was not logged so far; there is %s", self.metric, names)

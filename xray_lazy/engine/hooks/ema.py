@@ -45,19 +45,25 @@ class ExponentialMovingAverage(HookBase):
     def before_train(self) -> None:
         if not self.decay:
             return
-        trainer = self.trainer
-        self.model = copy.deepcopy(trainer.bare_model).float().requires_grad_(False)
+        self.join_evaluation()
+        self._pair_tensors()
+        # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
+        self._handle = self.trainer.optimizer.register_step_post_hook(lambda *_: self._update())
+        logger.info("the average of the weights, with decay %g, is in evaluation %s them", self.decay, self.evaluate)
+
+    def join_evaluation(self) -> None:
+        """Let evaluation look at the average; called by itself where a checkpoint is evaluated outside of training."""
+        if not self.decay:
+            return
+        models = self.trainer.evaluated_models
+        self.model = copy.deepcopy(self.trainer.bare_model).float().requires_grad_(False)
         if self._state:
             self.steps = self._state["steps"]
             self.model.load_state_dict(self._state["model"])
             self._state = {}
-        self._pair_tensors()
-        # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
-        self._handle = trainer.optimizer.register_step_post_hook(lambda *_: self._update())
         if self.evaluate == "instead":
-            trainer.evaluated_models.pop("", None)
-        trainer.evaluated_models[SUFFIX] = self.model
-        logger.info("the average of the weights, with decay %g, is in evaluation %s them", self.decay, self.evaluate)
+            models.pop("", None)
+        models[SUFFIX] = self.model
 
     def after_step(self) -> None:
         # before the last periodic checkpoint, so that a run that is complete has this file, too

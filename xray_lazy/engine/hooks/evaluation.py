@@ -20,4 +20,4 @@ class Evaluation(HookBase):
             return
         for suffix, model in trainer.evaluated_models.items():
             results = trainer.evaluate(model, trainer.iter, suffix)
-            trainer.storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)
+            trainer.put_results(flatten_results_dict(results))

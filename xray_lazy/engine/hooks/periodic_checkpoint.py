@@ -6,6 +6,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.engine.checkpoint import PERIODIC_NAME, periodic_files
+from xray_lazy.engine.checkpoint_evaluation.queue import keep_for_evaluator
 
 
 class PeriodicCheckpoint(HookBase):
@@ -13,7 +14,8 @@ class PeriodicCheckpoint(HookBase):
 
     Args:
         period: in iterations.
-        max_to_keep: so many of the newest periodic files stay; 0 keeps all.
+        max_to_keep: so many of the newest periodic files stay; 0 keeps all. One that is still to be evaluated beside
+            training stays in the folder `evaluator/` until it is.
         keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
 
     It comes after the hooks whose state it saves, and after the writers: no line is lost between the two.
@@ -41,6 +43,7 @@ class PeriodicCheckpoint(HookBase):
         saved_now = Path(checkpointer.get_checkpoint_file())
         for path in periodic_files(checkpointer.save_dir)[self.max_to_keep :]:
             if path.name != saved_now.name and not self._stays(path):
+                keep_for_evaluator(path)
                 path.unlink(missing_ok=True)
 
     def _stays(self, path: Path) -> bool:

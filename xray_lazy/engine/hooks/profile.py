@@ -5,13 +5,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 from tabulate import tabulate
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from xray_lazy.atomic_file import atomic_writer, write_text
 
@@ -60,6 +61,7 @@ class Profile(HookBase):
             activities.append(ProfilerActivity.CUDA)
         self._profiler = profile(activities=activities, acc_events=True)
         self._profiler.start()
+        self.trainer.phase = record_function
         self._start_time, self._start_iteration = time.perf_counter(), self.trainer.iter
 
     def _finish(self) -> None:
@@ -69,6 +71,7 @@ class Profile(HookBase):
         steps = self.trainer.iterations_done - self._start_iteration
         profiler, self._profiler = self._profiler, None
         profiler.stop()
+        self.trainer.phase = nullcontext
         folder = Path(self.trainer.checkpointer.save_dir) / "profile"
         self._write_trace(profiler, folder / TRACE_NAME)
         events = profiler.key_averages()

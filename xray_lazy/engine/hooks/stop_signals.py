@@ -1,6 +1,7 @@
 """End a run in order when it is asked to: by signal, or by a file."""
 
 import signal
+import time
 from pathlib import Path
 
 from detectron2.engine.train_loop import HookBase
@@ -9,7 +10,8 @@ from detectron2.engine.train_loop import HookBase
 class StopSignals(HookBase):
     """On SIGINT, SIGTERM or SIGUSR2 finish the step, save and leave, to be resumed.
 
-    A file `stop` in the output folder completes the run: the last evaluation and `model_final.pth`, as at the end.
+    A file `stop` in the output folder completes the run: the last evaluation and `model_final.pth`, as at the end. Its
+    text, if it has one, is the reason in the log.
 
     All processes end after the same step, whichever of them was asked. A second SIGINT ends the run at once.
     """
@@ -18,12 +20,24 @@ class StopSignals(HookBase):
 
     def before_train(self) -> None:
         self._interrupts = 0
+        self._next_look = 0.0
         self._stop_file = Path(self.trainer.checkpointer.save_dir) / "stop"
         self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
 
     def before_step(self) -> None:
+        # once a second is soon enough, and spares the shared disk of a cluster
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + 1
         if self._stop_file.exists():
-            self.trainer.request_stop(f"there is a file {self._stop_file}", finish=True)
+            self.trainer.request_stop(self._reason(), finish=True)
+
+    def _reason(self) -> str:
+        try:
+            text = self._stop_file.read_text(errors="replace").strip()
+        except OSError:  # deleted in this very moment
+            text = ""
+        return f"there is a file {self._stop_file}" + (f" that says: {text}" if text else "")
 
     def after_train(self) -> None:
         for number, handler in self._previous.items():

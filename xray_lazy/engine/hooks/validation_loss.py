@@ -45,8 +45,7 @@ class ValidationLoss(HookBase):
             start = time.perf_counter()
             losses = mean_losses(model, self._loader, trainer.precision, trainer.accumulate)
             if comm.is_main_process():
-                values = {f"val_loss{suffix}/{name}": value for name, value in losses.items()}
-                trainer.storage.put_scalars(**values, smoothing_hint=False)
+                trainer.put_results({f"val_loss{suffix}/{name}": value for name, value in losses.items()})
                 words = (f"val_loss{suffix}", losses["total_loss"], len(self._loader.dataset))
                 logger.info("%s %.4f on %d pictures, %.1f s", *words, time.perf_counter() - start)
 

@@ -4,12 +4,13 @@ from detectron2.engine.train_loop import HookBase
 
 
 class WriteEvents(HookBase):
-    """Call every writer each `period` iterations, after each evaluation, and at the end.
+    """Call each writer every so many iterations, and all of them after each evaluation and at the end.
 
     Args:
-        period: in iterations.
+        period: in iterations, for writers that have none of their own.
 
-    It comes after the others, so that what other hooks measured in this step is written with it.
+    A writer with the period 0 writes after evaluations and at the end only. The hook comes after the others, so that
+    what they measured in this step is written with it.
     """
 
     comes_last = 1
@@ -17,12 +18,14 @@ class WriteEvents(HookBase):
     def __init__(self, period: int):
         self.period = period
 
-    def after_step(self) -> None:
-        if (self.trainer.iter + 1) % self.period == 0 or self.trainer.is_last_step or self._was_evaluated():
-            for writer in self.trainer.writers.values():
-                writer.write()
+    def before_train(self) -> None:
+        periods = ((writer, getattr(writer, "period", None)) for writer in self.trainer.writers.values())
+        self._periods = [(writer, self.period if period is None else period) for writer, period in periods]
 
-    def _was_evaluated(self) -> bool:
-        latest = self.trainer.storage.latest()
-        new = (name for name, (_, iteration) in latest.items() if iteration == self.trainer.iter)
-        return any(name.endswith(("/AP", "/total_loss")) for name in new)
+    def after_step(self) -> None:
+        trainer, done = self.trainer, self.trainer.iterations_done
+        all_write = trainer.has_results or trainer.is_last_step
+        trainer.has_results = False
+        for writer, period in self._periods:
+            if all_write or (period > 0 and done % period == 0):
+                writer.write()

@@ -27,3 +27,4 @@ train.eval_period = 10_000
 train.checkpointer.period = 5000
 hooks.best_checkpoint.metric = "bbox/AP"
 hooks.prediction_pictures.score_threshold = 0.3  # scores of the focal loss are low
+hooks.evaluation_media.score_threshold = 0.3

@@ -1,0 +1,151 @@
+"""tools/evaluate_checkpoints.py as a person uses it: several at once, kills, signals, exit codes."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from xray_lazy.tracking.json_lines import read_json_lines
+
+ROOT = Path(__file__).parent.parent
+NAMES = ["model_0000000", "model_0000001", "model_0000002", "model_0000003", "model_0000004", "model_final"]
+
+
+def command(tool, *arguments):
+    return [sys.executable, str(ROOT / "tools" / tool), *map(str, arguments)]
+
+
+def run(environment, *arguments):
+    arguments = (*arguments, "--device", "cpu", "--poll", 0.1)
+    return subprocess.run(
+        command("evaluate_checkpoints.py", *arguments), env=environment, capture_output=True, text=True
+    )
+
+
+def start(environment, *arguments):
+    arguments = (*arguments, "--device", "cpu", "--poll", 0.1)
+    return subprocess.Popen(
+        command("evaluate_checkpoints.py", *arguments), env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def evaluated(output):
+    return re.findall(r"^(model_\w+)\.pth .*/AP", output, flags=re.MULTILINE)
+
+
+def precisions_of(folder):
+    lines = read_json_lines(folder / "metrics.json")
+    return {line["iteration"]: line["bbox/AP"] for line in lines if "bbox/AP" in line}
+
+
+def wait_until(condition, process):
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory):
+    """A run with six checkpoints, none of them evaluated."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    arguments = [
+        "--config-file",
+        ROOT / "tests" / "engine" / "tiny.py",
+        "train.max_iter=6",
+        f"train.output_dir={folder}",
+    ]
+    arguments += ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=0", "train.device=cpu"]
+    arguments += ["~hooks.evaluation", "~hooks.prediction_pictures"]
+    subprocess.run(command("lazy_train.py", *arguments), env=environment, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def expected(environment, finished, tmp_path_factory):
+    """The AP of each checkpoint."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("expected") / "run")
+    answer = run(environment, folder)
+    assert answer.returncode == 0 and evaluated(answer.stdout) == NAMES, answer.stderr
+    return precisions_of(folder)
+
+
+def test_several_workers_share_the_checkpoints(environment, copy, expected):
+    files = sorted(copy.glob("model_*.pth"))
+    for path in files:
+        path.rename(path.with_suffix(".later"))
+    workers = [start(environment, copy) for _ in range(2)]
+    assert all("evaluating the checkpoints" in worker.stdout.readline() for worker in workers)
+    for path in files:
+        path.with_suffix(".later").rename(path)
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    done = [evaluated(output) for output in outputs]
+    assert all(done) and sorted(done[0] + done[1]) == NAMES
+    assert precisions_of(copy) == expected
+    written = [line for line in (copy / "metrics.json").read_text().splitlines() if "bbox/AP" in line]
+    assert [int(re.search(r'"iteration": (\d+)', line)[1]) for line in written] == list(range(6))
+    assert not list((copy / "evaluator").glob("*.claim*")) and not list((copy / "evaluator").glob("*.pth"))
+
+
+def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, expected):
+    with start(environment, copy, "--once") as worker:
+        queue = copy / "evaluator"
+        wait_until(lambda: (queue / "model_0000001.claim1").exists(), worker)
+        worker.send_signal(signal.SIGKILL)
+    assert not (queue / "model_0000001.json").exists()
+    answer = run(environment, copy, "--once")
+    assert answer.returncode == 0 and evaluated(answer.stdout) == NAMES[1:], answer.stderr
+    assert precisions_of(copy) == expected
+    assert not list(queue.glob("*.claim*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, expected, number):
+    with start(environment, copy) as worker:
+        queue = copy / "evaluator"
+        wait_until(lambda: (queue / "model_0000002.claim1").exists(), worker)
+        worker.send_signal(number)
+        output, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 0 and f"left on {number.name}" in output
+    assert not list(queue.glob("*.claim*")) and not (queue / "model_0000002.json").exists()
+    assert evaluated(run(environment, copy, "--order", "newest").stdout) == NAMES[:1:-1]
+    assert precisions_of(copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no output folder is given"),
+        (["train.seed=3"], "no output folder is given"),
+        (["no/such/run"], "there is no run folder no/such/run"),
+        ([ROOT / "tools", "--once"], "has no config.yaml"),
+        (["RUN", "train.sed=3"], "train.seed"),
+        (["RUN", "dataloader.test.dataset.names.json_file=gone.json"], "gone.json"),
+        (["RUN", "--device", "tpu"], "the device is 'tpu'"),
+        (["RUN", "--odrer", "newest"], "--order"),
+    ],
+)
+def test_what_is_for_the_person_to_fix_is_one_message(environment, finished, arguments, words):
+    arguments = [finished if argument == "RUN" else argument for argument in arguments]
+    answer = subprocess.run(
+        command("evaluate_checkpoints.py", *arguments), env=environment, capture_output=True, text=True
+    )
+    assert answer.returncode == 2 and words in answer.stderr and "Traceback" not in answer.stderr
+    assert not (finished / "evaluator").exists()
+
+
+def test_no_news_from_a_training_that_has_not_ended_is_a_failure(environment, copy):
+    (copy / "model_final.pth").unlink()
+    answer = run(environment, copy, "--timeout", 0.005)
+    assert answer.returncode == 1 and "no news from the training" in answer.stderr
+    assert evaluated(answer.stdout) == NAMES[:-1]

@@ -1,0 +1,258 @@
+"""The W&B session against a stand-in of the service: one history over all starts, and no waiting whatever happens."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb_process
+
+from xray_lazy.tracking.wandb_files import find_parts
+from xray_lazy.tracking.wandb_session import WandbSession
+
+ROOT = Path(__file__).parent.parent.parent
+PROCESS = ROOT / "tests" / "tracking" / "wandb_process.py"
+TIMEOUT = 12
+SLACK = 5  # seconds that a busy machine may add to a wait
+
+
+class Training:
+    """Starts of one run in processes of their own, as `wandb_process.py` does them."""
+
+    def __init__(self, folder: Path):
+        self.output = folder / "out"
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.2"}
+        self.code, self.waits, self.errors = None, {}, ""
+
+    def run(self, at_pause=None, **asked):
+        command = [sys.executable, str(PROCESS), str(self.output), json.dumps({"timeout": 60, **asked})]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env=self.environment, text=True, **pipes) as process:
+            for line in process.stdout:
+                if line == "paused\n":
+                    at_pause()
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                elif line.startswith("{"):
+                    self.waits = json.loads(line)
+            self.errors = process.stderr.read()
+        self.code = process.returncode
+        return self
+
+    def call(self, *command):
+        given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
+        result = subprocess.run([sys.executable, *command], env=self.environment, **given)
+        assert result.returncode == 0, result.stderr
+        return result.stdout + result.stderr
+
+    def sync_with_wandb(self):
+        return self.call("-m", "wandb", "sync", str(self.output / "wandb"))
+
+    def sync(self):
+        return self.call(str(ROOT / "tools" / "sync.py"), str(self.output))
+
+    def rows_on_disk(self):
+        (part,) = find_parts(self.output, json.loads((self.output / "run.json").read_text())["wandb_id"])
+        return [row.values for row in part.rows()]
+
+
+@pytest.fixture
+def training(wandb_service, tmp_path):
+    return Training(tmp_path)
+
+
+def rows_of(iterations):
+    """What an undisturbed training logs."""
+    rows = []
+    for iteration in iterations:
+        rows.append({"iteration": iteration, "loss": pytest.approx(1 / (iteration + 1))})
+        if (iteration + 1) % 5 == 0:
+            rows.append({"iteration": iteration, "AP": iteration / 2})
+    return rows
+
+
+def test_a_run_that_was_killed_online_goes_on_with_each_value_once(training, wandb_service):
+    assert training.run(stop=17, end="kill").code == -9
+    assert training.run(start=10, stop=20).code == 0
+    assert wandb_service.only_run().rows == rows_of(range(20))
+    assert [row["_step"] for row in wandb_service.only_run().history] == list(range(24))
+    assert wandb_service.only_run().state == "finished"
+
+
+def test_what_the_server_has_and_the_disk_has_not_is_not_logged_again(training, wandb_service, tmp_path):
+    training.run(stop=17)
+    for path in sorted((tmp_path / "out" / "wandb").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    training.run(start=10, stop=20)
+    assert wandb_service.only_run().rows == rows_of(range(20))
+
+
+def test_parts_recorded_offline_make_one_history_when_they_are_sent(training, wandb_service):
+    assert training.run(mode="offline", stop=17, end="kill all").code == -9
+    training.run(mode="offline", start=10, stop=20)
+    assert f"to send it: wandb sync {training.output}/wandb\n" in training.errors
+    training.sync_with_wandb()
+    assert wandb_service.only_run().rows == rows_of(range(20))
+    training.run(start=15, stop=25)  # online, now that all is sent
+    assert wandb_service.only_run().rows == rows_of(range(25))
+
+
+def test_a_run_with_a_part_that_is_not_sent_goes_on_offline(training, wandb_service):
+    training.run(mode="offline", stop=7)
+    training.run(start=5, stop=10)
+    assert "goes on offline" in training.errors
+    assert not wandb_service.runs
+    training.sync_with_wandb()
+    assert wandb_service.only_run().rows == rows_of(range(10))
+
+
+def test_what_a_server_that_died_has_not_got_is_sent_later_and_only_that(training, wandb_service):
+    def die():
+        wandb_service.wait_for(lambda: len(wandb_service.only_run().rows) > 5)
+        wandb_service.stop()
+
+    training.run(timeout=TIMEOUT, stop=20, pause=12, at_pause=die)
+    assert training.code == 0 and training.errors.count("WARNING") == 1
+    assert f"fix, once the run has ended: python tools/sync.py {training.output}" in training.errors
+    assert training.waits["close"] < TIMEOUT + SLACK
+    assert training.rows_on_disk() == rows_of(range(20))
+    training.run(timeout=TIMEOUT, start=15, stop=25)  # still away
+    wandb_service.start()
+    training.sync()
+    assert wandb_service.only_run().rows == rows_of(range(25))
+    assert wandb_service.only_run().state == "finished"
+    assert "all of it has been sent" in training.sync()
+    assert wandb_service.only_run().rows == rows_of(range(25))
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "hangs", "answers with 500"])
+def test_without_an_answer_training_waits_no_longer_than_stated_and_is_recorded_offline(training, wandb_service, fault):
+    {"unreachable": wandb_service.stop, "hangs": wandb_service.hang}.get(fault, lambda: None)()
+    wandb_service.status = 500 if fault == "answers with 500" else 200
+    training.run(timeout=TIMEOUT, stop=20)
+    assert training.code == 0
+    assert training.errors.count("WARNING") == training.errors.count("W&B can't be reached") == 1
+    assert training.rows_on_disk() == rows_of(range(20))
+    assert training.waits["start"] < TIMEOUT + SLACK and training.waits["close"] < TIMEOUT + SLACK
+
+
+@pytest.mark.parametrize("fault", ["slow", "hangs", "500"])
+def test_a_server_that_fails_in_the_middle_is_no_wait_and_loses_nothing_on_disk(training, wandb_service, fault):
+    def fail():
+        wandb_service.delay = 3 if fault == "slow" else 0
+        wandb_service.status = 500 if fault == "500" else 200
+        if fault == "hangs":
+            wandb_service.hang()
+
+    training.run(timeout=TIMEOUT, stop=20, pause=10, at_pause=fail)
+    assert training.code == 0
+    assert training.waits["log"] < 1 + SLACK and training.waits["close"] < TIMEOUT + SLACK
+    assert training.rows_on_disk() == rows_of(range(20))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds W&B's process in /proc")
+def test_a_service_process_that_is_stuck_is_no_wait_at_any_time(training):
+    begin = time.monotonic()
+    training.run(timeout=TIMEOUT, stop=13000, stop_service=100, evaluate=10**6)
+    assert training.code == 0
+    assert training.errors.count("WARNING") == training.errors.count("W&B failed to") == 1
+    assert training.waits["log"] < 1 + SLACK and training.waits["close"] < TIMEOUT + SLACK
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "state"),
+    [("", 0, "finished"), ("fail", 1, "failed"), ("interrupt", 255, "failed"), ("preempt", 1, "preempted")],
+)
+def test_the_run_ends_as_the_training_does(training, wandb_service, end, code, state):
+    training.run(stop=3, end=end)
+    run = wandb_service.only_run()
+    assert (run.exit_code, run.state) == (code, state)
+
+
+def test_a_preempted_run_goes_on(training, wandb_service):
+    training.run(stop=10, end="preempt")
+    training.run(start=10, stop=20)
+    assert wandb_service.only_run().rows == rows_of(range(20))
+    assert wandb_service.only_run().state == "finished"
+
+
+def session_in(folder, timeout=30, mode="online", **options):
+    return WandbSession(str(folder), None, mode, timeout, {"project": "xray", **options})
+
+
+def test_what_the_config_leaves_open_is_read_from_the_environment(wandb_service, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_GROUP", "scanners")
+    monkeypatch.setenv("WANDB_TAGS", "a,b")
+    monkeypatch.setenv("WANDB_NOTES", "of the environment")
+    monkeypatch.setenv("WANDB_PROJECT", "bags")
+    monkeypatch.setenv("WANDB_NAME", "gun")
+    session = session_in(tmp_path / "out", project=None, group=None, tags=[], notes="of the config")
+    session.start(run)
+    session.close()
+    sent = wandb_service.only_run()
+    assert (sent.project, sent.group, sent.tags, sent.display_name) == ("bags", "scanners", ["a", "b"], "gun")
+    assert sent.notes == "of the config"
+
+
+def test_several_runs_in_one_process(wandb_service, run, tmp_path):
+    sessions = [session_in(tmp_path / name) for name in ("one", "other")]
+    ids = [session.start(run)["wandb_id"] for session in sessions]
+    for number, session in enumerate(sessions):
+        session.log({"iteration": 0, "loss": number})
+    assert all(session.close() for session in sessions)
+    assert [wandb_service.runs[name].rows for name in ids] == [
+        [{"iteration": 0, "loss": 0}],
+        [{"iteration": 0, "loss": 1}],
+    ]
+
+
+def test_pictures_that_the_server_has_not_got_are_sent_when_the_run_goes_on(wandb_service, run, tmp_path):
+    import wandb
+
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    session = session_in(tmp_path / "out", timeout=12)
+    run.wandb_id = session.start(run)["wandb_id"]
+    wandb_service.stop()
+    session.use("log pictures", lambda opened: opened.log({"iteration": 3, "bags": [wandb.Image(picture)]}))
+    assert not session.close()
+    wandb_service.start()
+    time.sleep(1)  # the names of parts tell seconds
+    run.start_iteration = 5
+    session = session_in(tmp_path / "out")
+    session.start(run)
+    assert session.close()
+    ((row),) = wandb_service.only_run().rows
+    (name,) = row["bags"]["filenames"]
+    assert name in wandb_service.only_run().files
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds W&B's process in /proc")
+def test_after_a_service_process_that_was_stuck_the_next_run_gets_another(wandb_service, run, tmp_path, caplog):
+    stuck = session_in(tmp_path / "stuck", timeout=3)
+    stuck.start(run)
+    for service in wandb_process.services():
+        os.kill(service, signal.SIGSTOP)
+    assert not stuck.close() and run.wandb_id is None
+    session = session_in(tmp_path / "next")
+    name = session.start(run)["wandb_id"]
+    session.log({"iteration": 0, "loss": 1.0})
+    assert session.close()
+    assert wandb_service.runs[name].rows == [{"iteration": 0, "loss": 1.0}]
+
+
+def test_a_wrong_key_is_one_warning_and_the_run_is_recorded_offline(wandb_service, run, tmp_path, caplog):
+    wandb_service.status = 401
+    caplog.set_level(logging.WARNING)
+    session = session_in(tmp_path / "out", timeout=10)
+    session.start(run)
+    session.log({"iteration": 0, "loss": 1.0})
+    session.close()
+    assert len([record for record in caplog.records if record.name.startswith("xray_lazy")]) == 1
+    assert session.is_offline

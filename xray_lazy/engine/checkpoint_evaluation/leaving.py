@@ -1,0 +1,48 @@
+"""Leave in order on SIGTERM and SIGINT."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Leaving(BaseException):
+    """Someone asked this process to end; the text says how. Not an `Exception`: nobody may take it for a failure."""
+
+
+class LeaveOnSignal:
+    """A context in which the signals raise `Leaving` wherever the process is, but for what is `uninterrupted`.
+
+    A second SIGINT ends the process at once.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._asked = ""
+        self._may_raise = True
+
+    def __enter__(self) -> "LeaveOnSignal":
+        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A signal that comes inside is heard at the end."""
+        self._may_raise = False
+        try:
+            yield
+        finally:
+            self._may_raise = True
+        if self._asked:
+            raise Leaving(self._asked)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = signal.Signals(number).name
+        if self._may_raise:
+            raise Leaving(self._asked)

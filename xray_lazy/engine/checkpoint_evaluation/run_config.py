@@ -1,0 +1,84 @@
+"""The config of a run that is evaluated, wherever its output folder is now, and the device to do it on."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from xray_lazy.config import load_config, raise_faults
+from xray_lazy.engine.launch import count_gpus
+from xray_lazy.errors import UserError
+
+CONFIG_NAME = "config.yaml"
+
+
+def load_run_config(run_folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The checked config of a run, with its files in `run_folder`.
+
+    Raises:
+        UserError: any fault of the config or of the data that evaluation needs.
+    """
+    from xray_lazy.engine.preflight import check_experiment
+
+    cfg = load_config(run_folder / CONFIG_NAME, overrides)
+    _move_paths(cfg.writers, Path(cfg.train.output_dir), run_folder)
+    cfg.train.output_dir = str(run_folder)
+    cfg.train.init_checkpoint = ""  # the checkpoints are the weights, so that none are missing
+    faults = check_experiment(cfg, world_size=1, training=False)
+    raise_faults([fault for fault in faults if fault.key != "train.init_checkpoint"])
+    return cfg
+
+
+def await_config(run_folder: Path, follow: bool, timeout: float, poll: float, report: Callable[[str], None]) -> None:
+    """Return when the run has a config; a training that was submitted may not have started yet.
+
+    Args:
+        run_folder: the run's output folder, which is there.
+        follow: wait for it.
+        timeout: seconds to wait.
+        poll: seconds between two looks.
+        report: is told about waiting.
+
+    Raises:
+        UserError: there is none.
+    """
+    end = time.monotonic() + timeout if follow else 0.0
+    config = run_folder / CONFIG_NAME
+    if not run_folder.is_dir():
+        raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
+    if not config.is_file() and follow:
+        report(f"waiting for a training to start in {run_folder}")
+    while not config.is_file():
+        if time.monotonic() >= end:
+            message = f"no training has started in {run_folder}: it has no {CONFIG_NAME}"
+            raise UserError(message, "give the train.output_dir of a training")
+        time.sleep(poll)
+
+
+def choose_device(name: str) -> str:
+    """The device for "auto", "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return "cuda" if count_gpus() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdigit())):
+        raise UserError(f"the device is {name!r}", "it may be auto, cpu, cuda or, for one of several, cuda:1")
+    if kind == "cuda" and int(number or 0) >= count_gpus():
+        raise UserError(f"there is no device {name}: this machine has {count_gpus() or 'no'} GPUs", "try --device cpu")
+    return name
+
+
+def _move_paths(node: DictConfig | ListConfig, old: Path, new: Path) -> None:
+    """Let paths below `old` be those below `new`: the folder was moved, or is looked at from another one."""
+    if old.resolve() == new.resolve() or old == Path():
+        return
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        value = node[key]
+        if isinstance(value, DictConfig | ListConfig):
+            _move_paths(value, old, new)
+        elif isinstance(value, str) and Path(value).is_relative_to(old):
+            node[key] = str(new / Path(value).relative_to(old))

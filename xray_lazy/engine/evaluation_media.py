@@ -1,0 +1,136 @@
+"""Make media for the writers from what an evaluator has just found; no model runs for it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_util
+
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.picture_file import read_picture
+from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
+from xray_lazy.evaluation.mistakes import Mistakes, PictureMistakes
+from xray_lazy.tracking.media import ConfusionMatrix, Item, PictureDetections, PrecisionRecall, WorstPictures
+from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
+from xray_lazy.visualization.montage import side_by_side
+from xray_lazy.visualization.overlay import Drawn, draw_instances
+
+BACKGROUND = "background"
+
+
+class ReviewableEvaluator(Protocol):
+    """An evaluator that can be asked what it has evaluated; `CocoEvaluator` is one."""
+
+    dataset: DetectionDataset
+    ground_truth: dict
+    predictions: list[dict]
+    metrics: Mapping[str, Metrics]
+
+
+class PictureMaker:
+    """Makes pictures with their ground truth and detections from an evaluation.
+
+    Args:
+        evaluator: after its evaluation.
+        image_ids: of the pictures that will be asked for.
+        score_threshold: detections below it are not shown.
+        long_edge: pixels; larger pictures are made smaller.
+    """
+
+    def __init__(
+        self, evaluator: ReviewableEvaluator, image_ids: Iterable[int | str], score_threshold: float, long_edge: int
+    ):
+        wanted = set(image_ids)
+        self.class_names = evaluator.dataset.class_names
+        self._long_edge = long_edge
+        self._index = {category: index for index, category in enumerate(evaluator.dataset.category_ids)}
+        self._records = {r["image_id"]: r for r in evaluator.dataset if r["image_id"] in wanted}
+        self._truth = _by_picture(evaluator.ground_truth["annotations"], wanted)
+        shown = (prediction for prediction in evaluator.predictions if prediction["score"] >= score_threshold)
+        self._detections = _by_picture(shown, wanted)
+
+    def __call__(self, image_id: int | str, note: str = "") -> PictureDetections:
+        """One of the pictures; `note` goes to the title of the detections where they are drawn.
+
+        Raises:
+            UnreadablePicture: the file is gone or damaged.
+        """
+        record = self._records[image_id]
+        picture = read_picture(record["file_name"])
+        factor = min(1.0, self._long_edge / max(picture.shape[:2]))
+        if factor < 1:
+            size = tuple(max(1, round(edge * factor)) for edge in picture.shape[1::-1])
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        truth, detections = (
+            [self._item(instance, record, picture) for instance in found.get(image_id, ())]
+            for found in (self._truth, self._detections)
+        )
+        file_name = Path(record["file_name"]).name
+
+        def drawn() -> np.ndarray:
+            sides = (
+                draw_instances(picture, [Drawn(**vars(i)) for i in s], self.class_names) for s in (truth, detections)
+            )
+            return side_by_side(*sides, titles=(f"ground truth of {file_name}", f"prediction{note}"))[..., ::-1]
+
+        return PictureDetections(picture[..., ::-1], file_name, truth, detections, self.class_names, drawn)
+
+    def _item(self, instance: Mapping, record: Mapping, picture: np.ndarray) -> Item:
+        """An annotation or detection in the pixels of the picture as it is shown."""
+        height, width = picture.shape[:2]
+        across, down = width / record["width"], height / record["height"]
+        x, y, w, h = instance["bbox"]
+        mask = instance.get("segmentation")
+        return Item(
+            class_id=self._index[instance["category_id"]],
+            box=(x * across, y * down, (x + w) * across, (y + h) * down),
+            score=instance.get("score"),
+            mask=mask and _resized_mask(mask, (height, width)),
+            is_crowd=bool(instance.get("iscrowd")),
+        )
+
+
+def worst_pictures(worst: Sequence[PictureMistakes], make: PictureMaker) -> WorstPictures:
+    """Pictures with the numbers of their mistakes."""
+    return WorstPictures(
+        pictures=[make(m.image_id, f": {m.found} found, {m.missed} missed, {m.false} false") for m in worst],
+        found=[m.found for m in worst],
+        missed=[m.missed for m in worst],
+        false=[m.false for m in worst],
+    )
+
+
+def confusion_matrix(mistakes: Mistakes, class_names: Sequence[str]) -> ConfusionMatrix:
+    """The confusion matrix under the classes' names."""
+    names = (*class_names, BACKGROUND)
+    return ConfusionMatrix(mistakes.confusion, names, lambda: draw_confusion_matrix(mistakes.confusion, names))
+
+
+def precision_recall(metrics: Metrics) -> PrecisionRecall:
+    """The curves of the classes that have instances."""
+    present = [category for category in metrics.categories if category.precisions50]
+    return PrecisionRecall(
+        recalls=RECALLS,
+        precisions={category.name: np.array(category.precisions50) for category in present},
+        scores={category.name: np.array(category.scores50) for category in present},
+        instances={category.name: category.instances for category in present},
+    )
+
+
+def _by_picture(instances: Iterable[Mapping], wanted: set) -> dict[int | str, list[Mapping]]:
+    found: dict[int | str, list[Mapping]] = {}
+    for instance in instances:
+        if instance["image_id"] in wanted:
+            found.setdefault(instance["image_id"], []).append(instance)
+    return found
+
+
+def _resized_mask(mask: dict, size: tuple[int, int]) -> dict:
+    """A compressed RLE at another size (height, width)."""
+    if tuple(mask["size"]) == size:
+        return mask
+    # by area, so that a wire of a pixel's width does not vanish at half the size
+    resized = cv2.resize(mask_util.decode(mask) * 255, size[::-1], interpolation=cv2.INTER_AREA)
+    return mask_util.encode(np.asfortranarray(resized > 63, dtype=np.uint8))

@@ -1,0 +1,134 @@
+"""Show what is behind an evaluation's numbers: pictures, confusion matrix, precision-recall curves, worst pictures."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from detectron2.engine.train_loop import HookBase
+from detectron2.evaluation import DatasetEvaluator
+
+from xray_lazy.config.suggest import nearest
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.picture_file import UnreadablePicture
+from xray_lazy.engine.evaluation_media import (
+    PictureMaker,
+    ReviewableEvaluator,
+    confusion_matrix,
+    precision_recall,
+    worst_pictures,
+)
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_metrics import has_hotcoco
+from xray_lazy.evaluation.mistakes import find_mistakes
+from xray_lazy.tracking.media import Media, Pictures
+from xray_lazy.visualization.prediction_pictures import evenly_spaced
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationMedia(HookBase):
+    """Give the writers that take media a look at an evaluation, from the very detections that it has counted.
+
+    They get `media/pictures`, always of the same scans; `media/confusion_matrix`; `media/precision_recall` by class, at
+    IoU 0.5; and `media/worst_pictures`. TensorBoard and W&B log them as `val/pictures` and so on. Masks count where
+    they are evaluated, else boxes. Where averaged weights are evaluated, they are looked at, and the names end with
+    their suffix. Without a writer for it, nothing is done.
+
+    Args:
+        period: in iterations; the first evaluation after each so many is shown, and the last one. 0 shows that only.
+        count: pictures, evenly spread over the set; 0 for none.
+        worst: pictures with the most mistakes; 0 for none.
+        chosen: pictures that are shown before those, by file name or picture id.
+        score_threshold: of detections that are shown and whose mistakes are counted.
+        long_edge: pixels; larger pictures are made smaller.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        count: int = 16,
+        worst: int = 8,
+        chosen: Sequence[str | int] = (),
+        score_threshold: float = 0.5,
+        long_edge: int = 1024,
+    ):
+        self.period, self.count, self.worst, self.chosen = period, count, worst, list(chosen)
+        self.score_threshold, self.long_edge = score_threshold, long_edge
+        self.shown_at = 0  # iterations that were done then
+
+    def before_train(self) -> None:
+        if self.chosen:
+            chosen_records(self.trainer.evaluate.dataset, self.chosen)  # a wrong name is told now, not hours later
+        self.join_evaluation()
+
+    def join_evaluation(self) -> None:
+        """Look at evaluations from now on; called by itself where a checkpoint is evaluated outside of training."""
+        self.trainer.evaluate.observers.append(self._show)
+
+    def after_train(self) -> None:
+        self.trainer.evaluate.observers.remove(self._show)
+
+    def _show(self, evaluators: Sequence[DatasetEvaluator], suffix: str) -> None:
+        trainer = self.trainer
+        writers = [writer for writer in trainer.writers.values() if getattr(writer, "takes_media", False)]
+        evaluator = next((e for e in evaluators if hasattr(e, "predictions")), None)
+        *_, last_suffix = trainer.evaluated_models
+        if not writers or evaluator is None or suffix != last_suffix or not self._is_due():
+            return
+        self.shown_at = trainer.iterations_done
+        start = time.perf_counter()
+        media = {f"media/{name}{suffix}": value for name, value in self._media(evaluator).items()}
+        for writer in writers:
+            writer.write_media(media, trainer.iter)
+        logger.info("pictures and charts of the evaluation took %.1f s", time.perf_counter() - start)
+
+    def _is_due(self) -> bool:
+        done = self.trainer.iterations_done
+        return self.trainer.is_finished or bool(self.period > 0 and done // self.period > self.shown_at // self.period)
+
+    def _media(self, evaluator: ReviewableEvaluator) -> dict[str, Media]:
+        iou_type = "segm" if "segm" in evaluator.metrics else "bbox"
+        media: dict[str, Media] = {"precision_recall": precision_recall(evaluator.metrics[iou_type])}
+        records = chosen_records(evaluator.dataset, self.chosen) + evenly_spaced(evaluator.dataset, self.count)
+        ids = list(dict.fromkeys(record["image_id"] for record in records))
+        worst = []
+        if has_hotcoco():
+            mistakes = find_mistakes(
+                evaluator.ground_truth, evaluator.predictions, iou_type, self.score_threshold, evaluator.max_detections
+            )
+            media["confusion_matrix"] = confusion_matrix(mistakes, evaluator.dataset.class_names)
+            worst = [picture for picture in mistakes.pictures[: self.worst] if picture.f1 < 1]
+        make = PictureMaker(evaluator, [*ids, *(w.image_id for w in worst)], self.score_threshold, self.long_edge)
+        try:
+            media["pictures"] = Pictures([make(image_id) for image_id in ids])
+            media["worst_pictures"] = worst_pictures(worst, make)
+        except UnreadablePicture as error:  # it was there when it was evaluated
+            logger.warning("no pictures of this evaluation: %s", error)
+        return media
+
+    def state_dict(self) -> dict[str, int]:
+        return {"shown_at": self.shown_at}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.shown_at = state_dict["shown_at"]
+
+
+def chosen_records(dataset: DetectionDataset, chosen: Iterable[str | int]) -> list[dict]:
+    """The records of pictures that are named by file name or picture id.
+
+    Raises:
+        UserError: the data set has no such picture, or more than one.
+    """
+    found = []
+    for name in chosen:
+        matching = [r for r in dataset if name in (r["image_id"], Path(r["file_name"]).name)]
+        if len(matching) != 1:
+            names = [Path(record["file_name"]).name for record in dataset]
+            near = nearest(str(name), names) or names[:1]
+            raise UserError(
+                f"hooks.evaluation_media.chosen has {name!r}, of which {dataset.name} has {len(matching) or 'none'}",
+                f"name a picture by its file, such as {near[0]}, or by its id",
+            )
+        found += matching
+    return found

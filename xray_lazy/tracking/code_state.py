@@ -1,0 +1,55 @@
+"""Which code ran: the commit of a git checkout, and what was changed since."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from xray_lazy.tracking.redaction import without_secrets
+
+LARGEST_DIFF = 2**20  # bytes; what is longer is data or generated files
+
+
+def git_state(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """What git knows of the checkout around `folder`.
+
+    Returns:
+        commit, branch (None when detached), remote (the URL of origin without its password, or None) and dirty,
+        whether tracked files differ from the commit. None where there is no checkout, no git, or git doesn't answer
+        within 10 s.
+    """
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if status is None:
+        return None
+    lines = status.decode(errors="replace").splitlines()
+    header = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    commit, branch = header.get("branch.oid"), header.get("branch.head")
+    remote = _git(folder, "config", "--get", "remote.origin.url")
+    return {
+        "commit": None if commit == "(initial)" else commit,
+        "branch": None if branch == "(detached)" else branch,
+        "remote": without_secrets(remote.decode(errors="replace").strip()) if remote else None,
+        "dirty": any(not line.startswith("#") for line in lines),
+    }
+
+
+def git_diff(folder: str | os.PathLike) -> str:
+    """How tracked files differ from the commit, for `git apply`; what is longer than 1 MiB is cut off.
+
+    Secrets are replaced, and files that git doesn't know are not in it. Empty where git has nothing to say.
+    """
+    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    if not diff:
+        return ""
+    text = without_secrets(diff[:LARGEST_DIFF].decode(errors="replace"))
+    return text if len(diff) <= LARGEST_DIFF else f"{text}\n# cut off: the whole diff has {len(diff)} bytes\n"
+
+
+def _git(folder: str | os.PathLike, *arguments: str) -> bytes | None:
+    # without optional locks: many runs may ask at once, and the checkout may be read-only
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        command = ["git", "-C", str(Path(folder)), *arguments]
+        return subprocess.run(command, capture_output=True, timeout=10, env=environment, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

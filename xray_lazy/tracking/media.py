@@ -1,0 +1,94 @@
+"""What an evaluation can show beyond numbers, as plain data: each writer makes of it what its place can show."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+Drawing: TypeAlias = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One instance on a picture.
+
+    `class_id` counts from 0, `box` is xyxy in pixels of that picture, `mask` a compressed RLE of its size.
+    """
+
+    class_id: int
+    box: tuple[float, float, float, float]
+    score: float | None = None
+    mask: dict | None = None
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True)
+class PictureDetections:
+    """A picture with what is there and what a model found.
+
+    Attributes:
+        picture: (H, W, 3) RGB, uint8.
+        file_name: of the scan, without its folder.
+        class_names: by class id.
+        drawn: draws both, side by side, as (h, w, 3) RGB, uint8; called only by a writer that shows plain pictures.
+    """
+
+    picture: np.ndarray
+    file_name: str
+    truth: Sequence[Item]
+    detections: Sequence[Item]
+    class_names: Sequence[str]
+    drawn: Drawing
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The same pictures of a data set at each evaluation."""
+
+    pictures: Sequence[PictureDetections]
+
+
+@dataclass(frozen=True)
+class WorstPictures:
+    """The pictures with the most mistakes, the worst first; `found`, `missed` and `false` count items on each."""
+
+    pictures: Sequence[PictureDetections]
+    found: Sequence[int]
+    missed: Sequence[int]
+    false: Sequence[int]
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """What was taken for what.
+
+    Attributes:
+        counts: (K, K) integers; rows are the truth, columns what was detected.
+        names: of the K rows, the last one for the background: missed items are in its column, false ones in its row.
+        drawn: draws it as (h, w, 3) RGB, uint8.
+    """
+
+    counts: np.ndarray
+    names: Sequence[str]
+    drawn: Drawing
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Precision at each recall by class, for the classes that have instances.
+
+    Attributes:
+        recalls: (R,) ascending in 0..1, the same for all classes.
+        precisions: class name to (R,) in 0..1; 0 where a recall isn't reached.
+        scores: class name to (R,), the score from which on detections are counted there.
+        instances: class name to the number of its instances.
+    """
+
+    recalls: np.ndarray
+    precisions: Mapping[str, np.ndarray]
+    scores: Mapping[str, np.ndarray]
+    instances: Mapping[str, int]
+
+
+Media: TypeAlias = Pictures | WorstPictures | ConfusionMatrix | PrecisionRecall

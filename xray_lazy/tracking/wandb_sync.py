@@ -1,0 +1,57 @@
+"""Send what W&B has recorded of a run, and its server has not got."""
+
+import dataclasses
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from xray_lazy.env import wandb_login
+from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.tracking.wandb_files import find_parts
+from xray_lazy.tracking.wandb_session import WandbSession
+
+logger = logging.getLogger(__name__)
+
+OPTIONS = ("project", "entity", "group", "tags", "notes", "job_type")
+
+
+def send_run(output_dir: str | Path, timeout: float = 300) -> None:
+    """Send the rest of a run that has ended, each row once.
+
+    `wandb sync` sends a part as a whole, after what the server has: right for what was recorded offline, but of what
+    was cut off in the middle it would send the beginning twice. Of that only the missing rows are sent.
+
+    Args:
+        output_dir: of the training.
+        timeout: seconds for what was cut off; W&B takes its time for parts that were recorded offline.
+
+    Raises:
+        UserError: nobody is logged in, or the folder isn't that of a run with W&B.
+        RunFailure: W&B couldn't be reached or didn't take all.
+    """
+    run = RunRecord.read(Path(output_dir) / RUN_FILE)
+    settings = run.config.get("writers", {}).get("wandb")
+    if run.wandb_id is None or settings is None:
+        raise UserError(f"the run in {output_dir} has not been to W&B", "give the output folder of one with a W&B id")
+    if not wandb_login():
+        raise UserError("nobody is logged in to W&B", "wandb login")
+    # as it is given, not as the config says: the folder may have been copied to a machine with internet
+    parts = find_parts(output_dir, run.wandb_id)
+    waiting = [part for part in parts if not part.is_sent]
+    if not waiting:
+        logger.info("all of it has been sent")
+    if any(not part.is_offline for part in waiting):
+        options = {name: settings.get(name) for name in OPTIONS}
+        session = WandbSession(str(output_dir), settings.get("name"), "online", timeout, options)
+        session.start(dataclasses.replace(run, start_iteration=sys.maxsize), only_missing=True)
+        exit_code = parts[-1].exit_code()
+        # killed is not finished
+        if not session.close(1 if exit_code is None else exit_code) or session.is_offline:
+            raise RunFailure(f"W&B didn't take all of {output_dir}", "see above, and try again")
+    offline = [str(part.folder) for part in waiting if part.is_offline]
+    if offline:
+        command = [sys.executable, "-m", "wandb", "sync", *offline]
+        if subprocess.run(command).returncode or not all(part.is_sent for part in waiting):
+            raise RunFailure(f"W&B didn't take all of {output_dir}", "see above, and try again")
