@@ -67,3 +67,13 @@ def test_a_training_that_is_stopped_to_be_resumed_is_no_finished_run(wandb_servi
     train([], folder)
     assert wandb_service.only_run().state == "finished"
     assert set(values_at(wandb_service).values()) == {1}
+
+
+def test_a_training_that_is_killed_before_its_first_checkpoint_goes_on_in_its_run(wandb_service, tmp_path):
+    folder = tmp_path / "run"
+    (killed,) = start(["train.checkpointer.period=8", KILL], folder, processes=1)
+    killed.join(timeout=200)
+    assert killed.exitcode not in (0, None) and not (folder / "last_checkpoint").exists()
+    train([], folder)
+    assert set(values_at(wandb_service).values()) == {1}
+    assert wandb_service.only_run().state == "finished"

@@ -7,9 +7,17 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.sweeps.example_sweep import example_sweep, example_trials
+from tests.sweeps.quick_sweep import QuickCommand, make_sweep
+from xray_lazy.sweeps.console import SweepConsole
+from xray_lazy.sweeps.local_launcher import LocalLauncher
 from xray_lazy.sweeps.results import format_results, rank, trial_table, write_results
+from xray_lazy.sweeps.runner import SweepRunner
+from xray_lazy.sweeps.study import SweepStudy
+from xray_lazy.sweeps.trial_metric import MetricSource
+from xray_lazy.sweeps.workers import Worker
 
 SWEEP = example_sweep()
 
@@ -86,6 +94,20 @@ def test_a_trial_that_has_no_parameters_yet_is_in_the_table(trials, tmp_path):
     trials.append(dataclasses.replace(trials[-1], number=20, parameters={}, intermediate_values={}))
     write_results(tmp_path, SWEEP, trials)
     assert len(_Page(tmp_path / "results.html").rows) == 22
+
+
+def test_a_sweep_has_them_after_each_trial(tmp_path):
+    sweep, worker, rows = make_sweep(), Worker(tmp_path), []
+
+    def keep(trials):
+        write_results(tmp_path, sweep, trials)
+        rows.append([row["state"] for row in csv.DictReader((tmp_path / "trials.csv").open())])
+
+    with SweepConsole(sweep) as console:
+        metric = MetricSource(sweep.metric, OmegaConf.create({"writers": {}}))
+        study, launcher = SweepStudy(tmp_path, sweep, worker), LocalLauncher([{}])
+        SweepRunner(study, worker, launcher, QuickCommand(), metric, console, keep).run(3)
+    assert rows == [["finished"], ["finished"] * 2, ["finished"] * 3]
 
 
 class _Page(HTMLParser):

@@ -15,7 +15,8 @@ from xray_lazy.config.names import dotted_name
 from xray_lazy.config.yaml_format import NamedObject, PartialCall, dump_yaml, escape_interpolations
 from xray_lazy.errors import UserError
 
-_RESOLVER = re.compile(r"\$\{[^${}]*:")
+# `oc.select` reads another key, too
+_RESOLVER = re.compile(r"\$\{(?!oc\.select:)[^${}]*:")
 
 
 def save_config(config: DictConfig, path: str | os.PathLike) -> None:

@@ -35,7 +35,7 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
     Args:
         cfg: the checked config; its output folder is open.
         device: "cuda" or "cpu".
-        resume: continue where the newest checkpoint was saved.
+        resume: continue where the newest checkpoint was saved, or from the start where none was; in the same W&B run.
         overrides: those of the command line, for the record in `run.json`.
 
     Raises:
@@ -47,7 +47,7 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
     set_determinism(cfg.train.deterministic)
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
-    if resume:
+    if resume and trainer.checkpointer.has_checkpoint():
         start_iteration = trainer.checkpointer.resume()
     else:
         trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])

@@ -53,7 +53,7 @@ def run(options: RunOptions) -> None:
     )
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment
-    from xray_lazy.engine.run_folder import check_run_folder, checkpoint_exists, open_run_folder
+    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
@@ -68,10 +68,9 @@ def run(options: RunOptions) -> None:
         return
     if plan.group_rank in (None, 0):
         check_run_folder(cfg, options.resume, options.overwrite)
-    resume = options.resume and checkpoint_exists(cfg)
     if plan.group_rank in (None, 0) and plan.machine_rank == 0:
         open_run_folder(cfg, options.resume, options.overwrite)
-    run_processes(plan, _train, text, plan, resume, options.applied_overrides + options.overrides)
+    run_processes(plan, _train, text, plan, options.resume, options.applied_overrides + options.overrides)
 
 
 def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:

@@ -25,8 +25,14 @@ from xray_lazy.tracking.logged_names import names_of
 # seconds that W&B may take for an answer
 TIMEOUT = 30
 INSTEAD = "or leave out --backend wandb: the embedded backend needs no server"
-STATES = {"finished": "finished", "failed": "failed", "crashed": "killed", "killed": "killed"}
-REASONS = {"failed": "it failed", "crashed": "it fell silent", "killed": "it was killed"}
+STATES = {
+    "finished": "finished",
+    "failed": "failed",
+    "crashed": "killed",
+    "killed": "killed",
+    "preempted": "interrupted",
+}
+REASONS = {"failed": "it failed", "crashed": "it fell silent", "killed": "it was killed", "preempted": "W&B queues it"}
 COMPLETE = "model_final.pth"
 
 Answer = TypeVar("Answer")

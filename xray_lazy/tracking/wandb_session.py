@@ -130,7 +130,12 @@ class WandbSession:
         return self._background is None or self._background.wait(seconds)
 
     def mark_preempting(self) -> None:
-        """Say that this run leaves now to be resumed: closing it makes it "preempted", not "finished"."""
+        """Say that this run leaves now to be resumed: closing it makes it "preempted", not "finished".
+
+        Not that of a sweep at W&B: it puts preempted trials back into its queue, also those that it has stopped itself.
+        """
+        if os.environ.get("WANDB_SWEEP_ID"):
+            return
         self._is_preempting = True
         self.use("mark the run as preempting", lambda run: run.mark_preempting())
 
