@@ -4,11 +4,8 @@ import json
 import shlex
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
-
 from xray_lazy.atomic_file import write_text
 from xray_lazy.config import load_config, to_yaml
-from xray_lazy.config.keys import parts_of
 from xray_lazy.sweeps.override_text import override
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.tracking.run_record import RUN_FILE
@@ -36,7 +33,7 @@ def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, out
     if not source.is_file():
         return False
     cfg = load_config(source)
-    move_outputs(cfg, str(cfg.train.output_dir), str(output_dir))
+    cfg.train.output_dir = str(output_dir)
     command = ["python", "tools/lazy_train.py", "--config-file", str(path), *_devices(trial.folder)]
     lines = [
         f"The best trial of the sweep {sweep_name}: trial {trial.number}, {value}",
@@ -46,18 +43,6 @@ def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, out
     comment = "".join(f"# {' '.join(line.splitlines())}\n" for line in lines)
     write_text(path, comment + to_yaml(cfg, references=True))
     return True
-
-
-def move_outputs(config: DictConfig | ListConfig, old: str, new: str) -> None:
-    """Replace, in place, the folder `old` by `new` in all text that is a path to it or into it."""
-    for part in parts_of(config):
-        if OmegaConf.is_interpolation(config, part) or OmegaConf.is_missing(config, part):
-            continue
-        value = config[part]
-        if OmegaConf.is_config(value):
-            move_outputs(value, old, new)
-        elif isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
-            config[part] = new + value.removeprefix(old)
 
 
 def _devices(folder: Path) -> list[str]:
