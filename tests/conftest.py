@@ -1,6 +1,7 @@
 """What the tests of several tools share."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests.data.coco_sets import write_set
 from tests.wandb_service import serving
 
 ROOT = Path(__file__).parent.parent
+
+# where a shell runs the tests in the background, Ctrl-C is ignored, and the tools that they start would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,19 @@ def test_a_training_and_its_evaluator_are_two_jobs(tmp_path):
     assert run_tool("status", folder).count("finished") == 2
 
 
+def test_an_evaluator_job_ends_its_training_early(tmp_path):
+    folder = tmp_path / "run"
+    words = ["--config-file", CONFIG, "train.device=cpu", "~hooks.prediction_pictures", f"train.output_dir={folder}"]
+    words += ["train.max_iter=100000", "train.checkpointer.period=50", "train.log_period=50"]
+    words += ["hooks.early_stopping.patience=1", "hooks.early_stopping.min_delta=1000"]
+    run_tool(*words, *ON_SLURM, "--with-evaluator", "--wait")
+    assert run_tool("status", folder).count("finished") == 2
+    assert (folder / "model_final.pth").is_file()
+    assert "stopped after iteration" in (folder / "log.txt").read_text()
+    iterations = [json.loads(line)["iteration"] for line in (folder / "metrics.json").read_text().splitlines()]
+    assert max(iterations) < 99_999
+
+
 def test_a_sweep_of_four_trials_runs_as_jobs(tmp_path):
     sweep = {
         "method": "grid",

@@ -86,9 +86,10 @@ def end(session: WandbSession, how: str) -> None:
 
 
 def services() -> list[int]:
-    """The processes that this one has started, by their numbers."""
+    """W&B's own processes that this one has started, by their numbers."""
     tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [int(number) for task in tasks for number in task.read_text().split()]
+    children = [int(number) for task in tasks for number in task.read_text().split()]
+    return [number for number in children if "wandb-core" in Path(f"/proc/{number}/cmdline").read_text()]
 
 
 if __name__ == "__main__":
