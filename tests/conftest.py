@@ -21,12 +21,15 @@ def environment(tmp_path_factory):
     """The environment of a tool that runs `tests/engine/tiny.py` on a set of its own."""
     folder = tmp_path_factory.mktemp("tiny_set")
     write_set(folder, pictures=8)
-    return {**os.environ, "TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    own = {"TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    # a tool that inherits where this process's W&B service listens would depend on it
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | own
 
 
 @pytest.fixture
 def wandb_service(monkeypatch, tmp_path):
     """A stand-in of the W&B service that this process's clients, and its children's, are logged in to."""
+    os.environ.pop("WANDB_SERVICE", None)  # for good: that of an earlier test may have ended
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     with serving() as service:

@@ -16,6 +16,7 @@ def run(tmp_path) -> RunRecord:
 
 @pytest.fixture
 def logged_out(monkeypatch, tmp_path):
+    os.environ.pop("WANDB_SERVICE", None)  # for good: that of an earlier test may have ended
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
