@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xray_lazy.tracking.json_lines import read_json_lines
+from xray_lazy.tracking.metrics_file import read_json_lines
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["model_0000000", "model_0000001", "model_0000002", "model_0000003", "model_0000004", "model_final"]

@@ -1,6 +1,5 @@
 """How submitted jobs fare: their states, how far they are, and why one failed."""
 
-import json
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.job_state import ENDED, JobState, read_state
 from xray_lazy.cluster.slurm_commands import QueueState, job_states
+from xray_lazy.tracking.metrics_file import read_json_lines
 
 STATE_FILES = {"training": "job_state.json", "evaluator": "evaluator_state.json"}
 TAIL_LINES = 15
@@ -117,11 +117,10 @@ def _of_process(record: JobRecord, own: JobState | None) -> JobStatus:
 
 def _add_progress(status: JobStatus) -> None:
     path = Path(status.record.output_dir) / "metrics.json"
-    lines = read_metrics(path)
+    lines = read_json_lines(path) if path.is_file() else []
     if not lines:
         return
-    # an evaluator beside the training adds lines of earlier iterations
-    status.iterations = max(line["iteration"] for line in lines) + 1
+    status.iterations = lines[-1]["iteration"] + 1
     eta = next((line["eta_seconds"] for line in reversed(lines) if line.get("eta_seconds") is not None), None)
     if status.state == "running" and eta is not None:
         status.eta_seconds = max(0.0, eta - (time.time() - path.stat().st_mtime))
@@ -130,23 +129,6 @@ def _add_progress(status: JobStatus) -> None:
             if value is not None and (name == "total_loss" or SHOWN_METRIC.fullmatch(name)):
                 status.metrics[name] = value
     status.metrics = dict(sorted(status.metrics.items(), key=lambda item: item[0] != "total_loss"))
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """The lines of a `metrics.json`; none where there is no such file, and without one that is half written."""
-    lines = []
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return lines
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict) and "iteration" in values:
-            lines.append(values)
-    return lines
 
 
 def _add_log(status: JobStatus, own: JobState | None) -> None:

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.sweeps.sweep_file import Metric
-from xray_lazy.tracking.json_lines import read_json_lines
 from xray_lazy.tracking.logged_names import names_of
+from xray_lazy.tracking.metrics_file import read_json_lines
 
 FILE_NAME = "metrics.json"
 

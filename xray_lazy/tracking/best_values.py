@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.json_lines import read_json_lines
 from xray_lazy.tracking.logged_names import LoggedNames, Template
+from xray_lazy.tracking.metrics_file import read_json_lines
 
 SIGNS = {"max": 1, "min": -1}
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from detectron2.utils.events import get_event_storage
 
 from xray_lazy.atomic_file import write_text
+from xray_lazy.tracking.metrics_file import read_json_lines
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
 
@@ -60,22 +61,6 @@ class JsonWriter(Writer):
                 # a process that was killed, or a full disk, may have left a line without its end
                 start = "" if _ends_with_line(stream) else "\n"
                 stream.write((start + "".join(lines)).encode())
-
-
-def read_json_lines(path: str | Path) -> list[dict]:
-    """The values of a `metrics.json`, one dict per iteration, iterations ascending; of values given twice the last.
-
-    What a crash left half-written is left out.
-    """
-    merged: dict[int, dict] = {}
-    for text in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "iteration" in line:
-            merged.setdefault(line["iteration"], {}).update(line)
-    return [merged[iteration] for iteration in sorted(merged)]
 
 
 @contextmanager
