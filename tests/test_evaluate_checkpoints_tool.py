@@ -100,7 +100,8 @@ def test_several_workers_share_the_checkpoints(environment, copy, expected):
 def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, expected):
     with start(environment, copy, "--once") as worker:
         queue = copy / "evaluator"
-        wait_until(lambda: (queue / "model_0000001.claim1").exists(), worker)
+        claim = queue / "model_0000001.claim1"
+        wait_until(lambda: claim.exists() and claim.stat().st_size, worker)  # it says whose it is
         worker.send_signal(signal.SIGKILL)
     assert not (queue / "model_0000001.json").exists()
     answer = run(environment, copy, "--once")

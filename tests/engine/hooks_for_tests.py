@@ -1,11 +1,13 @@
 """Hooks that disturb a run at a given iteration."""
 
+import time
 from pathlib import Path
 
 import torch
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
+from xray_lazy.engine.hooks.stop_signals import StopSignals
 from xray_lazy.errors import UserError
 
 
@@ -42,6 +44,7 @@ class StopAt(AtIteration):
 class TouchStopFileAt(AtIteration):
     def act(self):
         (Path(self.trainer.checkpointer.save_dir) / "stop").touch()
+        time.sleep(StopSignals.LOOK_SECONDS)
 
 
 class PoisonAt(AtIteration):

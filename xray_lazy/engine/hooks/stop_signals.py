@@ -16,6 +16,7 @@ class StopSignals(HookBase):
     All processes end after the same step, whichever of them was asked. A second SIGINT ends the run at once.
     """
 
+    LOOK_SECONDS = 1.0  # between two looks for the file: spares the shared disk of a cluster
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
     def before_train(self) -> None:
@@ -25,10 +26,9 @@ class StopSignals(HookBase):
         self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
 
     def before_step(self) -> None:
-        # once a second is soon enough, and spares the shared disk of a cluster
         if time.monotonic() < self._next_look:
             return
-        self._next_look = time.monotonic() + 1
+        self._next_look = time.monotonic() + self.LOOK_SECONDS
         if self._stop_file.exists():
             self.trainer.request_stop(self._reason(), finish=True)
 
