@@ -29,12 +29,18 @@ def environment(tmp_path_factory):
 @pytest.fixture
 def wandb_service(monkeypatch, tmp_path):
     """A stand-in of the W&B service that this process's clients, and its children's, are logged in to."""
-    os.environ.pop("WANDB_SERVICE", None)  # for good: that of an earlier test may have ended
+    forget_wandb_set_up()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     with serving() as service:
         for name, value in service.environment(tmp_path).items():
             monkeypatch.setenv(name, value)
         yield service
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].teardown()  # else its process would keep this server's address for the next test
+        forget_wandb_set_up()
+
+
+def forget_wandb_set_up():
+    """W&B keeps the server's address that it first saw for as long as its service process lives."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+    os.environ.pop("WANDB_SERVICE", None)

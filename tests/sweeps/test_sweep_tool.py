@@ -29,7 +29,7 @@ SWEEP = """
 method: grid
 metric: {name: total_loss}
 parameters:
-  train.max_iter: {values: [2, 24, 3]}
+  train.max_iter: {values: [2, 120, 3]}
   dataloader.train.total_batch_size: {values: [2]}
 """
 # the tiny model's training alone: no evaluation, a checkpoint every six iterations
@@ -120,8 +120,8 @@ def test_a_dry_run_shows_the_space_and_a_trial_that_could_be_started(options, ca
     options.dry_run, options.overrides = True, ["optimizer.lr=0.01"]
     assert run_sweep(options) == 0
     printed = capsys.readouterr().out
-    assert "train.max_iter                     2, 24, 3" in printed and "3 combinations" in printed
-    assert "lazy_train.py --config-file" in printed and "--resume optimizer.lr=0.01 train.max_iter=24" in printed
+    assert "train.max_iter                     2, 120, 3" in printed and "3 combinations" in printed
+    assert "lazy_train.py --config-file" in printed and "--resume optimizer.lr=0.01 train.max_iter=120" in printed
     assert not Path(options.output_dir).exists()
 
 
@@ -184,13 +184,13 @@ def test_a_sweep_of_data_parallel_trials_is_killed_resumed_and_ends_with_its_res
     trials = list_trials(folder)
     assert [(trial.state, trial.parameters["train.max_iter"]) for trial in trials] == [
         ("finished", 2),
-        ("finished", 24),
+        ("finished", 120),
         ("finished", 3),
     ]
     assert (quick / "model_final.pth").stat().st_mtime_ns == finished_at and "trial 0 " not in answer.stdout
     assert "trial 1 goes on" in answer.stdout
-    assert list(trials[1].intermediate_values) == list(range(24))
-    assert trials[1].value == trials[1].intermediate_values[23]
+    assert list(trials[1].intermediate_values) == list(range(120))
+    assert trials[1].value == trials[1].intermediate_values[119]
     assert json.loads((long / "run.json").read_text())["world_size"] == 2
 
     table = (folder / "trials.csv").read_text()
