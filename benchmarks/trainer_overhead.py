@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.pairs import Comparison, compare
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
-from xray_lazy.engine.experiment import build_trainer, record_start
+from xray_lazy.engine.experiment import build_optimizer, build_trainer, record_start
 
 STEPS = 20  # as many as lie between two writes
 
@@ -35,12 +35,13 @@ def compare_all(folder: Path) -> list[Comparison]:
     generate_set(folder / "demo", "demo", {"train": 8, "val": 4, "test": 0}, classes=("gun", "knife"))
     overrides = [f"dataloader.root={folder / 'demo'}", f"train.output_dir={folder / 'run'}", "train.max_iter=1000000"]
     overrides += ["dataloader.train.num_workers=0", "writers.wandb.mode=offline", "train.checkpointer.period=1000000"]
-    cfg = get_config("xray/mask_rcnn_r18_demo.py", [*overrides, "train.eval_period=0"])
+    overrides += ["train.eval_period=0", "train.clip_gradients.enabled=False"]  # which is the default; the demo's clip
+    cfg = get_config("xray/mask_rcnn_r18_demo.py", overrides)
     batch = next(iter(instantiate(cfg.dataloader.train).batches(0)))
     torch.manual_seed(0)
     ours = build_trainer(cfg, FiftyMilliseconds(), "cpu")
     model = FiftyMilliseconds()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    optimizer = build_optimizer(cfg, model)
     (folder / "run").mkdir()
     record_start(cfg, overrides, False, ours, 0)
 

@@ -25,13 +25,10 @@ def locate(name: str) -> Any:
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
         raise UserError(f"{name!r} is not a dotted name of a Python object", "write it like torch.optim.SGD")
-    found, used = _import_longest(parts)
-    for index in range(used, len(parts)):
-        try:
-            found = getattr(found, parts[index])
-        except AttributeError:
-            where = ".".join(parts[:index])
-            raise UserError(_absent(name, where, parts[index]), _near(found, where, parts[index])) from None
+    found, used = _follow(parts)
+    if used < len(parts):
+        where = ".".join(parts[:used])
+        raise UserError(_absent(name, where, parts[used]), _near(found, where, parts[used]))
     return found
 
 
@@ -55,14 +52,28 @@ def dotted_name(value: Any) -> str | None:
 
 
 def _stands_for(name: str, value: Any) -> bool:
-    if not all(part.isidentifier() for part in name.split(".")):
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
         return False
     try:
-        found = locate(name)
+        found, used = _follow(parts)
     except UserError:
+        return False
+    if used < len(parts):
         return False
     # A classmethod is bound anew at each access.
     return found is value or (inspect.ismethod(value) and inspect.ismethod(found) and found == value)
+
+
+def _follow(parts: list[str]) -> tuple[Any, int]:
+    """The object that the longest start of `parts` names, and the length of that start."""
+    found, used = _import_longest(parts)
+    for index in range(used, len(parts)):
+        try:
+            found = getattr(found, parts[index])
+        except AttributeError:
+            return found, index
+    return found, len(parts)
 
 
 def _import_longest(parts: list[str]) -> tuple[Any, int]:
