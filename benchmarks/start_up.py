@@ -90,9 +90,7 @@ def train_plainly(config_file: str, data: str) -> None:
             hooks.IterationTimer(),
             hooks.LRScheduler(scheduler=instantiate(cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(checkpointer, period=cfg.train.checkpointer.period),
-            hooks.PeriodicWriter(
-                default_writers(cfg.train.output_dir, cfg.train.max_iter), period=cfg.train.log_period
-            ),
+            hooks.PeriodicWriter(writers, period=cfg.train.log_period),
             leave_after_first_step(),
         ]
     )
