@@ -1,6 +1,6 @@
 # setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
 # slurm-up, slurm-down: a SLURM cluster on this machine                        test-slurm: jobs on it, for real
-# bench: speed beside the peers     clean: remove what these commands made
+# docs: these pages as a site       bench: speed beside the peers     clean: remove what these commands made
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ STAMP := $(VENV)/.setup-$(DETECTRON2)
 SLURM_FOLDER := $(abspath $(or $(XRAY_SLURM_FOLDER),output/slurm))
 CLUSTER := XRAY_SLURM_FOLDER=$(SLURM_FOLDER) $(PYTHON) slurm/test_cluster/cluster.py
 
-.PHONY: setup demo test test-slurm slurm-up slurm-down lint bench clean
+.PHONY: setup demo test test-slurm slurm-up slurm-down lint docs bench clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,7 @@ demo: setup
 	@echo "metrics by iteration      $(OUTPUT)/metrics.json"
 	@echo "evaluation                $(OUTPUT)/evaluation/xray_demo_val/"
 	@echo "pictures of detections    $(OUTPUT)/visualizations/contact_sheet.jpg"
+	@echo "the whole story           $(OUTPUT)/report.html"
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/wandb sync sends an offline one)"
 
@@ -50,6 +51,10 @@ test-slurm: setup
 	-@$(CLUSTER) up
 	SLURM_CONF=$(SLURM_FOLDER)/slurm.conf OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs tests/cluster
 
+docs: setup
+	$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "output/site/index.html"
+
 bench: setup
 	$(BIN)/python -m benchmarks.run
 
@@ -60,6 +65,6 @@ lint: setup
 
 # what a person has put into datasets/ or output/ stays
 clean: slurm-down
-	rm -rf output/slurm
+	rm -rf output/slurm output/site
 	rm -rf $(VENV) $(OUTPUT) output/benchmarks.json .pytest_cache .ruff_cache .hypothesis dist build
 	rm -rf $(DATASETS)/annotations/demo $(DATASETS)/images/demo

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
-from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from benchmarks.made_pictures import make_picture
 from xray_lazy.config import get_config
 
 SIZE = (192, 320)
@@ -126,20 +126,7 @@ def _new_step(name: str, config: str, size: int) -> Step:
         cfg.model.proposal_generator.update(pre_nms_topk=topk, post_nms_topk=topk)
     torch.manual_seed(0)
     model = instantiate(cfg.model)
-    return Step(model, [_picture(sizes["objects"], sizes["classes"]) for _ in range(sizes["pictures"])])
-
-
-def _picture(objects: int, classes: int) -> dict:
-    height, width = SIZE
-    corners = torch.rand(objects, 2) * torch.tensor([width - 40.0, height - 40.0])
-    boxes = torch.cat([corners, corners + 16 + torch.rand(objects, 2) * 24], dim=1)
-    masks = torch.zeros(objects, height, width, dtype=torch.bool)
-    for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[top:bottom, left:right] = True
-    instances = Instances(SIZE)
-    instances.gt_boxes, instances.gt_masks = Boxes(boxes), BitMasks(masks)
-    instances.gt_classes = torch.randint(classes, (objects,))
-    return {"image": torch.randint(256, (3, *SIZE), dtype=torch.uint8), "instances": instances, "file_name": "made"}
+    return Step(model, [make_picture(SIZE, sizes["objects"], sizes["classes"]) for _ in range(sizes["pictures"])])
 
 
 def _time_as_one_process() -> None:
@@ -147,7 +134,7 @@ def _time_as_one_process() -> None:
     torch.distributed.init_process_group("gloo")
     cfg = get_config(MASK_RCNN)
     model = torch.nn.parallel.DistributedDataParallel(instantiate(cfg.model).train())
-    batch = [_picture(5, 5) for _ in range(2)]
+    batch = [make_picture(SIZE, 5, 5) for _ in range(2)]
     times = []
     with EventStorage(0):
         for _ in range(3 + ROUNDS):

@@ -15,6 +15,7 @@ from xray_lazy.engine.hooks.progress import Progress
 from xray_lazy.engine.hooks.stop_signals import StopSignals
 from xray_lazy.engine.hooks.validation_loss import ValidationLoss
 from xray_lazy.engine.hooks.write_events import WriteEvents
+from xray_lazy.report.hook import Report
 
 hooks = dict(
     stop_signals=L(StopSignals)(),
@@ -40,5 +41,6 @@ hooks = dict(
         period="${train.eval_period}", count=16, worst=8, chosen=[], score_threshold=0.5, long_edge=1024
     ),
     prediction_pictures=L(PredictionPictures)(count=8, score_threshold=0.5),
+    report=L(Report)(enabled=True, time_limit=120.0),  # report.html, when training is done; seconds
     write_events=L(WriteEvents)(period="${train.log_period}"),
 )

@@ -32,3 +32,4 @@ writers.wandb.mode = "disabled"
 writers.json.window_size = 1  # the values themselves, which a resumed run repeats, where medians forget what was before
 hooks.prediction_pictures.count = 2
 hooks.evaluation_media.update(count=2, worst=1)
+hooks.report.enabled = False

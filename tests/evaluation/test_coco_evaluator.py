@@ -12,7 +12,8 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.evaluation.coco_evaluator import CocoEvaluator, encode_masks
+from xray_lazy.data.mask_encoding import encode_bitmaps
+from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
 HEIGHT, WIDTH = 120, 200
@@ -209,7 +210,7 @@ def test_the_log_shows_the_table(caplog):
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
 def test_encoded_masks_decode_to_themselves(count):
     masks = torch.rand(count, 23, 31, generator=torch.Generator().manual_seed(0)) > 0.5
-    encoded = encode_masks(masks)
+    encoded = encode_bitmaps(masks)
     assert len(encoded) == count
     for mask, code in zip(masks, encoded, strict=True):
         np.testing.assert_array_equal(mask_util.decode(code), mask.numpy())

@@ -204,3 +204,37 @@ def test_predictions_come_from_instances_from_the_threshold_on(with_masks):
     assert (found.class_id, found.box, found.score) == (2, (1, 2, 30, 40), 0.75)
     assert (found.mask is not None) == with_masks
     assert len(instances_of_prediction(instances)) == 2
+
+
+def test_on_a_grey_ground_only_classes_have_colours():
+    picture = np.full((800, 900, 3), (50, 150, 245), np.uint8)
+    drawn = draw_instances(picture, [Drawn(0, (300, 300, 600, 500))], NAMES, grey=True)
+    coloured = np.ptp(drawn.astype(int), axis=2) > 20
+    assert not coloured[520:].any() and coloured[300:500, 300:600].any()
+
+
+def test_a_smaller_drawing_has_lines_and_labels_that_can_still_be_seen():
+    picture = np.full((1080, 1920, 3), 255, np.uint8)
+    drawn = draw_instances(picture, [Drawn(0, (480, 500, 960, 900))], NAMES, enlargement=0.25)
+    assert drawn.shape == (270, 480, 3)
+    assert (drawn[150:220, 118:123] == class_colour(0)).all(axis=2).any(axis=1).all()
+    assert (drawn == class_colour(0)).all(axis=2)[:122].sum() > 200, "the label is missing"
+
+
+def test_what_is_quiet_has_an_outline_and_neither_label_nor_fill():
+    picture = np.full((800, 900, 3), 255, np.uint8)
+    mask = triangle(800, 900)
+    touched = changed(
+        picture, draw_instances(picture, [Drawn(0, (300, 300, 601, 551), mask=mask, is_quiet=True)], NAMES)
+    )
+    assert touched.any() and not touched[cv2.erode(mask, np.ones((9, 9))) > 0].any()
+    assert not touched[cv2.dilate(mask, np.ones((9, 9))) == 0].any()
+
+
+def test_a_label_of_its_own_stands_for_the_name_and_an_empty_one_for_none():
+    picture = np.full((800, 900, 3), 255, np.uint8)
+    named, own, none = (
+        changed(picture, draw_instances(picture, [Drawn(0, (300, 300, 600, 500), label=label)], NAMES))[:290]
+        for label in (None, "gun: box beyond", "")
+    )
+    assert own.sum() > 2 * named.sum() > 0 and not none.any()

@@ -74,10 +74,10 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
 
 def _delete_run(folder: Path) -> None:
     """Delete what a run writes, and nothing that a person may have put beside it."""
-    for name in ("tensorboard", "wandb", "evaluation", "evaluator", "visualizations", "profile"):
+    for name in ("tensorboard", "wandb", "evaluation", "evaluator", "visualizations", "profile", "analysis"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = (CONFIG_NAME, "run.json", "code*.diff", "log.txt*", "metrics.json", "last_checkpoint", "best*.json")
-    names += ("model_*.pth",)
+    names += ("model_*.pth", "report.html")
     for path in (path for name in names for path in folder.glob(name)):
         path.unlink()
 

@@ -8,42 +8,32 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import BoxMode
 from detectron2.utils import comm
-from pycocotools import mask as mask_util
 
 from xray_lazy.atomic_file import write_json, write_text
-from xray_lazy.evaluation.coco_metrics import CategoryMetrics, Metrics, coco_metrics, encode_segmentation
+from xray_lazy.evaluation.coco_metrics import (
+    CategoryMetrics,
+    Metrics,
+    Problem,
+    coco_metrics,
+    encode_segmentation,
+    has_hotcoco,
+)
+from xray_lazy.evaluation.detections import CocoResults, PictureDetections, compact_detections, gather_detections
 from xray_lazy.evaluation.results_table import format_results
+from xray_lazy.evaluation.streamed_metrics import GroundTruth
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
 
-# So many masks are unpacked at a time: a hundred of 1920x1080 would be 200 MB.
-MASKS_AT_ONCE = 16
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PictureDetections:
-    """The detections of one picture, small enough to keep for a whole data set.
-
-    boxes: (N, 4) xywh pixels; scores, classes: (N,); masks: N compressed RLEs, or None for a model without masks.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    masks: list[dict] | None
 
 
 class CocoEvaluator(DatasetEvaluator):
@@ -54,18 +44,24 @@ class CocoEvaluator(DatasetEvaluator):
         max_detections: how many detections count per picture and class, the best first.
 
     Pictures without a prediction count as pictures without detections.
+
+    Attributes:
+        takes_encoded_masks: `process` takes `EncodedMasks` as `pred_masks` as well as bitmaps (N, H, W).
     """
+
+    takes_encoded_masks = True
 
     def __init__(self, dataset: "DetectionDataset", max_detections: int = 100):
         self.dataset = dataset
         self.max_detections = max_detections
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
+        self._truths: dict[str, GroundTruth] = {}
         self.reset()
 
     def reset(self) -> None:
         self._pictures: dict[int | str, PictureDetections] = {}
         self._not_finite = 0
-        self._predictions: list[dict] = []
+        self._predictions = CocoResults({}, self.dataset.category_ids)
         self._metrics: dict[str, Metrics] = {}
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -97,17 +93,16 @@ class CocoEvaluator(DatasetEvaluator):
             no instance; `segm` only where both the data set and the predictions have masks. Empty on all processes
             but the main one.
         """
-        parts = comm.gather((self._pictures, self._not_finite))
+        # Samplers that give each process as many pictures may give a picture twice: it counts once.
+        gathered, not_finite = gather_detections(self._pictures), comm.gather(self._not_finite)
         if not comm.is_main_process():
             return OrderedDict()
-        # Samplers that give each process as many pictures may give a picture twice: it counts once.
-        pictures = {image_id: found for part, _ in reversed(parts) for image_id, found in part.items()}
-        self._warn_of_gaps(pictures, sum(count for _, count in parts))
-        self._predictions = self._to_coco(pictures)
+        pictures = {image_id: gathered[image_id] for image_id in self._sizes if image_id in gathered}
+        self._warn_of_gaps(pictures, sum(not_finite))
+        self._predictions = CocoResults(pictures, self.dataset.category_ids)
         has_masks = self.dataset.has_masks and any(found.masks is not None for found in pictures.values())
         self._metrics = {
-            iou_type: coco_metrics(self.ground_truth, self._predictions, iou_type, self.max_detections)
-            for iou_type in (["bbox", "segm"] if has_masks else ["bbox"])
+            iou_type: self._evaluated(pictures, iou_type) for iou_type in (["bbox", "segm"] if has_masks else ["bbox"])
         }
         results = OrderedDict((iou_type, _named(metrics)) for iou_type, metrics in self._metrics.items())
         instances = {category.name: category.instances for category in self._metrics["bbox"].categories}
@@ -132,12 +127,12 @@ class CocoEvaluator(DatasetEvaluator):
         for iou_type, found in self._metrics.items():
             values = _named(found)
             metrics[iou_type] = {name: None if math.isnan(value) else value for name, value in values.items()}
-        write_json(folder / "predictions.json", self._predictions)
+        self._predictions.write(folder / "predictions.json")
         write_text(folder / "per_category.csv", _category_table(self._metrics))
         write_json(folder / "metrics.json", metrics, indent=2)
 
     @property
-    def predictions(self) -> list[dict]:
+    def predictions(self) -> Sequence[dict]:
         """The detections of the last `evaluate()` as COCO results, on the main process; forgotten by `reset()`."""
         return self._predictions
 
@@ -174,21 +169,12 @@ class CocoEvaluator(DatasetEvaluator):
         mask = encode_segmentation(annotation.get("segmentation"), record["height"], record["width"])
         return result if mask is None else {**result, "segmentation": mask}
 
-    def _to_coco(self, pictures: Mapping[int | str, PictureDetections]) -> list[dict]:
-        results = []
-        for image_id in self._sizes:
-            found = pictures.get(image_id)
-            for index in range(len(found.scores) if found else 0):
-                result = {
-                    "image_id": image_id,
-                    "category_id": self.dataset.category_ids[found.classes[index]],
-                    "bbox": found.boxes[index].tolist(),
-                    "score": float(found.scores[index]),
-                }
-                if found.masks is not None:
-                    result["segmentation"] = found.masks[index]
-                results.append(result)
-        return results
+    def _evaluated(self, pictures: Mapping[int | str, PictureDetections], iou_type: str) -> Metrics:
+        if not has_hotcoco():
+            return coco_metrics(self.ground_truth, list(self._predictions), iou_type, self.max_detections)
+        if iou_type not in self._truths:
+            self._truths[iou_type] = GroundTruth(Problem.build(self.ground_truth, [], iou_type, self.max_detections))
+        return self._truths[iou_type].metrics(pictures, self.dataset.category_ids)
 
     def _warn_of_gaps(self, pictures: Mapping, not_finite: int) -> None:
         missing = len(self._sizes) - len(pictures)
@@ -196,28 +182,6 @@ class CocoEvaluator(DatasetEvaluator):
             logger.warning("%d of %d pictures have no predictions and count as empty", missing, len(self._sizes))
         if not_finite:
             logger.warning("%d detections with a score or box that is not finite were left out", not_finite)
-
-
-def compact_detections(instances: Instances) -> PictureDetections:
-    """detectron2 Instances on any device as small arrays on the CPU; `pred_masks` are (N, H, W) bool."""
-    boxes = BoxMode.convert(instances.pred_boxes.tensor.detach().cpu().float(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-    masks = None
-    if instances.has("pred_masks"):
-        masks = [mask for part in instances.pred_masks.split(MASKS_AT_ONCE) for mask in encode_masks(part)]
-    return PictureDetections(
-        boxes=boxes.numpy(),
-        scores=instances.scores.detach().cpu().float().numpy(),
-        classes=instances.pred_classes.cpu().numpy(),
-        masks=masks,
-    )
-
-
-def encode_masks(masks: torch.Tensor) -> list[dict]:
-    """Bool masks (N, H, W) as N compressed RLEs with text `counts`, as JSON has them."""
-    # RLE runs down the columns: transposing before the copy to the CPU gives the Fortran order without another copy.
-    columns = masks.bool().mT.contiguous().cpu().numpy().view(np.uint8)
-    encoded = mask_util.encode(columns.T)
-    return [{"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")} for mask in encoded]
 
 
 def _named(metrics: Metrics) -> dict[str, float]:

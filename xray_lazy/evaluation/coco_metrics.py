@@ -78,7 +78,7 @@ def coco_metrics(
         raise UserError(f"max_detections is {max_detections}", "give a number of at least 1")
     problem = Problem.build(ground_truth, detections, iou_type, max_detections)
     curves = _hotcoco_curves if use_hotcoco and has_hotcoco() else _pycocotools_curves
-    return _summarize(problem, *curves(problem))
+    return summarize(problem, *curves(problem))
 
 
 def encode_segmentation(segmentation: list | dict | None, height: int, width: int) -> dict | None:
@@ -262,8 +262,15 @@ def _pycocotools_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
     return evaluation.eval["precision"], evaluation.eval["recall"], evaluation.eval["scores"]
 
 
-def _summarize(problem: Problem, precision: np.ndarray, recall: np.ndarray, scores: np.ndarray) -> Metrics:
-    """Means over what has instances; AP and the recalls by size are for the largest number of detections."""
+def summarize(problem: Problem, precision: np.ndarray, recall: np.ndarray, scores: np.ndarray) -> Metrics:
+    """Means over what has instances; AP and the recalls by size are for the largest number of detections.
+
+    Args:
+        precision: (10, 101, K, 4, M) by IoU threshold, recall, category, area and limit of detections, -1 where a
+            category has no instance of that size.
+        recall: (10, K, 4, M), likewise.
+        scores: as `precision`.
+    """
     limits = problem.detection_limits
     summary = {
         "AP": _percent(precision[:, :, :, 0, -1]),

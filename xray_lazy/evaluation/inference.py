@@ -11,6 +11,8 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 
+from xray_lazy.evaluation.encoded_inference import encoding_masks
+
 # The first batches start the loader's workers and choose kernels: they say nothing about the speed to come.
 WARM_UP_BATCHES = 3
 
@@ -28,7 +30,8 @@ def run_inference(
 
     Args:
         model: takes a batch and returns one output per picture; runs in eval mode without gradients and comes back in
-            the modes it had, also where it fails.
+            the modes it had, also where it fails. Where all evaluators take encoded masks, it gives such if it can, see
+            `encoding_masks`.
         loader: batches of dataset dicts, of known length.
         evaluator: one or more; more must not give the same result names.
         progress: called after each batch with the numbers of batches done and in all.
@@ -37,8 +40,10 @@ def run_inference(
     Returns:
         What the evaluators return on the main process, an empty dict on the others.
     """
-    if not isinstance(evaluator, DatasetEvaluator):
-        evaluator = DatasetEvaluators(list(evaluator))
+    evaluators = [evaluator] if isinstance(evaluator, DatasetEvaluator) else list(evaluator)
+    evaluator = evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+    all_take_encoded = all(getattr(one, "takes_encoded_masks", False) for one in evaluators)
+    detect = encoding_masks(model) if all_take_encoded else model
     evaluator.reset()
     speed = _Speed(total=len(loader), log_every=log_every)
     logger.info("Evaluation starts: %d batches", len(loader))
@@ -46,7 +51,7 @@ def run_inference(
         waiting_since = time.perf_counter()
         for done, inputs in enumerate(loader, start=1):
             loaded = time.perf_counter()
-            outputs = model(inputs)
+            outputs = detect(inputs)
             evaluator.process(inputs, outputs)
             now = time.perf_counter()
             speed.add(len(inputs), data_time=loaded - waiting_since, now=now)

@@ -74,6 +74,8 @@ class TestTimeAugmentation(nn.Module):
         UserError: the model has no such `inference`, or the settings make no copies.
     """
 
+    uses_detector_postprocess = True  # see `encoding_masks`
+
     def __init__(
         self,
         model: nn.Module,
@@ -118,9 +120,17 @@ class TestTimeAugmentation(nn.Module):
         Returns:
             `{"instances": Instances}` per picture, in pixels of the file.
         """
-        return [{"instances": self._detect(record)} for record in records]
+        return self.inference(records)
+
+    def inference(self, records: Sequence[dict], do_postprocess: bool = True) -> list[dict] | list[Instances]:
+        """As `forward`; without `do_postprocess` masks stay probabilities within their boxes, (N, 1, M, M)."""
+        found = [self._detect(record) for record in records]
+        if not do_postprocess:
+            return found
+        return [{"instances": detector_postprocess(merged, *merged.image_size)} for merged in found]
 
     def _detect(self, record: dict) -> Instances:
+        """In the frame of the file."""
         picture = read_picture(record["file_name"])
         size = picture.shape[:2]
         copies = self.copies(picture)
@@ -129,7 +139,7 @@ class TestTimeAugmentation(nn.Module):
         merged = merge_detections(found, copies, size, self.nms_threshold, self.detections_per_image)
         if self._masks_from_boxes:
             merged.pred_masks = self._mean_masks(record, copies, merged)
-        return detector_postprocess(merged, *size)
+        return merged
 
     def copies(self, picture: np.ndarray) -> list[PictureCopy]:
         """The copies of a BGR picture (H, W, 3) uint8, in the model's order of channels."""

@@ -20,7 +20,7 @@ def side_by_side(
     text_height = text_height_for(left)
     gap = max(4, text_height // 2)
     columns = [
-        _with_title(_fill_up(p, height), title, text_height) for p, title in zip((left, right), titles, strict=True)
+        with_title(_fill_up(p, height), title, text_height) for p, title in zip((left, right), titles, strict=True)
     ]
     divider = np.full((columns[0].shape[0], gap, 3), BACKGROUND, np.uint8)
     return np.hstack([columns[0], divider, columns[1]])
@@ -60,15 +60,24 @@ def fit_into(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
-def _fill_up(picture: np.ndarray, height: int) -> np.ndarray:
-    missing = height - picture.shape[0]
-    return cv2.copyMakeBorder(picture, 0, missing, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)
+def with_title(picture: np.ndarray, title: str, text_height: int | None = None) -> np.ndarray:
+    """A BGR picture (H, W, 3) under a line of text, which is cut where it is too long.
 
-
-def _with_title(picture: np.ndarray, title: str, text_height: int) -> np.ndarray:
+    Args:
+        text_height: of the letters, pixels; by default what reads well at the picture's size.
+    """
+    text_height = text_height or text_height_for(picture)
     strip = np.full((2 * text_height + 2, picture.shape[1], 3), BACKGROUND, np.uint8)
     stroke = max(1, round(text_height / 12))
     scale = cv2.getFontScaleFromHeight(FONT, text_height, stroke)
+    room = picture.shape[1] - text_height
+    while len(title) > 4 and cv2.getTextSize(title, FONT, scale, stroke)[0][0] > room:
+        title = title.removesuffix("...")[:-1].rstrip() + "..."
     baseline = (text_height // 2, text_height + text_height // 2)
     cv2.putText(strip, title, baseline, FONT, scale, TITLE_INK, stroke, cv2.LINE_AA)
     return np.vstack([strip, picture])
+
+
+def _fill_up(picture: np.ndarray, height: int) -> np.ndarray:
+    missing = height - picture.shape[0]
+    return cv2.copyMakeBorder(picture, 0, missing, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)

@@ -32,6 +32,10 @@ CLASS_COLOURS = (
     (70, 60, 70),  # slate
 )
 FILL_OPACITY = 0.28
+# BGR, of what stands behind what is looked for; materials have no grey.
+QUIET_COLOUR = (120, 120, 120)
+# A grey ground is lifted so far that a fill shows on metal, too, which is near black.
+DARKEST_GREY = 70
 # Pictures whose longer side is below this are enlarged, so that lines and labels stay small beside the items.
 COMFORTABLE_SIDE = 700
 LARGEST_ENLARGEMENT = 3
@@ -42,6 +46,7 @@ class Drawn:
     """One instance to draw.
 
     box is xyxy in pixels; mask is a bool or uint8 array (H, W), polygons, RLE, or None, where the box is drawn.
+    label stands for the class's name and score, an empty one for none; what is quiet has a thin grey outline alone.
     """
 
     class_id: int
@@ -49,37 +54,60 @@ class Drawn:
     score: float | None = None
     mask: np.ndarray | list | dict | None = None
     is_crowd: bool = False
+    label: str | None = None
+    is_quiet: bool = False
 
 
 def draw_instances(
-    picture: np.ndarray, instances: Sequence[Drawn], class_names: Sequence[str], enlargement: int | None = None
+    picture: np.ndarray,
+    instances: Sequence[Drawn],
+    class_names: Sequence[str],
+    enlargement: float | None = None,
+    grey: bool = False,
 ) -> np.ndarray:
     """Draw instances and their labels on a copy of a picture.
 
     Args:
         picture: (H, W, 3) BGR or (H, W) grey, uint8.
         class_names: by class id; a class beyond them is labelled by its number.
-        enlargement: whole factor of the result's size; by default 1, or 2 to 3 for small pictures.
+        enlargement: factor of the result's size; by default 1, or 2 to 3 for small pictures. Below 1 lines and labels
+            still have the size that reads well.
+        grey: take the scan's own colours away, so that those of the classes are the only ones.
 
     Returns:
         (H * enlargement, W * enlargement, 3) BGR, uint8.
     """
-    height, width = picture.shape[:2]
-    factor = enlargement or _comfortable_enlargement(height, width)
+    factor = enlargement or _comfortable_enlargement(*picture.shape[:2])
     canvas = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture.copy()
-    if factor > 1:
-        canvas = cv2.resize(canvas, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)
+    canvas = resized(grey_background(canvas) if grey else canvas, factor)
     instances = [drawn for drawn in instances if all(map(math.isfinite, drawn.box))]
     text_height = text_height_for(canvas)
     labels = []
     # large ones first: what lies on them stays visible, and their labels, the easiest to place, go last
-    for drawn in sorted(instances, key=_box_area, reverse=True):
+    for drawn in sorted(instances, key=lambda drawn: (drawn.is_quiet, _box_area(drawn)), reverse=True):
         ends = _draw_shape(canvas, drawn, factor)
+        if drawn.is_quiet or drawn.label == "":
+            continue
         text, box = _label_text(drawn, class_names), _pixel_box(drawn.box, canvas, factor)
         labels.insert(0, Label(text, class_colour(drawn.class_id), box, label_size(text, text_height), ends))
     for label, corner in zip(labels, place_labels(labels, canvas.shape[1], canvas.shape[0]), strict=True):
         draw_label(canvas, label, corner, text_height)
     return canvas
+
+
+def grey_background(picture: np.ndarray) -> np.ndarray:
+    """A BGR picture without its colours and with its darks lifted, (H, W, 3) uint8."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    lifted = cv2.LUT(grey, np.linspace(DARKEST_GREY, 255, 256).round().astype(np.uint8))
+    return cv2.cvtColor(lifted, cv2.COLOR_GRAY2BGR)
+
+
+def resized(picture: np.ndarray, factor: float) -> np.ndarray:
+    """A picture times `factor`, of one pixel at least."""
+    if factor == 1:
+        return picture
+    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def class_colour(class_id: int) -> tuple[int, int, int]:
@@ -131,6 +159,8 @@ def _box_area(drawn: Drawn) -> float:
 
 
 def _label_text(drawn: Drawn, class_names: Sequence[str]) -> str:
+    if drawn.label is not None:
+        return drawn.label
     known = 0 <= drawn.class_id < len(class_names)
     name = class_names[drawn.class_id] if known else f"class {drawn.class_id}"
     if drawn.is_crowd:
@@ -138,7 +168,7 @@ def _label_text(drawn: Drawn, class_names: Sequence[str]) -> str:
     return name if drawn.score is None else f"{name} {drawn.score:.2f}"
 
 
-def _pixel_box(box: Iterable[float], canvas: np.ndarray, factor: int) -> tuple[int, int, int, int]:
+def _pixel_box(box: Iterable[float], canvas: np.ndarray, factor: float) -> tuple[int, int, int, int]:
     """The box on the canvas, cut at its border; it keeps at least one pixel."""
     height, width = canvas.shape[:2]
     x0, y0, x1, y1 = (value * factor for value in box)
@@ -147,15 +177,15 @@ def _pixel_box(box: Iterable[float], canvas: np.ndarray, factor: int) -> tuple[i
     return left, top, right, bottom
 
 
-def _draw_shape(canvas: np.ndarray, drawn: Drawn, factor: int) -> tuple[int, int] | None:
+def _draw_shape(canvas: np.ndarray, drawn: Drawn, factor: float) -> tuple[int, int] | None:
     """Fill and outline a mask, or outline a box; a thin edge of the opposite brightness sets the line off.
 
     Returns:
         The columns of a mask's highest and lowest point.
     """
-    colour = class_colour(drawn.class_id)
-    thickness = max(2, round(max(canvas.shape[:2]) / 640))
-    edge = (0, 0, 0) if sum(colour) > 300 else (255, 255, 255)
+    colour = QUIET_COLOUR if drawn.is_quiet else class_colour(drawn.class_id)
+    thickness = 1 if drawn.is_quiet else max(2, round(max(canvas.shape[:2]) / 640))
+    edge = (0, 0, 0) if sum(colour) > 300 and not drawn.is_quiet else (255, 255, 255)
     mask = None if drawn.mask is None else canvas_mask(drawn.mask, canvas.shape[:2], factor)
     if mask is None or not mask.any():
         left, top, right, bottom = _pixel_box(drawn.box, canvas, factor)
@@ -165,13 +195,14 @@ def _draw_shape(canvas: np.ndarray, drawn: Drawn, factor: int) -> tuple[int, int
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     x, y, w, h = cv2.boundingRect(mask)
     part, inside = canvas[y : y + h, x : x + w], mask[y : y + h, x : x + w].astype(bool)
-    part[inside] = (part[inside] * (1 - FILL_OPACITY) + np.array(colour) * FILL_OPACITY).astype(np.uint8)
+    if not drawn.is_quiet:
+        part[inside] = (part[inside] * (1 - FILL_OPACITY) + np.array(colour) * FILL_OPACITY).astype(np.uint8)
     for width, ink in ((thickness + 2, edge), (thickness, colour)):
         cv2.drawContours(canvas, contours, -1, ink, width, cv2.LINE_AA)
     return x + int(np.flatnonzero(inside[0]).mean()), x + int(np.flatnonzero(inside[-1]).mean())
 
 
-def canvas_mask(mask: np.ndarray | list | dict, canvas_size: tuple[int, int], factor: int) -> np.ndarray:
+def canvas_mask(mask: np.ndarray | list | dict, canvas_size: tuple[int, int], factor: float) -> np.ndarray:
     """A mask in any of the forms of `Drawn.mask` as uint8 (canvas height, canvas width), 0 or 1."""
     if isinstance(mask, list):
         filled = np.zeros(canvas_size, dtype=np.uint8)
@@ -189,5 +220,5 @@ def canvas_mask(mask: np.ndarray | list | dict, canvas_size: tuple[int, int], fa
     if mask.shape == tuple(canvas_size):
         return mask
     # from between the pixels, so that an enlarged outline is smooth
-    enlarged = cv2.resize(mask * 255, canvas_size[::-1], interpolation=cv2.INTER_LINEAR)
-    return (enlarged > 127).astype(np.uint8)
+    fitted = cv2.resize(mask * 255, canvas_size[::-1], interpolation=cv2.INTER_LINEAR)
+    return (fitted > 127).astype(np.uint8)

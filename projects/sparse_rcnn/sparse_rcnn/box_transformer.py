@@ -8,7 +8,7 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from torch import nn
 from torchvision.ops import MLP, box_convert
 
-from sparse_rcnn.position_encoding import POSITION_ENCODINGS
+from sparse_rcnn.position_encoding import POSITION_ENCODINGS, sizes_tensor
 from sparse_rcnn.proposal_boxes import LearnedProposalBoxes
 from xray_lazy.errors import UserError
 
@@ -131,7 +131,7 @@ def grid(
     rows = (torch.arange(height, device=feature_map.device) + 0.5) * (padded_size[0] / height)
     columns = (torch.arange(width, device=feature_map.device) + 0.5) * (padded_size[1] / width)
     centers = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-    positions = centers / torch.tensor(picture_sizes, dtype=centers.dtype, device=centers.device)[:, None, None]
+    positions = centers / sizes_tensor(picture_sizes, centers.device)[:, None, None]
     # a picture that is thinner than half a cell still has its first cell
     is_padding = (positions >= 1) & (centers > centers[0, 0])
     return positions, is_padding.any(-1)

@@ -50,6 +50,10 @@ class FocalClassification:
         losses = sigmoid_focal_loss(logits, one_hot, alpha=self.alpha, gamma=self.gamma)
         return losses.flatten(1).sum(1) / num_objects
 
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """The score of each class, `(..., num_classes)`."""
+        return logits.sigmoid()
+
     def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The `count` best pairs of proposal and class of each picture.
 
@@ -59,7 +63,7 @@ class FocalClassification:
         Returns:
             scores, classes and proposals' indices, each `(B, K)`, best first.
         """
-        scores = logits.sigmoid().flatten(1)
+        scores = self.scores(logits).flatten(1)
         scores, places = scores.topk(min(count, scores.shape[1]), dim=1)
         return scores, places % self.num_classes, places.div(self.num_classes, rounding_mode="floor")
 
@@ -95,8 +99,12 @@ class SoftmaxClassification:
             total_weight = total_weight / comm.get_world_size()
         return losses.view_as(targets).flatten(1).sum(1) / total_weight
 
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """As `FocalClassification.scores`."""
+        return logits.softmax(-1)[..., :-1]
+
     def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As `FocalClassification.best`, with one class for each proposal."""
-        scores, classes = logits.softmax(-1)[..., :-1].max(-1)
+        scores, classes = self.scores(logits).max(-1)
         scores, proposals = scores.topk(min(count, scores.shape[1]), dim=1)
         return scores, classes.gather(1, proposals), proposals

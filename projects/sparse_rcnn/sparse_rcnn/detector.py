@@ -12,6 +12,7 @@ from torchvision.ops import box_convert
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.mask_head import DynamicMaskHead
+from sparse_rcnn.position_encoding import sizes_tensor
 from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
@@ -38,6 +39,8 @@ class SparseRCNN(nn.Module):
         pixel_mean, pixel_std: per channel, in the order of `input_format`.
         input_format: "RGB" or "BGR".
     """
+
+    uses_detector_postprocess = True  # evaluation then encodes masks without making bitmaps of pictures
 
     def __init__(
         self,
@@ -109,9 +112,8 @@ class SparseRCNN(nn.Module):
         of their boxes.
         """
         pictures = self.preprocess(batch)
-        features, scales, _, outputs = self._look(pictures)
-        logits, boxes, proposals = (values[-1] for values in outputs)
-        results = self._best(features, logits, _within_picture(boxes, scales), proposals, pictures.image_sizes)
+        features, _, _, outputs = self._look(pictures)
+        results = self.detections(features, outputs, pictures)
         if not do_postprocess:
             return results
         return [{"instances": _in_file(result, sample)} for result, sample in zip(results, batch, strict=True)]
@@ -121,19 +123,38 @@ class SparseRCNN(nn.Module):
         images = [(sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std for sample in batch]
         return ImageList.from_tensors(images, max(self.backbone.size_divisibility, 32))
 
-    def _look(self, pictures: ImageList) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, tuple]:
-        """Feature maps, scales of the pictures `(B, 4)`, first boxes `(layers, B, N, 4)`, the head's outputs."""
+    def feature_maps(self, pictures: ImageList) -> list[torch.Tensor]:
+        """The feature maps `(B, D, h, w)` that are used, finest first."""
         # float32 for the poolers: in half precision the corners of boxes would move by pixels
         features = self.backbone(pictures.tensor)
-        features = [features[name].float() for name in self.in_features]
-        sizes = [(width, height, width, height) for height, width in pictures.image_sizes]
-        scales = torch.tensor(sizes, dtype=torch.float32, device=self.device)
-        proposals = self.init_proposal_features.weight
-        padded_size = tuple(pictures.tensor.shape[-2:])
+        return [features[name].float() for name in self.in_features]
+
+    def first_boxes(self, features: Sequence[torch.Tensor], pictures: ImageList) -> torch.Tensor:
+        """Where the cascade starts, xyxy pixels, after each layer of the source of boxes: `(layers, B, N, 4)`."""
+        proposals, padded_size = self.init_proposal_features.weight, tuple(pictures.tensor.shape[-2:])
         relative = self.init_proposal_boxes(proposals, features, pictures.image_sizes, padded_size)
-        first_boxes = box_convert(relative.float(), "cxcywh", "xyxy") * scales[:, None]
-        outputs = self.head(features, first_boxes[-1], proposals.expand(len(sizes), -1, -1))
-        return features, scales, first_boxes, outputs
+        return box_convert(relative.float(), "cxcywh", "xyxy") * self._scales(pictures)[:, None]
+
+    def refine(
+        self, features: Sequence[torch.Tensor], boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The cascade from boxes `(B, N, 4)` on: its logits, boxes and proposals of all stages, see `DynamicHead`."""
+        return self.head(features, boxes, self.init_proposal_features.weight.expand(len(boxes), -1, -1))
+
+    def detections(self, features: list[torch.Tensor], outputs: tuple, pictures: ImageList) -> list[Instances]:
+        """The best pairs of proposal and class of the last stage of `refine`, as `inference` without postprocessing."""
+        logits, boxes, proposals = (values[-1] for values in outputs)
+        boxes = _within_picture(boxes, self._scales(pictures))
+        return self._best(features, logits, boxes, proposals, pictures.image_sizes)
+
+    def _scales(self, pictures: ImageList) -> torch.Tensor:
+        return sizes_tensor(pictures.image_sizes, self.device).flip(1).repeat(1, 2)
+
+    def _look(self, pictures: ImageList) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, tuple]:
+        """Feature maps, scales of the pictures `(B, 4)`, first boxes `(layers, B, N, 4)`, the head's outputs."""
+        features = self.feature_maps(pictures)
+        first_boxes = self.first_boxes(features, pictures)
+        return features, self._scales(pictures), first_boxes, self.refine(features, first_boxes[-1])
 
     def _best(
         self,

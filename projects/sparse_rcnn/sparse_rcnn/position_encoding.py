@@ -1,6 +1,7 @@
 """Where in the picture a feature is: encodings of coordinates relative to the picture without its padding."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -43,6 +44,12 @@ class LearnedPositionEncoding(nn.Module):
         """Encode `(..., 2)`, row and column from 0 to 1, as `(..., dim)`."""
         row, column = positions.unbind(-1)
         return torch.cat([_interpolate(self.rows, row), _interpolate(self.columns, column)], -1)
+
+
+def sizes_tensor(picture_sizes: Sequence[Sequence[int] | torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Height and width of each picture as `(B, 2)`, float32; they stay open where a graph of the model is traced."""
+    # one by one, since tracing gives tensors, then one copy to the device
+    return torch.stack([torch.as_tensor(size) for size in picture_sizes]).to(device, torch.float32)
 
 
 POSITION_ENCODINGS = {"sine": SinePositionEncoding, "learned": LearnedPositionEncoding}

@@ -46,7 +46,9 @@ class RegionPooler(ROIPooler):
 
     def prepare(self, features: Sequence[torch.Tensor]) -> Cells | list[torch.Tensor]:
         """What all calls with the same feature maps, one `(B, D, h, w)` for each level, have in common."""
-        return Cells.of(features) if features[0].device.type == "cpu" else list(features)
+        # a traced graph is to have ROIAlign, for pictures of any size
+        by_cells = features[0].device.type == "cpu" and not torch.jit.is_tracing()
+        return Cells.of(features) if by_cells else list(features)
 
     def forward(self, prepared: Cells | list[torch.Tensor], boxes: torch.Tensor) -> torch.Tensor:
         """Features of boxes `(B, N, 4)`, xyxy pixels, as `(B * N, R * R, D)`."""

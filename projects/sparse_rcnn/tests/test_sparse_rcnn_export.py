@@ -1,38 +1,60 @@
-"""The whole detector as an exported program, for pictures of one size."""
+"""The whole detector as an exported program: of one picture size with torch.export, of any with the other formats."""
 
+import onnxruntime
 import pytest
 import torch
-from torch import nn
 
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model
+from xray_lazy.export.formats import write_model
+from xray_lazy.export.single_picture import SinglePictureDetector
 
 
-class OfOnePicture(nn.Module):
-    """Tensors in, tensors out: an image `(3, H, W)` to boxes, scores, classes and the probabilities of masks."""
+def lively_model(**kwargs):
+    """One whose boxes move and fall on all levels of the pooler, whose classes and proposals depend on the picture."""
+    model = tiny_model("box_transformer", **kwargs).eval().requires_grad_(False)
+    # larger boxes and smaller ones are pooled from other levels: how many there are of each must stay open
+    model.init_proposal_boxes.weight.data = torch.tensor(
+        [[0.5, 0.5, 1, 1], [0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.4, 0.4], [0.7, 0.7, 0.9, 0.9], [0.5, 0.5, 5, 5]]
+    )
+    torch.nn.init.normal_(model.init_proposal_boxes.mlp[-2].weight, std=0.1)
+    for stage in model.head.head_series:
+        stage.bboxes_delta.weight.data *= 0.5
+        stage.class_logits.weight.data *= 10
+    return model
 
-    def __init__(self, detector: nn.Module) -> None:
-        super().__init__()
-        self.detector = detector
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        [found] = self.detector.inference([{"image": image}], do_postprocess=False)
-        return found.pred_boxes.tensor, found.scores, found.pred_classes, found.pred_masks
+def assert_same(found, wanted):
+    for values, expected in zip(found, wanted, strict=True):
+        torch.testing.assert_close(torch.as_tensor(values), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")  # detectron2 and torch about their own deprecated functions
 def test_an_exported_detector_finds_the_same_in_other_pictures(tmp_path):
-    detector = OfOnePicture(tiny_model("box_transformer", masks=True, overrides=["model.head.num_stages=1"])).eval()
-    # larger boxes and smaller ones are pooled from other levels: how many there are of each must stay open
-    detector.detector.init_proposal_boxes.weight.data = torch.tensor(
-        [[0.5, 0.5, 1, 1], [0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.4, 0.4], [0.7, 0.7, 0.9, 0.9], [0.5, 0.5, 5, 5]]
-    )
-    for stage in detector.detector.head.head_series:
-        stage.bboxes_delta.weight.data *= 10
-    with torch.no_grad():
-        exported = torch.export.export(detector, (picture(seed=1)["image"],))
-        torch.export.save(exported, tmp_path / "detector.pt2")
-        program = torch.export.load(tmp_path / "detector.pt2").module()
-        for seed in range(1, 4):
-            image = picture(seed=seed)["image"]
-            for found, wanted in zip(program(image), detector(image), strict=True):
-                torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    detector = SinglePictureDetector(lively_model(masks=True, overrides=["model.head.num_stages=1"]))
+    write_model(detector, picture(seed=1)["image"].float(), tmp_path / "detector.pt2", "torch_export", dynamic=False)
+    program = torch.export.load(tmp_path / "detector.pt2").module()
+    for seed in range(1, 4):
+        image = picture(seed=seed)["image"].float()
+        assert_same(program(image), detector(image))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load`")
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.parametrize("kwargs", [{"masks": True}, {"softmax": True}], ids=["masks", "softmax"])
+def test_an_exported_detector_finds_the_same_in_pictures_of_other_sizes(tmp_path, format, kwargs):
+    detector = SinglePictureDetector(lively_model(**kwargs))
+    file = tmp_path / "detector"
+    write_model(detector, picture()["image"].float(), file, format, dynamic=True)
+    run = onnx_session(file) if format == "onnx" else torch.jit.load(str(file))
+    boxes = []
+    for seed, (height, width) in enumerate([(64, 96), (96, 64), (33, 130), (200, 40)]):
+        image = picture(height, width, seed=seed)["image"].float()
+        wanted = detector(image)
+        assert_same(run(image), wanted)
+        boxes.append(wanted[0] / torch.tensor([width, height] * 2))
+    assert (boxes[0] - boxes[1]).abs().max() > 0.01, "boxes must depend on the picture"
+
+
+def onnx_session(file):
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"picture": image.numpy()})

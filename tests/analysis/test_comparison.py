@@ -1,0 +1,101 @@
+"""Two runs compared: hand-made ones, a bootstrap done the long way, and what can't be compared."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.analysis.cases import GUN, KNIFE, every_error, inputs_of, thing
+from xray_lazy.analysis.comparison import compare
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_metrics import coco_metrics
+
+
+def runs(pictures=30, masks=False):
+    """Two runs on the same pictures, of which the second is the more exact."""
+    random = np.random.default_rng(3)
+    annotations, first, second = [], [], []
+    for picture in range(1, pictures + 1):
+        for category in (GUN, KNIFE)[: random.integers(0, 3)]:
+            x, y = random.integers(0, 60, 2)
+            annotations.append(thing(picture, category, (x, y, 30, 30)))
+            for found, most in ((first, 14), (second, 5)):
+                box = (x + random.integers(0, most), y + random.integers(0, most), 30, 30)
+                found.append(thing(picture, category, box, score=float(random.uniform(0.1, 1))))
+    more = {"pictures": pictures, "masks": masks}
+    return inputs_of(annotations, first, **more), inputs_of(annotations, second, **more)
+
+
+def test_a_run_is_better_where_the_interval_lies_above_zero():
+    first, second = runs()
+    ap = compare(first, second, resamples=200).tasks["bbox"][0]
+    assert ap.first == pytest.approx(coco_metrics(first.ground_truth, first.detections, "bbox").summary["AP"])
+    assert ap.change == pytest.approx(ap.second - ap.first)
+    assert 0 < ap.lower < ap.change < ap.upper and ap.verdict == "better"
+    back = compare(second, first, resamples=200).tasks["bbox"][0]
+    assert (back.lower, back.upper, back.verdict) == (pytest.approx(-ap.upper), pytest.approx(-ap.lower), "worse")
+
+
+def test_a_run_does_not_differ_from_itself():
+    first, _ = runs(masks=True)
+    comparison = compare(first, first, resamples=100)
+    assert set(comparison.tasks) == {"bbox", "segm"}
+    for one in (*comparison.tasks["bbox"], *comparison.tasks["segm"]):
+        assert (one.change, one.lower, one.upper, one.verdict) == (0, 0, 0, "no difference shown")
+
+
+def test_the_bounds_are_those_of_evaluating_each_draw_anew():
+    first, second = runs(12)
+    random = np.random.default_rng(0)
+    draws = random.multinomial(12, np.full(12, 1 / 12), size=100)
+    changes = {"AP": [], "AP50": [], "AP-gun": []}
+    for draw in draws:
+        summaries = [metrics_of_draw(inputs, draw) for inputs in (first, second)]
+        for name, values in changes.items():
+            values.append(summaries[1][name] - summaries[0][name])
+    found = {one.name: one for one in compare(first, second, resamples=100, seed=0, confidence=0.9).tasks["bbox"]}
+    for name, values in changes.items():
+        bounds = np.percentile([value for value in values if not math.isnan(value)], [5, 95])
+        assert (found[name].lower, found[name].upper) == pytest.approx(tuple(bounds))
+
+
+def metrics_of_draw(inputs, draw):
+    """The metrics of a set in which each picture is there as often as it was drawn."""
+    truth, images, annotations, detections = inputs.ground_truth, [], [], []
+    for image, often in zip(truth["images"], draw, strict=True):
+        for _ in range(often):
+            number = len(images) + 1
+            images.append({**image, "id": number})
+            annotations += [{**a, "image_id": number} for a in truth["annotations"] if a["image_id"] == image["id"]]
+            detections += [{**d, "image_id": number} for d in inputs.detections if d["image_id"] == image["id"]]
+    metrics = coco_metrics({**truth, "images": images, "annotations": annotations}, detections, "bbox")
+    return metrics.summary | {f"AP-{one.name}": one.ap for one in metrics.categories}
+
+
+def test_the_same_seed_gives_the_same_bounds():
+    first, second = runs(10)
+    assert compare(first, second, 100, seed=5) == compare(first, second, 100, seed=5)
+    assert compare(first, second, 100, seed=5) != compare(first, second, 100, seed=6)
+
+
+def test_a_class_without_items_has_no_change():
+    annotations = [thing(1, GUN, (0, 0, 20, 20))]
+    one = inputs_of(annotations, [thing(1, GUN, (0, 0, 20, 20), score=0.5)])
+    knife = compare(one, one, 100).tasks["bbox"][-1]
+    assert knife.name == "AP-knife" and math.isnan(knife.change) and knife.verdict == "no difference shown"
+
+
+def test_runs_without_detections_can_be_compared():
+    annotations, found = every_error()
+    ap = compare(inputs_of(annotations, []), inputs_of(annotations, found), 100).tasks["bbox"][0]
+    assert ap.first == 0 and ap.verdict == "better"
+
+
+def test_runs_on_other_pictures_are_refused():
+    with pytest.raises(UserError, match="not of the same pictures"):
+        compare(inputs_of(*every_error()), inputs_of(*every_error(), pictures=5), 100)
+
+
+def test_too_few_resamples_are_refused():
+    with pytest.raises(UserError, match="bound nothing"):
+        compare(*runs(4), resamples=10)

@@ -1,0 +1,135 @@
+"""Compact detections: their COCO results, their files, their figures beside pycocotools'."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.evaluation.test_mask_encoding import smooth_masks
+from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation import detections
+from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics
+from xray_lazy.evaluation.detections import CocoResults, PictureDetections
+from xray_lazy.evaluation.streamed_metrics import GroundTruth
+
+CATEGORY_IDS = (2, 3, 11)
+HEIGHT, WIDTH = 60, 80
+
+
+def some_detections(count, seed=0, with_masks=True):
+    random = np.random.default_rng(seed)
+    corners, sides = random.uniform(0, (50, 40), (count, 2)), random.uniform(2, 30, (count, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+    masks = encode_box_masks(smooth_masks(count, seed=seed), torch.from_numpy(boxes), HEIGHT, WIDTH)
+    boxes[:, 2:] -= boxes[:, :2]
+    scores = random.integers(0, 8, count).astype(np.float32) / 8  # with ties
+    classes = random.integers(0, len(CATEGORY_IDS), count).astype(np.int32)
+    return PictureDetections(boxes, scores, classes, masks if with_masks else None)
+
+
+def pictures(with_masks=True):
+    return {i: some_detections(n, i, with_masks) for i, n in ((4, 3), (90, 0), (17, 5))}
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_results_are_those_of_coco(with_masks):
+    found = pictures(with_masks)
+    results = CocoResults(found, CATEGORY_IDS)
+    assert len(results) == len(list(results)) == 8 and bool(results)
+    assert [result["image_id"] for result in results] == [4] * 3 + [17] * 5
+    assert results[4] == list(results)[4] == results[-4]
+    last = found[17]
+    assert results[7]["bbox"] == last.boxes[4].tolist() and results[7]["score"] == last.scores[4]
+    assert results[7]["category_id"] == CATEGORY_IDS[last.classes[4]]
+    assert results[7].get("segmentation") == (list(last.masks)[4] if with_masks else None)
+    with pytest.raises(IndexError):
+        results[8]
+
+
+@pytest.mark.parametrize("found", [pictures(), pictures(False), {}, {7: some_detections(0)}], ids=str)
+def test_the_file_holds_all_results(found, tmp_path):
+    results = CocoResults(found, CATEGORY_IDS)
+    results.write(tmp_path / "predictions.json")
+    assert json.loads((tmp_path / "predictions.json").read_text()) == list(results)
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_packed_pictures_come_out_as_they_went_in(with_masks):
+    found = pictures(with_masks)
+    packed = pickle.loads(pickle.dumps(detections._packed(list(found), found)))
+    again = dict(detections._unpacked(*packed))
+    assert list(again) == list(found)
+    assert list(CocoResults(again, CATEGORY_IDS)) == list(CocoResults(found, CATEGORY_IDS))
+    assert dict(detections._unpacked(*detections._packed([], {}))) == {}
+
+
+def gather_share(rank, store, folder):
+    """Three processes, the last without pictures; portions of one picture; picture 90 with two processes."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=3)
+    detections.PICTURES_AT_ONCE = 1
+    own = [{4: some_detections(3, 4), 90: some_detections(1, 90)}, {17: some_detections(5, 17)}, {}][rank]
+    if rank == 1:
+        own[90] = some_detections(2, 91)
+    (folder / f"{rank}.json").write_text(json.dumps(list(CocoResults(detections.gather_detections(own), CATEGORY_IDS))))
+    torch.distributed.destroy_process_group()
+
+
+def test_the_main_process_gathers_all_in_portions(tmp_path):
+    torch.multiprocessing.spawn(gather_share, (tmp_path / "store", tmp_path), nprocs=3)
+    main, *others = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3))
+    whole = {4: some_detections(3, 4), 90: some_detections(1, 90), 17: some_detections(5, 17)}
+    assert sorted(map(json.dumps, main)) == sorted(map(json.dumps, CocoResults(whole, CATEGORY_IDS)))
+    assert others == [[], []]
+
+
+def random_truth(image_ids, seed):
+    random, annotations = np.random.default_rng(seed), []
+    for image_id in image_ids:
+        found = some_detections(int(random.integers(0, 5)), int(image_id) + 7)
+        for result, area in zip(
+            CocoResults({image_id: found}, CATEGORY_IDS), random.integers(1, 20000, 9), strict=False
+        ):
+            del result["score"]
+            if random.random() < 0.15:
+                del result["segmentation"]
+            crowd = int(random.random() < 0.2)
+            area = float(random.integers(1, 20000))
+            annotations.append(result | {"id": len(annotations), "iscrowd": crowd, "area": area})
+    images = [{"id": image_id, "width": WIDTH, "height": HEIGHT} for image_id in image_ids]
+    categories = [{"id": number, "name": f"class {number}"} for number in CATEGORY_IDS]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1, 3, 100]), st.sampled_from(["bbox", "segm"]))
+def test_figures_equal_pycocotools(seed, max_detections, iou_type):
+    image_ids = [int(i) for i in np.random.default_rng(seed).permutation(140)]
+    found = {i: some_detections(i % 6, i + 7 if i % 3 else i) for i in image_ids if i % 7}
+    truth = random_truth(image_ids, seed)
+    plain = coco_metrics(truth, list(CocoResults(found, CATEGORY_IDS)), iou_type, max_detections, use_hotcoco=False)
+    streamed = GroundTruth(Problem.build(truth, [], iou_type, max_detections)).metrics(found, CATEGORY_IDS)
+    np.testing.assert_equal(vars(streamed), vars(plain))
+
+
+def test_no_detections_at_all_are_zero():
+    truth = random_truth(range(5), 1)
+    for iou_type in ("bbox", "segm"):
+        assert GroundTruth(Problem.build(truth, [], iou_type, 100)).metrics({}, CATEGORY_IDS).summary["AP"] == 0
+
+
+def test_some_detections_without_masks_are_an_error():
+    truth = GroundTruth(Problem.build(random_truth(range(5), 1), [], "segm", 100))
+    with pytest.raises(UserError, match="some have none"):
+        truth.metrics({1: some_detections(2), 2: some_detections(2, with_masks=False)}, CATEGORY_IDS)
+
+
+def test_a_picture_of_a_hundred_masks_is_small():
+    found = some_detections(100)
+    arrays = found.boxes.nbytes + found.scores.nbytes + found.classes.nbytes + found.masks.ends.nbytes
+    assert isinstance(found.masks, EncodedMasks) and arrays == 100 * 28
+    assert len(pickle.dumps(found)) < arrays + len(found.masks.counts) + 1000

@@ -1,0 +1,216 @@
+"""R-CNNs as ONNX and TorchScript find what they find in PyTorch."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from tests.export.conftest import CONFIG
+from xray_lazy.engine.trained_model import load_trained_model
+from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.export.agreement import compare
+from xray_lazy.export.export import ExportOptions, describe, export_model
+from xray_lazy.export.runtime import OUTPUTS, load_exported
+from xray_lazy.export.single_picture import SinglePictureDetector
+
+PREDICTOR = "model.roi_heads.box_predictor"
+FASTER_RCNN = [f"~model.roi_heads.{key}" for key in ("mask_in_features", "mask_pooler", "mask_head")]
+MODELS = {
+    "mask_rcnn": [],
+    # each bin of a region samples as many points as its size asks for
+    "faster_rcnn": [*FASTER_RCNN, "model.roi_heads.box_pooler.sampling_ratio=0"],
+}
+
+
+def noise(height, width, seed=0):
+    coarse = torch.rand(1, 3, height // 8 + 1, width // 8 + 1, generator=torch.Generator().manual_seed(seed)) * 255
+    return nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].numpy()
+
+
+def export(weights, file, overrides=(), report=lambda line: None, **options):
+    return load_exported(
+        export_model(
+            ExportOptions(CONFIG, weights=str(weights), output=str(file), overrides=overrides, **options), report
+        )
+    )
+
+
+def in_pytorch(weights, overrides=()):
+    """The model itself, called as an exported one."""
+    detector = SinglePictureDetector(load_trained_model(CONFIG, str(weights), overrides, "cpu").model)
+
+    def call(picture):
+        with torch.no_grad():
+            outputs = detector(torch.from_numpy(picture))
+        return {name: values.numpy() for name, values in zip(OUTPUTS, outputs, strict=False)}
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("model", "format"), [("mask_rcnn", "onnx"), ("mask_rcnn", "torchscript"), ("faster_rcnn", "onnx")]
+)
+def test_an_exported_model_finds_the_same_in_pictures_of_any_size(tmp_path, weights, model, format):
+    exported = export(weights, tmp_path / "model", MODELS[model], format=format)
+    assert exported.facts.dynamic and exported.facts.has_masks == (model != "faster_rcnn")
+    model_itself = in_pytorch(weights, MODELS[model])
+    numbers = []
+    for seed, (height, width) in enumerate([(48, 64), (64, 48), (33, 95), (128, 32), (100, 200)]):
+        picture = noise(height, width, seed)
+        found = exported(picture)
+        difference = compare(model_itself(picture), found)
+        assert difference.agrees, difference
+        assert found["classes"].dtype == np.int64 and found["boxes"].dtype == np.float32
+        numbers.append(difference.wanted)
+    assert len(set(numbers)) > 1, "how many there are must depend on the picture"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count", "format"),
+    [
+        ([f"{PREDICTOR}.test_score_thresh=1.1"], 0, "onnx"),
+        ([f"{PREDICTOR}.test_score_thresh=1.1"], 0, "torchscript"),
+        ([f"{PREDICTOR}.test_topk_per_image=1"], 1, "onnx"),
+    ],
+    ids=["none, ONNX", "none, TorchScript", "one, ONNX"],
+)
+def test_no_detections_and_one_are_detections_too(tmp_path, weights, overrides, count, format):
+    lines = []
+    exported = export(weights, tmp_path / "model", overrides, lines.append, format=format)
+    found = exported(noise(48, 64))
+    assert {name: values.shape for name, values in found.items()} == {
+        "boxes": (count, 4),
+        "scores": (count,),
+        "classes": (count,),
+        "masks": (count, 28, 28),
+    }
+    assert compare(in_pytorch(weights, overrides)(noise(48, 64)), found).agrees
+    assert any("no detections to compare" in line for line in lines) == (count == 0)
+
+
+def test_a_picture_that_can_hold_nothing_gives_nothing(tmp_path, weights):
+    overrides = ["+model.proposal_generator.min_box_size=200"]
+    exported = export(weights, tmp_path / "model", overrides)
+    assert [len(values) for values in exported(noise(48, 64)).values()] == [0, 0, 0, 0]
+
+
+def test_a_model_of_a_fixed_size_takes_smaller_pictures_filled_up(tmp_path, weights):
+    exported = export(weights, tmp_path / "model.onnx", size=(96, 64))
+    facts = exported.facts
+    assert not facts.dynamic and (facts.width, facts.height) == (96, 64)
+    height, width = facts.input_size(300, 200)
+    assert (height, width) == (64, 43)
+    picture = noise(height, width)
+    filled = np.empty((3, 64, 96), np.float32)
+    filled[:] = np.array(facts.padding)[:, None, None]
+    filled[:, :height, :width] = picture
+    assert compare(in_pytorch(weights)(filled), exported(picture)).agrees
+    with pytest.raises(UserError, match="the picture is 97x64, the model takes 96x64"):
+        exported(noise(64, 97))
+
+
+def test_the_facts_are_those_of_the_training(tmp_path, weights):
+    lines = []
+    exported = export(weights, tmp_path / "models" / "tiny.onnx", report=lines.append)
+    facts = exported.facts
+    assert (facts.class_names, facts.input_format) == (("gun", "knife"), "BGR")
+    assert (facts.short_edge, facts.max_size, facts.size_divisibility) == (48, 64, 32)
+    assert (facts.weights, facts.iteration) == (str(weights), 7)
+    assert json.loads((tmp_path / "models" / "tiny.onnx.json").read_text())["format"] == "onnx"
+    names = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert names == ["run_onnx.py", "tiny.onnx", "tiny.onnx.json"]
+    [table] = [line for line in lines if line.startswith("picture")]
+    assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_0.png", "bag_0.png,", "bag_1.png", "bag_2.png"]
+
+
+def test_without_the_data_made_up_pictures_are_compared(tmp_path, weights):
+    lines = []
+    overrides = [f"dataloader.test.dataset.names.json_file={tmp_path}/gone.json"]
+    exported = export(weights, tmp_path / "model.onnx", overrides, lines.append)
+    assert exported.facts.class_names == ("gun", "knife")
+    assert any("made up 1, turned" in line for line in lines)
+
+
+def test_chosen_pictures_are_compared(tmp_path, weights, tiny_set):
+    lines = []
+    picture = str(tiny_set / "images" / "bag_3.png")
+    export(weights, tmp_path / "model.onnx", report=lines.append, pictures=[picture])
+    [table] = [line for line in lines if line.startswith("picture")]
+    assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_3.png", "bag_3.png,"]
+
+
+class ForgetfulDetector(nn.Module):
+    """A detector whose box depends on the picture by way of Python, which a trace takes for a constant."""
+
+    def __init__(self, input_format):
+        super().__init__()
+        self.input_format = input_format
+        self.backbone = nn.Conv2d(3, 1, 1)
+        self.backbone.size_divisibility = 0
+        self.register_buffer("pixel_mean", torch.zeros(3, 1, 1))
+
+    def inference(self, batch, do_postprocess):
+        picture = batch[0]["image"]
+        size = float(int(picture.sum()) % 17)
+        if size > 8:
+            size += 1
+        found = Instances(tuple(picture.shape[1:]))
+        found.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, size, size]]))
+        found.scores, found.pred_classes = self.backbone(picture).sigmoid().max().view(1), torch.tensor([0])
+        return [found]
+
+
+@pytest.fixture
+def forgetful(tmp_path):
+    """Export it to a file in `out`, where there is one already."""
+    config = tmp_path / "forgetful.py"
+    config.write_text(
+        f"""
+from detectron2.config import LazyCall as L
+from tests.export.test_export_models import ForgetfulDetector
+from xray_lazy.config import load_config
+
+tiny = load_config({CONFIG!r})
+dataloader, train = tiny.dataloader, tiny.train
+del tiny
+model = L(ForgetfulDetector)(input_format="BGR")
+"""
+    )
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": ForgetfulDetector("BGR").state_dict()}, weights)
+    output = tmp_path / "out" / "model"
+    output.parent.mkdir()
+    output.write_text("an earlier one")
+
+    def export(format, report=lambda line: None):
+        try:
+            export_model(ExportOptions(str(config), format, str(output), str(weights)), report)
+        finally:
+            assert [path.name for path in output.parent.iterdir()] == ["model"]
+            assert output.read_text() == "an earlier one"
+
+    return export
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_a_file_that_does_not_agree_is_not_written(forgetful, format):
+    lines = []
+    with pytest.raises(RunFailure, match="does not agree with PyTorch"):
+        forgetful(format, lines.append)
+    assert any("bag_2.png" in line for line in lines), "the differences are shown"
+
+
+def test_what_a_format_cannot_express_is_one_message(forgetful):
+    with pytest.raises(RunFailure, match="ForgetfulDetector can't be written as torch_export") as caught:
+        forgetful("torch_export")
+    assert "\n" not in caught.value.message and "--format onnx or torchscript" in caught.value.fix
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path, weights):
+    trained = load_trained_model(CONFIG, str(weights), device="cpu")
+    other = type(trained)(**vars(trained) | {"model": nn.Linear(1, 1)})
+    with pytest.raises(UserError, match="Linear can't be exported"):
+        describe(other, "onnx", None)

@@ -1,0 +1,164 @@
+"""tools/export.py and the example that it ships, as a person uses them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.layers.mask_ops import paste_masks_in_image
+
+from xray_lazy.errors import UserError
+from xray_lazy.export import run_onnx
+from xray_lazy.export.export import ExportOptions, export_model
+from xray_lazy.export.runtime import load_exported
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(environment, tool, *arguments):
+    command = [sys.executable, str(ROOT / "tools" / tool), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained(environment, tmp_path_factory):
+    """A run of three iterations with averaged weights."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    answer = run(
+        environment,
+        "lazy_train.py",
+        "--config-file",
+        ROOT / "tests" / "engine" / "tiny.py",
+        f"train.output_dir={folder}",
+        *("train.max_iter=3", "train.checkpointer.period=2", "train.device=cpu", "hooks.ema.decay=0.5"),
+        *("~hooks.evaluation", "~hooks.best_checkpoint", "~hooks.prediction_pictures", "~hooks.evaluation_media"),
+        "model.roi_heads.box_predictor.test_score_thresh=0.0",
+    )
+    assert answer.returncode == 0, answer.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(environment, trained):
+    answer = run(environment, "export.py", trained)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout, trained / "exported" / "model_final.onnx"
+
+
+def test_an_output_folder_alone_is_enough(exported):
+    output, file = exported
+    assert f"wrote {file}" in output and "it agrees" in output
+    rows = [line.split() for line in output.splitlines() if line.startswith("bag_")]
+    assert len(rows) == 4 and all(float(row[-3]) < 0.1 and float(row[-2]) < 1e-3 for row in rows)
+    facts = load_exported(file).facts
+    assert facts.class_names == ("gun", "knife") and facts.iteration == 2
+
+
+def test_averaged_weights_are_exported_from_their_file_and_from_a_checkpoint(trained, exported, tmp_path):
+    picture = np.full((3, 48, 64), 128, np.float32)
+    picture[:, 10:30, 20:40] = 30
+    scores = [load_exported(exported[1])(picture)["scores"]]
+    for weights in (None, str(trained / "model_final.pth")):
+        options = ExportOptions(str(trained), weights=weights, ema=True, output=str(tmp_path / "ema.onnx"), count=1)
+        scores.append(load_exported(export_model(options, lambda line: None))(picture)["scores"])
+    assert np.array_equal(scores[1], scores[2])
+    assert scores[0].shape != scores[1].shape or np.abs(scores[0] - scores[1]).max() > 1e-6
+
+
+def test_the_example_needs_neither_detectron2_nor_this_project(exported, environment, tmp_path):
+    folder, bag = exported[1].parent, Path(environment["TINY_SET"]) / "images" / "bag_0.png"
+    forbid = (
+        "import sys, runpy; "
+        "sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'detectron2', 'xray_lazy', 'sparse_rcnn'))); "
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-c", forbid, folder / "run_onnx.py", exported[1], bag, "--threshold", "0.1"]
+    without_path = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    answer = subprocess.run(
+        [*map(str, command), "--output", str(tmp_path)], env=without_path, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    found = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert found and all(one["class"] in ("gun", "knife") and one["score"] >= 0.1 for one in found)
+    assert (cv2.imread(str(tmp_path / "bag_0.png")) != cv2.imread(str(bag))).any()
+
+
+def test_the_example_pastes_masks_as_detectron2_does():
+    random = np.random.default_rng(0)
+    coarse = random.uniform(size=(20, 5, 5)).astype(np.float32)
+    masks = np.stack([cv2.resize(mask, (28, 28), interpolation=cv2.INTER_LINEAR) for mask in coarse])
+    corners = random.uniform(0, 60, (20, 2))
+    corners = np.concatenate([corners, corners + random.uniform(0.3, 60, (20, 2))], 1)
+    boxes = corners.clip(0, (90, 70, 90, 70)).astype(np.float32)
+    wanted = paste_masks_in_image(torch.from_numpy(masks), torch.from_numpy(boxes), (70, 90), 0.5).numpy()
+    found = np.stack([run_onnx.paste(mask, box, 70, 90) for mask, box in zip(masks, boxes, strict=True)])
+    assert wanted.any()
+    # OpenCV counts in 32nds of a pixel, so that a probability of about 0.5 may fall to the other side
+    assert (wanted != found).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no output folder is given"),
+        (["train.seed=3"], "no output folder is given"),
+        (["no/such/run"], "there is no no/such/run"),
+        ([ROOT / "tools"], "has no config.yaml"),
+        (["RUN", "--size", "800"], "is not a size such as 1344x800"),
+        (["RUN", "--format", "tflite"], "invalid choice"),
+    ],
+)
+def test_what_is_for_the_person_to_fix_is_one_message(environment, arguments, words):
+    answer = run(environment, "export.py", *arguments)
+    assert answer.returncode == 2 and words in answer.stderr and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weights": "gone.pth"}, "gone.pth"),
+        ({"pictures": ["gone.jpg"]}, "gone.jpg"),
+        ({"overrides": ["model.roi_heads.num_clases=3"]}, "num_clases"),
+        ({"overrides": ["dataloader.test.mapper.augmentations=[]"]}, "no ResizeShortestEdge"),
+        ({"ema": True, "weights": "RANDOM"}, "has no averaged weights"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_one_message(trained, weights, changes, words):
+    changes = {name: str(weights) if value == "RANDOM" else value for name, value in changes.items()}
+    with pytest.raises(UserError, match=words):
+        export_model(ExportOptions(str(trained), **changes), lambda line: None)
+
+
+def test_missing_packages_are_named_with_their_extra(environment, trained, tmp_path):
+    # a Python that does not find them, as one where they are not installed
+    (tmp_path / "sitecustomize.py").write_text(
+        """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+
+def find_others(name, *rest):
+    return None if name.partition(".")[0] in ("onnx", "onnxruntime") else find(name, *rest)
+
+
+PathFinder.find_spec = find_others
+"""
+    )
+    without = environment | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"}
+    answer = run(without, "export.py", trained)
+    assert answer.returncode == 2
+    assert "not installed: onnx, onnxruntime" in answer.stderr and "pip install 'xray-lazy[onnx]'" in answer.stderr
+
+
+def test_help_answers_at_once(environment):
+    before = time.perf_counter()
+    answer = run(environment, "export.py", "--help")
+    assert answer.returncode == 0 and "--format" in answer.stdout and "examples:" in answer.stdout
+    assert time.perf_counter() - before < 3  # without torch, on a busy machine

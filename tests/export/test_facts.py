@@ -1,0 +1,88 @@
+"""The JSON file beside an exported model."""
+
+import json
+
+import numpy as np
+import pytest
+from detectron2.data.transforms import ResizeShortestEdge
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from xray_lazy.errors import UserError
+from xray_lazy.export.facts import ModelFacts, read_facts, write_facts
+from xray_lazy.export.run_onnx import prepare
+
+
+def facts(**changes):
+    values = {
+        "format": "onnx",
+        "class_names": ("gun", "knife"),
+        "input_format": "BGR",
+        "short_edge": 48,
+        "max_size": 64,
+        "size_divisibility": 32,
+        "dynamic": True,
+        "height": 48,
+        "width": 64,
+        "padding": (1.0, 2.0, 3.0),
+        "has_masks": True,
+        "device": "cpu",
+        "model": "GeneralizedRCNN",
+        "weights": "model_final.pth",
+        "iteration": None,
+    }
+    return ModelFacts(**values | changes)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 1000), st.integers(16, 2000))
+def test_pictures_get_the_size_of_training(height, width, short_edge, max_size):
+    assume(max(height, width) / min(height, width) < 16)
+    size = facts(short_edge=short_edge, max_size=max_size).input_size(height, width)
+    expected = ResizeShortestEdge.get_output_shape(height, width, short_edge, max_size)
+    # detectron2 rounds on the way; the last digit may fall to the other side
+    assert np.abs(np.subtract(size, expected)).max() <= 1
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_pictures_fit_into_a_fixed_size_and_touch_it(height, width):
+    new_height, new_width = facts(dynamic=False, height=40, width=60).input_size(height, width)
+    assert new_height <= 40 and new_width <= 60
+    assert new_height == 40 or new_width == 60
+
+
+@pytest.mark.parametrize("changes", [{}, {"dynamic": False, "height": 40, "width": 60}, {"input_format": "RGB"}])
+def test_the_standalone_example_prepares_pictures_as_the_facts_say(changes):
+    picture = np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)
+    own = facts(**changes)
+    tensor, scale = prepare(picture, vars(own))
+    height, width = own.input_size(50, 90)
+    assert scale == (width / 90, height / 50)
+    assert tensor.shape == ((3, height, width) if own.dynamic else (3, 40, 60)) and tensor.dtype == np.float32
+    means = picture.mean((0, 1)) if own.input_format == "BGR" else picture.mean((0, 1))[::-1]
+    np.testing.assert_allclose(tensor[:, :height, :width].mean((1, 2)), means, atol=3)
+    if not own.dynamic:
+        np.testing.assert_array_equal(tensor[:, height:], np.broadcast_to([[[1]], [[2]], [[3]]], (3, 40 - height, 60)))
+
+
+def test_facts_come_back_from_their_file(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"")
+    write_facts(model, facts())
+    assert read_facts(model) == facts()
+    content = json.loads((tmp_path / "model.onnx.json").read_text())
+    assert content["class_names"] == ["gun", "knife"] and content["short_edge"] == 48
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "has no model.onnx.json beside it"), ("{", "is not the description"), ("{}", "is not the description")],
+)
+def test_a_model_without_its_facts_is_one_message(tmp_path, content, words):
+    model = tmp_path / "model.onnx"
+    with pytest.raises(UserError, match="there is no exported model"):
+        read_facts(model)
+    model.write_bytes(b"")
+    if content is not None:
+        (tmp_path / "model.onnx.json").write_text(content)
+    with pytest.raises(UserError, match=words):
+        read_facts(model)

@@ -1,0 +1,158 @@
+"""`tools/visualize.py data` as a person runs it: files, messages and exit codes."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.data.coco_sets import write_set
+
+TOOL = Path(__file__).parents[2] / "tools" / "visualize.py"
+DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Eight bags: 13 and 17 are empty, guns in the even ones, knives in the odd."""
+    folder = tmp_path_factory.mktemp("set")
+    write_set(folder, pictures=8, size=(320, 192))
+    return folder / "annotations.json", folder / "images"
+
+
+@pytest.fixture
+def run(run_tool_here):
+    """The tool in this process: in one of its own, each call would wait for its imports."""
+    return lambda *arguments: run_tool_here(TOOL, "data", *arguments)
+
+
+def test_chosen_pictures_come_by_themselves_and_on_a_sheet(run, files, tmp_path):
+    told = run(*files, "--class", "gun", "--count", "3", "--grey", "--output", tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "3 pictures" in told.stdout and str(tmp_path / "sheet_1.jpg") in told.stdout
+    pictures = sorted(tmp_path.glob("pictures/*.jpg"))
+    assert len(pictures) == 3 and all(int(path.stem[-1]) % 2 == 0 for path in pictures)
+    drawn = cv2.imread(str(pictures[0]))
+    red, green = drawn[..., 2].astype(int), drawn[..., 1].astype(int)
+    assert (red - green > 120).sum() > 200, "the guns' magenta is missing"
+    assert cv2.imread(str(tmp_path / "sheet_1.jpg")).shape[1] > 3 * 480
+
+
+def test_many_pictures_fill_several_sheets(run, files, tmp_path):
+    assert run(*files, "--columns", "1", "--output", tmp_path).returncode == 0  # five rows on each
+    assert len(list(tmp_path.glob("sheet_*.jpg"))) == 2
+    assert len(list(tmp_path.glob("pictures/*.jpg"))) == 8
+
+
+def test_faulty_pictures_are_shown_with_their_faults_also_where_the_set_cannot_be_loaded(run, tmp_path):
+    content = write_set(tmp_path, pictures=6, size=(320, 192))
+    content["annotations"][0]["bbox"] = [5, 6, 0, 0]
+    content["annotations"][1]["category_id"] = 99
+    content["images"][2]["width"] = content["images"][2]["height"] = 0
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "images" / "bag_2.png").unlink()
+    arguments = (tmp_path / "annotations.json", tmp_path / "images", "--output", tmp_path / "shown")
+    assert "can't be read" in run(*arguments).stderr
+    told = run(*arguments, "--faulty")
+    assert told.returncode == 0, told.stderr
+    assert "3 pictures" in told.stdout
+    assert {path.name for path in (tmp_path / "shown" / "pictures").iterdir()} == {"000_bag_0.jpg", "001_bag_1.jpg"}
+    assert "1 pictures" in run(*arguments, "--fault-kind", "undeclared_class").stdout
+    unknown = run(*arguments, "--fault-kind", "nonsense")
+    assert unknown.returncode == 2 and "box_empty" in unknown.stderr
+
+
+def test_augmented_pictures_are_those_of_the_config(run, files, tmp_path):
+    arguments = (*files, "--augmented", "--config-file", DEMO, "--ids", "10", "--draws", "2", "--output", tmp_path)
+    told = run(*arguments, "dataloader.train.mapper.augmentations.0.short_edge_length=[96]")
+    assert told.returncode == 0, told.stderr
+    assert "1 pictures, 2 draws of each" in told.stdout
+    sheet = cv2.imread(str(tmp_path / "augmented.jpg"))
+    assert sheet.shape[1] > 800 > sheet.shape[0]
+    assert run(*files, "--augmented").returncode == 2
+
+
+def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
+    for split, folder in (("train", "train"), ("val", "valid")):
+        content = write_set(tmp_path / "images" / "a" / folder, pictures=4)
+        pictures = tmp_path / "images" / "a" / folder
+        for path in (pictures / "images").iterdir():
+            path.rename(pictures / path.name)
+        (tmp_path / "annotations" / "a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "annotations" / "a" / f"{split}.json").write_text(json.dumps(content))
+    monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
+    told = run("--statistics", "--output", tmp_path / "shown")
+    assert told.returncode == 0, told.stderr
+    sets = json.loads((tmp_path / "shown" / "statistics.json").read_text())
+    assert [one["name"] for one in sets] == ["xray_a_train", "xray_a_val"]
+    assert cv2.imread(str(tmp_path / "shown" / "statistics.png")).shape[1] == 1760
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--class", "saw"], "no class saw"),
+        (["--size", "huge"], "no range of sizes"),
+        (["--ids", "999"], "no picture is as asked for"),
+        (["--split", "val"], "none of the data sets"),
+        (["--statistics", "none.json"], "none.json"),
+    ],
+)
+def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(run, files, arguments, message):
+    told = run(*files, *arguments)
+    assert told.returncode == 2
+    assert message in told.stderr and "fix:" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_the_browser_serves_the_chosen_pictures(files):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, str(TOOL), "data", *map(str, files), "--browse", "--class", "knife", "--port", "7931"]
+    environment = os.environ | {"BROWSER": "true", "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        address = server.stdout.readline().split()[0]
+        assert address.startswith("http://127.0.0.1:")
+        assert "2 of 2 images" in patiently(f"{address}/gallery")
+        assert "bag_1.png" in patiently(f"{address}/detail/1") and "bag_5.png" in patiently(f"{address}/detail/2")
+        assert len(patiently(f"{address}/images/bag_1.png", binary=True)) == (files[1] / "bag_1.png").stat().st_size
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+
+
+def patiently(address: str, binary: bool = False) -> str | bytes:
+    for _ in range(100):
+        try:
+            content = urllib.request.urlopen(address, timeout=10).read()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+        else:
+            return content if binary else content.decode()
+    raise AssertionError(f"nothing answers at {address}")
+
+
+def test_a_missing_package_of_the_browser_is_named(run, files, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "uvicorn" else find(name, *rest)
+    )
+    told = run(*files, "--browse")
+    assert told.returncode == 2 and "uvicorn" in told.stderr and "hotcoco[browse]" in told.stderr
+
+
+def test_help_is_there_at_once():
+    started = os.times()
+    told = subprocess.run([sys.executable, str(TOOL), "data", "--help"], capture_output=True, text=True, timeout=60)
+    used = os.times()
+    assert told.returncode == 0 and "--browse" in told.stdout
+    seconds = used.children_user + used.children_system - started.children_user - started.children_system
+    assert seconds < 1

@@ -1,0 +1,160 @@
+#!/usr/bin/env python
+"""Analyze what a model gets wrong, compare two runs, and measure what a model costs."""
+
+import argparse
+
+from xray_lazy.command_line import run_tool
+from xray_lazy.errors import UserError
+
+EXAMPLES = """examples:
+  python tools/analyze.py detections output/x
+  python tools/analyze.py detections output/x --evaluation iter_4999
+  python tools/analyze.py detections --predictions results.json --ground-truth val.json --images val/
+  python tools/analyze.py compare output/x output/y
+  python tools/analyze.py model output/x
+  python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_detections(commands)
+    add_compare(commands)
+    add_model(commands)
+    return parser
+
+
+def add_detections(commands) -> None:
+    """`detections`: what is wrong, and where."""
+    parser = commands.add_parser(
+        "detections",
+        help="errors, curves, calibration, worst pictures, suspected labels",
+        description="Analyze an evaluation of a run, or any COCO results: TIDE's errors, confusions, curves with the "
+        "best thresholds, calibration, AP by size, scanner and overlap, the worst pictures, suspected label errors.",
+    )
+    parser.add_argument("run", nargs="?", metavar="OUTPUT_DIR", help="of a training; or give --predictions")
+    parser.add_argument("--predictions", metavar="FILE", help="COCO results as JSON; needs --ground-truth")
+    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
+    add_truth(parser)
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="SCORE",
+        help="that counts for confusions and pictures (default: the one of the highest F1)",
+    )
+    parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures drawn of each kind (default: 12)")
+    parser.set_defaults(run_command=run_detections)
+
+
+def add_truth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ground-truth", metavar="SET", help="a name, or a COCO JSON (default: what the run's config has)"
+    )
+    parser.add_argument("--images", metavar="DIR", help="pictures of a JSON's ground truth, to draw them")
+    parser.add_argument("--output", metavar="DIR", help="for the results (default: analysis/ in the run's folder)")
+
+
+def run_detections(options: argparse.Namespace) -> None:
+    if (options.run is None) == (options.predictions is None):
+        raise UserError("give either OUTPUT_DIR or --predictions", "tools/analyze.py detections output/x")
+    if options.predictions and not options.ground_truth:
+        raise UserError("--predictions needs --ground-truth", "name a data set or its JSON file")
+    from xray_lazy.analysis.console import print_analysis
+    from xray_lazy.analysis.detections import analyze
+    from xray_lazy.analysis.files import write_analysis
+    from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
+    from xray_lazy.analysis.pictures import draw_pictures
+
+    if options.predictions:
+        inputs = inputs_of_files(options.predictions, options.ground_truth, options.images)
+    else:
+        inputs = inputs_of_run(options.run, options.evaluation, options.ground_truth, options.images)
+    folder = options.output or inputs.folder
+    analysis = draw_pictures(analyze(inputs, options.score_threshold), inputs, folder, options.count)
+    print_analysis(analysis, write_analysis(analysis, folder))
+
+
+def add_compare(commands) -> None:
+    """`compare`: two runs."""
+    parser = commands.add_parser(
+        "compare",
+        help="is one run better than another, beyond chance?",
+        description="Compare two runs on the same pictures by a paired bootstrap over them, metric by metric.",
+    )
+    parser.add_argument("first", metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
+    parser.add_argument("second", metavar="SECOND", help="likewise")
+    parser.add_argument(
+        "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
+    )
+    add_truth(parser)
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="default: 0.95")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.set_defaults(run_command=run_compare)
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from xray_lazy.analysis.comparison import compare
+    from xray_lazy.analysis.console import print_comparison
+    from xray_lazy.analysis.files import write_comparison
+    from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
+
+    def read(run: str):
+        if Path(run).is_dir() or not run.endswith(".json"):
+            return inputs_of_run(run, options.evaluation, options.ground_truth, options.images)
+        if not options.ground_truth:
+            raise UserError(f"{run} needs --ground-truth", "name a data set or its JSON file")
+        return inputs_of_files(run, options.ground_truth, options.images)
+
+    first, second = read(options.first), read(options.second)
+    found = compare(first, second, options.resamples, options.confidence, options.seed)
+    folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
+    print_comparison(found, write_comparison(found, folder))
+
+
+def add_model(commands) -> None:
+    """`model`: what it costs."""
+    parser = commands.add_parser(
+        "model",
+        help="parameters, FLOPs, activations and time per part",
+        description="Measure a model on one picture, part by part: parameters, FLOPs, activations, time. Overrides "
+        "such as model.roi_heads.num_classes=13 may follow.",
+    )
+    parser.add_argument("source", metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    parser.add_argument("--size", metavar="WxH", help="of the picture as the network sees it (default: the config's)")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed passes (default: 5)")
+    parser.add_argument("--depth", type=int, default=2, metavar="N", help="of the parts in the table (default: 2)")
+    parser.add_argument(
+        "--output", metavar="FILE", help="for the JSON (default: analysis/model.json in a run's folder)"
+    )
+    parser.set_defaults(run_command=run_model)
+
+
+def run_model(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from xray_lazy.analysis.console import print_model_cost
+    from xray_lazy.analysis.model_cost import measure_source, write_model_cost
+
+    cost = measure_source(
+        options.source, options.overrides, options.size, options.device, options.repeats, options.depth
+    )
+    print_model_cost(cost)
+    run = Path(options.source)
+    file = options.output or (run / "analysis" / "model.json" if run.is_dir() else None)
+    if file:
+        write_model_cost(cost, file)
+        print(f"results are in {file}")
+
+
+if __name__ == "__main__":
+    parsed = build_parser().parse_args()
+    run_tool(lambda: parsed.run_command(parsed), parsed.debug)

@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Export a trained model to a file that runs without detectron2 and this project, and check that it finds the same."""
+
+import argparse
+from pathlib import Path
+
+from xray_lazy.command_line import run_tool
+from xray_lazy.config.arguments import parse_with_overrides
+from xray_lazy.errors import UserError
+
+EPILOG = """examples:
+  tools/export.py output/mask_rcnn_r50                                  to ONNX, for pictures of any size
+  tools/export.py output/mask_rcnn_r50 --size 1344x800                  for one size, which some runtimes want
+  tools/export.py output/mask_rcnn_r50 --format torchscript --output deployed/detector.ts
+  tools/export.py output/mask_rcnn_r50 model.roi_heads.box_predictor.test_score_thresh=0.3
+  tools/export.py configs/xray/mask_rcnn_r50.py --weights model_final.pth --picture a.jpg --picture b.jpg
+
+Exit codes: 0 done, 1 it can't be exported or does not agree with PyTorch, 2 something for you to fix."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export.py OUTPUT_DIR",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--format", choices=("onnx", "torchscript", "torch_export"), default="onnx", help="default: onnx"
+    )
+    parser.add_argument("--output", metavar="FILE", help="default: OUTPUT_DIR/exported/ and the weights' name")
+    parser.add_argument("--weights", metavar="FILE", help="default: the best of the run, else its last")
+    parser.add_argument("--ema", action="store_true", help="the average of the weights, which hooks.ema kept")
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="WxH",
+        help="one size of the input, such as 1344x800 (default: any size; with torch_export that of the test pictures)",
+    )
+    parser.add_argument(
+        "--picture",
+        action="append",
+        default=[],
+        dest="pictures",
+        metavar="FILE",
+        help="to compare on, instead of some of the test set; may be given several times",
+    )
+    parser.add_argument("--count", type=int, default=3, metavar="N", help="of the test set to compare on (default: 3)")
+    parser.add_argument("--device", default="cpu", help="that TorchScript and torch.export stay on (default: cpu)")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of `1344x800`."""
+    try:
+        width, height = (int(number) for number in text.lower().split("x"))
+        if min(width, height) < 32:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1344x800, of 32 pixels at least") from None
+    return width, height
+
+
+def main(options: argparse.Namespace, arguments: list[str]) -> None:
+    if not arguments or not Path(arguments[0]).exists():
+        what = f"there is no {arguments[0]}" if arguments and "=" not in arguments[0] else "no output folder is given"
+        raise UserError(what, "name a run before the overrides: export.py output/mask_rcnn_r50")
+    from xray_lazy.export.export import ExportOptions, export_model
+
+    source, *overrides = arguments
+    settings = {name: value for name, value in vars(options).items() if name != "debug"}
+    export_model(ExportOptions(source, overrides=overrides, **settings), report=lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    parsed, rest = parse_with_overrides(build_parser())
+    run_tool(lambda: main(parsed, rest), parsed.debug)

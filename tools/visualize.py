@@ -1,0 +1,196 @@
+#!/usr/bin/env python
+"""Look at data sets, and into models."""
+
+import argparse
+from pathlib import Path
+
+from xray_lazy.command_line import run_tool
+
+DATA_EXAMPLES = """\
+examples:
+  visualize.py data xray_smith_val                          20 pictures at random, on a sheet and each by itself
+  visualize.py data a.json a_images/ --class knife --size small --count 100
+  visualize.py data xray_smith_val --ids 17 203             these; or --names 'bag_1*'
+  visualize.py data --scanner smith --faulty                what tools/dataset.py check complains about
+  visualize.py data --statistics                            all sets side by side, as charts, JSON and CSV
+  visualize.py data --augmented --config-file configs/xray/mask_rcnn_r50.py --count 5 --draws 6
+  visualize.py data xray_smith_val --browse                 hotcoco's browser
+"""
+FEATURES_EXAMPLES = """\
+examples:
+  visualize.py features output/mask_rcnn_r50 bag.png other_bags/
+  visualize.py features output/sparse_rcnn --dataset xray_smith_val --count 3 --show stages attention
+  visualize.py features configs/xray/mask_rcnn_r50.py bag.png --weights model.pth model.roi_heads.num_classes=13
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_data(commands)
+    add_features(commands)
+    return parser
+
+
+def add_data(commands) -> None:
+    """`data`: ground truth, augmentation, statistics."""
+    parser = commands.add_parser(
+        "data",
+        help="ground truth, augmented pictures, statistics",
+        description="Draw the ground truth of data sets, pictures as training sees them, or statistics.",
+        epilog=DATA_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "named",
+        nargs="*",
+        metavar="SET",
+        help="names (xray_smith_val), or ANNOTATIONS.json IMAGES_DIR; default: all under --root. With --config-file "
+        "also KEY=VALUE for it",
+    )
+    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--output", metavar="DIR", default="output/data", help="default: %(default)s")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--statistics", action="store_true", help="charts and numbers instead of pictures")
+    what.add_argument("--augmented", action="store_true", help="pictures as training with --config-file sees them")
+    what.add_argument("--browse", action="store_true", help="open hotcoco's browser on the chosen pictures")
+    chosen = parser.add_argument_group("which pictures")
+    chosen.add_argument("--count", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
+    chosen.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choice (default: 0)")
+    chosen.add_argument("--ids", nargs="+", default=(), metavar="ID", help="with these ids in the JSON")
+    chosen.add_argument("--names", nargs="+", default=(), metavar="NAME", help="with these files or patterns")
+    chosen.add_argument("--class", nargs="+", default=(), dest="classes", metavar="CLASS", help="with items of these")
+    chosen.add_argument(
+        "--size", metavar="RANGE", help="with items that are small, medium, large (COCO's), or of 16-48 pixels' side"
+    )
+    chosen.add_argument("--scanner", nargs="+", default=(), metavar="NAME", help="of these scanners")
+    chosen.add_argument("--split", nargs="+", default=(), metavar="NAME", help="of train, val or test")
+    chosen.add_argument("--faulty", action="store_true", help="with errors or warnings of tools/dataset.py check")
+    chosen.add_argument(
+        "--fault-kind", nargs="+", default=(), metavar="KIND", help="with these: box_beyond mask_missing"
+    )
+    drawn = parser.add_argument_group("how they are drawn")
+    drawn.add_argument("--grey", action="store_true", help="on a ground without colours")
+    drawn.add_argument("--columns", type=int, default=4, metavar="N", help="of a sheet (default: %(default)s)")
+    drawn.add_argument("--config-file", metavar="FILE", help="whose training augments (with --augmented)")
+    drawn.add_argument("--draws", type=int, default=4, metavar="N", help="of each picture (default: %(default)s)")
+    drawn.add_argument("--port", type=int, default=7860, metavar="N", help="of --browse (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(run=run_data)
+
+
+def run_data(options: argparse.Namespace) -> None:
+    from xray_lazy.visualization import data_report
+    from xray_lazy.visualization.picture_choice import Choice, parse_size_range
+
+    size = parse_size_range(options.size) if options.size else None
+    request = data_report.DataRequest(
+        sets=options.named,
+        root=options.root,
+        scanners=options.scanner,
+        splits=options.split,
+        choice=Choice(options.ids, options.names, options.classes, size),
+        count=options.count,
+        seed=options.seed,
+        columns=options.columns,
+        grey=options.grey,
+        faulty=options.faulty,
+        fault_kinds=options.fault_kind,
+        config_file=options.config_file,
+        overrides=options.overrides,
+        draws=options.draws,
+    )
+    if options.browse:
+        data_report.show_browser(request, options.port)
+    elif options.augmented:
+        data_report.show_augmented(request, options.output, print)
+    elif options.statistics:
+        data_report.show_statistics(request, options.output, print)
+    else:
+        data_report.show_pictures(request, options.output, print)
+
+
+def add_features(commands) -> None:
+    """`features`: what a model sees."""
+    parser = commands.add_parser(
+        "features",
+        help="feature maps, proposals, stages, attention, class activation",
+        description="Look into a model at work on pictures: feature maps, proposal boxes and how they move, attention, "
+        "and what speaks for each class.",
+        epilog=FEATURES_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="the output folder of a training, or a config file")
+    parser.add_argument(
+        "named", nargs="*", metavar="PICTURE", help="files and folders of pictures, and KEY=VALUE for the config"
+    )
+    parser.add_argument("--dataset", metavar="SET", help="pictures of this set, with their ground truth")
+    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--count", type=int, default=4, metavar="N", help="pictures at most (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their choice (default: 0)")
+    parser.add_argument("--weights", metavar="FILE", help="file or URL (default: the run's best)")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda:1")
+    parser.add_argument("--output", metavar="DIR", help="default: visualizations/features in the run's folder")
+    parser.add_argument(
+        "--show",
+        nargs="+",
+        default=(),
+        metavar="WHAT",
+        help="of levels, proposals, stages, attention, activation (default: all that the model has)",
+    )
+    parser.add_argument("--top", type=int, default=30, metavar="N", help="proposals to draw (default: %(default)s)")
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, metavar="S", help="of detections (default: %(default)s)"
+    )
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(run=run_features)
+
+
+def run_features(options: argparse.Namespace) -> None:
+    from xray_lazy.inspection.features import FeaturesRequest, inspect_features
+
+    request = FeaturesRequest(
+        source=options.source,
+        pictures=options.named,
+        dataset=options.dataset,
+        root=options.root,
+        count=options.count,
+        seed=options.seed,
+        weights=options.weights,
+        overrides=options.overrides,
+        device=options.device,
+        output=options.output,
+        show=options.show,
+        top=options.top,
+        score_threshold=options.score_threshold,
+    )
+    inspect_features(request, print)
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """Those of them that override a key of a config: KEY=VALUE, +KEY=VALUE, ~KEY."""
+    return [text for text in arguments if ("=" in text or text.startswith("~")) and not Path(text).exists()]
+
+
+def parse() -> argparse.Namespace:
+    """The command line; what is named may stand before, between and behind the flags."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args()
+    unknown = [text for text in rest if text.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.overrides = _overrides(rest)
+    for name, values in list(vars(options).items()):
+        if (
+            isinstance(values, list) and name != "overrides"
+        ):  # a flag of several values takes overrides behind them, too
+            options.overrides += _overrides(values)
+            setattr(options, name, [text for text in values if text not in options.overrides])
+    options.named = [*options.named, *(text for text in rest if text not in options.overrides)]
+    return options
+
+
+if __name__ == "__main__":
+    arguments = parse()
+    run_tool(lambda: arguments.run(arguments), arguments.debug)

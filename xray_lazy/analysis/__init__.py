@@ -1,0 +1,1 @@
+"""What a model gets wrong and what it costs: detections against ground truth, two runs compared, parts of a model."""

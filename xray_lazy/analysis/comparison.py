@@ -1,0 +1,142 @@
+"""Two runs on the same pictures: which is better, and whether that can be told from so many pictures."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.matches import Matches, average_precision, by_falling_score, match
+from xray_lazy.analysis.results import Comparison, Difference
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_metrics import Problem
+
+FIGURES = ("AP", "AP50", "AP75", "AR")
+# Entries of the largest array at a time: 32 MB of doubles.
+ARRAY_SIZE = 4_000_000
+
+
+def compare(
+    first: Inputs, second: Inputs, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Compare by a paired bootstrap (Efron and Tibshirani 1993, chapter 13).
+
+    As many pictures as there are get drawn from them with replacement, `resamples` times, the same ones for both runs.
+    The interval of a change is that of the percentiles of its values over the draws. It says how far the change depends
+    on which pictures were evaluated, and nothing of how it depends on the seed of the trainings.
+
+    Raises:
+        UserError: the runs are not on the same ground truth, or have nothing in common that could be compared.
+    """
+    if resamples < 100 or not 0 < confidence < 1:
+        raise UserError(
+            f"{resamples} resamples with confidence {confidence} bound nothing",
+            "take at least 100 resamples and a confidence between 0 and 1",
+        )
+    second = same_truth(first, second)
+    truth = first.ground_truth
+    masks = any(annotation.get("segmentation") for annotation in truth["annotations"])
+    tasks = [
+        task
+        for task, shape in (("bbox", "bbox"), ("segm", "segmentation"))
+        if (task == "bbox" or masks) and all(d.get(shape) for inputs in (first, second) for d in inputs.detections)
+    ]
+    if not tasks:
+        raise UserError(
+            f"{first.origin} and {second.origin} do not both have boxes, nor both masks",
+            "compare runs with the same kind of detections",
+        )
+    weights = _draws(len(truth["images"]), resamples, seed)
+    limit = min(first.max_detections, second.max_detections)
+    differences = {}
+    for task in tasks:
+        values = [
+            _figures(match(Problem.build(truth, inputs.detections, task, limit)), weights) for inputs in (first, second)
+        ]
+        differences[task] = tuple(_differences(*values, confidence))
+    return Comparison(
+        dataset=first.dataset,
+        first=first.origin,
+        second=second.origin,
+        pictures=len(truth["images"]),
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+        tasks=differences,
+    )
+
+
+def _draws(pictures: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each picture is drawn (1 + resamples, pictures); the first row is the set itself."""
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(pictures, np.full(pictures, 1 / pictures), size=resamples)
+    return np.concatenate([np.ones((1, pictures), int), drawn])
+
+
+def _figures(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric in percent by name, (draws,); NaN where a draw has no item."""
+    names = [category["name"] for category in matches.problem.categories]
+    ap = np.full((matches.classes, 10, len(weights)), np.nan)
+    recall = np.full_like(ap, np.nan)
+    for category in range(matches.classes):
+        items = ~matches.crowd & (matches.item_category == category)
+        if items.any():
+            instances = weights[:, matches.item_picture[items]].sum(axis=1)
+            rows = by_falling_score(matches, category)
+            ap[category], recall[category] = _figures_of_class(matches, rows, instances, weights)
+    figures = {
+        "AP": _mean(ap),
+        "AP50": _mean(ap[:, :1]),
+        "AP75": _mean(ap[:, 5:6]),
+        "AR": _mean(recall),
+    }
+    return figures | {f"AP-{name}": _mean(ap[index : index + 1]) for index, name in enumerate(names)}
+
+
+def _figures_of_class(
+    matches: Matches, rows: np.ndarray, instances: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AP and recall (10, draws) in 0..1 of one class."""
+    ap, recall = np.full((10, len(weights)), np.nan), np.full((10, len(weights)), np.nan)
+    right, wrong = matches.right[:, rows], matches.wrong[:, rows]
+    for part in _parts(len(weights), len(rows)):
+        often = weights[part][:, matches.picture[rows]]
+        for threshold in range(10):
+            ap[threshold, part] = average_precision(right[threshold], wrong[threshold], often, instances[part])
+            found = often[:, right[threshold]].sum(axis=1)
+            present = instances[part] > 0
+            recall[threshold, part] = np.where(present, found / np.maximum(instances[part], 1), np.nan)
+    return ap, recall
+
+
+def _parts(draws: int, detections: int) -> Iterator[slice]:
+    step = max(1, ARRAY_SIZE // max(detections, 1))
+    for start in range(0, draws, step):
+        yield slice(start, min(start + step, draws))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean in percent over classes and thresholds that have a value, (classes, thresholds, draws) -> (draws,)."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=(0, 1))
+    total = np.where(present, values, 0).sum(axis=(0, 1))
+    return np.divide(100 * total, count, out=np.full(values.shape[2], np.nan), where=count > 0)
+
+
+def _differences(
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], confidence: float
+) -> Iterator[Difference]:
+    outside = 50 * (1 - confidence)
+    for name, values in first.items():
+        changes = second[name] - values
+        drawn = changes[1:][~np.isnan(changes[1:])]
+        lower, upper = np.percentile(drawn, [outside, 100 - outside]) if drawn.size else (math.nan, math.nan)
+        yield Difference(
+            name=name,
+            first=float(values[0]),
+            second=float(second[name][0]),
+            change=float(changes[0]),
+            lower=float(lower),
+            upper=float(upper),
+            verdict="better" if lower > 0 else "worse" if upper < 0 else "no difference shown",
+        )

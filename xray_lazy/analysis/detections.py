@@ -1,0 +1,130 @@
+"""The analysis of detections against ground truth: everything that `results.Analysis` holds."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xray_lazy.analysis.curves import calibration, curve
+from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, tide_errors
+from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
+from xray_lazy.analysis.inputs import Inputs, inputs_of_run
+from xray_lazy.analysis.label_suspects import label_suspects
+from xray_lazy.analysis.matches import Matches, match
+from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, PictureResult, TaskResult
+from xray_lazy.evaluation.coco_metrics import CategoryMetrics, Metrics, Problem, coco_metrics
+from xray_lazy.evaluation.mistakes import Mistakes, find_mistakes
+
+BACKGROUND = "background"
+# Below it a detection is no reason to doubt a label, however low the best threshold of a model is.
+LEAST_SUSPECT_SCORE = 0.5
+
+
+def analyze_run(output_dir: str | Path, evaluation: str = "best", score_threshold: float | None = None) -> Analysis:
+    """Analyze an evaluation of a run, without writing anything.
+
+    Args:
+        output_dir: of a training.
+        evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
+        score_threshold: as `analyze`.
+
+    Raises:
+        UserError: the run has no such evaluation, or its data set is not there or is another one.
+    """
+    return analyze(inputs_of_run(output_dir, evaluation), score_threshold)
+
+
+def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
+    """Analyze detections; `inputs.inputs_of_run` and `inputs.inputs_of_files` read them.
+
+    Args:
+        score_threshold: see `TaskResult.score_threshold`.
+    """
+    truth, detections = inputs.ground_truth, inputs.detections
+    crowds = sum(bool(annotation["iscrowd"]) for annotation in truth["annotations"])
+    has_masks = any(a.get("segmentation") for a in truth["annotations"]) and all(
+        detection.get("segmentation") for detection in detections
+    )
+    boxed = all(detection.get("bbox") for detection in detections)
+    tasks = [task for task, there in (("bbox", boxed), ("segm", has_masks)) if there]
+    shares = occlusion(truth["annotations"])
+    return Analysis(
+        dataset=inputs.dataset,
+        origin=inputs.origin,
+        evaluation=inputs.evaluation,
+        pictures=len(truth["images"]),
+        instances=len(truth["annotations"]) - crowds,
+        crowds=crowds,
+        detections=len(detections),
+        pictures_without_detections=len(truth["images"]) - len({d["image_id"] for d in detections}),
+        max_detections=inputs.max_detections,
+        class_names=tuple(str(c["name"]) for c in sorted(truth["categories"], key=lambda c: c["id"])),
+        tasks={task: _analyze_task(inputs, task, shares, score_threshold) for task in tasks},
+    )
+
+
+def _analyze_task(inputs: Inputs, task: str, shares: np.ndarray, score_threshold: float | None) -> TaskResult:
+    truth, detections, limit = inputs.ground_truth, inputs.detections, inputs.max_detections
+    metrics = coco_metrics(truth, detections, task, limit)
+    matches = match(Problem.build(truth, detections, task, limit))
+    table, curve_of_all = classify(matches), curve(matches)
+    threshold = score_threshold
+    if threshold is None:
+        threshold = 0.5 if math.isnan(curve_of_all.best_threshold) else curve_of_all.best_threshold
+    mistakes = find_mistakes(truth, detections, task, threshold, limit)
+
+    def metrics_of_pictures(image_ids: set) -> Metrics:
+        part = {**truth, "images": [image for image in truth["images"] if image["id"] in image_ids]}
+        return coco_metrics(part, [d for d in detections if d["image_id"] in image_ids], task, limit)
+
+    return TaskResult(
+        summary=metrics.summary,
+        score_threshold=threshold,
+        classes=tuple(_class_result(matches, table, threshold, *one) for one in enumerate(metrics.categories)),
+        curve=curve_of_all,
+        errors=tide_errors(matches, table, threshold),
+        confusion=_confusion(matches, mistakes),
+        calibration=calibration(matches),
+        by_size=by_size(matches, threshold),
+        by_scanner=by_scanner(truth, matches, threshold, metrics_of_pictures),
+        by_occlusion=by_occlusion(matches, shares, threshold),
+        worst_pictures=_worst_pictures(truth, mistakes),
+        label_suspects=label_suspects(truth, matches, table, max(threshold, LEAST_SUSPECT_SCORE)),
+    )
+
+
+def _class_result(
+    matches: Matches, table: ErrorTable, score_threshold: float, place: int, metrics: CategoryMetrics
+) -> ClassResult:
+    return ClassResult(
+        name=metrics.name,
+        category_id=metrics.id,
+        instances=metrics.instances,
+        pictures=metrics.images,
+        detections=int((matches.category == place).sum()),
+        ap=metrics.ap,
+        ap50=metrics.ap50,
+        ap75=metrics.ap75,
+        ar=metrics.ar,
+        curve=curve(matches, place),
+        interpolated_precision=metrics.precisions50,
+        errors=errors_of_class(matches, table, place),
+        errors_shown=errors_of_class(matches, table, place, score_threshold),
+        ece=calibration(matches, place).ece,
+    )
+
+
+def _confusion(matches: Matches, mistakes: Mistakes) -> Confusion:
+    names = tuple(category["name"] for category in matches.problem.categories)
+    return Confusion((*names, BACKGROUND), tuple(map(tuple, mistakes.confusion.tolist())))
+
+
+def _worst_pictures(truth: Mapping[str, Any], mistakes: Mistakes) -> tuple[PictureResult, ...]:
+    file_names = {image["id"]: image["file_name"] for image in truth["images"]}
+    return tuple(
+        PictureResult(p.image_id, file_names[p.image_id], p.found, p.missed, p.false, p.f1)
+        for p in mistakes.pictures
+        if p.missed or p.false
+    )

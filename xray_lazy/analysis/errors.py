@@ -1,0 +1,133 @@
+"""TIDE's kinds of error (Bolya et al., ECCV 2020): for each detection and item, and what each kind costs."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xray_lazy.analysis.matches import NOTHING, Matches
+from xray_lazy.analysis.results import ErrorKind, Errors
+from xray_lazy.evaluation.coco_metrics import Problem, hotcoco_evaluation
+
+FOREGROUND, BACKGROUND = 0.5, 0.1
+MEANINGS = {
+    "Cls": "right place, wrong class",
+    "Loc": "right class, inexact place",
+    "Both": "inexact place and wrong class",
+    "Dupe": "found once more",
+    "Bkg": "nothing is there",
+    "Miss": "item that no detection is near",
+}
+
+
+@dataclass(frozen=True)
+class ErrorTable:
+    """The kind of each error at IoU 0.5.
+
+    kind: (D,) name of the kind; "" for detections that are right or don't count. item, iou: (D,) the item that the kind
+    was told by, or NOTHING, and its IoU. missed: (G,) bool, items without a detection that had only to be corrected.
+    """
+
+    kind: np.ndarray
+    item: np.ndarray
+    iou: np.ndarray
+    missed: np.ndarray
+
+
+def classify(matches: Matches) -> ErrorTable:
+    """Tell the kind of each wrong detection, and which items are missed."""
+    count = len(matches.scores)
+    table = ErrorTable(
+        kind=np.full(count, "", dtype="<U4"),
+        item=np.full(count, NOTHING),
+        iou=np.zeros(count),
+        missed=~matches.crowd & (matches.item_match[0] == NOTHING),
+    )
+    wrong = np.flatnonzero(matches.wrong[0])
+    items = np.flatnonzero(~matches.crowd)
+    item_rows = _rows_by_picture(matches.item_picture[items], items)
+    for picture, rows in _rows_by_picture(matches.picture[wrong], wrong).items():
+        beside = item_rows.get(picture)
+        if beside is None:
+            table.kind[rows] = "Bkg"
+            continue
+        overlaps = overlap(matches, rows, beside)
+        for row, overlap_of_row in zip(rows, overlaps, strict=True):
+            same = matches.item_category[beside] == matches.category[row]
+            kind, place = _kind(overlap_of_row, same)
+            table.kind[row] = kind
+            if place is not None:
+                table.item[row], table.iou[row] = beside[place], overlap_of_row[place]
+    corrected = table.item[np.isin(table.kind, ("Loc", "Cls"))]
+    table.missed[corrected] = False
+    return table
+
+
+def _kind(overlaps: np.ndarray, same: np.ndarray) -> tuple[str, int | None]:
+    """The kind of a wrong detection and the item that tells it, from its IoU with each item (n,) and whose class it is.
+
+    A place that has only to be made exact comes before a class that has only to be changed, as in TIDE's own code.
+    """
+    of_class, of_others = np.where(same, overlaps, 0), np.where(same, 0, overlaps)
+    if BACKGROUND <= of_class.max() <= FOREGROUND:
+        return "Loc", int(of_class.argmax())
+    if of_others.max() >= FOREGROUND:
+        return "Cls", int(of_others.argmax())
+    if of_class.max() >= FOREGROUND:
+        return "Dupe", int(of_class.argmax())
+    if overlaps.max() <= BACKGROUND:
+        return "Bkg", None
+    return "Both", int(overlaps.argmax())
+
+
+def tide_errors(matches: Matches, table: ErrorTable, score_threshold: float) -> Errors:
+    """Counts of the kinds, and hotcoco's figures of what they cost."""
+    evaluation = hotcoco_evaluation(without_crowds(matches))
+    evaluation.evaluate()
+    found = evaluation.tide_errors(FOREGROUND, BACKGROUND)
+    measured = bool((~matches.crowd).any())
+    lost = {name: 100 * value if measured else float("nan") for name, value in found["delta_ap"].items()}
+    shown = matches.scores >= score_threshold
+    kinds = []
+    for name, meaning in MEANINGS.items():
+        if name == "Miss":
+            count = count_shown = int(table.missed.sum())
+        else:
+            count = int((table.kind == name).sum())
+            count_shown = int(((table.kind == name) & shown).sum())
+        kinds.append(ErrorKind(name, meaning, count, count_shown, lost[name]))
+    ap50 = 100 * found["ap_base"] if measured else float("nan")
+    return Errors(ap50, tuple(kinds), lost["FP"], lost["FN"], FOREGROUND, BACKGROUND)
+
+
+def without_crowds(matches: Matches) -> Problem:
+    """The problem without crowd regions and the detections on them, for which hotcoco would find kinds of error."""
+    problem = matches.problem
+    detections = [d for d, ignored in zip(problem.detections, matches.ignored[0], strict=True) if not ignored]
+    annotations = [annotation for annotation in problem.annotations if not annotation["iscrowd"]]
+    return replace(problem, detections=detections, annotations=annotations)
+
+
+def errors_of_class(
+    matches: Matches, table: ErrorTable, category: int, score_threshold: float = -np.inf
+) -> dict[str, int]:
+    """How many errors of each kind a class's detections have, and how many of its items are missed."""
+    kinds = table.kind[(matches.category == category) & (matches.scores >= score_threshold)]
+    counts = {name: int((kinds == name).sum()) for name in MEANINGS}
+    counts["Miss"] = int(table.missed[matches.item_category == category].sum())
+    return counts
+
+
+def overlap(matches: Matches, detections: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """IoU of boxes, or of masks, (n, m) of rows of detections and items of one picture."""
+    from hotcoco import mask as mask_functions
+
+    shape = "bbox" if matches.problem.iou_type == "bbox" else "segmentation"
+    first = [matches.problem.detections[row][shape] for row in detections]
+    second = [matches.problem.annotations[row][shape] for row in items]
+    return mask_functions.iou(first, second, [False] * len(second))
+
+
+def _rows_by_picture(pictures: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
+    order = np.argsort(pictures, kind="stable")
+    places, starts = np.unique(pictures[order], return_index=True)
+    return dict(zip(places.tolist(), np.split(rows[order], starts[1:]), strict=False))

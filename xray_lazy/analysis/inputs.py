@@ -1,0 +1,336 @@
+"""Read what is analyzed: detections of a run's evaluation or of a file, and the ground truth that belongs to them."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.errors import UserError
+
+if TYPE_CHECKING:
+    from xray_lazy.data.datasets import DetectionDataset
+
+PREDICTIONS_NAME = "predictions.json"
+_EVALUATION_FOLDER = re.compile(r"iter_(?P<iteration>\d+)(?P<suffix>.*)")
+_SHOWN = 5
+MOST_OUTSIDE = 0.05  # share of detections
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Ground truth and detections that fit together.
+
+    Attributes:
+        origin: the evaluation's folder, or the file of the detections.
+        evaluation: its name, such as `xray_smith_val/iter_999`, or the file's.
+        ground_truth: the content of a COCO file; masks are compressed RLE, `iscrowd` is there, each image has its
+            `scanner`, and `file_name` is a path.
+        folder: where results go by default.
+    """
+
+    dataset: str
+    origin: str
+    evaluation: str
+    ground_truth: dict[str, Any]
+    detections: list[dict[str, Any]]
+    max_detections: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One `evaluation/<dataset>/iter_<n>/` of a run."""
+
+    folder: Path
+    iteration: int
+    suffix: str
+    metrics: Mapping[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.folder.name}"
+
+    @property
+    def quality(self) -> float:
+        """segm/AP, else bbox/AP; negative where nothing was measured."""
+        values = (self.metrics.get(task, {}).get("AP") for task in ("segm", "bbox"))
+        return next((value for value in values if value is not None), -1.0)
+
+
+def inputs_of_run(
+    output_dir: str | os.PathLike,
+    evaluation: str = "best",
+    ground_truth: str | None = None,
+    images: str | os.PathLike | None = None,
+) -> Inputs:
+    """An evaluation of a run.
+
+    Args:
+        evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
+        ground_truth, images: as `load_truth`; by default the set that the run's config names.
+
+    Raises:
+        UserError: there is no such run, evaluation or set, or they do not fit together.
+    """
+    folder = Path(output_dir)
+    found = find_evaluation(folder, evaluation)
+    dataset = load_truth(ground_truth, images) if ground_truth else _dataset_of_run(folder, found.dataset)
+    truth = coco_of(dataset)
+    _check_evaluation(found, dataset)
+    detections = read_detections(found.folder / PREDICTIONS_NAME)
+    check_fit(truth, detections, dataset.name, str(found.folder / PREDICTIONS_NAME))
+    limit = int(found.metrics.get("max_detections") or 100)
+    results = folder / "analysis" / found.name
+    return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results)
+
+
+def inputs_of_files(
+    predictions: str | os.PathLike,
+    ground_truth: str,
+    images: str | os.PathLike | None = None,
+    max_detections: int = 100,
+) -> Inputs:
+    """Detections of any origin as COCO results in a JSON file.
+
+    Args:
+        ground_truth, images: as `load_truth`.
+
+    Raises:
+        UserError: a file is missing or is not what it should be, or they do not fit together.
+    """
+    predictions = Path(predictions)
+    detections, dataset = read_detections(predictions), load_truth(ground_truth, images)
+    truth = coco_of(dataset)
+    check_fit(truth, detections, dataset.name, str(predictions))
+    folder = predictions.parent / "analysis" / predictions.stem
+    return Inputs(dataset.name, str(predictions), predictions.name, truth, detections, max_detections, folder)
+
+
+def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
+    """The evaluation of a run that `inputs_of_run` takes.
+
+    Raises:
+        UserError: the run has none such, or has some of several sets and none is named.
+    """
+    if not run_folder.is_dir():
+        raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
+    present = list(_evaluations(run_folder))
+    if not present:
+        raise UserError(
+            f"{run_folder} has no evaluation: no evaluation/<dataset>/iter_<n>/{PREDICTIONS_NAME}",
+            f"python tools/lazy_train.py --config-file {run_folder}/config.yaml --eval-only "
+            f"train.init_checkpoint={run_folder}/model_final.pth",
+        )
+    names = ", ".join(evaluation.name for evaluation in present)
+    if wanted not in ("best", "newest"):
+        chosen = [evaluation for evaluation in present if wanted in (evaluation.name, evaluation.folder.name)]
+        if not chosen:
+            raise UserError(f"{run_folder} has no evaluation {wanted}", f"it has {names}")
+    else:
+        # with test-time augmentation a model is better than itself
+        chosen = [evaluation for evaluation in present if not evaluation.suffix] or present
+    if len({evaluation.dataset for evaluation in chosen}) > 1:
+        raise UserError(f"{run_folder} has evaluations on several data sets", f"choose one with --evaluation: {names}")
+    quality = (lambda e: e.iteration) if wanted == "newest" else (lambda e: (e.quality, e.iteration))
+    return max(chosen, key=quality)
+
+
+def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "DetectionDataset":
+    """A data set by its name (`xray_smith_val`) or its JSON file.
+
+    Args:
+        images: the folder of a JSON file's pictures; needed where the file has no sizes of them.
+    """
+    from xray_lazy.data.datasets import load_datasets
+
+    path = Path(ground_truth)
+    if path.suffix != ".json":
+        return load_datasets(ground_truth)
+    unsized = sum(not (image.get("width") and image.get("height")) for image in read_coco(path)["images"])
+    if unsized and images is None:
+        raise UserError(
+            f"{path} does not tell the size of {unsized} pictures", "name the folder of its pictures with --images"
+        )
+    return load_datasets({"json_file": str(path), "image_root": str(images or path.parent)})
+
+
+def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
+    """A data set as `Inputs.ground_truth`, with the ids of its JSON file."""
+    from detectron2.structures import BoxMode
+
+    from xray_lazy.evaluation.coco_metrics import encode_segmentation
+
+    images, annotations = [], []
+    for record in dataset:
+        image_id, height, width = record["image_id"], record["height"], record["width"]
+        images.append({"id": image_id, "width": width, "height": height, "file_name": record["file_name"]})
+        images[-1]["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
+        for one in record["annotations"]:
+            annotation = {
+                "id": one["id"],
+                "image_id": image_id,
+                "category_id": dataset.category_ids[one["category_id"]],
+                "bbox": list(BoxMode.convert(one["bbox"], one["bbox_mode"], BoxMode.XYWH_ABS)),
+                "area": one["area"],
+                "iscrowd": int(bool(one.get("iscrowd"))),
+            }
+            mask = encode_segmentation(one.get("segmentation"), height, width)
+            annotations.append(annotation | ({"segmentation": mask} if mask else {}))
+    categories = [
+        {"id": number, "name": name} for number, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def scanner_of(dataset_name: str) -> str:
+    """`smith` for `xray_smith_val`; other names stay whole."""
+    match = re.fullmatch(r"xray_(.+)_(train|val|test)", dataset_name)
+    return match[1] if match else dataset_name
+
+
+def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """COCO results from a JSON file.
+
+    Raises:
+        UserError: it is not there, or holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"there is no file of detections {path}", "give a JSON file of COCO results") from None
+    except (IsADirectoryError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a JSON file: {error}", "give a JSON file of COCO results") from None
+    needed = ("image_id", "category_id", "score")
+    well_formed = isinstance(content, list) and all(
+        isinstance(one, dict) and all(name in one for name in needed) and ("bbox" in one or "segmentation" in one)
+        for one in content
+    )
+    if not well_formed:
+        raise UserError(
+            f"{path} does not hold COCO results",
+            "it should be a list of objects with image_id, category_id, score, and bbox or segmentation or both",
+        )
+    return content
+
+
+def check_fit(
+    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], truth_name: str, origin: str
+) -> None:
+    """Refuse detections on pictures, or of categories, that the ground truth has not, or outside of its pictures.
+
+    Raises:
+        UserError: with the first such ids, and those that there are.
+    """
+    fix = "give the ground truth that the detections were made on (--ground-truth)"
+    for key, thing, entries in (("image_id", "pictures", "images"), ("category_id", "categories", "categories")):
+        known = {one["id"] for one in ground_truth[entries]}
+        used = {detection[key] for detection in detections}
+        unknown = sorted(used - known, key=str)
+        if unknown:
+            raise UserError(
+                f"{len(unknown)} of the {len(used)} {thing} that {origin} has detections for are not in the ground "
+                f"truth {truth_name}: id {_listed(unknown)}; it has {_listed(sorted(known, key=str))}",
+                fix,
+            )
+    sizes = {image["id"]: (image["width"], image["height"]) for image in ground_truth["images"]}
+    outside = [d["image_id"] for d in detections if d.get("bbox") and not _touches(d["bbox"], *sizes[d["image_id"]])]
+    # ids that count from 1 fit any set; a few boxes may be a model's that does not clip them
+    if len(outside) > MOST_OUTSIDE * len(detections):
+        raise UserError(
+            f"{len(outside)} of {len(detections)} detections of {origin} lie outside of their pictures in the ground "
+            f"truth {truth_name}, the first on picture {outside[0]!r}",
+            fix,
+        )
+
+
+def _touches(box: Sequence[float], width: int, height: int) -> bool:
+    x, y, w, h = box
+    return x < width and y < height and x + w > 0 and y + h > 0
+
+
+def _listed(ids: Sequence) -> str:
+    shown = ", ".join(repr(one) for one in ids[:_SHOWN])
+    return shown + (f", ... ({len(ids)} in all)" if len(ids) > _SHOWN else "")
+
+
+def _evaluations(run_folder: Path):
+    for file in sorted(run_folder.glob(f"evaluation/*/iter_*/{PREDICTIONS_NAME}")):
+        if match := _EVALUATION_FOLDER.fullmatch(file.parent.name):
+            yield Evaluation(file.parent, int(match["iteration"]), match["suffix"], _metrics(file.parent))
+
+
+def _metrics(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
+    """The set that an evaluation was on: the one of the run's config, or the one of that name."""
+    from detectron2.config import instantiate
+    from omegaconf import OmegaConf
+
+    from xray_lazy.config import load_config
+    from xray_lazy.data.datasets import load_datasets
+
+    config = run_folder / "config.yaml"
+    if config.is_file():
+        node = OmegaConf.select(load_config(config), "dataloader.test.dataset")
+        dataset = instantiate(node) if node is not None else None
+        if dataset is not None and dataset.name == name:
+            return dataset
+    try:
+        return load_datasets(name.split("+"))
+    except UserError as error:
+        raise UserError(
+            f"the data set {name} of the evaluation is not that of the run's config: {error.message}",
+            "name the ground truth with --ground-truth",
+        ) from None
+
+
+def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> None:
+    """Refuse a set that is not the evaluation's, or has changed since: ids alone would often fit."""
+    pictures = evaluation.metrics.get("pictures")
+    if pictures is not None and pictures != len(dataset):
+        raise UserError(
+            f"{evaluation.folder} is of {pictures} pictures, but data set {dataset.name} has {len(dataset)}",
+            "evaluate again, or name the ground truth of the evaluation with --ground-truth",
+        )
+    recorded = [name.removeprefix("AP-") for name in evaluation.metrics.get("bbox", {}) if name.startswith("AP-")]
+    if recorded and recorded != list(dataset.class_names):
+        raise UserError(
+            f"{evaluation.folder} has the classes {', '.join(recorded)}, but data set {dataset.name} has "
+            f"{', '.join(dataset.class_names)}",
+            "evaluate again, or name the ground truth of the evaluation with --ground-truth",
+        )
+
+
+def same_truth(first: Inputs, second: Inputs) -> Inputs:
+    """The second one's detections on the first one's ground truth.
+
+    Raises:
+        UserError: the two are not of the same pictures and classes.
+    """
+    for key, thing in (("images", "pictures"), ("categories", "classes")):
+        a, b = ({one["id"]: _identity(one) for one in inputs.ground_truth[key]} for inputs in (first, second))
+        if a != b:
+            equal = sum(b.get(one) == name for one, name in a.items())
+            raise UserError(
+                f"{first.origin} and {second.origin} are not of the same {thing}: {first.dataset} has "
+                f"{len(a)}, {second.dataset} has {len(b)}, and {equal} are equal",
+                "compare runs on the same data set; --ground-truth evaluates both against one",
+            )
+    return replace(second, ground_truth=first.ground_truth, dataset=first.dataset)
+
+
+def _identity(one: Mapping[str, Any]) -> str:
+    return str(one["name"]) if "name" in one else Path(one["file_name"]).name

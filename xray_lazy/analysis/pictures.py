@@ -1,0 +1,109 @@
+"""Draw the worst pictures and the suspected label errors of an analysis, ground truth beside detections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xray_lazy.analysis.inputs import Inputs
+from xray_lazy.analysis.label_suspects import box_of
+from xray_lazy.analysis.results import Analysis, LabelSuspect, PictureResult, TaskResult
+from xray_lazy.data.picture_file import UnreadablePicture, read_picture
+from xray_lazy.visualization.montage import fit_into, side_by_side
+from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.visualization.prediction_pictures import write_picture
+
+LARGEST = (1280, 1280)  # of one side, in pixels
+
+
+def draw_pictures(analysis: Analysis, inputs: Inputs, folder: str | Path, count: int = 12) -> Analysis:
+    """Draw the first `count` worst pictures and label suspects of the main task into `worst/` and `label_suspects/`.
+
+    Pictures whose files can't be read are left out; those of an earlier analysis in the folder are deleted.
+
+    Returns:
+        The analysis with the pictures' names in `drawn`.
+    """
+    for name in ("worst", "label_suspects"):
+        for earlier in (Path(folder) / name).glob("[0-9][0-9]_*.jpg"):
+            earlier.unlink()
+    task = "segm" if "segm" in analysis.tasks else "bbox"
+    result, draw = analysis.tasks[task], _Drawer(inputs, with_masks=task == "segm")
+    worst = [
+        draw.worst(one, result, Path(folder), f"worst/{number:02d}_{Path(one.file_name).stem}.jpg")
+        for number, one in enumerate(result.worst_pictures[:count])
+    ]
+    suspects = [
+        draw.suspect(one, Path(folder), f"label_suspects/{number:02d}_{one.kind}_{Path(one.file_name).stem}.jpg")
+        for number, one in enumerate(result.label_suspects[:count])
+    ]
+    result = replace(
+        result,
+        worst_pictures=(*worst, *result.worst_pictures[count:]),
+        label_suspects=(*suspects, *result.label_suspects[count:]),
+    )
+    return replace(analysis, tasks={**analysis.tasks, task: result})
+
+
+class _Drawer:
+    """Knows the ground truth and detections of each picture."""
+
+    def __init__(self, inputs: Inputs, with_masks: bool):
+        categories = sorted(inputs.ground_truth["categories"], key=lambda category: category["id"])
+        self.names = [str(category["name"]) for category in categories]
+        self.index = {category["id"]: index for index, category in enumerate(categories)}
+        self.with_masks = with_masks
+        self.truth = _by_picture(inputs.ground_truth["annotations"])
+        self.detections = _by_picture(inputs.detections)
+
+    def worst(self, picture: PictureResult, result: TaskResult, folder: Path, name: str) -> PictureResult:
+        shown = [d for d in self.detections.get(picture.image_id, ()) if d["score"] >= result.score_threshold]
+        note = f"prediction: {picture.found} found, {picture.missed} missed, {picture.false} false"
+        truth = self.truth.get(picture.image_id, ())
+        return replace(picture, drawn=self._write(picture.file_name, truth, shown, note, folder / name) and name)
+
+    def suspect(self, suspect: LabelSuspect, folder: Path, name: str) -> LabelSuspect:
+        shown = [
+            d
+            for d in self.detections.get(suspect.image_id, ())
+            if d["score"] == suspect.score and self.names[self.index[d["category_id"]]] == suspect.detected_class
+        ]
+        question = {
+            "missing": "nothing is annotated here",
+            "class": f"annotated as {suspect.annotated_class}",
+            "location": "annotated elsewhere",
+        }[suspect.kind]
+        truth = self.truth.get(suspect.image_id, ())
+        return replace(suspect, drawn=self._write(suspect.file_name, truth, shown, question, folder / name) and name)
+
+    def _write(self, file_name: str, truth: Sequence, shown: Sequence, note: str, path: Path) -> bool:
+        try:
+            picture = read_picture(file_name)
+        except UnreadablePicture:
+            return False
+        sides = (self._side(picture, things) for things in (truth, shown))
+        write_picture(path, side_by_side(*sides, titles=(f"ground truth of {Path(file_name).name}", note)))
+        return True
+
+    def _side(self, picture: np.ndarray, things: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        drawn = draw_instances(picture, [self._drawn(thing) for thing in things], self.names)
+        return drawn if max(drawn.shape) <= max(LARGEST) else fit_into(drawn, *LARGEST)
+
+    def _drawn(self, thing: Mapping[str, Any]) -> Drawn:
+        x, y, w, h = box_of(thing)
+        return Drawn(
+            class_id=self.index[thing["category_id"]],
+            box=(x, y, x + w, y + h),
+            score=thing.get("score"),
+            mask=thing.get("segmentation") if self.with_masks else None,
+            is_crowd=bool(thing.get("iscrowd")),
+        )
+
+
+def _by_picture(things: Sequence[Mapping[str, Any]]) -> dict[int | str, list[Mapping[str, Any]]]:
+    found: dict[int | str, list[Mapping[str, Any]]] = {}
+    for thing in things:
+        found.setdefault(thing["image_id"], []).append(thing)
+    return found

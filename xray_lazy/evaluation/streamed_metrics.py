@@ -1,0 +1,77 @@
+"""COCO metrics of compact detections, some pictures at a time, so that the memory does not grow with the set."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_metrics import Metrics, Problem, summarize
+from xray_lazy.evaluation.detections import PictureDetections
+
+# So many pictures are matched at a time: with 100 masks each, about 20 MB.
+PICTURES_AT_ONCE = 64
+MASKS_AT_ONCE = 255  # more at a time overflow in pycocotools' area()
+
+
+class GroundTruth:
+    """The instances of a data set in the form in which they are matched, made once for all evaluations of a run.
+
+    Args:
+        problem: with the data set's annotations and no detections.
+    """
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.annotations: dict[int, list[dict]] = defaultdict(list)
+        for annotation in problem.annotations:
+            self.annotations[annotation["image_id"]].append(annotation)
+
+    def metrics(self, pictures: Mapping[int | str, PictureDetections], category_ids: Sequence[int]) -> Metrics:
+        """Figures equal to those of `coco_metrics`; needs hotcoco.
+
+        Args:
+            pictures: of the data set; pictures that are not among them have no detections.
+            category_ids: the data set's, by the classes of the detections.
+
+        Raises:
+            UserError: masks are evaluated, and a detection has none.
+        """
+        from hotcoco import Params, StreamingEval
+
+        problem, category_ids = self.problem, np.asarray(category_ids)
+        params = Params(problem.iou_type)
+        params.max_dets = problem.detection_limits
+        evaluation = StreamingEval(problem.categories, problem.iou_type, params=params)
+        for start in range(0, len(problem.images), PICTURES_AT_ONCE):
+            images = problem.images[start : start + PICTURES_AT_ONCE]
+            image_ids = problem.image_ids[start : start + PICTURES_AT_ONCE]
+            annotations = [a for image in images for a in self.annotations.get(image["id"], ())]
+            found = [(image["id"], pictures[i]) for image, i in zip(images, image_ids, strict=True) if i in pictures]
+            masks = None
+            if problem.iou_type == "segm":
+                masks = [mask for _, one in found for mask in one.masks or ()]
+                if len(masks) != sum(len(one) for _, one in found):
+                    raise UserError("some detections have masks and some have none", "evaluate them apart")
+            evaluation.update(images, annotations, _table(found, category_ids, masks), segmentation=masks)
+        result = evaluation.finalize()
+        result.accumulate()
+        return summarize(problem, result.eval["precision"], result.eval["recall"], result.eval["scores"])
+
+
+def _table(
+    found: Sequence[tuple[int, PictureDetections]], category_ids: np.ndarray, masks: list[dict] | None
+) -> np.ndarray:
+    """(N, 7) float64: number of the picture, xywh, score, category, as hotcoco takes them."""
+    rows = [np.zeros((0, 7))]
+    for number, one in found:
+        numbers = np.full(len(one), number)
+        rows.append(np.column_stack([numbers, one.boxes, one.scores, category_ids[one.classes]]))
+    table = np.concatenate(rows)
+    if masks is not None:
+        # hotcoco takes the box's area for that of a detection; COCO's rule for masks is the area of the mask
+        parts = [mask_util.area(masks[at : at + MASKS_AT_ONCE]) for at in range(0, len(masks), MASKS_AT_ONCE)]
+        table[:, 3:5] = 1
+        table[:, 3] = np.concatenate(parts) if parts else table[:, 3]
+    return table

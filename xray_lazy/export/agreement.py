@@ -1,0 +1,68 @@
+"""How far the detections of two models are apart in the same picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BOX_LIMIT = 0.1  # pixels
+SCORE_LIMIT = 1e-3
+MASK_LIMIT = 1e-2  # of a probability, at each cell
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest differences over pairs of detections.
+
+    Attributes:
+        wanted, found: number of detections of each model.
+        boxes: pixels, of any edge.
+        scores, masks: of probabilities.
+        unmatched: detections of either model without one of the same class and score in the other.
+    """
+
+    wanted: int
+    found: int
+    boxes: float
+    scores: float
+    masks: float
+    unmatched: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything is within the limits."""
+        return (
+            self.unmatched == 0 and self.boxes <= BOX_LIMIT and self.scores <= SCORE_LIMIT and self.masks <= MASK_LIMIT
+        )
+
+
+def compare(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> Difference:
+    """Compare detections of two models.
+
+    Those of equal scores may stand in another order: each of `wanted` is paired with the nearest one of its class whose
+    score is near.
+
+    Args:
+        wanted, found: `boxes` `(N, 4)`, `scores` `(N,)`, `classes` `(N,)` and maybe `masks` `(N, M, M)`.
+    """
+    pairs = []
+    free = np.ones(len(found["scores"]), dtype=bool)
+    for index in range(len(wanted["scores"])):
+        alike = free & (found["classes"] == wanted["classes"][index])
+        alike &= np.abs(found["scores"] - wanted["scores"][index]) <= SCORE_LIMIT
+        candidates = np.flatnonzero(alike)
+        if len(candidates):
+            away = np.abs(found["boxes"][candidates] - wanted["boxes"][index]).max(1)
+            nearest = candidates[away.argmin()]
+            free[nearest] = False
+            pairs.append((index, nearest))
+    here, there = np.array(pairs, dtype=int).reshape(-1, 2).T
+
+    def largest(name: str) -> float:
+        if name not in wanted or name not in found:
+            return 0.0 if name not in wanted and name not in found else float("inf")
+        return float(np.abs(wanted[name][here] - found[name][there]).max(initial=0.0))
+
+    unmatched = len(wanted["scores"]) + len(found["scores"]) - 2 * len(pairs)
+    return Difference(
+        len(wanted["scores"]), len(found["scores"]), largest("boxes"), largest("scores"), largest("masks"), unmatched
+    )

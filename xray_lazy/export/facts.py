@@ -1,0 +1,92 @@
+"""What one has to know of an exported model: the JSON file that lies next to it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.atomic_file import write_json
+from xray_lazy.errors import UserError
+
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".ts", "torch_export": ".pt2"}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Facts of an exported model.
+
+    Attributes:
+        format: "onnx", "torchscript" or "torch_export".
+        class_names: by index.
+        input_format: "BGR" or "RGB", the order of the input's channels.
+        short_edge: pixels that a picture's shorter side is resized to, as in training; 0 leaves pictures as they are.
+        max_size: pixels that its longer side must not exceed after that.
+        size_divisibility: what the model pads height and width to a multiple of, by itself.
+        dynamic: it takes pictures of any size; else only of `height` x `width`.
+        height, width: of its input, pixels; where it is dynamic, an example.
+        padding: one value per channel, what smaller pictures are filled up with to a fixed size: the mean picture.
+        has_masks: it gives masks.
+        device: that it was exported on; TorchScript and torch.export stay there.
+        model: class name of the detector.
+        weights: file or URL of its weights.
+        iteration: that they were saved after; None where their file does not say.
+    """
+
+    format: str
+    class_names: tuple[str, ...]
+    input_format: str
+    short_edge: int
+    max_size: int
+    size_divisibility: int
+    dynamic: bool
+    height: int
+    width: int
+    padding: tuple[float, ...]
+    has_masks: bool
+    device: str
+    model: str
+    weights: str
+    iteration: int | None
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a picture of this size is resized to before it goes into the model, in any format."""
+        if not self.dynamic:
+            scale = min(self.height / height, self.width / width)
+        elif self.short_edge:
+            scale = min(self.short_edge / min(height, width), self.max_size / max(height, width))
+        else:
+            scale = 1.0
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+
+def facts_path(model_file: str | Path) -> Path:
+    """Where the facts of a model file are."""
+    return Path(f"{model_file}.json")
+
+
+def write_facts(model_file: str | Path, facts: ModelFacts) -> None:
+    """Write them next to the model."""
+    write_json(facts_path(model_file), dataclasses.asdict(facts), indent=2)
+
+
+def read_facts(model_file: str | Path) -> ModelFacts:
+    """Read them.
+
+    Raises:
+        UserError: model or facts are missing or of another kind.
+    """
+    if not Path(model_file).is_file():
+        raise UserError(f"there is no exported model {model_file}", "write one with `tools/export.py OUTPUT_DIR`")
+    path = facts_path(model_file)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        values = {entry.name: content[entry.name] for entry in dataclasses.fields(ModelFacts)}
+    except FileNotFoundError:
+        raise UserError(
+            f"{model_file} has no {path.name} beside it", "copy both files that tools/export.py wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not the description of an exported model: {error}", "export it again") from None
+    for name in ("class_names", "padding"):
+        values[name] = tuple(values[name])
+    return ModelFacts(**values)

@@ -1,0 +1,68 @@
+"""Pictures to try an exported model on, as the network gets them: from the data set, from files, or made up."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from detectron2.config import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from xray_lazy.data.picture_file import picture_size
+from xray_lazy.errors import UserError
+from xray_lazy.export.facts import ModelFacts
+from xray_lazy.export.runtime import fill_up
+
+
+def pictures_to_try(
+    cfg: DictConfig, facts: ModelFacts, files: Sequence[str], count: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and pictures `(3, H, W)`, 0..255, float32, at network-input size.
+
+    Args:
+        cfg: of the training; `dataloader.test` says how pictures are prepared, and which there are.
+        facts: of the model.
+        files: pictures; without any, the first ones of the test set, or made-up ones where it isn't at hand.
+        count: pictures at most, where no files are given.
+
+    A model of any size gets the first one turned by 90 degrees, too.
+    """
+    records = [_record(file) for file in files] if files else _of_data_set(cfg, count)
+    if records:
+        mapper = instantiate(cfg.dataloader.test.mapper)
+        pictures = ((record["file_name"].rpartition("/")[2], mapper(record)["image"].numpy()) for record in records)
+    else:
+        pictures = ((f"made up {seed + 1}", _made_up(facts, seed)) for seed in range(count))
+    for number, (name, picture) in enumerate(pictures):
+        yield name, _fitted(picture, facts)
+        if number == 0 and facts.dynamic:
+            yield f"{name}, turned", _fitted(picture.transpose(0, 2, 1), facts)
+
+
+def _record(file: str) -> dict:
+    width, height = picture_size(file)
+    return {"file_name": file, "height": height, "width": width, "annotations": []}
+
+
+def _of_data_set(cfg: DictConfig, count: int) -> list[dict]:
+    if OmegaConf.select(cfg, "dataloader.test.dataset") is None:
+        return []
+    try:
+        return list(instantiate(cfg.dataloader.test.dataset))[:count]
+    except UserError:  # the data may have stayed where the model was trained
+        return []
+
+
+def _made_up(facts: ModelFacts, seed: int) -> np.ndarray:
+    """Blots of colour, which a detector takes for something rather than white noise."""
+    height, width = facts.input_size(facts.height, facts.width)
+    coarse = np.random.default_rng(seed).uniform(0, 255, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).transpose(2, 0, 1)
+
+
+def _fitted(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
+    """Brought to the size of a model of a fixed size."""
+    _, height, width = picture.shape
+    if facts.dynamic:
+        return np.ascontiguousarray(picture, dtype=np.float32)
+    height, width = facts.input_size(height, width)
+    return fill_up(cv2.resize(picture.transpose(1, 2, 0), (width, height)).transpose(2, 0, 1), facts)

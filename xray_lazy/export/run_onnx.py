@@ -1,0 +1,100 @@
+#!/usr/bin/env python
+"""Run an exported detector on pictures: python run_onnx.py MODEL.onnx PICTURE ... [--threshold 0.5] [--output FOLDER]
+
+Needs numpy, opencv-python and onnxruntime, and MODEL.onnx.json beside the model. Writes the pictures with outlines and
+labels drawn in, and prints one JSON line for each detection.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+COLORS = [(60, 20, 220), (0, 140, 0), (200, 60, 0), (180, 0, 180), (0, 90, 200), (120, 120, 0)]  # BGR
+
+
+def load(model_file):
+    """The session and the facts of a model."""
+    facts = json.loads(Path(f"{model_file}.json").read_text(encoding="utf-8"))
+    onnxruntime.set_default_logger_severity(3)  # it warns of shapes that are known only when it runs
+    return onnxruntime.InferenceSession(model_file, providers=onnxruntime.get_available_providers()), facts
+
+
+def prepare(picture, facts):
+    """From a BGR picture (h, w, 3) to the network's input (3, H, W) and its scale (x, y)."""
+    height, width = picture.shape[:2]
+    if facts["dynamic"]:
+        scale = min(facts["short_edge"] / min(height, width), facts["max_size"] / max(height, width))
+    else:
+        scale = min(facts["height"] / height, facts["width"] / width)
+    new_width, new_height = max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR  # smooth where it shrinks, as in training
+    resized = cv2.resize(picture, (new_width, new_height), interpolation=how)
+    if facts["input_format"] == "RGB":
+        resized = resized[:, :, ::-1]
+    # what is left of a fixed size is filled up with the mean picture
+    size = (new_height, new_width) if facts["dynamic"] else (facts["height"], facts["width"])
+    filled = np.full((*size, 3), facts["padding"], np.float32)
+    filled[:new_height, :new_width] = resized
+    return np.ascontiguousarray(filled.transpose(2, 0, 1)), (new_width / width, new_height / height)
+
+
+def paste(mask, box, height, width):
+    """A mask (M, M) of probabilities in its box as a picture (height, width) of 0 and 1."""
+    pasted = np.zeros((height, width), np.uint8)
+    left, top = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(box[2:]), 0, (width, height)).astype(int)
+    if left < right and top < bottom:
+        x = (np.arange(left, right) + 0.5 - box[0]) / (box[2] - box[0]) * mask.shape[1] - 0.5
+        y = (np.arange(top, bottom) + 0.5 - box[1]) / (box[3] - box[1]) * mask.shape[0] - 0.5
+        x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        pasted[top:bottom, left:right] = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderValue=0) >= 0.5
+    return pasted
+
+
+def detect(session, facts, picture, threshold):
+    """Detections of a BGR picture: dicts of class, score, box (xyxy in its pixels), and mask if the model has any."""
+    height, width = picture.shape[:2]
+    tensor, (scale_x, scale_y) = prepare(picture, facts)
+    boxes, scores, classes, *masks = session.run(None, {"picture": tensor})
+    boxes = (boxes / (scale_x, scale_y, scale_x, scale_y)).clip(0, (width, height, width, height))
+    for index in np.flatnonzero(scores >= threshold):
+        number = int(classes[index])
+        name = facts["class_names"][number] if facts["class_names"] else str(number)
+        found = {"class": name, "class_index": number, "score": float(scores[index]), "box": boxes[index].tolist()}
+        yield found | {"mask": paste(masks[0][index], boxes[index], height, width)} if masks else found
+
+
+def draw(picture, found):
+    """Outline and label of a detection, into the picture."""
+    color = COLORS[found["class_index"] % len(COLORS)]
+    left, top, right, bottom = map(int, found["box"])
+    if "mask" in found:
+        outlines, _ = cv2.findContours(found["mask"], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, color, 2)
+    else:
+        cv2.rectangle(picture, (left, top), (right, bottom), color, 2)
+    label = f"{found['class']} {found['score']:.2f}"
+    cv2.putText(picture, label, (left, max(top - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--output", type=Path, default=Path("detections"))
+    arguments = parser.parse_args()
+    session, facts = load(arguments.model)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for file in arguments.pictures:
+        picture = cv2.imread(file)
+        if picture is None:
+            raise SystemExit(f"can't read {file}")
+        for found in list(detect(session, facts, picture, arguments.threshold)):
+            draw(picture, found)
+            print(json.dumps({"picture": file} | {key: value for key, value in found.items() if key != "mask"}))
+        cv2.imwrite(str(arguments.output / f"{Path(file).stem}.png"), picture)

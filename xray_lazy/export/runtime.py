@@ -1,0 +1,119 @@
+"""Run an exported model: the same call for ONNX, TorchScript and torch.export."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xray_lazy.errors import UserError
+from xray_lazy.export.facts import ModelFacts, read_facts
+
+OUTPUTS = ("boxes", "scores", "classes", "masks")
+INSTALL_ONNX = "pip install 'xray-lazy[onnx]'"
+
+
+class ExportedModel:
+    """An exported model, ready to run.
+
+    Args:
+        facts: of the model.
+        run: from a picture `(3, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
+    """
+
+    def __init__(self, facts: ModelFacts, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
+        self.facts = facts
+        self._run = run
+
+    def __call__(self, picture: Any) -> dict[str, np.ndarray]:
+        """Detections of one picture, best first.
+
+        Args:
+            picture: array or tensor `(3, H, W)`, values 0..255, channels in the order of `facts.input_format`, resized
+                to `facts.input_size(height, width)`; for a model of a fixed size it is filled up right and below.
+
+        Returns:
+            `boxes` `(N, 4)` xyxy pixels of `picture`, `scores` `(N,)`, `classes` `(N,)` int64 and, where the model has
+            masks, `masks` `(N, M, M)`, probabilities inside of the boxes.
+        """
+        picture = np.ascontiguousarray(picture, dtype=np.float32)
+        if not self.facts.dynamic:
+            picture = fill_up(picture, self.facts)
+        return dict(zip(OUTPUTS, self._run(picture), strict=False))
+
+
+def load_exported(path: str | Path, device: str = "auto") -> ExportedModel:
+    """Load a model that `tools/export.py` wrote.
+
+    Args:
+        path: of the model file; its facts lie beside it.
+        device: for ONNX "auto" (a GPU if onnxruntime has one), "cpu" or "cuda"; the other formats run where they were
+            exported.
+
+    Raises:
+        UserError: the file is missing or can't be loaded here.
+    """
+    facts = read_facts(path)
+    return ExportedModel(facts, _LOADERS[facts.format](Path(path), device, facts))
+
+
+def fill_up(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
+    """A picture at the upper left of one of the model's fixed size, the rest of it in the mean colour.
+
+    Raises:
+        UserError: the picture is larger.
+    """
+    _, height, width = picture.shape
+    if height > facts.height or width > facts.width:
+        raise UserError(
+            f"the picture is {width}x{height}, the model takes {facts.width}x{facts.height}",
+            "resize it to facts.input_size(height, width), or export with --dynamic",
+        )
+    filled = np.empty((3, facts.height, facts.width), dtype=np.float32)
+    filled[:] = np.array(facts.padding, dtype=np.float32)[:, None, None]
+    filled[:, :height, :width] = picture
+    return filled
+
+
+def _load_onnx(path: Path, device: str, facts: ModelFacts) -> Callable:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("to run an ONNX model, onnxruntime is needed", INSTALL_ONNX) from None
+    there = onnxruntime.get_available_providers()
+    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    if device.startswith("cuda") and "CUDAExecutionProvider" not in there:
+        raise UserError(f"the device is {device}, but onnxruntime has no CUDA here", "pip install onnxruntime-gpu")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of shapes that are known only when it runs
+    session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in there])
+    return lambda picture: session.run(None, {"picture": picture})
+
+
+def _load_torchscript(path: Path, device: str, facts: ModelFacts) -> Callable:
+    import torch
+    import torchvision  # noqa: F401  its operators are in the file
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit.load` is deprecated")
+        model = torch.jit.load(str(path), map_location=facts.device)
+    return lambda picture: _call(model, picture, facts.device)
+
+
+def _load_torch_export(path: Path, device: str, facts: ModelFacts) -> Callable:
+    import torch
+    import torchvision  # noqa: F401  its operators are in the file
+
+    model = torch.export.load(str(path)).module()
+    return lambda picture: _call(model, picture, facts.device)
+
+
+def _call(model: Callable, picture: np.ndarray, device: str) -> list[np.ndarray]:
+    import torch
+
+    with torch.inference_mode():
+        return [values.cpu().numpy() for values in model(torch.from_numpy(picture).to(device))]
+
+
+_LOADERS = {"onnx": _load_onnx, "torchscript": _load_torchscript, "torch_export": _load_torch_export}

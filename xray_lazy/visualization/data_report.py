@@ -1,0 +1,129 @@
+"""What `tools/visualize.py data` does: pictures of ground truth, augmentation, statistics, or the browser."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xray_lazy.errors import UserError
+from xray_lazy.visualization.picture_choice import Choice
+
+DEFAULT_FOLDER = "output/data"
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What a person wants to see.
+
+    Attributes:
+        sets: names, and pairs of a JSON file and its folder; none stands for all sets under `root`.
+        faulty: only pictures with faults; with `fault_kinds`, with these.
+        config_file: gives `augmented` its training mapper, and its data set where `sets` is empty.
+        draws: of each picture, `augmented`.
+    """
+
+    sets: Sequence[str] = ()
+    root: str | None = None
+    scanners: Sequence[str] = ()
+    splits: Sequence[str] = ()
+    choice: Choice = field(default_factory=Choice)
+    count: int = 20
+    seed: int = 0
+    columns: int = 4
+    grey: bool = False
+    faulty: bool = False
+    fault_kinds: Sequence[str] = ()
+    config_file: str | None = None
+    overrides: Sequence[str] = ()
+    draws: int = 4
+
+
+def show_pictures(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
+    """Write pictures and sheets of them into `folder`; `report` gets a line about each sheet.
+
+    Raises:
+        UserError: a set, a class or a kind of fault is not there, or no picture is as asked for.
+    """
+    from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
+    from xray_lazy.visualization.faulty_pictures import find_faulty_pictures
+    from xray_lazy.visualization.ground_truth import ground_truth_pictures
+    from xray_lazy.visualization.picture_choice import check_classes, draw_at_random
+    from xray_lazy.visualization.shown_picture import SheetLayout, save_shown_pictures
+
+    sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+    if request.faulty or request.fault_kinds:
+        class_names = list(dict.fromkeys(str(c.get("name")) for one in sets for c in one.content["categories"]))
+        found = find_faulty_pictures(sets, class_names, request.fault_kinds, show_progress=True)
+        found = [shown for shown in found if request.choice.takes_picture(shown.image_id, shown.path.name)]
+        pictures = draw_at_random(found, request.count, request.seed)
+    else:
+        datasets = load_side_by_side(sets)
+        class_names = datasets[0].class_names
+        check_classes(request.choice, class_names)
+        pictures = ground_truth_pictures(datasets, request.choice, request.count, request.seed)
+    if not pictures:
+        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size, --faulty away")
+    layout = SheetLayout(columns=min(request.columns, len(pictures)))
+    for path in save_shown_pictures(pictures, class_names, folder, layout, request.grey):
+        if path.parent == Path(folder):
+            report(f"{path}")
+    report(f"{len(pictures)} pictures, each by itself: {Path(folder) / 'pictures'}")
+
+
+def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
+    """Write `augmented.jpg` into `folder`: pictures as training with the config would see them.
+
+    Raises:
+        UserError: there is no config, or no picture is as asked for.
+    """
+    if not request.config_file:
+        raise UserError("--augmented needs to know how training augments", "give its config with --config-file")
+    from detectron2.config import instantiate
+
+    from xray_lazy.config import load_config
+    from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
+    from xray_lazy.visualization.ground_truth import save_augmented_sheet
+    from xray_lazy.visualization.picture_choice import check_classes, choose_records, draw_at_random
+
+    loader = load_config(request.config_file, request.overrides).dataloader.train
+    if request.sets:
+        sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+        datasets = load_side_by_side(sets)
+    else:
+        datasets = [instantiate(loader.dataset)]
+    class_names = datasets[0].class_names
+    check_classes(request.choice, class_names)
+    records = [record for dataset in datasets for record in choose_records(dataset, request.choice)]
+    records = draw_at_random(records, request.count, request.seed)
+    if not records:
+        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size away")
+    path = Path(folder) / "augmented.jpg"
+    save_augmented_sheet(records, instantiate(loader.mapper), class_names, path, request.draws, request.seed)
+    report(f"{path}: {len(records)} pictures, {request.draws} draws of each")
+
+
+def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
+    """Write `statistics.png`, its charts, `statistics.json` and `classes.csv` into `folder`."""
+    from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
+    from xray_lazy.visualization.data_statistics import save_statistics, statistics_of
+    from xray_lazy.visualization.statistics_charts import save_charts
+
+    sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+    statistics = [statistics_of(dataset) for dataset in load_side_by_side(sets)]
+    for path in (*save_charts(statistics, folder), *save_statistics(statistics, folder)):
+        report(str(path))
+
+
+def show_browser(request: DataRequest, port: int) -> None:
+    """Open hotcoco's browser on the wanted pictures, until Ctrl-C."""
+    from xray_lazy.visualization.data_browser import browse, check_browser
+    from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
+    from xray_lazy.visualization.picture_choice import check_classes, choose_records
+
+    check_browser()
+    sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+    datasets = load_side_by_side(sets)
+    check_classes(request.choice, datasets[0].class_names)
+    parts = [dataset.part(choose_records(dataset, request.choice), dataset.name) for dataset in datasets]
+    if not any(parts):
+        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size away")
+    browse(parts, port)

@@ -1,0 +1,112 @@
+"""Pictures whose entries have faults, with the faulty annotations drawn as far as they can be."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from xray_lazy.data.check import CocoSet, Finding, check_sets
+from xray_lazy.data.check.kinds import KINDS, NOTE
+from xray_lazy.data.check.pictures import picture_path
+from xray_lazy.data.check.values import are_coordinates
+from xray_lazy.errors import UserError
+from xray_lazy.visualization.data_sets import short_name
+from xray_lazy.visualization.overlay import Drawn
+from xray_lazy.visualization.shown_picture import ShownPicture
+
+# Nothing can be seen of it, and exports of some scanners have it in every picture.
+UNSEEN = "size_missing"
+
+
+def find_faulty_pictures(
+    sets: Sequence[CocoSet], class_names: Sequence[str], kinds: Collection[str] = (), show_progress: bool = False
+) -> list[ShownPicture]:
+    """The pictures with a fault of their own or of an annotation, as `tools/dataset.py check` finds them.
+
+    Args:
+        class_names: of all sets; an annotation's colour is that of its place here.
+        kinds: keys of `KINDS`; none stands for errors and warnings, but for missing sizes.
+
+    Raises:
+        UserError: there is no such kind of fault.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise UserError(f"there is no kind of fault {', '.join(unknown)}", f"kinds are {', '.join(KINDS)}")
+    wanted = set(kinds) or {kind for kind, about in KINDS.items() if about.severity != NOTE and kind != UNSEEN}
+    reports = check_sets(sets, show_progress=show_progress).sets
+    return [
+        picture
+        for one, report in zip(sets, reports, strict=True)
+        for picture in _of_set(one, [f for f in report.findings if f.kind in wanted], class_names)
+    ]
+
+
+def _of_set(one: CocoSet, findings: Sequence[Finding], class_names: Sequence[str]) -> list[ShownPicture]:
+    of_picture, of_instance = _titles(findings, "picture"), _titles(findings, "instance")
+    annotations = defaultdict(list)
+    for annotation in filter(_is_entry, one.content["annotations"]):
+        annotations[str(annotation.get("image_id"))].append(annotation)
+    names = {str(entry.get("id")): str(entry.get("name")) for entry in filter(_is_entry, one.content["categories"])}
+    shown = []
+    for image in filter(_is_entry, one.content["images"]):
+        key, path = str(image.get("id")), picture_path(one.images_dir, image)
+        own = annotations[key]
+        if path is None or not (of_picture[key] or any(of_instance[str(a.get("id"))] for a in own)):
+            continue
+        drawn = [_drawn(a, names, class_names, of_instance[str(a.get("id"))]) for a in own]
+        faults = of_picture[key] + [fault for a in own for fault in of_instance[str(a.get("id"))]]
+        caption = f"{path.name}  {short_name(one)}  id {key}: {', '.join(dict.fromkeys(faults))}"
+        shown.append(ShownPicture(path, tuple(item for item in drawn if item), caption, key))
+    return shown
+
+
+def _titles(findings: Sequence[Finding], of: str) -> Mapping[str, list[str]]:
+    """Faults by the id of their entry, in the short words of their kind."""
+    titles = defaultdict(list)
+    for finding in findings:
+        if finding.of == of:
+            titles[str(finding.id)].append(finding.kind.replace("_", " "))
+    return titles
+
+
+def _drawn(annotation: dict, names: Mapping, class_names: Sequence[str], faults: Sequence[str]) -> Drawn | None:
+    """An annotation with its faults for a label; without any it is quiet. None where nothing of it can be drawn."""
+    box, mask = _box(annotation.get("bbox")), _mask(annotation.get("segmentation"))
+    if box is None and not isinstance(mask, list):
+        return None
+    if box is None:
+        xs, ys = [x for part in mask for x in part[::2]], [y for part in mask for y in part[1::2]]
+        box = min(xs), min(ys), max(xs), max(ys)
+    name = names.get(str(annotation.get("category_id")), f"class {annotation.get('category_id')}")
+    class_id = class_names.index(name) if name in class_names else len(class_names)
+    return Drawn(class_id, box, mask=mask, label=f"{name}: {', '.join(faults)}", is_quiet=not faults)
+
+
+def _box(values: object) -> tuple[float, float, float, float] | None:
+    if not isinstance(values, list) or len(values) != 4 or not are_coordinates(values):
+        return None
+    x, y, width, height = values
+    return x, y, x + width, y + height
+
+
+def _mask(segmentation: object) -> list | dict | None:
+    """Polygons as far as they are lists of coordinates; an RLE only where it can be decoded."""
+    if isinstance(segmentation, list):
+        parts = [part for part in segmentation if isinstance(part, list) and len(part) >= 2 and are_coordinates(part)]
+        return parts or None
+    if isinstance(segmentation, dict):
+        from pycocotools import mask as mask_util
+
+        try:
+            counts = segmentation["counts"]
+            rle = (
+                mask_util.frPyObjects(segmentation, *segmentation["size"]) if isinstance(counts, list) else segmentation
+            )
+            mask_util.decode(rle)
+        except Exception:  # its C code raises whatever it stumbles over
+            return None
+        return rle
+    return None
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict)
