@@ -52,7 +52,7 @@ test-slurm: setup
 	SLURM_CONF=$(SLURM_FOLDER)/slurm.conf OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm -rs tests/cluster
 
 docs: setup
-	$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 	@echo "output/site/index.html"
 
 bench: setup

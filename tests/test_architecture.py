@@ -20,7 +20,7 @@ def imported_modules(code: str) -> set[str]:
     answer = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True
     )
-    return set(answer.stdout.split())
+    return set(answer.stdout.splitlines()[-1].split())  # what the code itself printed comes before
 
 
 @pytest.mark.parametrize("code", ["import xray_lazy", "import xray_lazy.config", "import xray_lazy.data"])

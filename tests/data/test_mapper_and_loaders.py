@@ -1,6 +1,8 @@
 """What reaches the model: pictures, boxes and masks under the same geometry, in a reproducible order."""
 
+import gc
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -116,3 +118,30 @@ def test_evaluation_sees_every_picture_once_without_annotations(dataset):
     samples = [sample for batch in loader for sample in batch]
     assert [s["image_id"] for s in samples] == [record["image_id"] for record in dataset]
     assert all("instances" not in s for s in samples)
+
+
+def test_uncompressed_masks_are_trained_on(tmp_path):
+    content = write_set(tmp_path, pictures=1)
+    # a bar over the rows 10..19 of the columns 5..24 of a 64x48 picture, counted down the columns
+    counts = [5 * 48 + 10, *[10, 38] * 19, 10, 64 * 48 - 24 * 48 - 20]
+    content["annotations"][0]["segmentation"] = {"size": [48, 64], "counts": counts}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    mask = DetectionMapper([])(load_datasets(reference(tmp_path))[0])["instances"].gt_masks.tensor[0]
+    assert mask.sum() == 200 and mask[10:20, 5:25].all()
+
+
+def test_a_mask_of_another_size_than_its_picture_is_an_error(dataset):
+    record = {**dataset[0], "annotations": [dict(dataset[0]["annotations"][0])]}
+    record["annotations"][0]["segmentation"] = {"size": [48, 99], "counts": "PPR1"}
+    with pytest.raises(UserError, match=r"99x48.*64x48"):
+        DetectionMapper([])(record)
+
+
+def test_workers_leave_the_objects_that_they_share_to_themselves(dataset):
+    class FrozenObjects:
+        def __call__(self, record):
+            return {"frozen": gc.get_freeze_count()}
+
+    alone = next(TrainLoader(dataset, FrozenObjects(), ShuffledEpochs(seed=0), 1, num_workers=0).batches(0))
+    worker = next(TrainLoader(dataset, FrozenObjects(), ShuffledEpochs(seed=0), 1, num_workers=1).batches(0))
+    assert worker[0]["frozen"] > alone[0]["frozen"] + 10_000

@@ -237,9 +237,19 @@ def _instance(annotation: dict, category: int) -> dict | None:
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
         segmentation = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
+        segmentation = _compressed(segmentation)
     if segmentation:
         instance["segmentation"] = segmentation
     return instance
+
+
+def _compressed(rle: dict) -> dict:
+    """COCO's uncompressed RLE, as some tools export it, in the form that all else here takes."""
+    from pycocotools import mask as mask_util
+
+    compressed = mask_util.frPyObjects(rle, *rle["size"])
+    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}
 
 
 def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:

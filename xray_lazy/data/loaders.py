@@ -1,5 +1,6 @@
 """What feeds training and evaluation. Training batches depend on seed and iteration alone."""
 
+import gc
 import logging
 import os
 import time
@@ -14,6 +15,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
 from xray_lazy.errors import RunFailure, UserError
@@ -114,7 +116,8 @@ class TestLoader:
     Args:
         dataset: the records.
         mapper: from a record to a sample.
-        batch_size: pictures per forward pass of each process.
+        batch_size: pictures per forward pass of each process; only those of one size come together, see
+            `EqualSizeBatches`.
         num_workers: as `TrainLoader`.
 
     Iterating raises UserError at a picture that can't be read: metrics of a part of the set would mislead.
@@ -124,10 +127,10 @@ class TestLoader:
         self, dataset: DetectionDataset, mapper: Callable[[dict], dict], batch_size: int = 1, num_workers: int = 4
     ):
         self.dataset, self.mapper = dataset, mapper
+        sizes = [(record["height"], record["width"]) for record in dataset]
         self._loader = torch.utils.data.DataLoader(
             _ReadableSamples(dataset, mapper),
-            batch_size=batch_size,
-            sampler=InferenceSampler(len(dataset)),
+            batch_sampler=EqualSizeBatches(InferenceSampler(len(dataset)), sizes, batch_size),
             collate_fn=_as_list,
             **_workers(num_workers),
         )
@@ -260,6 +263,8 @@ def _workers(count: int) -> dict[str, Any]:
 def _start_worker(worker: int) -> None:
     import cv2
 
+    # looking for garbage writes into every object, which would copy the memory that is shared with the training process
+    gc.freeze()
     # a terminal or a batch system signals the whole process group; the training process decides when workers end
     os.setpgrp()
     # workers share the cores: a pool of threads in each would make all of them slower

@@ -6,10 +6,15 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 
-from xray_lazy.data.picture_file import read_picture
-from xray_lazy.errors import UserError
+from xray_lazy.data.mask_rasters import MaskRasters, PlacedMasks
+from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
+from xray_lazy.data.picture_file import read_record
+from xray_lazy.data.picture_transforms import PictureInput, as_planes
+
+# detectron2's: boxes that are not wider and higher than this are empty
+SMALLEST_EXTENT = 1e-5
 
 
 class DetectionMapper:
@@ -21,6 +26,9 @@ class DetectionMapper:
         with_masks: give instances bit masks; those without a mask are then left out. Off for box-only sets.
         image_format: order of the channels that the model was trained with, "BGR" or "RGB".
         recompute_boxes: take boxes anew from the masks, which a crop may have left a smaller part of than of their box.
+        plain: let every transform do its own work and draw masks as whole pictures, as detectron2's mapper does, which
+            takes longer. Boxes and masks are the same, and pixels differ by rounding where a picture is resized.
+        cache: of decoded and resized pictures; it changes none of their pixels. The plain path makes no use of it.
 
     Returns of a call: the dict without `annotations`, with `image` `(3, H, W)` uint8 and, in training, `instances`
     (`gt_boxes` xyxy pixels, `gt_classes`, `gt_masks`). `height` and `width` stay those of the file.
@@ -33,52 +41,92 @@ class DetectionMapper:
         with_masks: bool = True,
         image_format: str = "BGR",
         recompute_boxes: bool = False,
+        plain: bool = False,
+        cache: PictureCache | None = None,
     ):
         self.augmentations = T.AugmentationList(list(augmentations))
         self.is_train = is_train
         self.with_masks = with_masks
         self.image_format = image_format
         self.recompute_boxes = recompute_boxes and with_masks
+        self.plain = plain
+        self.cache = cache or PictureCache()
 
     def __call__(self, record: dict) -> dict:
         """Raises: UnreadablePicture; UserError where the file has another size than the data set says."""
-        picture = read_picture(record["file_name"])
-        if picture.shape[:2] != (record["height"], record["width"]):
-            raise UserError(
-                f"{record['file_name']} is {picture.shape[1]}x{picture.shape[0]}, "
-                f"its data set says {record['width']}x{record['height']}",
-                "`tools/dataset.py repair` takes the sizes from the files",
-            )
-        if self.image_format == "RGB":
-            picture = picture[:, :, ::-1]
-        augmented = T.AugInput(np.ascontiguousarray(picture))
+        augmented = self._input(record)
         transforms = self.augmentations(augmented)
         sample = {key: value for key, value in record.items() if key != "annotations"}
-        sample["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        sample["image"] = as_planes(augmented.image)
         if self.is_train:
-            sample["instances"] = self._instances(record["annotations"], transforms, augmented.image.shape[:2])
+            usable = [a for a in record["annotations"] if self._is_usable(a)]
+            instances = self._plain_instances if self.plain else self._instances
+            source_size = record["height"], record["width"]
+            sample["instances"] = instances(usable, transforms, source_size, augmented.image.shape[:2])
         return sample
 
-    def _instances(self, annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]) -> Instances:
-        usable = [a for a in annotations if not a["iscrowd"] and (not self.with_masks or "segmentation" in a)]
+    def _input(self, record: dict) -> T.AugInput:
+        if self.plain:
+            return T.AugInput(read_record(record, self.image_format))
+        if not self.cache:
+            return PictureInput(read_record(record, self.image_format))
+        first = self.augmentations.augs[0] if self.augmentations.augs else None
+        if chosen_by_size(first):
+            return CachedInput(self.cache, record, self.image_format, first)
+        whole = record["height"], record["width"]
+        return PictureInput(self.cache.picture(record, self.image_format, whole, [whole]))
+
+    def _is_usable(self, annotation: dict) -> bool:
+        return not annotation["iscrowd"] and (not self.with_masks or "segmentation" in annotation)
+
+    def _instances(
+        self, annotations: list[dict], transforms: T.TransformList, source_size: tuple[int, int], size: tuple[int, int]
+    ) -> Instances:
+        boxes = moved_boxes(annotations, transforms, size)
+        windows = []
+        if self.with_masks:
+            rasters = MaskRasters(transforms, source_size, size)
+            windows = [rasters.draw(annotation["segmentation"]) for annotation in annotations]
+            if self.recompute_boxes:
+                boxes = np.array([window.box() for window in windows], np.float32).reshape(-1, 4)
+        there = ((boxes[:, 2:] - boxes[:, :2]) > SMALLEST_EXTENT).all(1)
+        kept = [i for i in np.flatnonzero(there) if not self.with_masks or windows[i].bits.any()]
+        instances = Instances(size)
+        instances.gt_boxes = Boxes(boxes[kept])
+        instances.gt_classes = torch.tensor([int(annotations[i]["category_id"]) for i in kept], dtype=torch.int64)
+        if self.with_masks:
+            instances.gt_masks = PlacedMasks.place([windows[i] for i in kept], size)
+        return instances
+
+    def _plain_instances(
+        self, annotations: list[dict], transforms: T.TransformList, source_size: tuple[int, int], size: tuple[int, int]
+    ) -> Instances:
+        if not annotations:
+            return self._instances([], transforms, source_size, size)
         # the transform writes into the annotation it is given, which belongs to the data set
-        moved = [detection_utils.transform_instance_annotations(self._copy(a), transforms, size) for a in usable]
-        if not moved:
-            return self._no_instances(size)
+        moved = [detection_utils.transform_instance_annotations(self._copy(a), transforms, size) for a in annotations]
         instances = detection_utils.annotations_to_instances(moved, size, mask_format="bitmask")
         if self.recompute_boxes:
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         return detection_utils.filter_empty_instances(instances)
 
     def _copy(self, annotation: dict) -> dict:
-        return {key: value for key, value in annotation.items() if key != "segmentation" or self.with_masks}
-
-    def _no_instances(self, size: tuple[int, int]) -> Instances:
-        from detectron2.structures import BitMasks
-
-        instances = Instances(size)
-        instances.gt_boxes = Boxes(torch.zeros(0, 4))
-        instances.gt_classes = torch.zeros(0, dtype=torch.int64)
+        copy = {key: value for key, value in annotation.items() if key != "segmentation"}
         if self.with_masks:
-            instances.gt_masks = BitMasks(torch.zeros(0, *size, dtype=torch.bool))
-        return instances
+            segmentation = annotation["segmentation"]
+            # in place, detectron2 would cut the fractions off transformed corners that the JSON has as whole numbers
+            is_polygons = isinstance(segmentation, list)
+            copy["segmentation"] = [np.array(p, np.float64) for p in segmentation] if is_polygons else segmentation
+        return copy
+
+
+def moved_boxes(annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]) -> np.ndarray:
+    """Boxes after `transforms`, clipped to a picture of `size` (height, width): (N, 4) float32, xyxy pixels."""
+    if not annotations:
+        return np.zeros((0, 4), np.float32)
+    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
+    modes = np.array([annotation["bbox_mode"] for annotation in annotations])
+    for mode in set(modes.tolist()):
+        boxes[modes == mode] = BoxMode.convert(boxes[modes == mode], BoxMode(mode), BoxMode.XYXY_ABS)
+    height, width = size
+    return transforms.apply_box(boxes).clip(0, [width, height, width, height]).astype(np.float32)

@@ -17,6 +17,7 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", 
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
+_ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
 
 
@@ -64,8 +65,8 @@ def is_turned(path: str | os.PathLike) -> bool:
         return False
 
 
-def read_picture(path: str | os.PathLike) -> np.ndarray:
-    """The picture as (height, width, 3) uint8 in BGR order, turned upright by its EXIF orientation.
+def read_picture(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
+    """The picture as (height, width, 3) uint8, channels in this `order` (or "RGB"), upright by its EXIF orientation.
 
     Grey pictures get three equal channels, transparency is dropped, and of 16-bit samples the upper 8 bits are kept.
 
@@ -85,7 +86,7 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
     if suspicious and (reason := _pillow_objection(data)):
         raise TruncatedPicture(path, f"is cut off after {len(data)} bytes ({reason})")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _ORDERS[order])
     except cv2.error as error:
         raise UnreadablePicture(path, f"can't be decoded ({error.err or error})") from None
     if picture is None:
@@ -93,6 +94,23 @@ def read_picture(path: str | os.PathLike) -> np.ndarray:
         if suspicious or "truncated" in reason:
             raise TruncatedPicture(path, f"is cut off after {len(data)} bytes")
         raise UnreadablePicture(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
+    return picture
+
+
+def read_record(record: dict, order: str = "BGR") -> np.ndarray:
+    """The picture of a dataset dict, as `read_picture` gives it.
+
+    Raises:
+        UnreadablePicture: as `read_picture`.
+        UserError: the file has another size than the data set says.
+    """
+    picture = read_picture(record["file_name"], order)
+    if picture.shape[:2] != (record["height"], record["width"]):
+        raise UserError(
+            f"{record['file_name']} is {picture.shape[1]}x{picture.shape[0]}, "
+            f"its data set says {record['width']}x{record['height']}",
+            "`tools/dataset.py repair` takes the sizes from the files",
+        )
     return picture
 
 

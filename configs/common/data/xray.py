@@ -6,6 +6,7 @@ from detectron2.data import transforms as T
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TestLoader, TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.data.validation_loader import ValidationLoader
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
@@ -33,6 +34,8 @@ dataloader = dict(
             ],
             with_masks=True,
             image_format="${model.input_format}",
+            # decoded pictures in a folder on a fast local disk, for small sets: 13 MB each at these sizes
+            cache=L(PictureCache)(folder=None, max_gib=20.0),
         ),
         # fraction: drawn anew for each epoch; balance: rare classes, scanners, empty bags (xray_lazy.data.balance)
         sampler=L(ShuffledEpochs)(seed="${train.seed}", fraction=1.0, balance=[]),
@@ -50,6 +53,7 @@ dataloader = dict(
             augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
             with_masks="${dataloader.train.mapper.with_masks}",
             image_format="${model.input_format}",
+            cache="${dataloader.train.mapper.cache}",
         ),
         batch_size=1,
         num_workers=4,
@@ -68,6 +72,7 @@ dataloader = dict(
             augmentations="${dataloader.test.mapper.augmentations}",
             with_masks="${dataloader.train.mapper.with_masks}",
             image_format="${model.input_format}",
+            cache="${dataloader.train.mapper.cache}",
         ),
         total_batch_size="${dataloader.train.total_batch_size}",
         num_workers="${dataloader.test.num_workers}",

@@ -1,0 +1,96 @@
+"""What is named as input, as pictures and videos."""
+
+import json
+import os
+
+import pytest
+
+from tests.data.coco_sets import write_set
+from xray_lazy.errors import UserError
+from xray_lazy.prediction.inputs import find_inputs
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for name in ("a.png", "belt.MP4", "deep/b.JPG", "deep/a.png", "deep/deeper/c.tif", "notes.txt"):
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path / "scans"
+
+
+def names(entries):
+    return [str(entry.name) for entry in entries]
+
+
+def test_a_folder_gives_pictures_and_videos_below_it_sorted_under_their_relative_names(scans):
+    inputs = find_inputs([str(scans)])
+    assert names(inputs.pictures) == ["a.png", "deep/a.png", "deep/b.JPG", "deep/deeper/c.tif"]
+    assert names(inputs.videos) == ["belt.MP4"]
+
+
+def test_a_pattern_gives_names_below_its_fixed_part(scans):
+    assert names(find_inputs([f"{scans}/**/*.png"]).pictures) == ["a.png", "deep/a.png"]
+    assert names(find_inputs([f"{scans}/deep/?.*"]).pictures) == ["a.png", "b.JPG"]
+
+
+def test_a_file_comes_once_and_other_files_of_its_name_are_numbered(scans):
+    words = [str(scans / "a.png"), str(scans / "deep" / "a.png"), str(scans), os.path.relpath(scans / "a.png")]
+    assert names(find_inputs(words).pictures)[:2] == ["a.png", "a_2.png"]
+    assert len(find_inputs(words).pictures) == 4
+
+
+def test_results_of_an_earlier_call_are_no_inputs(scans):
+    inputs = find_inputs([str(scans)], output=scans / "deep")
+    assert names(inputs.pictures) == ["a.png"]
+    assert names(find_inputs([str(scans / "deep" / "b.JPG")], output=scans / "deep").pictures) == ["b.JPG"]
+    with pytest.raises(UserError, match="has no pictures"):
+        find_inputs([str(scans / "deep")], output=scans)
+
+
+def test_a_coco_file_gives_its_pictures_with_their_ids(tmp_path):
+    write_set(tmp_path, pictures=2)
+    json_file = tmp_path / "annotations.json"
+    inputs = find_inputs([str(json_file)])
+    assert [(p.path, p.image_id) for p in inputs.pictures] == [
+        (tmp_path / "images" / f"bag_{number}.png", 10 + number) for number in range(2)
+    ]
+    assert inputs.coco_files == [json_file]
+    (tmp_path / "elsewhere").mkdir()
+    moved = find_inputs([str(json_file)], image_root=tmp_path / "elsewhere").pictures
+    assert moved[0].path == tmp_path / "elsewhere" / "bag_0.png"
+
+
+def test_the_name_of_a_data_set_gives_its_pictures(tmp_path, monkeypatch):
+    (tmp_path / "images" / "own" / "valid").mkdir(parents=True)
+    (tmp_path / "annotations" / "own").mkdir(parents=True)
+    content = {"images": [{"id": 3, "file_name": "x/y.png"}], "annotations": [], "categories": []}
+    (tmp_path / "annotations" / "own" / "val.json").write_text(json.dumps(content))
+    monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
+    (picture,) = find_inputs(["xray_own_val"]).pictures
+    assert picture.path == tmp_path / "images" / "own" / "valid" / "x" / "y.png" and picture.image_id == 3
+
+
+def test_names_in_a_coco_file_do_not_lead_out_of_the_output_folder(tmp_path):
+    content = {"images": [{"id": 1, "file_name": "../../a.png"}, {"id": 2, "file_name": "/etc/b.png"}]}
+    (tmp_path / "set.json").write_text(json.dumps(content | {"annotations": [], "categories": []}))
+    assert names(find_inputs([str(tmp_path / "set.json")]).pictures) == ["a.png", "etc/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no input is given"),
+        (["SCANS/gone.png"], "there is no .*gone.png"),
+        (["SCANS/notes.txt"], "neither a picture nor a video"),
+        (["SCANS/*.bmp"], "is named like"),
+        (["EMPTY"], "has no pictures and no videos"),
+        (["EMPTY/gone.json"], "there is no annotation file"),
+        (["xray_nowhere_val"], "xray_nowhere_val"),
+    ],
+)
+def test_what_names_nothing_is_an_error(scans, tmp_path, words, message):
+    (tmp_path / "empty").mkdir()
+    words = [word.replace("SCANS", str(scans)).replace("EMPTY", str(tmp_path / "empty")) for word in words]
+    with pytest.raises(UserError, match=message):
+        find_inputs(words)

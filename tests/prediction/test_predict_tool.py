@@ -1,0 +1,233 @@
+"""tools/predict.py as a person uses it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+from pycocotools.coco import COCO
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.engine.trained_model import load_trained_model
+from xray_lazy.errors import UserError
+from xray_lazy.export.export import ExportOptions, export_model
+from xray_lazy.prediction.run import PredictOptions, run_prediction
+
+ROOT = Path(__file__).parent.parent.parent
+THRESHOLD = 0.3
+
+
+@pytest.fixture
+def predict(run_folder, tmp_path):
+    """Predict in this process; returns the folder of the results."""
+
+    def call(*inputs, model=run_folder, **settings):
+        settings = {"threshold": THRESHOLD, "device": "cpu", "batch_size": 2} | settings
+        run_prediction(PredictOptions(str(model), [str(i) for i in inputs], str(tmp_path / "out"), **settings))
+        return tmp_path / "out"
+
+    return call
+
+
+def tool(*arguments):
+    command = [sys.executable, str(ROOT / "tools" / "predict.py"), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def table(folder):
+    with open(folder / "detections.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_output_folder_and_pictures_are_enough(run_folder, pictures, tmp_path):
+    (tmp_path / "broken.png").write_text("broken")
+    output = tmp_path / "out"
+    flags = ["--output", output, "--threshold", THRESHOLD, "--device", "cpu"]
+    answer = tool(run_folder, pictures[0], tmp_path / "broken.png", pictures[1], *flags)
+    assert answer.returncode == 0, answer.stderr
+    assert re.search(r"2 pictures in [\d.]+ s \([\d.]+ pictures/s\), 1 skipped", answer.stdout)
+    assert "gun" in answer.stdout and "broken.png" in answer.stderr and "Traceback" not in answer.stderr
+    assert files(output) == [
+        "annotations.json",
+        "detections.csv",
+        "pictures/bag_0.jpg",
+        "pictures/bag_1.jpg",
+        "predictions.json",
+    ]
+
+
+def test_files_agree_with_each_other_and_load_as_coco(predict, tiny_set):
+    output = predict(tiny_set / "images")
+    results, rows = read(output / "predictions.json"), table(output)
+    assert len(results) == len(rows) > 0 and all(result["score"] >= THRESHOLD for result in results)
+    data_set = COCO(str(output / "annotations.json"))
+    assert [data_set.imgs[n]["file_name"] for n in sorted(data_set.imgs)] == [f"bag_{n}.png" for n in range(8)]
+    for result, row in zip(results, rows, strict=True):
+        assert row["picture"] == data_set.imgs[result["image_id"]]["file_name"] and row["frame"] == ""
+        assert row["class"] == data_set.cats[result["category_id"]]["name"]
+        assert [float(row[name]) for name in ("x", "y", "width", "height")] == result["bbox"]
+        assert float(row["score"]) == result["score"]
+        assert result["segmentation"]["size"] == [48, 64]
+        assert int(row["mask_area"]) == mask_util.area(result["segmentation"])
+    assert len(data_set.anns) == len(results)
+    assert read_coco(output / "annotations.json")["categories"] == [
+        {"id": 1, "name": "gun"},
+        {"id": 2, "name": "knife"},
+    ]
+
+
+def test_a_coco_file_lends_its_ids(predict, tiny_set):
+    output = predict(tiny_set / "annotations.json")
+    results = read(output / "predictions.json")
+    assert {result["image_id"] for result in results} <= set(range(10, 18))
+    assert {result["category_id"] for result in results} <= {1, 3}
+    # which is what evaluation needs
+    assert len(COCO(str(tiny_set / "annotations.json")).loadRes(results).anns) == len(results)
+
+
+def test_ground_truth_is_drawn_beside_and_lends_its_ids_to_the_pictures_it_knows(predict, tiny_set, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("bag_1.png", "other.png"):
+        shutil.copy(tiny_set / "images" / "bag_1.png", folder / name)
+    alone = cv2.imread(str(predict(folder) / "pictures" / "bag_1.jpg"))
+    output = predict(folder, ground_truth=str(tiny_set / "annotations.json"))
+    images = {image["file_name"]: image["id"] for image in read(output / "annotations.json")["images"]}
+    assert images == {"bag_1.png": 11, "other.png": 12}
+    known, unknown = (cv2.imread(str(output / "pictures" / f"{name}.jpg")) for name in ("bag_1", "other"))
+    assert known.shape == unknown.shape and known.shape[1] > 2 * alone.shape[1] and known.shape[0] > alone.shape[0]
+    height, width = alone.shape[:2]
+    # the right half is what is drawn without it, but for JPEG
+    right, left = (np.abs(half[-height:].astype(int) - alone).mean() for half in (known[:, -width:], known[:, :width]))
+    assert right < 6 < left
+    assert np.abs(known[-height:, :width].astype(int) - unknown[-height:, :width]).mean() > 1
+
+
+def test_ids_of_the_ground_truth_are_not_given_to_others(predict, tiny_set, pictures, tmp_path):
+    stranger = shutil.copy(pictures[0], tmp_path / "stranger.png")
+    output = predict(stranger, pictures[7], ground_truth=str(tiny_set / "annotations.json"))
+    images = {image["file_name"]: image["id"] for image in read(output / "annotations.json")["images"]}
+    assert images == {"stranger.png": 18, "bag_7.png": 17}
+
+
+def test_grey_takes_the_colours_away(predict, pictures):
+    picture = cv2.imread(str(predict(pictures[0], threshold=1.0) / "pictures" / "bag_0.jpg"))
+    grey = cv2.imread(str(predict(pictures[0], threshold=1.0, grey=True) / "pictures" / "bag_0.jpg"))
+    assert np.ptp(picture.astype(int), axis=2).max() > 50 > 12 > np.ptp(grey.astype(int), axis=2).max()
+
+
+def test_a_video_becomes_a_video_and_a_list_by_frame(predict, pictures, tmp_path):
+    path = tmp_path / "belt.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for picture in pictures[:7]:
+        writer.write(cv2.imread(str(picture)))
+    writer.release()
+    output = predict(path)
+    assert files(output) == ["detections.csv", "videos/belt.json", "videos/belt.mp4"]
+    record = read(output / "videos" / "belt.json")
+    assert (record["fps"], record["width"], record["height"]) == (5, 64, 48)
+    assert [frame["frame"] for frame in record["frames"]] == list(range(7))
+    assert record["frames"][3]["seconds"] == pytest.approx(0.6)
+    counts = [len(frame["detections"]) for frame in record["frames"]]
+    assert [sum(row["frame"] == str(number) for row in table(output)) for number in range(7)] == counts
+    assert sum(counts) > 0 and {"class", "category_id", "score", "bbox", "segmentation"} == set(
+        next(item for frame in record["frames"] for item in frame["detections"])
+    )
+    capture = cv2.VideoCapture(str(output / "videos" / "belt.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+
+
+def test_without_pictures_only_tables_are_written(predict, pictures):
+    assert files(predict(pictures[0], overlays=False)) == ["annotations.json", "detections.csv", "predictions.json"]
+
+
+def test_weights_and_overrides_change_the_model(predict, run_folder, tmp_path, pictures):
+    found = read(predict(pictures[0], threshold=0) / "predictions.json")
+    few = read(predict(pictures[0], threshold=0, overrides=["model.roi_heads.box_predictor.test_topk_per_image=2"])
+               / "predictions.json")  # fmt: skip
+    assert len(few) == 2 < len(found)
+    before = tmp_path / "moved.pth"
+    shutil.copy(run_folder / "model_final.pth", before)
+    config = ROOT / "tests" / "engine" / "tiny.py"
+    assert read(predict(pictures[0], model=config, weights=str(before), threshold=0) / "predictions.json") == found
+
+
+def test_an_exported_model_finds_the_same(predict, run_folder, pictures, tmp_path):
+    expected = read(predict(*pictures[:3]) / "predictions.json")
+    file = tmp_path / "tiny.onnx"
+    export_model(ExportOptions(str(run_folder), "onnx", str(file), pictures=[str(pictures[0])]), lambda line: None)
+    output = predict(*pictures[:3], model=file)
+    found = read(output / "predictions.json")
+    assert [(f["image_id"], f["category_id"]) for f in found] == [(e["image_id"], e["category_id"]) for e in expected]
+    assert np.abs(np.array([f["bbox"] for f in found]) - [e["bbox"] for e in expected]).max() < 0.1
+    assert np.abs(np.array([f["score"] for f in found]) - [e["score"] for e in expected]).max() < 1e-3
+    assert {row["class"] for row in table(output)} <= {"gun", "knife"}
+    with pytest.raises(UserError, match="takes no --weights"):
+        predict(pictures[0], model=file, weights="other.pth")
+
+
+def test_a_model_that_nothing_names_the_classes_of_numbers_them(predict, run_folder, pictures, tmp_path, monkeypatch):
+    nameless = shutil.copytree(run_folder, tmp_path / "nameless")
+    config = (nameless / "config.yaml").read_text()
+    (nameless / "config.yaml").write_text(config.replace(str(os.environ["TINY_SET"]), "/nowhere"))
+    assert load_trained_model(nameless, device="cpu").class_names == ()
+    output = predict(pictures[0], model=nameless)
+    assert {row["class"] for row in table(output)} <= {"class 0", "class 1"} and table(output)
+
+
+def test_when_nothing_can_be_read_the_exit_code_is_2_and_nothing_is_written(run_folder, tmp_path):
+    for name in ("broken.png", "broken.mp4"):
+        (tmp_path / name).write_text("broken")
+    answer = tool(run_folder, tmp_path, "--output", tmp_path / "out", "--device", "cpu")
+    assert answer.returncode == 2 and "none of the 2 inputs could be read" in answer.stderr
+    assert "broken.png" in answer.stderr and "broken.mp4" in answer.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no model is given"),
+        (["train.max_iter=3"], "no model is given"),
+        (["output/run"], "no input is given for the model output/run"),
+        (["output/run", "bag.png", "--treshold", "0.5"], "--threshold"),
+        (["output/run", "gone.png"], "there is no gone.png"),
+    ],
+)
+def test_what_is_for_the_person_to_fix_is_one_message(arguments, words):
+    answer = tool(*arguments)
+    assert answer.returncode == 2 and words in answer.stderr and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "no/such/run"}, "there is no model no/such/run"),
+        ({"overrides": ["model.rio=3"]}, "there is no key model.rio"),
+        ({"weights": "gone.pth"}, "gone.pth"),
+        ({"threshold": 50}, "scores are in 0..1"),
+        ({"ground_truth": "gone.json"}, "there is no annotation file gone.json"),
+        ({"batch_size": 0}, "1 or more"),
+        ({"device": "tpu"}, "the device is 'tpu'"),
+    ],
+)
+def test_faults_are_found_before_anything_is_written(predict, pictures, tmp_path, settings, words):
+    with pytest.raises(UserError) as fault:
+        predict(pictures[0], **settings)
+    assert words in str(fault.value) and not (tmp_path / "out").exists()

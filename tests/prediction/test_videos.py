@@ -1,0 +1,55 @@
+"""Videos, read and written."""
+
+import cv2
+import numpy as np
+import pytest
+
+from xray_lazy.errors import UserError
+from xray_lazy.prediction.videos import Video, writing_video
+
+
+def frames(count=5, size=(64, 48)):
+    ramp = np.linspace(0, 200, size[0], dtype=np.uint8)
+    return [np.dstack([np.tile(ramp, (size[1], 1))] * 3) // 2 + 7 * number for number in range(count)]
+
+
+@pytest.mark.parametrize("size", [(64, 48), (701, 403)])
+def test_a_video_that_is_written_can_be_read(tmp_path, size):
+    path = tmp_path / "new" / "belt.mp4"
+    with writing_video(path, 12.5) as file:
+        for frame in frames(size=size):
+            file.write(frame)
+        assert not path.exists()
+    video = Video(path)
+    assert video.facts.fps == pytest.approx(12.5) and video.facts.frames == 5
+    width, height = (side // 2 * 2 for side in size)
+    assert (video.facts.width, video.facts.height) == (width, height)
+    for frame, expected in zip(list(video), frames(size=size), strict=True):
+        assert np.abs(frame.astype(int) - expected[:height, :width]).mean() < 8
+    assert [entry.name for entry in path.parent.iterdir()] == ["belt.mp4"]
+
+
+def test_a_failure_leaves_the_old_video(tmp_path):
+    path = tmp_path / "belt.mp4"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), writing_video(path, 10) as file:
+        file.write(frames()[0])
+        _ = 1 / 0
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_video_that_is_cut_off_gives_what_is_there(tmp_path):
+    path = tmp_path / "belt.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (640, 480))
+    for frame in frames(20, (640, 480)):
+        writer.write(frame)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 0 < len(list(Video(path))) < 20
+
+
+def test_what_is_no_video_is_an_error(tmp_path):
+    (tmp_path / "belt.mp4").write_text("no video")
+    for name in ("belt.mp4", "gone.mp4"):
+        with pytest.raises(UserError, match=name):
+            Video(tmp_path / name)

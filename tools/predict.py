@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+"""Detect items in pictures and videos with a trained or an exported model."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from xray_lazy.command_line import run_tool
+from xray_lazy.config.arguments import parse_with_overrides
+from xray_lazy.errors import UserError
+
+EXAMPLES = """\
+INPUT is a picture, a video, a folder, a pattern in quotes, a COCO file, or the name of a data set.
+
+examples:
+  predict.py output/mask_rcnn_r50 bag.png scans/ 'more/**/*.jpg'
+  predict.py output/mask_rcnn_r50 belt.mp4 --threshold 0.7 --grey
+  predict.py output/mask_rcnn_r50 xray_smith_val --ground-truth datasets/xray/annotations/smith/val.json
+  predict.py output/mask_rcnn_r50 val.json --image-root scans --threshold 0 --no-pictures
+  predict.py output/mask_rcnn_r50 scans/ --weights output/mask_rcnn_r50/model_0009999.pth
+  predict.py output/mask_rcnn_r50 scans/ model.roi_heads.box_predictor.test_nms_thresh=0.3
+  predict.py exported/mask_rcnn_r50.onnx scans/
+
+exit codes: 0 done, also where some pictures had to be skipped; 1 failure while running; 2 something for you to fix, or
+none of the pictures could be read
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s MODEL INPUT [INPUT ...] [FLAG ...]",
+        description=f"{__doc__} MODEL is the output folder of a training, a config file with --weights, or a file that "
+        "tools/export.py wrote.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output", default="output/predictions", metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, metavar="SCORE", help="leave out items below it (default: 0.5)"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="other ones than the run's best; a file or URL")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures at once (default: 8)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="that read pictures (default: 2)")
+    parser.add_argument("--image-root", metavar="DIR", help="of a COCO file's pictures (default: images/ beside it)")
+    parser.add_argument("--ground-truth", metavar="JSON", help="COCO file that is drawn beside the predictions")
+    parser.add_argument("--grey", action="store_true", help="draw on a grey picture, so that only items have colours")
+    parser.add_argument(
+        "--no-pictures", dest="overlays", action="store_false", help="write only JSON and CSV, no pictures and videos"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(arguments: argparse.Namespace, words: list[str]) -> None:
+    overrides = [word for word in words if is_override(word)]
+    rest = [word for word in words if word not in overrides]
+    if len(rest) < 2:
+        raise UserError(
+            "no model is given" if not rest else f"no input is given for the model {rest[0]}",
+            "predict.py MODEL INPUT: the output folder of a training, then pictures",
+        )
+    from xray_lazy.prediction.run import PredictOptions, run_prediction
+
+    fields = {entry.name for entry in dataclasses.fields(PredictOptions)}
+    settings = {name: value for name, value in vars(arguments).items() if name in fields}
+    run_prediction(PredictOptions(model=rest[0], inputs=rest[1:], overrides=overrides, **settings))
+
+
+def is_override(word: str) -> bool:
+    """Whether a word is for the config; files may have such names, too."""
+    return (word.startswith(("~", "+")) or "=" in word) and not Path(word).exists()
+
+
+if __name__ == "__main__":
+    parsed, rest_of_line = parse_with_overrides(build_parser())
+    run_tool(lambda: main(parsed, rest_of_line), parsed.debug)

@@ -1,0 +1,194 @@
+"""Masks of a transformed picture, drawn at its size and within their own extent: bit for bit detectron2's.
+
+detectron2 decodes, resizes and copies whole pictures of bits; an X-ray item covers a few per cent of one.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import BitMasks
+from pycocotools import mask as mask_util
+
+from xray_lazy.errors import UserError
+
+
+class MaskWindow(NamedTuple):
+    """A mask within the part of the picture outside of which it is empty.
+
+    left, top: of the window, in pixels; bits: (height, width) of it, bool or uint8.
+    """
+
+    left: int
+    top: int
+    bits: np.ndarray
+
+    def box(self) -> tuple[int, int, int, int]:
+        """The tight box, xyxy pixels; all 0 if the mask is empty."""
+        columns, rows = np.flatnonzero(self.bits.any(0)), np.flatnonzero(self.bits.any(1))
+        if not len(columns):
+            return 0, 0, 0, 0
+        left, top = self.left, self.top
+        return left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+
+
+NO_MASK = MaskWindow(0, 0, np.zeros((0, 0), bool))
+
+
+class MaskRasters:
+    """Draws masks of one picture after `transforms`.
+
+    Args:
+        transforms: that the picture went through.
+        source_size: (height, width) of the picture before.
+        size: (height, width) after.
+    """
+
+    def __init__(self, transforms: T.TransformList, source_size: tuple[int, int], size: tuple[int, int]):
+        self.transforms, self.source_size, self.size = transforms, source_size, size
+        self._places = _sampled_places(transforms, source_size)
+
+    def draw(self, segmentation: list | dict) -> MaskWindow:
+        """One mask: polygons `[[x, y, x, y, ...], ...]` or COCO's compressed RLE, of the picture before.
+
+        Raises:
+            UserError: the RLE is of another size than the picture.
+        """
+        if isinstance(segmentation, list):
+            corners = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
+            return draw_polygons(self.transforms.apply_polygons(corners), *self.size)
+        if tuple(segmentation["size"]) != tuple(self.source_size):
+            raise UserError(
+                f"a mask is of {segmentation['size'][1]}x{segmentation['size'][0]} pixels, "
+                f"its picture of {self.source_size[1]}x{self.source_size[0]}",
+                "find it with `tools/dataset.py check`",
+            )
+        if self._places is not None:
+            return sample_rle(segmentation, *self._places)
+        return MaskWindow(0, 0, self.transforms.apply_segmentation(mask_util.decode(segmentation)))
+
+
+class PlacedMasks(BitMasks):
+    """Bit masks that a reading process sends to the training process as their windows: kilobytes, not a megabyte each.
+
+    They arrive as plain `BitMasks`.
+    """
+
+    @classmethod
+    def place(cls, windows: Sequence[MaskWindow], size: tuple[int, int]) -> "PlacedMasks":
+        """Bit masks of a picture of `size` (height, width)."""
+        # zeros of numpy take no memory before they are written to; most of them never are
+        bitmaps = np.zeros((len(windows), *size), bool)
+        for bitmap, (left, top, bits) in zip(bitmaps, windows, strict=True):
+            bitmap[top : top + bits.shape[0], left : left + bits.shape[1]] = bits
+        masks = cls(torch.from_numpy(bitmaps))
+        masks._windows, masks._version = list(windows), masks.tensor._version
+        return masks
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # without windows there are those that were made of others; changed in place, windows no longer tell all
+        if not hasattr(self, "_windows") or self.tensor._version != self._version:
+            return BitMasks, (self.tensor,)
+        packed = [(left, top, bits.shape, np.packbits(bits)) for left, top, bits in self._windows]
+        return _unpack_masks, (packed, tuple(self.image_size))
+
+
+def _unpack_masks(packed: list[tuple], size: tuple[int, int]) -> BitMasks:
+    windows = [
+        MaskWindow(left, top, np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape))
+        for left, top, shape, bits in packed
+    ]
+    return BitMasks(PlacedMasks.place(windows, size).tensor)
+
+
+def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> MaskWindow:
+    """The union of polygons, each (N, 2) x and y in pixels, as pycocotools draws it in a picture of this size."""
+    if not polygons:
+        return NO_MASK
+    corners = np.concatenate(polygons)
+    left, right = _window(corners[:, 0], width)
+    top, bottom = _window(corners[:, 1], height)
+    if right <= left or bottom <= top:
+        return NO_MASK
+    # moving by whole pixels doesn't change how corners are rounded
+    moved = [(polygon - (left, top)).ravel() for polygon in polygons]
+    rles = mask_util.frPyObjects(moved, bottom - top, right - left)
+    return MaskWindow(left, top, mask_util.decode(mask_util.merge(rles)))
+
+
+def sample_rle(rle: dict, rows: np.ndarray, columns: np.ndarray) -> MaskWindow:
+    """The mask's pixels at `rows` and `columns`, both of which ascend or descend, as a picture of so many."""
+    x, y, width, height = (int(value) for value in mask_util.toBbox(rle))
+    inside_x = np.flatnonzero((columns >= x) & (columns < x + width))
+    inside_y = np.flatnonzero((rows >= y) & (rows < y + height))
+    if not len(inside_x) or not len(inside_y):
+        return NO_MASK
+    source = _decode_columns(rle, x, x + width)
+    bits = source.take(columns[inside_x] - x, axis=0).take(rows[inside_y], axis=1)
+    return MaskWindow(int(inside_x[0]), int(inside_y[0]), bits.T)
+
+
+def run_lengths(counts: bytes | str) -> np.ndarray:
+    """Lengths of the runs of 0 and 1 in turns, from the text of a compressed RLE.
+
+    COCO's text has 5 bits of a number in each character, the lowest first, and from the fourth number on the difference
+    to the number before the last.
+    """
+    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    if not len(ends):
+        return np.zeros(0, np.int64)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    characters = ends - starts + 1
+    shift = 5 * (np.arange(ends[-1] + 1) - np.repeat(starts, characters))
+    numbers = np.add.reduceat((codes[: ends[-1] + 1] & 0x1F) << shift, starts)
+    numbers[(codes[ends] & 0x10) != 0] -= (1 << 5 * characters)[(codes[ends] & 0x10) != 0]
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers
+
+
+def _decode_columns(rle: dict, first: int, last: int) -> np.ndarray:
+    """Columns `first` to `last` (not included) of a mask, shape `(columns, height)`."""
+    height = rle["size"][0]
+    runs = run_lengths(rle["counts"])
+    ends = np.clip(runs.cumsum() - first * height, 0, (last - first) * height)
+    bits = np.zeros(len(runs), bool)
+    bits[1::2] = True
+    return np.repeat(bits, np.diff(ends, prepend=0)).reshape(last - first, height)
+
+
+def _window(values: np.ndarray, size: int) -> tuple[int, int]:
+    """First and behind-the-last pixel that corners at `values` can touch along an axis of `size` pixels."""
+    # pycocotools rounds corners outside of the picture towards it: where there are some, its edge must stay where it is
+    low, high = values.min(), values.max()
+    return (max(0, math.floor(low) - 1) if low >= 0 else 0), min(size, max(1, math.ceil(high) + 2))
+
+
+def _sampled_places(transforms: T.TransformList, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Which rows and columns of the picture before make up the one after; None where it isn't made of them."""
+    rows, columns = np.arange(size[0]), np.arange(size[1])
+    for transform in transforms.transforms:
+        kind = type(transform)
+        if kind is T.ResizeTransform:
+            rows = rows[_nearest(len(rows), transform.new_h)]
+            columns = columns[_nearest(len(columns), transform.new_w)]
+        elif kind is T.HFlipTransform:
+            columns = columns[::-1]
+        elif kind is T.VFlipTransform:
+            rows = rows[::-1]
+        elif kind is T.CropTransform:
+            rows = rows[transform.y0 : transform.y0 + transform.h]
+            columns = columns[transform.x0 : transform.x0 + transform.w]
+        elif kind is not T.NoOpTransform and kind is not T.BlendTransform:
+            return None
+    return rows, columns
+
+
+def _nearest(size: int, new_size: int) -> np.ndarray:
+    """The pixels that Pillow's nearest-neighbour resize takes along an axis; it adds up steps and their roundings."""
+    step = size / new_size
+    return np.cumsum(np.concatenate([[0.5 * step], np.full(new_size - 1, step)])).astype(np.int64).clip(max=size - 1)

@@ -1,0 +1,69 @@
+"""detectron2's transforms on 8-bit pictures, the frequent ones done faster: the same geometry, near-equal pixels."""
+
+import cv2
+import numpy as np
+import torch
+from detectron2.data import transforms as T
+from PIL import Image
+from torch.nn import functional as F
+
+
+class PictureInput(T.AugInput):
+    """What augmentations work on. Draws nothing itself, so that seeded runs see what they do with `T.AugInput`.
+
+    Resizing bilinearly and flipping are done here; every other transform, a subclass of these too, does its own work.
+    """
+
+    def transform(self, tfm: T.Transform) -> None:
+        self.image = transform_picture(self.image, tfm)
+        if self.boxes is not None:
+            self.boxes = tfm.apply_box(self.boxes)
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+
+
+def transform_picture(picture: np.ndarray, transform: T.Transform) -> np.ndarray:
+    """`transform.apply_image(picture)`; of a resize, values may differ by 1 from Pillow's (more than 70 dB)."""
+    if isinstance(transform, T.TransformList):
+        for part in transform.transforms:
+            picture = transform_picture(picture, part)
+        return picture
+    if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        if type(transform) is T.ResizeTransform and transform.interp == Image.BILINEAR:
+            return resize(picture, transform.new_h, transform.new_w)
+        if type(transform) is T.HFlipTransform:
+            return _flip(picture, 1)
+        if type(transform) is T.VFlipTransform:
+            return _flip(picture, 0)
+    return transform.apply_image(picture)
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear with anti-aliasing, as Pillow defines it: (H, W, 3) uint8 to (height, width, 3)."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    # pixels stay interleaved through this view, which is nearly twice as fast here as planes
+    channels_last = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_last, (height, width), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+
+
+def as_planes(picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) as a tensor (3, H, W), without a copy where its channels are planes already."""
+    planes = picture.transpose(2, 0, 1)
+    if picture.dtype != np.uint8 or picture.shape[2] != 3 or planes.flags.c_contiguous:
+        return torch.from_numpy(np.ascontiguousarray(planes))
+    planes = np.empty((3, *picture.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(picture), list(planes))
+    return torch.from_numpy(planes)
+
+
+def _flip(picture: np.ndarray, axis: int) -> np.ndarray:
+    """In OpenCV's counting of axes, 1 is the horizontal one. Planes stay planes."""
+    planes = picture.transpose(2, 0, 1)
+    if not planes.flags.c_contiguous:
+        return cv2.flip(picture, axis)
+    flipped = np.empty_like(planes)
+    for plane, place in zip(planes, flipped, strict=True):
+        cv2.flip(plane, axis, place)
+    return flipped.transpose(1, 2, 0)

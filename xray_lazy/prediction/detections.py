@@ -1,0 +1,154 @@
+"""What was found, as files: COCO results, a COCO data set of them, a table, and a list by frame for videos."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.structures import Instances
+from pycocotools import mask as mask_util
+
+from xray_lazy.atomic_file import write_json, write_text
+from xray_lazy.visualization.overlay import Drawn
+
+TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "width", "height", "mask_area")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The items of one picture or frame, small enough to keep for many.
+
+    Attributes:
+        name: of the picture below what was given, or of the video.
+        image_id: in the COCO files.
+        height, width: of the picture, pixels.
+        boxes: xyxy pixels; scores; classes: of each item, best first.
+        masks: compressed RLE of each, or None from models without masks.
+        frame: of a video, from 0; None for pictures.
+    """
+
+    name: str
+    image_id: int | str | None
+    height: int
+    width: int
+    boxes: list[list[float]]
+    scores: list[float]
+    classes: list[int]
+    masks: list[dict] | None
+    frame: int | None = None
+
+    @classmethod
+    def of(cls, instances: Instances, name: str, image_id: int | str | None, frame: int | None = None) -> "Found":
+        """From what a `Predictor` gives."""
+        height, width = instances.image_size
+        return cls(
+            name,
+            image_id,
+            height,
+            width,
+            instances.pred_boxes.tensor.tolist(),
+            instances.scores.tolist(),
+            instances.pred_classes.tolist(),
+            list(instances.pred_masks) if instances.has("pred_masks") else None,
+            frame,
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def drawn(self) -> list[Drawn]:
+        """The items, to draw."""
+        masks = self.masks or [None] * len(self)
+        rows = zip(self.classes, self.boxes, self.scores, masks, strict=True)
+        return [Drawn(class_id, tuple(box), score, mask) for class_id, box, score, mask in rows]
+
+    def results(self, category_ids: Sequence[int]) -> Iterator[dict]:
+        """As COCO results; `category_ids` by class."""
+        for place, (class_id, (left, top, right, bottom), score) in enumerate(
+            zip(self.classes, self.boxes, self.scores, strict=True)
+        ):
+            box = [round(value, 2) for value in (left, top, right - left, bottom - top)]
+            result = {"image_id": self.image_id, "category_id": category_ids[class_id], "bbox": box}
+            result["score"] = round(score, 5)
+            if self.masks is not None:
+                result["segmentation"] = self.masks[place]
+            yield result
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Names and COCO ids of classes by index; classes that nobody names are called by their number."""
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, class_names: Sequence[str], highest: int, ids_by_name: Mapping[str, int]) -> "Categories":
+        """For the model's `class_names` and for classes up to `highest`, by the ids of a COCO file where it has them.
+
+        Others count on from its highest; without a file they count from 1, as COCO's do.
+        """
+        names = [*class_names, *(f"class {index}" for index in range(len(class_names), highest + 1))]
+        following = max(ids_by_name.values(), default=0) + 1
+        ids = []
+        for name in names:
+            ids.append(ids_by_name.get(name, following))
+            following += name not in ids_by_name
+        return cls(tuple(names), tuple(ids))
+
+
+def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found], categories: Categories) -> list[Path]:
+    """Write what was found in pictures and in frames of videos; returns the files.
+
+    `predictions.json`: COCO results of the pictures; `annotations.json`: the pictures, classes and results as a COCO
+    data set; `detections.csv`: a line per item, of pictures and videos.
+    """
+    written = []
+    if found:
+        results = [result for picture in found for result in picture.results(categories.ids)]
+        written = [folder / "predictions.json", folder / "annotations.json"]
+        write_json(written[0], results)
+        write_json(written[1], _data_set(found, results, categories))
+    write_text(folder / "detections.csv", _table([*found, *videos], categories))
+    return [*written, folder / "detections.csv"]
+
+
+def video_record(found: Sequence[Found], categories: Categories, facts: Mapping) -> dict:
+    """The items of a video, frame by frame, under the facts of the video, among them `fps`."""
+    frames = []
+    for frame in found:
+        items = []
+        for class_id, result in zip(frame.classes, frame.results(categories.ids), strict=True):
+            items.append({"class": categories.names[class_id], **{k: v for k, v in result.items() if k != "image_id"}})
+        frames.append({"frame": frame.frame, "seconds": round(frame.frame / facts["fps"], 4), "detections": items})
+    return {**facts, "frames": frames}
+
+
+def _data_set(found: Sequence[Found], results: Sequence[dict], categories: Categories) -> dict:
+    images = [{"id": p.image_id, "file_name": p.name, "width": p.width, "height": p.height} for p in found]
+    annotations = []
+    for number, result in enumerate(results, start=1):
+        area = float(mask_util.area(result["segmentation"])) if "segmentation" in result else None
+        box_area = result["bbox"][2] * result["bbox"][3]
+        annotations.append({"id": number, **result, "area": box_area if area is None else area, "iscrowd": 0})
+    classes = [{"id": number, "name": name} for number, name in zip(categories.ids, categories.names, strict=True)]
+    return {"images": images, "annotations": annotations, "categories": classes}
+
+
+def _table(found: Sequence[Found], categories: Categories) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(TABLE_HEADER)
+    for picture in found:
+        areas = [""] * len(picture) if picture.masks is None else [int(mask_util.area(mask)) for mask in picture.masks]
+        rows = zip(picture.classes, picture.results(categories.ids), areas, strict=True)
+        for class_id, result, area in rows:
+            about = (picture.name, "" if picture.frame is None else picture.frame, _text(picture.image_id))
+            writer.writerow([*about, categories.names[class_id], result["score"], *result["bbox"], area])
+    return stream.getvalue()
+
+
+def _text(image_id: int | str | None) -> str:
+    return "" if image_id is None else image_id if isinstance(image_id, str) else json.dumps(image_id)

@@ -1,0 +1,202 @@
+"""What finds items in pictures, whatever runs the network: a trained model here, an exported one elsewhere."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import instantiate
+from detectron2.data import transforms as T
+from detectron2.modeling import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from omegaconf import OmegaConf
+from torch import nn
+
+from xray_lazy.data.mask_encoding import encode_bitmaps, encode_box_masks
+from xray_lazy.data.picture_transforms import PictureInput, as_planes, resize
+from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
+from xray_lazy.errors import UserError
+from xray_lazy.export.facts import SUFFIXES, facts_path
+from xray_lazy.export.runtime import load_exported
+from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
+from xray_lazy.prediction.region_pooling import use_gathering_poolers
+
+
+class Detector(ABC):
+    """From pictures to items, in two steps: `prepare` can run in any thread, `detect` takes a batch.
+
+    Attributes:
+        class_names: by index; empty where nothing tells them.
+    """
+
+    class_names: tuple[str, ...]
+
+    @abstractmethod
+    def prepare(self, picture: np.ndarray) -> torch.Tensor:
+        """The network's input `(3, h, w)` for a BGR picture `(H, W, 3)` uint8."""
+
+    @abstractmethod
+    def batch_key(self, prepared: torch.Tensor) -> tuple:
+        """Inputs of equal keys can be detected in one batch without a difference to each of them."""
+
+    @abstractmethod
+    def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        """Items in pixels of the inputs with masks `(N, 1, M, M)` of probabilities inside of their boxes.
+
+        Or all in pixels of the pictures, which are of `sizes`, with masks `(N, height, width)`.
+        """
+
+    def detect(
+        self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: float = 0.0
+    ) -> list[Instances]:
+        """Items of a batch in pixels of the pictures, on the CPU, best first.
+
+        Args:
+            sizes: (height, width) of the pictures.
+            score_threshold: items below it are left out.
+
+        Returns:
+            detectron2's Instances, with `EncodedMasks` as `pred_masks` from models with masks.
+        """
+        with torch.inference_mode():
+            found = self.find(inputs, sizes)
+        return [_in_picture(items, *size, score_threshold) for items, size in zip(found, sizes, strict=True)]
+
+
+class TrainedDetector(Detector):
+    """A trained model, made faster without another result: batch norms folded; on a CPU channels last, fast pooling.
+
+    Args:
+        trained: its model is changed in place, and is no longer for training.
+        plain: leave the model as it is.
+
+    Raises:
+        UserError: the config doesn't say how pictures are prepared, or the model finds no items.
+    """
+
+    def __init__(self, trained: TrainedModel, plain: bool = False) -> None:
+        self.class_names = trained.class_names
+        self.model = trained.model if plain else faster(trained.model)
+        mapper = OmegaConf.select(trained.cfg, "dataloader.test.mapper")
+        if mapper is None or "augmentations" not in mapper:
+            raise UserError(
+                "the config has no dataloader.test.mapper.augmentations: they say how pictures are resized", ""
+            )
+        self._augmentations = T.AugmentationList(instantiate(mapper.augmentations))
+        self._is_rgb = mapper.get("image_format", "BGR") == "RGB"
+        backbone = getattr(self.model, "backbone", None)
+        self._divisor = max(1, getattr(backbone, "size_divisibility", 1))
+        inference = getattr(self.model, "inference", None)
+        self._can_leave_masks = inference is not None and "do_postprocess" in inspect.signature(inference).parameters
+
+    def prepare(self, picture: np.ndarray) -> torch.Tensor:
+        augmented = PictureInput(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if self._is_rgb else picture)
+        self._augmentations(augmented)
+        return as_planes(augmented.image)
+
+    def batch_key(self, prepared: torch.Tensor) -> tuple:
+        # a batch is filled up to a common size, which reaches into the results at the picture's edge
+        return tuple(-(-side // self._divisor) for side in prepared.shape[1:])
+
+    def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        pairs = zip(inputs, sizes, strict=True)
+        batch = [{"image": image, "height": height, "width": width} for image, (height, width) in pairs]
+        if self._can_leave_masks:
+            return self.model.inference(batch, do_postprocess=False)
+        outputs = self.model(batch)
+        if any("instances" not in output for output in outputs):
+            raise UserError(f"{type(self.model).__name__} finds no items: its outputs have no instances", "")
+        return [output["instances"] for output in outputs]
+
+
+class ExportedDetector(Detector):
+    """A model that `tools/export.py` wrote; it takes one picture after the other.
+
+    Args:
+        path: of the model file; its facts lie beside it.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    def __init__(self, path: str | Path, device: str = "auto") -> None:
+        self._model = load_exported(path, device)
+        self.class_names = self._model.facts.class_names
+
+    def prepare(self, picture: np.ndarray) -> torch.Tensor:
+        if self._model.facts.input_format == "RGB":
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        return as_planes(resize(picture, *self._model.facts.input_size(*picture.shape[:2])))
+
+    def batch_key(self, prepared: torch.Tensor) -> tuple:
+        return tuple(prepared.shape[1:])
+
+    def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+        return [self._find_one(image) for image in inputs]
+
+    def _find_one(self, image: torch.Tensor) -> Instances:
+        found = {name: torch.from_numpy(np.array(values)) for name, values in self._model(image).items()}
+        items = Instances(tuple(image.shape[1:]), pred_boxes=Boxes(found["boxes"]))
+        items.scores, items.pred_classes = found["scores"], found["classes"]
+        if "masks" in found:
+            items.pred_masks = found["masks"][:, None]
+        return items
+
+
+def load_detector(
+    source: str | Path, weights: str | None = None, overrides: Sequence[str] = (), device: str = "auto"
+) -> Detector:
+    """The detector of a training's output folder, of a config with weights, or of an exported model's file.
+
+    Args:
+        overrides: of the config; an exported model has none.
+
+    Raises:
+        UserError: it can't be loaded.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UserError(
+            f"there is no model {source}", "give a training's train.output_dir, or an exported model's file"
+        )
+    if source.suffix not in SUFFIXES.values() and not facts_path(source).is_file():
+        return TrainedDetector(load_trained_model(source, weights, overrides, device))
+    for given, name in ((weights, "--weights"), (list(overrides), "overrides of the config")):
+        if given:
+            raise UserError(f"{source} is an exported model: it takes no {name}", "export it anew with them")
+    return ExportedDetector(source, device)
+
+
+def faster(model: nn.Module) -> nn.Module:
+    """The model itself, changed for inference; results stay the same within rounding."""
+    fold_batch_norm(model)
+    if next(model.parameters()).device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
+        use_gathering_poolers(model)
+    return model
+
+
+def _in_picture(items: Instances, height: int, width: int, score_threshold: float) -> Instances:
+    items = items[items.scores >= score_threshold]
+    masks = items.pred_masks if items.has("pred_masks") else None
+    if masks is not None:
+        # under another name, detectron2 takes care of the boxes alone
+        items.remove("pred_masks")
+        items.found_masks = masks
+    items = detector_postprocess(items, height, width)
+    if masks is not None:
+        masks, boxes = items.found_masks, items.pred_boxes.tensor
+        items.remove("found_masks")
+        # those of three dimensions are bitmaps of the picture, from models that always give such
+        items.pred_masks = encode_box_masks(masks, boxes, height, width) if masks.dim() == 4 else encode_bitmaps(masks)
+    result = Instances((height, width))
+    for name, values in items.to("cpu").get_fields().items():
+        # copied out of the inference mode, in which tensors can't be changed later
+        result.set(name, Boxes(values.tensor.clone()) if isinstance(values, Boxes) else _copied(values))
+    return result
+
+
+def _copied(values: Any) -> Any:
+    return values.clone() if isinstance(values, torch.Tensor) else values

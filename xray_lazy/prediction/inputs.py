@@ -1,0 +1,137 @@
+"""What a person names as input, as pictures and videos: files, folders, patterns, COCO files, data sets."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.datasets import SPLITS, find_source
+from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.errors import UserError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture's file, and its name below what was given, which is that of its results.
+
+    `image_id` is that of the COCO file that named it; None for others.
+    """
+
+    path: Path
+    name: PurePosixPath
+    image_id: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pictures and videos in the order in which they were given, folders sorted; names are different.
+
+    `coco_files` are those that named pictures.
+    """
+
+    pictures: list[Picture] = field(default_factory=list)
+    videos: list[Picture] = field(default_factory=list)
+    coco_files: list[Path] = field(default_factory=list)
+
+
+def find_inputs(words: Sequence[str], image_root: str | Path | None = None, output: str | Path | None = None) -> Inputs:
+    """Find all pictures and videos that `words` name.
+
+    Args:
+        words: pictures, videos, folders (with those below them), patterns such as `scans/**/*.jpg`, COCO files, and
+            names of data sets such as `xray_smith_val`. A file that two of them name comes once.
+        image_root: the folder of a COCO file's pictures; by default `images` beside it, else its own folder.
+        output: a folder of results, which are no inputs.
+
+    Raises:
+        UserError: a word names nothing.
+    """
+    if not words:
+        raise UserError("no input is given", "name pictures, folders, patterns, videos or a COCO file")
+    inputs, seen, names = Inputs(), set(), set()
+    excluded = Path(output).resolve() if output else None
+    for word in words:
+        for entry in _find(word, image_root, inputs.coco_files):
+            place = entry.path.resolve()
+            if place in seen or (excluded and place.is_relative_to(excluded) and place != Path(word).resolve()):
+                continue
+            seen.add(place)
+            kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.pictures
+            kind.append(Picture(entry.path, _free_name(entry.name, names), entry.image_id))
+    if not inputs.pictures and not inputs.videos:
+        raise UserError(f"{' '.join(words)} has no pictures", "results of an earlier call don't count")
+    return inputs
+
+
+def default_image_root(json_file: Path) -> Path:
+    """Where the pictures of a COCO file are likely to be."""
+    beside = json_file.parent / "images"
+    return beside if beside.is_dir() else json_file.parent
+
+
+def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> list[Picture]:
+    path = Path(word)
+    if path.is_dir():
+        below = sorted(entry for entry in path.rglob("*") if _is_medium(entry))
+        if not below:
+            raise UserError(f"the folder {path} has no pictures and no videos", f"known are {_known_suffixes()}")
+        return [Picture(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
+    if path.suffix.lower() == ".json":
+        return _of_coco(path, Path(image_root) if image_root else default_image_root(path), coco_files)
+    if path.is_file():
+        if not _is_medium(path):
+            raise UserError(f"{path} is neither a picture nor a video", f"known are {_known_suffixes()}, and .json")
+        return [Picture(path, PurePosixPath(path.name))]
+    if glob.has_magic(word):
+        matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if _is_medium(Path(match)))
+        if not matches:
+            raise UserError(f"no picture and no video is named like {word!r}", "quote patterns; ** goes into folders")
+        start = Path(*_until_magic(path.parts[:-1]))
+        return [Picture(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
+    if word.startswith("xray_") and word.endswith(tuple(f"_{split}" for split in SPLITS)):
+        source = find_source(word)
+        return _of_coco(source.json_file, source.image_root, coco_files)
+    raise UserError(f"there is no {word}", "name pictures, folders, patterns, videos or a COCO file")
+
+
+def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[Picture]:
+    content = read_coco(json_file)
+    if not image_root.is_dir():
+        raise UserError(f"there is no folder {image_root} for the pictures of {json_file}", "name it with --image-root")
+    pictures = []
+    for image in content["images"]:
+        try:
+            pictures.append(Picture(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
+        except (KeyError, TypeError):
+            raise UserError(
+                f"{json_file} has a picture without file_name or id: {image}",
+                f"python tools/dataset.py check {json_file} {image_root}",
+            ) from None
+    coco_files.append(json_file)
+    return pictures
+
+
+def _is_medium(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
+
+
+def _until_magic(parts: Sequence[str]) -> list[str]:
+    first = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return list(parts[:first])
+
+
+def _free_name(name: PurePosixPath, taken: set[PurePosixPath]) -> PurePosixPath:
+    """The name, without steps out of the output folder, numbered where another one has it; suffixes don't count."""
+    inner = PurePosixPath(*(part for part in name.parts if part not in ("..", name.anchor))) or name
+    free, number = inner, 2
+    while free.with_suffix("") in taken:
+        free, number = inner.with_stem(f"{inner.stem}_{number}"), number + 1
+    taken.add(free.with_suffix(""))
+    return free
+
+
+def _known_suffixes() -> str:
+    return " ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))

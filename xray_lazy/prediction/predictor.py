@@ -1,0 +1,165 @@
+"""Detect on many pictures: read ahead in threads, in batches of like sizes, results in the order of the pictures."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+
+from xray_lazy.data.picture_file import UnreadablePicture, read_picture
+from xray_lazy.errors import UserError
+from xray_lazy.prediction.detector import Detector, load_detector
+
+Source = str | os.PathLike | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one picture.
+
+    Attributes:
+        source: the file, or the picture itself.
+        picture: (H, W, 3) BGR uint8; None where the file can't be read.
+        instances: in pixels of the picture, best first, on the CPU; `pred_masks`, from models with masks, is an
+            `EncodedMasks`, whose `bitmaps()` are (N, H, W) bool. None where the file can't be read.
+        problem: why it can't.
+    """
+
+    source: Source
+    picture: np.ndarray | None = None
+    instances: Instances | None = None
+    problem: UnreadablePicture | None = None
+
+
+class Predictor:
+    """A detector for pictures of any number and size.
+
+    Args:
+        detector: finds the items.
+        batch_size: pictures that go through the network together, where their sizes there are equal; what is found in
+            a picture does not depend on the others.
+        score_threshold: items below it are left out.
+        threads: that read and resize pictures while the network works.
+
+    Raises:
+        UserError: a number has no meaning.
+    """
+
+    def __init__(self, detector: Detector, batch_size: int = 8, score_threshold: float = 0.0, threads: int = 2) -> None:
+        if batch_size < 1 or threads < 1:
+            raise UserError(f"a batch of {batch_size} pictures, read by {threads} threads", "both must be 1 or more")
+        self.detector = detector
+        self.batch_size, self.score_threshold, self.threads = batch_size, score_threshold, threads
+
+    @classmethod
+    def of(
+        cls,
+        source: str | Path,
+        weights: str | None = None,
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+        **settings: float,
+    ) -> "Predictor":
+        """For a training's output folder, a config with weights, or an exported model's file.
+
+        Args:
+            settings: `batch_size`, `score_threshold` and `threads`.
+
+        Raises:
+            UserError: it can't be loaded.
+        """
+        return cls(load_detector(source, weights, overrides, device), **settings)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class index; empty where nothing tells them."""
+        return self.detector.class_names
+
+    def __call__(self, source: Source) -> Instances:
+        """What is found in one picture: a file, or BGR (H, W, 3) uint8.
+
+        Raises:
+            UnreadablePicture: of the file.
+        """
+        return self.predict([source])[0]
+
+    def predict(self, sources: Iterable[Source]) -> list[Instances]:
+        """What is found in each of the pictures.
+
+        Raises:
+            UnreadablePicture: of the first file that can't be read.
+        """
+        results = []
+        for prediction in self.stream(sources):
+            if prediction.problem is not None:
+                raise prediction.problem
+            results.append(prediction.instances)
+        return results
+
+    def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
+        """One prediction for each of the sources, in their order, as soon as it is there.
+
+        At most 6 batches of pictures are held, of however many sources.
+        """
+        sources, window = iter(sources), 2 * self.batch_size
+        ahead: deque[Future[_Loaded]] = deque()
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="read") as pool:
+            try:
+                self._read_ahead(sources, ahead, pool, 2 * window)
+                while ahead:
+                    loaded = [ahead.popleft().result() for _ in range(min(window, len(ahead)))]
+                    self._read_ahead(sources, ahead, pool, 2 * window)
+                    yield from self._detect(loaded)
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _read_ahead(self, sources: Iterator[Source], ahead: deque, pool: ThreadPoolExecutor, count: int) -> None:
+        while len(ahead) < count:
+            try:
+                source = next(sources)
+            except StopIteration:
+                return
+            ahead.append(pool.submit(self._load, source))
+
+    def _load(self, source: Source) -> "_Loaded":
+        try:
+            picture = source if isinstance(source, np.ndarray) else read_picture(source)
+        except UnreadablePicture as problem:
+            return _Loaded(source, None, None, problem)
+        return _Loaded(source, picture, self.detector.prepare(picture), None)
+
+    def _detect(self, loaded: "list[_Loaded]") -> Iterator[Prediction]:
+        """Predictions in order, each when the batches up to it are done."""
+        groups: dict[tuple, list[int]] = {}
+        for place, entry in enumerate(loaded):
+            if entry.prepared is not None:
+                groups.setdefault(self.detector.batch_key(entry.prepared), []).append(place)
+        batch_of = {}
+        for places in groups.values():
+            for start in range(0, len(places), self.batch_size):
+                batch = places[start : start + self.batch_size]
+                batch_of |= dict.fromkeys(batch, batch)
+        found: dict[int, Instances] = {}
+        for place, entry in enumerate(loaded):
+            if entry.prepared is not None and place not in found:
+                chosen = [loaded[other] for other in batch_of[place]]
+                inputs, sizes = [other.prepared for other in chosen], [other.picture.shape[:2] for other in chosen]
+                items = self.detector.detect(inputs, sizes, self.score_threshold)
+                found |= dict(zip(batch_of[place], items, strict=True))
+            yield Prediction(entry.source, entry.picture, found.pop(place, None), entry.problem)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture that was read, and the network's input made of it; or why there is none."""
+
+    source: Source
+    picture: np.ndarray | None
+    prepared: torch.Tensor | None
+    problem: UnreadablePicture | None

@@ -1,0 +1,211 @@
+"""What tools/predict.py does: detect in all that is named, and write pictures, videos and tables of it."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from xray_lazy.atomic_file import write_json
+from xray_lazy.errors import UserError
+from xray_lazy.prediction.console import Console
+from xray_lazy.prediction.detections import Categories, Found, video_record, write_results
+from xray_lazy.prediction.ground_truth import GroundTruth
+from xray_lazy.prediction.inputs import Inputs, Picture, find_inputs
+from xray_lazy.prediction.predictor import Prediction, Predictor
+from xray_lazy.prediction.videos import Video, writing_video
+from xray_lazy.visualization.montage import side_by_side
+from xray_lazy.visualization.overlay import draw_instances
+from xray_lazy.visualization.prediction_pictures import write_picture
+
+# Pictures that are drawn and written while the network is busy with others.
+WRITERS, WAITING = 2, 8
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What to detect, with what, and what to write.
+
+    Attributes:
+        model: output folder of a training, config file, or exported model.
+        inputs: as `find_inputs` takes them, with `image_root`.
+        output: folder of the results.
+        ground_truth: COCO file that is drawn beside the predictions.
+        overlays: write pictures and videos, not only tables.
+        grey: draw on a ground without colours.
+    """
+
+    model: str
+    inputs: Sequence[str]
+    output: str = "output/predictions"
+    threshold: float = 0.5
+    weights: str | None = None
+    overrides: Sequence[str] = ()
+    device: str = "auto"
+    batch_size: int = 8
+    threads: int = 2
+    image_root: str | None = None
+    ground_truth: str | None = None
+    overlays: bool = True
+    grey: bool = False
+
+
+def run_prediction(options: PredictOptions) -> None:
+    """Detect in everything that is named. What can't be read is reported and left out.
+
+    Raises:
+        UserError: a fault of what was given, or none of the pictures and videos can be read.
+    """
+    if not 0 <= options.threshold <= 1:
+        raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
+    inputs = find_inputs(options.inputs, options.image_root, options.output)
+    predictor = Predictor.of(
+        options.model,
+        options.weights,
+        options.overrides,
+        options.device,
+        batch_size=options.batch_size,
+        score_threshold=options.threshold,
+        threads=options.threads,
+    )
+    _Run(options, inputs, predictor).run()
+
+
+class _Run:
+    def __init__(self, options: PredictOptions, inputs: Inputs, predictor: Predictor) -> None:
+        self.options, self.inputs, self.predictor = options, inputs, predictor
+        self.output = Path(options.output)
+        self.console = Console()
+        # ids are those of the COCO file that named the pictures, too; only a ground truth that is asked for is drawn
+        coco_file = options.ground_truth or next(iter(inputs.coco_files), None)
+        self.truth = GroundTruth(coco_file, predictor.class_names) if coco_file else None
+        self.class_names = predictor.class_names
+        self.found: list[Found] = []
+        self.found_in_videos: dict[Picture, list[Found]] = {}
+        self.video_facts: dict[Picture, dict] = {}
+        self.skipped = 0
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
+            if self.inputs.pictures:
+                self._detect_in_pictures(pool)
+            for video in self.inputs.videos:
+                self._detect_in_video(video, pool)
+        seconds = time.perf_counter() - start
+        if not self.found and not self.found_in_videos:
+            raise UserError(f"none of the {self.skipped} inputs could be read", "see the lines above")
+        files = self._write_results()
+        frames = [frame for frames in self.found_in_videos.values() for frame in frames]
+        self.console.summary([*self.found, *frames], self._categories().names, seconds, self.skipped)
+        self.console.files(self.output, files, self.options.overlays)
+
+    def _detect_in_pictures(self, pool: ThreadPoolExecutor) -> None:
+        pictures = self.inputs.pictures
+        ids = self._image_ids(pictures)
+        predictions = zip(pictures, ids, self.predictor.stream(picture.path for picture in pictures), strict=True)
+        with self.console.progress("pictures", len(pictures)) as advance:
+            for found, prediction in _in_background(pool, lambda entry: self._draw_picture(*entry), predictions):
+                if found is None:
+                    self._skip(prediction.problem)
+                else:
+                    self.found.append(found)
+                advance()
+
+    def _draw_picture(
+        self, picture: Picture, image_id: int | str, prediction: Prediction
+    ) -> tuple[Found | None, Prediction]:
+        if prediction.problem is not None:
+            return None, prediction
+        found = Found.of(prediction.instances, str(picture.name), image_id)
+        if self.options.overlays:
+            drawn = draw_instances(prediction.picture, found.drawn(), self.class_names, grey=self.options.grey)
+            if self.options.ground_truth:
+                drawn = self._beside_truth(picture, prediction.picture, drawn)
+            write_picture(self.output / "pictures" / picture.name.with_suffix(".jpg"), drawn)
+        return found, prediction
+
+    def _beside_truth(self, picture: Picture, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        items = self.truth.items(picture)
+        title = "ground truth" if items is not None else "no ground truth for it"
+        truth = draw_instances(scan, items or [], self.truth.class_names, grey=self.options.grey)
+        return side_by_side(truth, drawn, (title, "prediction"))
+
+    def _detect_in_video(self, entry: Picture, pool: ThreadPoolExecutor) -> None:
+        try:
+            video = Video(entry.path)
+        except UserError as problem:
+            return self._skip(problem)
+        frames, path = [], self._video_path(entry, ".mp4")
+        with self.console.progress(entry.path.name, video.facts.frames) as advance:
+            numbered = enumerate(self.predictor.stream(video))
+            drawn = _in_background(pool, lambda numbered_one: self._draw_frame(entry, *numbered_one), numbered)
+            if self.options.overlays:
+                with writing_video(path, video.facts.fps) as file:
+                    for found, frame in drawn:
+                        frames.append(found)
+                        file.write(frame)
+                        advance()
+            else:
+                for found, _ in drawn:
+                    frames.append(found)
+                    advance()
+        self.found_in_videos[entry] = frames
+        self.video_facts[entry] = {"video": str(entry.path), **asdict(video.facts), "frames": len(frames)}
+
+    def _draw_frame(self, entry: Picture, number: int, prediction: Prediction) -> tuple[Found, np.ndarray | None]:
+        found = Found.of(prediction.instances, str(entry.name), None, number)
+        if not self.options.overlays:
+            return found, None
+        return found, draw_instances(prediction.picture, found.drawn(), self.class_names, grey=self.options.grey)
+
+    def _write_results(self) -> list[Path]:
+        categories = self._categories()
+        frames = [frame for frames in self.found_in_videos.values() for frame in frames]
+        files = write_results(self.output, self.found, frames, categories)
+        for entry, found in self.found_in_videos.items():
+            path = self._video_path(entry, ".json")
+            write_json(path, video_record(found, categories, self.video_facts[entry]))
+            files.append(path)
+        return files
+
+    def _categories(self) -> Categories:
+        all_found = [*self.found, *(frame for frames in self.found_in_videos.values() for frame in frames)]
+        highest = max((max(found.classes, default=-1) for found in all_found), default=-1)
+        return Categories.of(self.class_names, highest, self.truth.category_ids if self.truth else {})
+
+    def _image_ids(self, pictures: Sequence[Picture]) -> list[int | str]:
+        """Those of the COCO file where it knows the picture, each once; others count on from its highest."""
+        known = [self.truth.image_id(picture) if self.truth else picture.image_id for picture in pictures]
+        following = max((number for number in known if isinstance(number, int)), default=0) + 1
+        ids, taken = [], {None}
+        for number in known:
+            if number in taken:
+                number, following = following, following + 1
+            taken.add(number)
+            ids.append(number)
+        return ids
+
+    def _video_path(self, entry: Picture, suffix: str) -> Path:
+        return self.output / "videos" / entry.name.with_suffix(suffix)
+
+    def _skip(self, problem: UserError) -> None:
+        self.skipped += 1
+        self.console.warn(f"skipped: {problem.message}")
+
+
+def _in_background(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work(item)` of each, in order; a few items are under way while the next ones are made."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) > WAITING:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

@@ -1,0 +1,93 @@
+"""Videos, frame by frame: read by OpenCV, and written as MP4, whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from xray_lazy.errors import RunFailure, UserError
+
+# OpenCV's reader tells of damaged files on stderr, without their name; the errors below say more.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+# of videos that don't tell
+USUAL_RATE = 25.0
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """Of a file's header. `frames` is 0 where it does not tell, and only nearly right in some formats."""
+
+    width: int
+    height: int
+    fps: float
+    frames: int
+
+
+class Video:
+    """The frames of a video file as BGR (H, W, 3) uint8.
+
+    Raises:
+        UserError: it can't be read.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self._capture = cv2.VideoCapture(str(path))
+        read, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not read:
+            raise UserError(f"video {path} can't be read", "convert it, for example with ffmpeg, to MP4")
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if 0 < fps < 1000 else USUAL_RATE
+        height, width = self._first.shape[:2]
+        self.facts = VideoFacts(width, height, fps, max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """All frames, once."""
+        frame = self._first
+        read = frame is not None
+        self._first = None
+        while read:
+            yield frame
+            read, frame = self._capture.read()
+        self._capture.release()
+
+
+class VideoFile:
+    """Takes frames of one size, BGR (H, W, 3) uint8; see `writing_video`. OpenCV cuts off an odd last row or column."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, frame: np.ndarray) -> None:
+        """Raises: RunFailure: this OpenCV can't write MP4, or not there."""
+        if self._writer is None:
+            code = cv2.VideoWriter_fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._path), code, self._fps, frame.shape[1::-1])
+            if not self._writer.isOpened():
+                raise RunFailure(f"{self._path.parent} can't take an MP4 video by this OpenCV", "")
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+@contextmanager
+def writing_video(path: Path, fps: float) -> Iterator[VideoFile]:
+    """An MP4 video (MPEG-4) that takes the name `path` only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # OpenCV writes by name, and chooses the container by its suffix
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        video = VideoFile(Path(folder) / path.name, fps)
+        try:
+            yield video
+        finally:
+            video.close()
+        os.replace(Path(folder) / path.name, path)
