@@ -1,7 +1,6 @@
 """What an image installs besides the project: its packages, those of some extras, and Jupyter, one a line."""
 
 import sys
-
 import tomllib
 
 EXTRAS = ("timm", "onnx")
