@@ -6,7 +6,7 @@ from detectron2.modeling import GeneralizedRCNN, detector_postprocess
 from detectron2.structures import Instances, ROIMasks
 from torch import nn
 
-from xray_lazy.data.mask_encoding import encode_box_masks
+from xray_lazy.data.mask_encoding import encode_bitmaps, encode_box_masks
 
 _ASIDE = "masks_in_boxes"  # detector_postprocess knows no such field and only selects from it
 
@@ -32,7 +32,8 @@ def postprocess(instances: Instances, sample: dict) -> Instances:
     """detectron2's `detector_postprocess` to the size of the picture's file, with `EncodedMasks` as `pred_masks`.
 
     Args:
-        instances: in pixels of `image`; changed in place. Masks are probabilities within the boxes, (N, 1, M, M).
+        instances: in pixels of `image`; changed in place. Masks are probabilities within the boxes, (N, 1, M, M); a
+            model that knows no others may give bitmaps (N, H, W) of the picture's file, with boxes in its pixels.
         sample: what the model was given; without `height` and `width` the instances stay at their size.
     """
     height, width = (
@@ -46,8 +47,11 @@ def postprocess(instances: Instances, sample: dict) -> Instances:
     result = detector_postprocess(instances, height, width)
     masks = result.get(_ASIDE)
     result.remove(_ASIDE)
-    masks = masks.tensor if isinstance(masks, ROIMasks) else masks
-    result.pred_masks = encode_box_masks(masks, result.pred_boxes.tensor, height, width)
+    if isinstance(masks, ROIMasks) or masks.dim() == 4:
+        in_boxes = masks.tensor if isinstance(masks, ROIMasks) else masks
+        result.pred_masks = encode_box_masks(in_boxes, result.pred_boxes.tensor, height, width)
+    else:
+        result.pred_masks = encode_bitmaps(masks)
     return result
 
 

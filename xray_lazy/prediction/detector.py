@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
-from detectron2.modeling import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
 from torch import nn
 
-from xray_lazy.data.mask_encoding import encode_bitmaps, encode_box_masks
 from xray_lazy.data.picture_transforms import PictureInput, as_planes, resize
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
+from xray_lazy.evaluation.encoded_inference import postprocess
 from xray_lazy.export.facts import SUFFIXES, facts_path
 from xray_lazy.export.runtime import load_exported
 from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
@@ -179,18 +178,7 @@ def faster(model: nn.Module) -> nn.Module:
 
 
 def _in_picture(items: Instances, height: int, width: int, score_threshold: float) -> Instances:
-    items = items[items.scores >= score_threshold]
-    masks = items.pred_masks if items.has("pred_masks") else None
-    if masks is not None:
-        # under another name, detectron2 takes care of the boxes alone
-        items.remove("pred_masks")
-        items.found_masks = masks
-    items = detector_postprocess(items, height, width)
-    if masks is not None:
-        masks, boxes = items.found_masks, items.pred_boxes.tensor
-        items.remove("found_masks")
-        # those of three dimensions are bitmaps of the picture, from models that always give such
-        items.pred_masks = encode_box_masks(masks, boxes, height, width) if masks.dim() == 4 else encode_bitmaps(masks)
+    items = postprocess(items[items.scores >= score_threshold], {"height": height, "width": width})
     result = Instances((height, width))
     for name, values in items.to("cpu").get_fields().items():
         # copied out of the inference mode, in which tensors can't be changed later
