@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 
 import torch
 from detectron2.utils import comm
@@ -12,9 +13,14 @@ from tests.engine.hooks_for_tests import AtIteration
 
 
 class KillAt(AtIteration):
-    """The last process is killed, as by the kernel when memory runs out."""
+    """The last process is killed, as by the kernel when memory runs out, so many seconds after the step before."""
+
+    def __init__(self, iteration: int, wait: float = 0.0):
+        super().__init__(iteration)
+        self.wait = wait
 
     def act(self):
+        time.sleep(self.wait)
         if comm.get_rank() == comm.get_world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -8,7 +8,8 @@ from tests.engine.quick_processes import start_group
 from xray_lazy.engine.run import RunOptions, run
 
 ONLINE = ["train.device=cpu", "train.max_iter=8", "train.checkpointer.period=2", "writers.wandb.mode=online"]
-KILL = "+hooks.fault={_target_: tests.engine.fault_hooks.KillAt, iteration: 5}"
+# what W&B has been given in the last tenth of a second may not be on disk yet; a busy machine takes longer
+KILL = "+hooks.fault={_target_: tests.engine.fault_hooks.KillAt, iteration: 5, wait: 2.0}"
 
 
 def train(overrides, folder):

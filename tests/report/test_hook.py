@@ -12,11 +12,8 @@ from xray_lazy.report.hook import Report
 
 def test_a_training_ends_with_its_report(tmp_path, data):
     folder = tmp_path / "trained"
-    run(
-        RunOptions(
-            str(CONFIG), [f"train.output_dir={folder}", "train.device=cpu", "train.max_iter=2", "train.eval_period=0"]
-        )
-    )
+    overrides = ["train.device=cpu", "train.max_iter=2", "train.eval_period=0", "hooks.report.enabled=True"]
+    run(RunOptions(str(CONFIG), [f"train.output_dir={folder}", *overrides]))
     page = (folder / "report.html").read_text()
     assert "after 2 of 2 iterations" in page
     assert "could not be made" not in page

@@ -220,7 +220,7 @@ class WandbSession:
                 finish_timeout=0.8 * self._timeout,
                 finish_timeout_raises=True,
                 # what a killed process may lose of the rows; W&B's own is 15 s
-                x_transaction_log_flush_interval=0.5,
+                x_transaction_log_flush_interval=0.1,
                 # W&B takes command and remote as they are; what it would add to a command with a secret is in `config`
                 git_remote_url=(run.git or {}).get("remote"),
                 git_commit=(run.git or {}).get("commit"),

@@ -1,5 +1,6 @@
 """End a run in order when it is asked to: by signal, or by a file."""
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -47,4 +48,5 @@ class StopSignals(HookBase):
         self._interrupts += number == signal.SIGINT
         if self._interrupts > 1:
             raise KeyboardInterrupt
-        self.trainer.request_stop(f"received {signal.Signals(number).name}")
+        with contextlib.suppress(ReferenceError):  # training has failed, and its process is about to end
+            self.trainer.request_stop(f"received {signal.Signals(number).name}")
