@@ -4,13 +4,24 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import box_transformer_cost, data_reading, evaluation, sparse_rcnn_step, trainer_overhead, training_step
+from benchmarks import (
+    box_transformer_cost,
+    data_reading,
+    evaluation,
+    inference,
+    sparse_rcnn_step,
+    start_up,
+    trainer_overhead,
+    training_step,
+)
 from benchmarks.pairs import report
 
 SUITES = {
     "data": data_reading.compare_all,
     "evaluation": evaluation.compare_all,
+    "inference": inference.compare_all,
     "training": training_step.compare_all,
+    "start_up": start_up.compare_all,
     "overhead": trainer_overhead.compare_all,
     "sparse_rcnn": sparse_rcnn_step.compare_all,
     "box_transformer": box_transformer_cost.compare_all,

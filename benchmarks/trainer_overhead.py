@@ -24,7 +24,7 @@ class FiftyMilliseconds(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(*(nn.Conv2d(32, 32, 3, padding=1) for _ in range(6)))
-        self.register_buffer("picture", torch.randn(1, 32, 96, 96), persistent=False)
+        self.register_buffer("picture", torch.randn(1, 32, 104, 104), persistent=False)
 
     def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
         features = self.layers(self.picture)
