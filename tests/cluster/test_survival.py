@@ -68,7 +68,7 @@ def test_jobs_at_their_time_limit_go_on_as_often_as_they_may(tmp_path):
 
 def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint(tmp_path):
     folder = tmp_path / "job"
-    job = submit(folder, HOLD.format(3))
+    job = submit(folder, HOLD.format(2))
     wait_until((folder / "held").exists, folder)
     node = slurm("squeue", "-h", "-j", job.job_id, "-o", "%N").strip()
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
@@ -76,7 +76,8 @@ def test_a_job_that_lost_its_node_goes_on_from_its_checkpoint(tmp_path):
     subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], timeout=30)
     assert wait_for_end(job, folder) == "COMPLETED", logs_of(folder)
     starts = json.loads((folder / "run.json").read_text())["starts"]
-    assert [start["start_iteration"] for start in starts] == [0, 2]
+    first, second = (start["start_iteration"] for start in starts)
+    assert first == 0 and second in (2, 3)  # killed at once, or with the time to save
     assert read_state(folder).starts == 2
 
 
