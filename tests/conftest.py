@@ -16,6 +16,15 @@ ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory):
+    """The folder of the set that `tests/engine/tiny.py` reads in this process."""
+    folder = tmp_path_factory.mktemp("tiny_set")
+    write_set(folder, pictures=8)
+    os.environ["TINY_SET"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """The environment of a tool that runs `tests/engine/tiny.py` on a set of its own."""

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.data.coco_sets import write_set
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
@@ -20,14 +18,7 @@ TOOL = ROOT / "tools" / "plain_train.py"
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_set(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
-    before = os.environ.get("TINY_SET")
-    os.environ["TINY_SET"] = str(folder)
-    yield
-    os.environ.update({"TINY_SET": before} if before else {})
+pytestmark = pytest.mark.usefixtures("tiny_set")
 
 
 def plain(*overrides):

@@ -1,21 +1,15 @@
 """One tiny set for all tests of the engine."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-from tests.data.coco_sets import write_set
 
 CONFIG = str(Path(__file__).parent / "tiny.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def tiny_set(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
-    os.environ["TINY_SET"] = str(folder)
-    return folder
+def with_tiny_set(tiny_set):
+    """Every test here may load `tests/engine/tiny.py`."""
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from xray_lazy.errors import UserError
 from xray_lazy.export.facts import ModelFacts, read_facts, write_facts
 from xray_lazy.export.run_onnx import prepare
+from xray_lazy.export.runtime import load_exported
 
 
 def facts(**changes):
@@ -86,3 +87,12 @@ def test_a_model_without_its_facts_is_one_message(tmp_path, content, words):
         (tmp_path / "model.onnx.json").write_text(content)
     with pytest.raises(UserError, match=words):
         read_facts(model)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript", "torch_export"])
+def test_a_damaged_model_is_one_message(tmp_path, kind):
+    model = tmp_path / "model"
+    model.write_bytes(b"damaged")
+    write_facts(model, facts(format=kind))
+    with pytest.raises(UserError, match=f"can't be loaded as {kind}"):
+        load_exported(model)

@@ -55,7 +55,16 @@ def load_exported(path: str | Path, device: str = "auto") -> ExportedModel:
         UserError: the file is missing or can't be loaded here.
     """
     facts = read_facts(path)
-    return ExportedModel(facts, _LOADERS[facts.format](Path(path), device, facts))
+    try:
+        run = _LOADERS[facts.format](Path(path), device, facts)
+    except UserError:
+        raise
+    except Exception as error:  # each library has exceptions of its own for a damaged file
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"{path} can't be loaded as {facts.format}: {reason}", "copy it again, or export anew"
+        ) from None
+    return ExportedModel(facts, run)
 
 
 def fill_up(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
@@ -68,7 +77,7 @@ def fill_up(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
     if height > facts.height or width > facts.width:
         raise UserError(
             f"the picture is {width}x{height}, the model takes {facts.width}x{facts.height}",
-            "resize it to facts.input_size(height, width), or export with --dynamic",
+            "resize it to facts.input_size(height, width), or export without --size",
         )
     filled = np.empty((3, facts.height, facts.width), dtype=np.float32)
     filled[:] = np.array(facts.padding, dtype=np.float32)[:, None, None]
