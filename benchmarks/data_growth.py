@@ -52,36 +52,50 @@ def measure(reference: dict, workers: int = 2) -> dict[str, float]:
     from xray_lazy.data.mapper import DetectionMapper
     from xray_lazy.data.sampling import ShuffledEpochs
 
-    before = private_megabytes("self")
+    before = megabytes("self")
     start = time.process_time()
     dataset = load_datasets(reference)
     load_seconds = time.process_time() - start
-    loaded = private_megabytes("self")
-    start = time.process_time()
+    for _ in dataset:
+        pass  # touches all of it
+    pass_seconds = time.process_time() - start - load_seconds
+    loaded = megabytes("self")
     loader = TrainLoader(dataset, DetectionMapper([T.RandomFlip()]), ShuffledEpochs(seed=0), 8, workers)
-    loader_seconds = time.process_time() - start
-    served = private_megabytes("self")
     start = time.perf_counter()
     batches = loader.batches(0)
     next(batches)
     first_batch_seconds = time.perf_counter() - start
     for _ in range(BATCHES):
         next(batches)
-    worker = max(private_megabytes(process.pid) for process in multiprocessing.active_children())
+    worker = max(megabytes(process.pid, "Private") for process in multiprocessing.active_children())
     return {
         "load_seconds": load_seconds,
-        "loader_seconds": loader_seconds,
+        "pass_seconds": pass_seconds,
         "first_batch_seconds": first_batch_seconds,
         "dataset_mb": loaded - before,
-        "serialized_mb": served - loaded,
         "worker_mb": worker,
-    }
+    } | _rank(reference)
 
 
-def private_megabytes(process: int | str) -> float:
-    """Memory of a process that it shares with no other."""
+def _rank(reference: dict) -> dict[str, float]:
+    """What another process of the machine needs to have the same set."""
+    code = f"""
+import json, time
+from benchmarks.data_growth import megabytes
+from xray_lazy.data.datasets import load_datasets
+import numpy
+before, start = megabytes("self", "Private"), time.perf_counter()
+dataset = load_datasets({reference!r})
+print(json.dumps(dict(rank_seconds=time.perf_counter() - start, rank_mb=megabytes("self", "Private") - before)))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return json.loads(shown)
+
+
+def megabytes(process: int | str, kind: str = "Pss:") -> float:
+    """Memory of a process: its share of what it has with others, or what is private to it (`Private`)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty", "Private_Clean"))) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def grow(sizes: tuple[int, ...] = SIZES) -> list[dict[str, float]]:

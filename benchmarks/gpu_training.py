@@ -3,18 +3,21 @@
     python -m benchmarks.gpu_training                                    # Mask R-CNN and Sparse R-CNN, 8 of 1344x800
     python -m benchmarks.gpu_training --device cpu --size 192 320 --batch 2 --configs xray/mask_rcnn_r18_demo.py
 
-Peer and switches take turns in rounds on the same batches from the same weights; the median of a round's steps counts.
-`waits` are the times per step that the host waits for the GPU, as torch's sync debug mode counts them.
+Each switch and the peer take turns in rounds on the same batches, from the same weights; the median of a round's steps
+counts. A row is printed and written as soon as it is there; a switch that fails has the reason in its row. `waits` are
+the times per step that the host waits for the GPU, as torch's sync debug mode counts them. The last switch compiles,
+which takes many minutes on a CPU.
 """
 
 import argparse
+import gc
 import itertools
 import json
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,6 +26,7 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.made_pictures import make_picture
 from xray_lazy.config import get_config
+from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
 
 CONFIGS = ("xray/mask_rcnn_r50.py", "xray/sparse_rcnn_r50.py")
@@ -49,47 +53,59 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of each in a round (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output/gpu_training.json"))
     options = parser.parse_args()
-    rows = [row for config in options.configs for row in measure(config, options)]
-    print(tabulate(rows, headers="keys", floatfmt=".2f"))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"device": _device_name(options.device), "rows": rows}, indent=2) + "\n")
+    rows: list[dict] = []
+    for config in options.configs:
+        for row in measure(config, options):
+            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            rows.append(row)
+            report = {"device": _device_name(options.device), "rows": rows}
+            options.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(tabulate(rows, headers="keys"))
 
 
-def measure(config: str, options: argparse.Namespace) -> list[dict]:
-    """A row for the peer in both precisions and for each switch."""
+def measure(config: str, options: argparse.Namespace) -> Iterator[dict]:
+    """A row for the peer in both precisions and for each switch; one that fails has the reason for its figures."""
     torch.manual_seed(0)
     batches = [[make_picture(tuple(options.size), 8, 2) for _ in range(options.batch)] for _ in range(2)]
     with tempfile.TemporaryDirectory() as folder:
-        steppers = {"detectron2, float32": _their_step(config, options.device, batches, amp=False)}
+        loops = {"detectron2, float32": lambda: _their_step(config, options.device, batches, amp=False)}
         if options.device == "cuda":
-            steppers["detectron2, AMP float16"] = _their_step(config, options.device, batches, amp=True)
+            loops["detectron2, AMP float16"] = lambda: _their_step(config, options.device, batches, amp=True)
         for name, overrides in SWITCHES.items():
-            steppers[name] = _our_step(config, options.device, batches, overrides, folder)
-        memory = {name: _peak_memory(step, options.device) for name, step in steppers.items()}  # warms up, too
-        waits = {name: _waits(step, options.device) for name, step in steppers.items()}
-        rounds = [
-            {name: _seconds(step, options.steps, options.device) for name, step in steppers.items()}
-            for _ in range(ROUNDS)
-        ]
-        losses = {name: step() for name, step in steppers.items()}
-    peer = "detectron2, float32"
-    return [
-        {
-            "config": Path(config).stem,
-            "loop": name,
-            "images/s": options.batch / statistics.median(times[name] for times in rounds),
-            "ratio to float32 peer": statistics.median(times[peer] / times[name] for times in rounds),
-            "peak GiB": memory[name],
-            "waits": waits[name],
-            "loss": losses[name],
-        }
-        for name in steppers
-    ]
+            loops[name] = lambda overrides=overrides: _our_step(config, options.device, batches, overrides, folder)
+        peer = next(iter(loops.values()))()
+        for name, build in loops.items():
+            row = {"config": Path(config).stem, "loop": name}
+            try:
+                yield row | _figures(build, peer, options)
+            except Exception as error:  # the others are worth having without it
+                yield row | {"failed": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"}
+            torch.compiler.reset()
+            gc.collect()  # an error's traceback holds tensors
+
+
+def _figures(build: Callable[[], Callable[[], float]], peer: Callable[[], float], options: argparse.Namespace) -> dict:
+    start, on_gpu = time.perf_counter(), options.device == "cuda"
+    before = torch.cuda.memory_allocated() if on_gpu else 0
+    step = build()
+    loss = step()  # compiles, and makes the optimizer's buffers
+    figures: dict = {"ready after s": round(time.perf_counter() - start, 1)}
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        figures["waits"] = _waits(step)
+        figures["peak GiB"] = round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)
+    pairs = [[_seconds(one, options.steps, options.device) for one in (peer, step)] for _ in range(ROUNDS)]
+    figures["images/s"] = round(options.batch / statistics.median(own for _, own in pairs), 2)
+    figures["times float32 peer"] = round(statistics.median(theirs / own for theirs, own in pairs), 2)
+    return figures | {"first loss": round(loss, 4)}
 
 
 def _our_step(config: str, device: str, batches: list, overrides: list[str], folder: str) -> Callable[[], float]:
     trainer = build_trainer(*_configured(config, device, overrides, folder), device)
     trainer.model.train()
+    if device == "cuda":  # as our loader does, and detectron2's does not
+        batches = [PinnableBatch(batch).pin_memory().samples for batch in batches]
     trainer.iter, trainer.max_iter, trainer._batches = 0, 10**9, itertools.cycle(batches)
 
     def step() -> float:
@@ -134,23 +150,14 @@ def _seconds(step: Callable[[], float], steps: int, device: str) -> float:
     return statistics.median(times)
 
 
-def _peak_memory(step: Callable[[], float], device: str) -> float:
-    step()  # compiles, and makes the optimizer's buffers
-    if device != "cuda":
-        return float("nan")
-    torch.cuda.reset_peak_memory_stats()
-    step()
-    return torch.cuda.max_memory_allocated() / 2**30
-
-
-def _waits(step: Callable[[], float], device: str) -> float:
-    if device != "cuda":
-        return float("nan")
+def _waits(step: Callable[[], float]) -> int:
     torch.cuda.set_sync_debug_mode("warn")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        step()
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     return sum("synchronizing" in str(warning.message) for warning in caught)
 
 

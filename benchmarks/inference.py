@@ -5,6 +5,7 @@ brings. Processor time in one thread, so that a busy machine does not matter.
 """
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -16,18 +17,21 @@ import torch
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import read_image
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Instances
+from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import nn
 
 from benchmarks.pairs import Comparison, compare, report
+from benchmarks.r50 import EDGE, LONGEST, generate_pictures, lively_model, r50_config
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
+from xray_lazy.modeling.region_pooling import RegionPooler, use_region_poolers
 from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
-from xray_lazy.prediction.detector import TrainedDetector
+from xray_lazy.prediction.detector import TrainedDetector, faster
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.prediction.region_pooling import use_gathering_poolers
 
 PICTURES, PAIRS, BATCH = 8, 5, 8
 LARGE = (1920, 1080)
@@ -35,24 +39,16 @@ CONFIG = "xray/mask_rcnn_r18_demo.py"
 
 
 def compare_all(folder: Path, run_folder: str | None = None) -> list[Comparison]:
-    """Files of pictures of the demo's size, and of 1920x1080."""
+    """Files of pictures of the demo's size, and of 1920x1080; without a run, also with a Mask R-CNN R50."""
     sizes = {"demo's size": demo_pictures(folder / "demo")}
     sizes[f"{LARGE[0]}x{LARGE[1]}"] = enlarged(sizes["demo's size"], folder / "large")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        plain, ours = DefaultLoop(load(run_folder)), Predictor(TrainedDetector(load(run_folder)), BATCH, threads=1)
-        return [
-            compare(
-                f"predict files of {size}, batches of {BATCH} (DefaultPredictor, one by one)",
-                "picture",
-                lambda paths=paths: ours.predict(paths),
-                lambda paths=paths: [plain(path) for path in paths],
-                units=len(paths),
-                pairs=PAIRS,
-            )
-            for size, paths in sizes.items()
-        ]
+        results = [_compare(f"files of {name}", load(run_folder), load(run_folder), sizes[name]) for name in sizes]
+        if run_folder is None:
+            results.append(_compare_r50(folder / "r50"))
+        return results
     finally:
         torch.set_num_threads(threads)
 
@@ -61,7 +57,7 @@ class DefaultLoop:
     """DefaultPredictor's steps for a LazyConfig's model: PIL reads and resizes, then one picture after the other."""
 
     def __init__(self, trained: TrainedModel) -> None:
-        self.model = trained.model
+        self.model = with_their_poolers(trained.model)
         mapper = trained.cfg.dataloader.test.mapper
         self.resize: T.ResizeShortestEdge = instantiate(mapper.augmentations[0])
         self.format = mapper.image_format
@@ -81,8 +77,20 @@ def load(run_folder: str | None) -> TrainedModel:
         return load_trained_model(run_folder, device="cpu")
     torch.manual_seed(0)
     cfg = get_config(CONFIG)
-    model = instantiate(cfg.model).eval().requires_grad_(False)
-    return TrainedModel(cfg, model, "cpu", (), "", None)
+    return untrained(cfg, instantiate(cfg.model))
+
+
+def untrained(cfg: DictConfig, model: nn.Module) -> TrainedModel:
+    """A model as if it had been trained."""
+    return TrainedModel(cfg, model.eval().requires_grad_(False), "cpu", (), "", None)
+
+
+def with_their_poolers(model: nn.Module) -> nn.Module:
+    """The model itself, with detectron2's own poolers, from which ours differ in their methods alone."""
+    for module in model.modules():
+        if type(module) is RegionPooler:
+            module.__class__ = ROIPooler
+    return model
 
 
 def demo_pictures(folder: Path) -> list[Path]:
@@ -105,6 +113,7 @@ def switches(run_folder: str | None, paths: Sequence[Path], rounds: int = 3) -> 
 
     def predictor(batch: int, *changes: Callable) -> Callable:
         trained = load(run_folder)
+        with_their_poolers(trained.model)
         for change in changes:
             change(trained.model)
         ours = Predictor(TrainedDetector(trained, plain=True), batch, threads=1)
@@ -117,7 +126,8 @@ def switches(run_folder: str | None, paths: Sequence[Path], rounds: int = 3) -> 
         f"+ batches of {BATCH}": predictor(BATCH),
         "+ folded batch norm": predictor(BATCH, fold_batch_norm),
         "+ channels last": predictor(BATCH, fold_batch_norm, channels_last),
-        "+ gathered regions": predictor(BATCH, fold_batch_norm, channels_last, use_gathering_poolers),
+        "+ gathered regions": predictor(BATCH, fold_batch_norm, channels_last, use_region_poolers),
+        "+ masks in parts": predictor(BATCH, faster),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 1):
@@ -132,6 +142,27 @@ def switches(run_folder: str | None, paths: Sequence[Path], rounds: int = 3) -> 
 
 def channels_last(model: nn.Module) -> None:
     model.to(memory_format=torch.channels_last)
+
+
+def _compare_r50(folder: Path) -> Comparison:
+    generate_pictures(folder)
+    cfg = r50_config("xray/mask_rcnn_r50.py", folder)
+    model = lively_model(cfg)
+    name = f"files of {LARGE[0]}x{LARGE[1]}, Mask R-CNN R50 within {LONGEST}x{EDGE}"
+    paths = sorted((folder / "images").rglob("*.jpg"))
+    return _compare(name, untrained(cfg, copy.deepcopy(model)), untrained(cfg, model), paths)
+
+
+def _compare(name: str, trained: TrainedModel, plain: TrainedModel, paths: Sequence[Path]) -> Comparison:
+    ours, theirs = Predictor(TrainedDetector(trained), min(BATCH, len(paths)), threads=1), DefaultLoop(plain)
+    return compare(
+        f"predict {name}, batches of {ours.batch_size} (DefaultPredictor, one by one)",
+        "picture",
+        lambda: ours.predict(paths),
+        lambda: [theirs(path) for path in paths],
+        units=len(paths),
+        pairs=PAIRS,
+    )
 
 
 def main() -> None:

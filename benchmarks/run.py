@@ -13,6 +13,7 @@ from benchmarks import (
     start_up,
     trainer_overhead,
     training_step,
+    whole_models,
 )
 from benchmarks.pairs import report
 
@@ -21,6 +22,7 @@ SUITES = {
     "evaluation": evaluation.compare_all,
     "inference": inference.compare_all,
     "training": training_step.compare_all,
+    "whole_models": whole_models.compare_all,
     "start_up": start_up.compare_all,
     "overhead": trainer_overhead.compare_all,
     "sparse_rcnn": sparse_rcnn_step.compare_all,

@@ -79,14 +79,19 @@ def build_models(proposals: int, device: str) -> tuple[SparseRCNN, SparseRCNN]:
 
 
 def build_model(kind: str, proposals: int, device: str) -> SparseRCNN:
-    """The model "ours" or "peer", with proposal boxes that are spread over the picture."""
+    """The model "ours" or "peer"."""
     node = get_config("projects/sparse_rcnn/common/model.py", [f"model.num_proposals={proposals}"]).model
     torch.manual_seed(0)
-    model = instantiate(node if kind == "ours" else straightforward(node))
-    center, size = torch.rand(proposals, 2) * 0.6 + 0.2, torch.rand(proposals, 2) * 0.4 + 0.1
-    with torch.no_grad():
-        model.init_proposal_boxes.weight.copy_(torch.cat([center, size], 1))
-    return model.to(device)
+    return spread_boxes(instantiate(node if kind == "ours" else straightforward(node))).to(device)
+
+
+@torch.no_grad()
+def spread_boxes(model: SparseRCNN) -> SparseRCNN:
+    """Spread the proposal boxes over the picture, as after a training."""
+    weight = model.init_proposal_boxes.weight
+    center, size = torch.rand(len(weight), 2) * 0.6 + 0.2, torch.rand(len(weight), 2) * 0.4 + 0.1
+    weight.copy_(torch.cat([center, size], 1))
+    return model
 
 
 def check_same(ours: SparseRCNN, theirs: SparseRCNN, batch: list[dict]) -> None:

@@ -28,7 +28,7 @@ def straightforward(model: DictConfig) -> DictConfig:
     plain = model.copy()
     plain._target_ = StraightforwardSparseRCNN
     plain.head.stage._target_ = StraightforwardStage
-    plain.head.box_pooler._target_ = StraightforwardPooler
+    plain.head.box_pooler._target_ = ROIPooler
     return plain
 
 
@@ -86,16 +86,6 @@ class StraightforwardSparseRCNN(SparseRCNN):
         return losses
 
 
-class StraightforwardPooler(ROIPooler):
-    """detectron2's own, level by level."""
-
-    def prepare(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        return features
-
-    def forward(self, features: list[torch.Tensor], boxes: torch.Tensor) -> torch.Tensor:
-        return super().forward(features, [Boxes(of_picture) for of_picture in boxes])
-
-
 class StraightforwardStage(DynamicStage):
     """Sequence-first attention that also returns its weights; regions and parameters permuted to and fro."""
 
@@ -107,7 +97,7 @@ class StraightforwardStage(DynamicStage):
         self, regions: torch.Tensor, boxes: torch.Tensor, proposals: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         pictures, count, dim = proposals.shape
-        regions = regions.view(pictures * count, dim, -1).permute(2, 0, 1)
+        regions = regions.permute(1, 0, 2)
         proposals = proposals.permute(1, 0, 2)
         attended = self.self_attn(proposals, proposals, proposals)[0]
         proposals = self.norm1(proposals + self.dropout(attended))

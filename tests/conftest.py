@@ -1,7 +1,9 @@
 """What the tests of several tools share."""
 
 import os
+import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +35,25 @@ def environment(tmp_path_factory):
     own = {"TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     # a tool that inherits where this process's W&B service listens would depend on it
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | own
+
+
+@pytest.fixture
+def run_tool_here(monkeypatch, capsys):
+    """Run a tool in this process, which has imported all that one of its own would wait for.
+
+    Called with path and arguments as a command line has them; gives exit code, stdout and stderr.
+    """
+
+    def run(path, *arguments) -> subprocess.CompletedProcess:
+        command = [str(path), *map(str, arguments)]
+        capsys.readouterr()
+        with monkeypatch.context() as here, pytest.raises(SystemExit) as end:
+            here.setattr(sys, "argv", command)
+            here.setattr(sys, "path", list(sys.path))  # a tool adds the present folder
+            runpy.run_path(str(path), run_name="__main__")
+        return subprocess.CompletedProcess(command, end.value.code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

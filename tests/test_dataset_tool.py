@@ -38,6 +38,13 @@ def test_an_export_with_faults_is_checked_repaired_split_and_trained_on(tmp_path
     assert {"bbox", "segm"} <= metrics.keys()
 
 
+def test_a_number_of_pictures_is_not_negative(tmp_path):
+    line = [sys.executable, str(ROOT / "tools" / "dataset.py"), "demo", "--train", "-2", "--output", str(tmp_path)]
+    answer = subprocess.run(line, capture_output=True, text=True)
+    assert answer.returncode == 2 and "--train: -2 is less than 0" in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_command_answers_a_missing_file_with_one_message(tmp_path):
     missing, nothing = tmp_path / "missing.json", tmp_path / "nothing"
     for arguments in (

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.quick_processes import run_group
+from xray_lazy.engine.run import RunOptions
+from xray_lazy.engine.run import run as train
 from xray_lazy.tracking.metrics_file import read_json_lines
 
 ROOT = Path(__file__).parent.parent
@@ -53,15 +56,13 @@ def wait_until(condition, process):
 def finished(environment, tmp_path_factory):
     """A run with six checkpoints, none of them evaluated."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    arguments = [
-        "--config-file",
-        ROOT / "tests" / "engine" / "tiny.py",
-        "train.max_iter=6",
-        f"train.output_dir={folder}",
-    ]
-    arguments += ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=0", "train.device=cpu"]
-    arguments += ["~hooks.evaluation", "~hooks.prediction_pictures"]
-    subprocess.run(command("lazy_train.py", *arguments), env=environment, check=True, capture_output=True)
+    config, log = str(ROOT / "tests" / "engine" / "tiny.py"), folder.with_suffix(".log")
+    overrides = ["train.max_iter=6", f"train.output_dir={folder}", "train.device=cpu"]
+    overrides += ["train.checkpointer.period=1", "train.checkpointer.max_to_keep=0"]
+    overrides += ["~hooks.evaluation", "~hooks.prediction_pictures"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINY_SET", environment["TINY_SET"])
+        run_group(train, RunOptions(config, overrides), log=log)
     return folder
 
 

@@ -3,8 +3,9 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import natural_number, run_tool
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,12 +34,18 @@ def add_demo(commands) -> None:
         metavar="NAME",
         help="demo (320x192, the default), astrophysics, smith or rapiscan; may be given several times",
     )
-    parser.add_argument("--train", type=int, default=240, metavar="N", help="training pictures (default: %(default)s)")
-    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation pictures (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=0, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument(
+        "--train", type=natural_number, default=240, metavar="N", help="training pictures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--val", type=natural_number, default=60, metavar="N", help="validation pictures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--test", type=natural_number, default=0, metavar="N", help="test pictures (default: %(default)s)"
+    )
     parser.add_argument(
         "--export",
-        type=int,
+        type=natural_number,
         metavar="N",
         help="instead, N pictures in one folder with one JSON, as a scanner exports them",
     )
@@ -79,13 +86,13 @@ def run_demo(options: argparse.Namespace) -> int:
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
         if options.export is not None:
             file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
-            print(f"{file}: {options.export} pictures")
+            print(f"{file}: {counted(options.export, 'picture')}")
             for fault in planted:
                 print(f"  planted: {fault.kind}: {fault.where}")
         else:
             counts = {"train": options.train, "val": options.val, "test": options.test}
             for split, file in generate_set(root, scanner, counts, **common).items():
-                print(f"xray_{scanner}_{split}: {counts[split]} pictures, {file}")
+                print(f"xray_{scanner}_{split}: {counted(counts[split], 'picture')}, {file}")
     return 0
 
 

@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", type=float, default=60, metavar="MINUTES", help="end without news for so long (default: 60)"
     )
+    parser.add_argument("--job", metavar="ID", help="of the training: end with this job, not by --timeout")
     parser.add_argument("--poll", type=float, default=10, metavar="SECONDS", help="between two looks (default: 10)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -35,6 +36,7 @@ def main(options: argparse.Namespace, arguments: list[str]) -> None:
     folder, *overrides = arguments
     if not Path(folder).is_dir():
         raise UserError(f"there is no run folder {folder}", "give the train.output_dir of a training")
+    from xray_lazy.cluster.evaluator_job import watch_job
     from xray_lazy.engine.checkpoint_evaluation.worker import EvaluatorOptions, evaluate_checkpoints
 
     evaluate_checkpoints(
@@ -42,6 +44,7 @@ def main(options: argparse.Namespace, arguments: list[str]) -> None:
         EvaluatorOptions(options.device, options.order, not options.once, 60 * options.timeout, options.poll),
         overrides,
         report=lambda line: print(line, flush=True),
+        **({"job_goes_on": watch_job(folder, options.job)} if options.job else {}),
     )
 
 

@@ -48,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-pictures", dest="overlays", action="store_false", help="write only JSON and CSV, no pictures and videos"
     )
+    parser.add_argument(
+        "--video-format",
+        choices=("mp4", "webm"),
+        default="mp4",
+        help="mp4 (the default), or webm: plays in browsers, too; slower to write",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

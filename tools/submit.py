@@ -43,7 +43,7 @@ def submit_parser() -> argparse.ArgumentParser:
 
 def submit(options: argparse.Namespace, overrides: list[str]) -> int:
     from xray_lazy.cluster.evaluator_job import submit_evaluators
-    from xray_lazy.cluster.follow import stay_with
+    from xray_lazy.cluster.follow import require_one_job, stay_with
     from xray_lazy.cluster.planning import SubmitOptions, plan_jobs
     from xray_lazy.cluster.submission import submit_jobs
     from xray_lazy.cluster.tables import print_plan, print_request, print_submitted
@@ -52,6 +52,8 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> int:
     names = ("config_file", "presets", "resume", "overwrite", "with_evaluator")
     request = SubmitOptions(overrides=overrides, **{name: getattr(options, name) for name in names})
     jobs = plan_jobs(request, profile)
+    if options.follow:
+        require_one_job([job.cfg.train.output_dir for job in jobs])
     print_request(len(jobs), profile)
     if options.dry_run:
         print_plan(jobs)

@@ -72,9 +72,11 @@ def cluster_launcher(options: argparse.Namespace):
 
 def split_sweep_file(parser: argparse.ArgumentParser, words: list[str]) -> tuple[str, list[str]]:
     """The one word that is no override, and the overrides."""
-    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    named = [word for word in words if "=" not in word]
+    files = [word for word in named if word.endswith((".yaml", ".yml"))]
     if len(files) != 1:
-        parser.error(f"give one sweep file, such as configs/sweeps/mask_rcnn_bayes.yaml, not {len(files)}")
+        given = ", ".join(files or named) or "nothing"
+        parser.error(f"give one sweep file, which ends in .yaml: configs/sweeps/mask_rcnn_bayes.yaml, not {given}")
     return files[0], [word for word in words if word != files[0]]
 
 

@@ -21,11 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> None:
     import logging
 
-    from xray_lazy.tracking.wandb_sync import send_run
+    from xray_lazy.tracking.wandb_sync import send_runs
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for folder in options.folders:
-        send_run(folder, options.timeout)
+    send_runs(options.folders, options.timeout)
 
 
 if __name__ == "__main__":

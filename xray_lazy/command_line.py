@@ -1,5 +1,6 @@
 """How every tool ends: 0 done, 1 failure while running, 2 the person's to fix; tracebacks only with --debug."""
 
+import argparse
 import errno
 import os
 import sys
@@ -9,6 +10,9 @@ from xray_lazy.errors import UserError
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+_UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
@@ -18,7 +22,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         main: the tool's work; returns its exit code, or None for 0.
         debug: let exceptions through with their traceback.
 
-    A `UserError` is printed as its message and fix; a full disk and a closed pipe get a message of their own.
+    A `UserError` is printed as its message and fix; a full disk, a path that can't be used and a closed
+    pipe get messages of their own.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name a person's own classes.
     """
     try:
@@ -40,12 +45,16 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            print_error(f"the disk is full: {error}", "free some space; what was complete before is untouched")
-        else:
-            print_error(f"{type(error).__name__}: {error}", "run again with --debug to see where it happened")
-        code = EXIT_FAILURE
+        message, fix, code = _explained(error)
+        print_error(message, fix)
     sys.exit(code)
+
+
+def natural_number(text: str) -> int:
+    """A flag's value of 0 or more, as argparse's `type`."""
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than 0")
+    return number
 
 
 def print_error(message: str, fix: str) -> None:
@@ -54,3 +63,16 @@ def print_error(message: str, fix: str) -> None:
     if fix:
         print(f"  fix: {fix}", file=sys.stderr)
     sys.stderr.flush()
+
+
+def _explained(error: Exception) -> tuple[str, str, int]:
+    """Message, fix and exit code of what no one has foreseen."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL_DISK:
+        return f"the disk is full: {error}", "free some space; what was complete before is untouched", EXIT_FAILURE
+    # of a renaming the second name is the person's, the first that of the temporary file
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if number in _UNUSABLE_PATH and isinstance(path, (str, os.PathLike)):
+        fix = "give another path, or mend its rights; --debug shows where it happened"
+        return f"can't use {os.fspath(path)}: {error.strerror}", fix, UserError.exit_code
+    return f"{type(error).__name__}: {error}", "run again with --debug to see where it happened", EXIT_FAILURE

@@ -19,6 +19,12 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 API_PACKAGES = sorted(path.parent.name for path in (ROOT / "xray_lazy").glob("*/__init__.py"))
 PROJECTS = sorted(path.parent.name for path in ROOT.glob("projects/*/README.md"))
+# what a reader of the repository is sent to, and the page that the site has in its place
+SITE_PAGES = {
+    "configs/common": "reference/config.md",
+    "docs/tutorial.ipynb": "notebook.md",
+    **{f"xray_lazy/{package}": f"api/{package}.md" for package in API_PACKAGES},
+}
 API_MODULES = ("atomic_file", "command_line", "env", "errors", "install_detectron2")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".toml": "toml", ".json": "json"}
 
@@ -84,17 +90,19 @@ def source_page(path: str) -> str:
 
 
 def repository_path(page: str, link: str) -> str | None:
-    """The file of the repository that a page's link means, if there is one outside of docs/."""
+    """The file of the repository that a page's link means, if there is one that is no page of docs/."""
     folder = posixpath.dirname(page)
     if page.startswith("projects/"):  # a README that lies in its project
         folder = f"../projects/{Path(page).stem}"
     path = posixpath.normpath(posixpath.join("docs", folder, link))
-    inside = path.startswith("docs/") and not page.startswith("projects/")
+    inside = path.startswith("docs/") and path not in SITE_PAGES and not page.startswith("projects/")
     return None if inside or path.startswith("../") or not (ROOT / path).exists() else path
 
 
 def site_uri(path: str, files: Files) -> str | None:
     """Where the site has a file of the repository."""
+    if path in SITE_PAGES:
+        return SITE_PAGES[path]
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     readme = re.fullmatch(r"projects/(\w+)(?:/README\.md)?", path)

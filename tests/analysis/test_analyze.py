@@ -14,6 +14,7 @@ from tests.analysis.cases import CATEGORIES, GUN, KNIFE, every_error, inputs_of,
 from xray_lazy.analysis.detections import analyze
 from xray_lazy.analysis.errors import MEANINGS, classify, without_crowds
 from xray_lazy.analysis.matches import average_precision, by_falling_score, match
+from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, hotcoco_evaluation
 
 
@@ -275,6 +276,12 @@ def test_without_detections_everything_is_missed():
     assert (analysis.detections, analysis.pictures_without_detections) == (0, 4)
     assert (result.summary["AP"], result.errors.kinds[-1].count, result.score_threshold) == (0, 6, 0.5)
     assert result.curve.scores == () and math.isnan(result.classes[0].curve.best_threshold)
+
+
+def test_detections_without_a_shape_in_common_are_refused():
+    annotations, detections = every_error()
+    with pytest.raises(UserError, match="neither all a box, nor all a mask"):
+        analyze(inputs_of(annotations, [*detections[1:], {**detections[0], "bbox": None}]))
 
 
 def test_without_ground_truth_nothing_is_measured_and_all_is_false():

@@ -100,6 +100,12 @@ def test_a_ground_truth_without_sizes_needs_its_pictures(tmp_path, truth):
     assert inputs_of_files(file, *truth).ground_truth["images"][0]["width"] == 64
 
 
+@pytest.mark.parametrize("changes", [{"bbox": [1, 2, 3]}, {"score": "0.9"}, {"score": None}, {"image_id": [10]}])
+def test_a_result_with_a_value_of_another_kind_is_refused(tmp_path, truth, changes):
+    with pytest.raises(UserError, match="COCO results"):
+        inputs_of_files(write_detections(tmp_path, detection(**changes)), *truth)
+
+
 @pytest.mark.parametrize(
     "content", ["{}", "[1]", '[{"image_id": 1}]', "[", '[{"image_id": 1, "category_id": 1, "score": 1}]']
 )

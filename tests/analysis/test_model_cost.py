@@ -71,6 +71,12 @@ def test_a_config_is_measured_at_the_size_that_it_tests_at(tmp_path):
     assert written["total"]["flops"] == cost.total.flops
 
 
+@pytest.mark.parametrize(("short_edge", "size"), [("192", (320, 192)), ("[96,128]", (320, 128)), ("[480]", (480, 480))])
+def test_of_several_short_edges_the_longest_counts(short_edge, size):
+    override = f"++dataloader.test.mapper.augmentations.0.short_edge_length={short_edge}"
+    assert input_size(get_config("xray/mask_rcnn_r18_demo.py", [override])) == size
+
+
 def test_sizes_are_read_and_others_refused():
     assert parse_size("1333x800") == (1333, 800)
     assert input_size(get_config("xray/mask_rcnn_r18_demo.py")) == (320, 192)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detectron2.engine.train_loop import HookBase
 
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 600
 
 
 class HoldAt(HookBase):

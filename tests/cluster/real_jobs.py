@@ -15,7 +15,7 @@ HOLD = "+hooks.hold={{_target_: tests.cluster.hooks_for_jobs.HoldAt, iteration: 
 # what these hooks import takes seconds
 WITHOUT = ("evaluation", "best_checkpoint", "early_stopping", "evaluation_media", "prediction_pictures")
 QUICK = ["train.device=cpu", "dataloader.train.total_batch_size=4", *(f"~hooks.{name}" for name in WITHOUT)]
-TIMEOUT_SECONDS = 150
+TIMEOUT_SECONDS = 400  # on a busy machine a job takes a minute to start
 ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")  # others come and go, as REQUEUED and SIGNALING do
 
 
@@ -38,7 +38,7 @@ def submit_job(job, folder, nodes=1, tasks=1, signal_delay=90):
     executor.update_parameters(
         nodes=nodes,
         ntasks_per_node=tasks,
-        time=5,
+        time=15,
         partition="main",
         signal_delay_s=signal_delay,
         stderr_to_stdout=True,
@@ -66,7 +66,7 @@ def wait_until(condition, folder, seconds=TIMEOUT_SECONDS):
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"{read_state(folder)}\n{logs_of(folder)}")
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def wait_for_end(job, folder):

@@ -15,7 +15,7 @@ def command(*words):
 
 def run_tool(*words, code=0, **options):
     """Run the tool, which must end with this exit code; returns what it printed."""
-    answer = subprocess.run(command(*words), capture_output=True, text=True, timeout=240, **options)
+    answer = subprocess.run(command(*words), capture_output=True, text=True, timeout=600, **options)
     text = answer.stdout + answer.stderr
     assert answer.returncode == code, text
     assert "Traceback" not in text

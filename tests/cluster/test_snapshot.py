@@ -10,6 +10,7 @@ from xray_lazy.cluster.executors import write_start_script
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, import_paths, take_snapshot
 from xray_lazy.errors import UserError
+from xray_lazy.tracking.code_state import KEPT_FILE, git_diff, git_state
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def files(folder):
 
 def test_it_holds_tracked_changed_and_new_files_and_nothing_that_git_ignores(checkout, tmp_path):
     code = take_snapshot(tmp_path / "store", checkout)
-    assert files(code) == [".gitignore", "link.py", "new with ü.py", "package/tracked.py", "run.sh"]
+    assert files(code) == [KEPT_FILE, ".gitignore", "link.py", "new with ü.py", "package/tracked.py", "run.sh"]
     assert (code / "package" / "tracked.py").read_text() == "changed"
     assert (code / "link.py").is_symlink() and os.access(code / "run.sh", os.X_OK)
 
@@ -58,6 +59,14 @@ def test_the_same_code_is_kept_once_and_other_code_beside_it(checkout, tmp_path)
     (checkout / "run.sh").chmod(0o644)
     assert take_snapshot(store, checkout) not in (first, second)
     assert len(list(store.iterdir())) == 3
+
+
+def test_it_tells_the_git_state_that_its_code_had_whatever_becomes_of_the_checkout(checkout, tmp_path):
+    state, diff = git_state(checkout), git_diff(checkout)
+    assert state["dirty"] and "+changed" in diff
+    code = take_snapshot(tmp_path / "store", checkout)
+    git(checkout, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--all", "-m", "later")
+    assert (git_state(code), git_diff(code)) == (state, diff)
 
 
 def test_too_much_for_a_snapshot_names_the_largest_files(checkout, tmp_path, monkeypatch):
@@ -94,6 +103,14 @@ def test_a_job_imports_the_library_and_the_projects_from_the_snapshot(tmp_path):
     assert library == f"{code}/xray_lazy/__init__.py"
     assert project == f"{import_paths(code)[1]}/sparse_rcnn/__init__.py"
     assert greeting == ["hello", "you"]
+
+
+def test_a_job_on_slurm_that_is_told_to_leave_before_it_listens_starts_on(tmp_path):
+    setup = ["kill -USR2 $$", "kill -TERM $$", "(kill -USR2 $BASHPID; echo copied)"]
+    script = write_start_script(Profile(executor="slurm", setup=setup), tmp_path, None, tmp_path)
+    show = "import os; os.kill(os.getpid(), 12); print('started')"
+    answer = subprocess.run(["bash", script, "-c", show], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, "copied\nstarted\n")
 
 
 def test_the_start_script_of_a_container_binds_the_folders_and_has_an_own_python(tmp_path):

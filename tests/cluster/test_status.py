@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 
 import pytest
 
+from xray_lazy.cluster.evaluator_job import watch_job
 from xray_lazy.cluster.job_record import JobRecord, newest_jobs, read_records
 from xray_lazy.cluster.job_state import JobState
 from xray_lazy.cluster.profile import Profile
@@ -29,6 +31,7 @@ def record(folder, job_id=str(DEAD_PROCESS), **changes):
         "code": None,
         "working_dir": str(folder),
         "max_iter": 100,
+        "host": socket.gethostname(),
         "submitted": "2026-01-01T00:00:00+00:00",
     }
     return JobRecord(**{**values, **changes})
@@ -105,11 +108,31 @@ def test_what_an_earlier_job_said_of_itself_is_not_taken_for_the_new_one(tmp_pat
     assert status_of(record(tmp_path)).state == "failed"
 
 
+def test_of_a_local_job_of_another_machine_only_what_it_said_itself_is_known(tmp_path):
+    job = record(tmp_path, host="login2")
+    assert (status_of(job).state, status_of(job).reason) == ("unknown", "its processes are those of login2")
+    JobState(job.job_id, "finished").write(tmp_path / "job_state.json")
+    assert status_of(job).state == "finished"
+
+
 def test_a_strange_process_with_the_number_of_a_job_is_not_the_job(tmp_path):
     assert not process_runs(record(tmp_path, str(os.getpid())))
     ended = subprocess.Popen(["true"])
     ended.wait()
     assert not process_runs(record(tmp_path, str(ended.pid)))
+
+
+def test_whether_a_job_goes_on_is_told_to_its_evaluator(tmp_path, monkeypatch):
+    record(tmp_path).add()
+    goes_on = watch_job(tmp_path, str(DEAD_PROCESS))
+    assert goes_on() is False
+    record(tmp_path, host="login2").add()
+    assert watch_job(tmp_path, str(DEAD_PROCESS))() is None
+    record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10"))).add()
+    monkeypatch.setenv("PATH", "")
+    assert watch_job(tmp_path, "12")() is None  # no SLURM on this machine
+    with pytest.raises(UserError, match="no job 13 was submitted"):
+        watch_job(tmp_path, "13")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from tests.cluster.real_jobs import HOLD, wait_until
-from tests.cluster.submit_tool import run_tool, submit
+from tests.cluster.real_jobs import CONFIG, HOLD, wait_until
+from tests.cluster.submit_tool import TOOL, run_tool, submit
 from xray_lazy.cluster.job_record import read_records
 from xray_lazy.config import load_config
+from xray_lazy.tracking.code_state import git_state
 
 pytestmark = pytest.mark.usefixtures("job_environment")
 FAIL = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
@@ -19,7 +20,9 @@ def test_a_job_of_two_processes_is_followed_to_its_end(tmp_path):
     assert f"saved {folder}/model_final.pth" in shown and "finished" in shown
     record = json.loads((folder / "run.json").read_text())
     assert record["world_size"] == 2 and f"train.output_dir={folder}" in record["overrides"]
+    assert record["command"].startswith(TOOL) and f"--config-file {CONFIG}" in record["command"]
     (job,) = read_records(folder)
+    assert {key: record["git"][key] for key in job.git} == job.git == git_state(job.code)
     assert (folder / "code").is_dir() and job.code.startswith(str(folder / "code"))
     table = run_tool("status", folder)
     assert "finished" in table and "2/2" in table and "total_loss" in table
@@ -37,6 +40,11 @@ def test_jobs_of_an_array_have_folders_of_their_own_and_run_one_after_the_other(
     first, second = ((tmp_path / "array" / f"seed={seed}" / "log.txt").stat() for seed in (1, 2))
     assert first.st_mtime < second.st_mtime
     assert len(list((tmp_path / "array" / "code").iterdir())) == 1
+
+
+def test_of_several_jobs_no_log_can_be_followed(tmp_path):
+    shown = submit(tmp_path / "array", "--executor", "local", "train.seed=1,2", "--follow", code=2)
+    assert "there are 2 jobs" in shown and not (tmp_path / "array").exists()
 
 
 def test_a_cancelled_job_saves_and_goes_on_when_it_is_submitted_again(tmp_path):

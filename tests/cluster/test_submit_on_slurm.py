@@ -15,7 +15,7 @@ from xray_lazy.cluster.slurm_commands import job_states
 from xray_lazy.config import load_config
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("job_environment")]
-ON_SLURM = ["--executor", "slurm", "--partition", "main", "--cpus-per-task", 1, "--time", 10]
+ON_SLURM = ["--executor", "slurm", "--partition", "main", "--cpus-per-task", 1, "--time", 15]
 
 
 def test_an_array_of_four_runs_two_at_once(tmp_path):
@@ -26,7 +26,7 @@ def test_an_array_of_four_runs_two_at_once(tmp_path):
     records = [read_records(folder)[0] for folder in folders]
     number = records[0].job_id.split("_")[0]
     assert [record.job_id for record in records] == [f"{number}_{element}" for element in range(4)]
-    assert "waiting: JobArrayTaskLimit" in run_tool("status", array)
+    wait_until(lambda: "waiting: JobArrayTaskLimit" in run_tool("status", array), array)
     run_tool("wait", array)
     assert run_tool("status", array).count("finished") == 4
     for folder, lr in zip(folders, (0.001, 0.001, 0.002, 0.002), strict=True):
@@ -52,12 +52,12 @@ def test_following_a_job_may_be_left_and_ends_with_the_job(tmp_path):
     (job,) = read_records(folder)
     following = follow(folder, until="[1/2]")
     following.send_signal(signal.SIGINT)
-    _, errors = following.communicate(timeout=60)
+    _, errors = following.communicate(timeout=300)
     assert following.returncode == 130 and f"the jobs go on ({job.job_id})" in errors
     assert job_states([job.job_id])[job.job_id].state == "RUNNING"
     following = follow(folder, until="[1/2]")
     run_tool("cancel", folder)
-    rest, errors = following.communicate(timeout=120)
+    rest, errors = following.communicate(timeout=300)
     assert following.returncode == 1 and f"job {job.job_id} cancelled" in errors
     assert "saved" in rest
 
@@ -123,7 +123,7 @@ def test_a_sweep_of_four_trials_runs_as_jobs(tmp_path):
     words = [str(tmp_path / "grid.yaml"), "--config-file", CONFIG, *QUICK, "train.max_iter=2", "--output-dir", folder]
     words += [*ON_SLURM, "--trials-in-parallel", 2]
     tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), *map(str, words)]
-    answer = subprocess.run(tool, capture_output=True, text=True, timeout=300)
+    answer = subprocess.run(tool, capture_output=True, text=True, timeout=900)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     jobs = [read_records(folder / "trials" / f"{trial:04d}")[0].job_id for trial in range(4)]
     accounted = slurm("sacct", "-X", "-n", "-P", "-o", "JobName,State", "-j", ",".join(jobs)).split()

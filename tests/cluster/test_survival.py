@@ -53,8 +53,8 @@ def test_jobs_at_their_time_limit_go_on_as_often_as_they_may(tmp_path):
     for job, name in ((again, "again"), (never, "never")):
         wait_until((tmp_path / name / "held").exists, tmp_path / name)
         slurm("scontrol", "update", f"JobId={job.job_id}", "EndTime=now+70")
-    wait_until(lambda: read_state(tmp_path / "again").starts == 2, tmp_path / "again")
-    slurm("scontrol", "update", f"JobId={again.job_id}", "TimeLimit=5")  # it was shortened with the end
+    wait_until(lambda: read_state(tmp_path / "again").state == "requeued", tmp_path / "again")
+    slurm("scontrol", "update", f"JobId={again.job_id}", "TimeLimit=15")  # it was shortened with the end
     assert wait_for_end(again, tmp_path / "again") == "COMPLETED", logs_of(tmp_path / "again")
     state = read_state(tmp_path / "again")
     assert (state.state, state.starts, state.preemptions, state.timeouts_left) == ("finished", 2, 0, 0)
@@ -98,7 +98,7 @@ def test_a_killed_process_ends_the_whole_job_at_once(tmp_path):
     os.kill(training_processes(folder)[1], signal.SIGKILL)
     start = time.monotonic()
     assert wait_for_end(job, folder) == "FAILED"
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # the others would be held for minutes
     state = read_state(folder)
     assert (state.state, state.rank, state.exit_code) == ("failed", 1, -signal.SIGKILL)
     assert "killed by SIGKILL" in state.reason and state.log.endswith("_1_log.out")
@@ -113,7 +113,7 @@ def test_a_killed_task_ends_the_whole_job_and_leaves_no_process(tmp_path):
     task = int(slurm("ps", "-o", "ppid=", "-p", str(trainer)))
     os.kill(task, signal.SIGKILL)
     assert wait_for_end(job, folder) == "FAILED"
-    wait_until(lambda: not training_processes(folder), folder, seconds=10)
+    wait_until(lambda: not training_processes(folder), folder, seconds=60)
 
 
 def test_a_cancelled_job_saves_and_is_not_started_again(tmp_path):

@@ -141,3 +141,38 @@ def test_boxes_without_area_and_undeclared_classes_are_left_out_with_a_warning(t
     dataset = load_datasets(reference(tmp_path))
     assert sum(len(record["annotations"]) for record in dataset) == 1
     assert "left out 2 annotations" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", range(4))
+def test_boxes_of_numbers_that_are_not_finite_are_left_out(tmp_path, caplog, value, place):
+    content = write_set(tmp_path)
+    content["annotations"][0]["bbox"][place] = value
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    assert [len(record["annotations"]) for record in dataset] == [0, 1, 1, 0]
+    assert "left out 1 annotation without" in caplog.text
+
+
+@pytest.mark.parametrize("area", [-5, 0, None, float("nan"), float("inf")])
+def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
+    content = write_set(tmp_path)
+    content["annotations"][0]["area"] = area
+    content["annotations"][1]["area"] = 7.5
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    assert [a["area"] for record in dataset for a in record["annotations"]] == [300, 7.5, 300]
+
+
+@pytest.mark.parametrize(
+    ("categories", "words"),
+    [
+        ([], "no classes are declared"),
+        ([{"id": 1, "name": "gun"}, {"id": 1, "name": "knife"}], "two classes have the same id"),
+    ],
+)
+def test_classes_that_are_none_or_share_an_id_are_an_error(tmp_path, categories, words):
+    write_set(tmp_path, categories=categories)
+    with pytest.raises(UserError, match=words) as error:
+        load_datasets(reference(tmp_path))
+    assert "check" in error.value.fix

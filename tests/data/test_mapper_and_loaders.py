@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyCall, instantiate
 from detectron2.data import transforms as T
+from detectron2.utils import comm
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
@@ -15,6 +17,7 @@ from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.sampling import ShuffledEpochs
+from xray_lazy.data.validation_loader import ValidationLoader
 from xray_lazy.errors import UserError
 
 
@@ -118,6 +121,37 @@ def test_evaluation_sees_every_picture_once_without_annotations(dataset):
     samples = [sample for batch in loader for sample in batch]
     assert [s["image_id"] for s in samples] == [record["image_id"] for record in dataset]
     assert all("instances" not in s for s in samples)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_validation_mixes_sizes_and_shares_each_batch_between_the_processes(tmp_path, monkeypatch, world_size):
+    write_set(tmp_path / "small", pictures=4)
+    write_set(tmp_path / "large", pictures=5, size=(96, 64))
+    both = load_datasets([reference(tmp_path / "small"), reference(tmp_path / "large")])
+    records = [both[place] for place in (0, 4, 5, 1, 6, 2, 7, 3, 8)]
+    shares = []
+    monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
+    for rank in range(world_size):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        shares.append(list(ValidationLoader(records, DetectionMapper([]), 4, num_workers=0)))
+    assert [[weight for _, weight in share] for share in shares] == [[4, 4, 1]] * world_size
+    seen = [[s["image_id"] for batch in batches for s in batch[0]] for batches in zip(*shares, strict=True)]
+    ids = [record["image_id"] for record in records]
+    assert [sorted(batch) for batch in seen] == [sorted(ids[:4]), sorted(ids[4:8]), ids[8:] * 4]
+    assert len({tuple(s["image"].shape) for batch, _ in shares[0] for s in batch}) == 2
+
+
+def test_lists_of_a_config_reach_augmentations_as_plain_ones_that_draw_the_same(dataset):
+    node = LazyCall(T.ResizeShortestEdge)(short_edge_length=(32, 48, 64), sample_style="choice")
+    mapper = DetectionMapper(instantiate([node]))
+    assert type(mapper.augmentations.augs[0].short_edge_length) is list
+    plain = DetectionMapper([T.ResizeShortestEdge((32, 48, 64), sample_style="choice")])
+    for seed in range(5):
+        shapes = []
+        for one in (mapper, plain):
+            np.random.seed(seed)
+            shapes.append(one(dataset[0])["image"].shape)
+        assert shapes[0] == shapes[1]
 
 
 def test_uncompressed_masks_are_trained_on(tmp_path):

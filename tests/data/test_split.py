@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -204,7 +205,7 @@ def test_moving_to_another_file_system_copies_before_it_deletes(tmp_path, monkey
 def test_missing_pictures_are_listed_with_what_to_do(tmp_path):
     export = write_export(tmp_path)
     (export[1] / "bag3_1.png").unlink()
-    with pytest.raises(UserError, match=r"1 of 20 pictures are not in .* \(bag3_1\.png\)") as caught:
+    with pytest.raises(UserError, match=r"1 picture of 20 not in .* \(bag3_1\.png\)") as caught:
         read_export("smith", *export)
     assert "repair" in caught.value.fix and "--drop-unreadable" in caught.value.fix
 
@@ -222,21 +223,44 @@ def test_the_folder_that_the_names_are_relative_to_is_found_next_door(tmp_path):
         ({"images": []}, "it has no pictures"),
         (
             {"images": [{"id": 1, "file_name": "a.png"}] * 2, "annotations": []},
-            r"1 picture ids are .* more than once \(1",
+            r"1 picture id given more than once \(1\)",
         ),
         (
             {"images": [{"id": i, "file_name": n} for i, n in enumerate(("a.png", "./a.png"))], "annotations": []},
-            r"1 file names are there more than once \(a\.png",
+            r"1 file name given more than once \(a\.png\)",
         ),
-        ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "lead out of the picture folder"),
-        ({"images": [{"file_name": "a.png"}, "b"]}, r"2 entries of images are without id or file_name \(0, 1\)"),
-        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotations belong to no picture \(5\)"),
+        ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "1 file name leading out of"),
+        ({"images": [{"file_name": "a.png"}, "b"]}, r"2 entries of images without id or file_name \(0, 1\)"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotation of no picture \(5\)"),
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 5}]}, "of a class that is not declared"),
     ],
 )
 def test_what_a_split_would_lose_or_have_twice_is_an_error(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         read_export("smith", *write_export(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"images": []}, "export it again"),
+        ({"images": [{"file_name": "a.png"}], "annotations": []}, "tools/dataset.py check "),
+        ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "a folder that holds all of them"),
+    ],
+)
+def test_what_cannot_be_repaired_is_not_sent_to_be_repaired(tmp_path, changes, fix):
+    with pytest.raises(UserError) as caught:
+        read_export("smith", *write_export(tmp_path, **changes))
+    assert fix in caught.value.fix and "dataset.py repair" not in caught.value.fix
+
+
+def test_the_pattern_that_is_advised_works_when_a_shell_reads_it(tmp_path):
+    export = write_export(tmp_path, ["bag1_a.png", "bag1_b.png", "bag2_a.png", "bag3_a.png", "it's one.png"])
+    with pytest.raises(UserError) as caught:
+        split(export, tmp_path / "out", group_by=r"bag(\d+)_|isn't")
+    advised = shlex.split(re.search(r"with (.+) each", caught.value.fix)[1])
+    assert advised == [r"bag(\d+)_|isn't|.*"]
+    split(export, tmp_path / "out", group_by=advised[0])
 
 
 @pytest.mark.parametrize(

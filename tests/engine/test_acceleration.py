@@ -15,6 +15,7 @@ from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, 
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
+ADAMW = "torch.optim.AdamW"
 # float32 sums in another order
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -175,6 +176,22 @@ def test_a_fused_optimizer_keeps_losses(name, warnings):
         losses.append(losses_of(model, instantiate_optimizer({**node, "fused": fused})))
     torch.testing.assert_close(losses[1], losses[0], **TOLERANCE)
     assert warnings == []
+
+
+@pytest.mark.parametrize("options", [{"_target_": "torch.optim.SGD", "momentum": 0.9}, {"_target_": ADAMW}])
+@pytest.mark.parametrize("fused", [None, True])
+def test_a_step_that_the_loss_scaler_leaves_out_is_no_call_of_the_optimizer(options, fused):
+    weight = nn.Parameter(torch.ones(5))
+    optimizer = instantiate_optimizer({**options, "params": [{"params": [weight]}], "lr": 0.01, "fused": fused})
+    scaler, calls = torch.amp.GradScaler("cpu"), []
+    optimizer.register_step_post_hook(lambda *_: calls.append(weight.tolist()))
+    for factor in (float("inf"), 1.0, float("inf"), 1.0):
+        optimizer.zero_grad()
+        scaler.scale(weight.sum() * factor).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+    assert len(calls) == 2 and weight.isfinite().all()
 
 
 def test_an_optimizer_that_refuses_fused_runs_without_it(warnings):

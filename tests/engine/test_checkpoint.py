@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from xray_lazy.engine.checkpoint import Checkpointer, periodic_files, remove_leftovers
+from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights, periodic_files, remove_leftovers
 from xray_lazy.errors import RunFailure, UserError
 
 
@@ -40,6 +40,31 @@ def test_weights_of_another_model_are_an_error(tmp_path):
     Checkpointer(nn.ModuleDict({"other": nn.Linear(2, 2)}), tmp_path).save("weights")
     with pytest.raises(UserError, match="not one weight of this model"):
         Checkpointer(make_model()).load(str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: model.update({"cls_score": nn.Linear(4, 81)}), "cls_score.weight 81x4 -> 3x4"),
+        (lambda model: model.pop("cls_score"), "2 are not there: cls_score.weight, cls_score.bias"),
+    ],
+)
+def test_weights_that_are_not_trained_any_more_must_all_be_there(tmp_path, change, words, caplog):
+    source = make_model()
+    change(source)
+    Checkpointer(source, tmp_path).save("weights", iteration=4)
+    caplog.clear()
+    with pytest.raises(UserError, match=words) as error:
+        load_trained_weights(make_model(), str(tmp_path / "weights.pth"), named_by="--weights")
+    assert "--weights" in error.value.fix and not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert load_trained_weights(source, str(tmp_path / "weights.pth"))["iteration"] == 4
+
+
+def test_buffers_have_their_values_without_a_file(tmp_path):
+    Checkpointer(make_model(), tmp_path).save("weights")
+    target = make_model()
+    target.register_buffer("pixel_mean", torch.ones(3))
+    load_trained_weights(target, str(tmp_path / "weights.pth"))
 
 
 def test_a_failed_save_keeps_the_checkpoint_of_the_same_name(tmp_path, monkeypatch):

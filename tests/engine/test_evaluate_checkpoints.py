@@ -1,5 +1,6 @@
 """Evaluation beside training gives what evaluation inside training gives, to live and to finished runs."""
 
+import itertools
 import json
 import os
 import re
@@ -302,6 +303,17 @@ def test_silence_of_a_training_that_has_not_ended_ends_the_evaluator(copy):
     with pytest.raises(RunFailure, match="no news from the training"):
         evaluate_checkpoints(copy, EvaluatorOptions("cpu", poll=0.05, timeout=0.3), report=lines.append)
     assert evaluated(lines) == ["model_0000001", "model_0000003", "model_0000005"]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_job_of_a_training_is_believed_rather_than_its_silence(copy, goes_on):
+    (copy / "model_final.pth").unlink()
+    answers, lines = itertools.chain([goes_on], itertools.repeat(False)), []
+    options = EvaluatorOptions(device="cpu", poll=0.05, timeout=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xray_lazy.engine.checkpoint_evaluation.worker.JOB_SECONDS", 1.0)
+        evaluate_checkpoints(copy, options, report=lines.append, job_goes_on=lambda: next(answers))
+    assert len(evaluated(lines)) == 3 and lines[-1] == "training has ended, and all is evaluated"
 
 
 def test_a_training_that_is_started_again_has_not_ended(copy):

@@ -66,10 +66,10 @@ class KnownDetections(HookBase):
 def scans(tmp_path):
     """Three bags: a gun and a knife, nothing, a gun."""
     dataset = bags()
-    for record in dataset:
-        record["file_name"] = str(tmp_path / record["file_name"])
+    records = [record | {"file_name": str(tmp_path / record["file_name"])} for record in dataset]
+    for record in records:
         cv2.imwrite(record["file_name"], np.full((HEIGHT, WIDTH, 3), (10, 200, 250), np.uint8))
-    return dataset
+    return dataset.part(records, dataset.name)
 
 
 def train(folder, dataset, iterations=4, suffixes=("",), writer=None, resume=False, stop_at=None, **options):
@@ -169,7 +169,9 @@ def test_a_name_that_two_pictures_have_is_refused():
 
 def test_a_large_scan_is_shown_smaller_with_all_that_is_on_it(scans):
     thin_wire = item(7, 1, (100, 20, 102, 110))
-    scans[0]["annotations"][1:] = [thin_wire, item(8, 0, (120, 0, 200, 120), crowd=1)]
+    first, *others = scans
+    first["annotations"][1:] = [thin_wire, item(8, 0, (120, 0, 200, 120), crowd=1)]
+    scans = scans.part([first, *others], scans.name)
     evaluator, _ = evaluated(scans, [predicted([(10, 20, 60, 80), (0, 0, 50, 50)], [0, 1], [0.75, 0.25])] * 3)
     shown = PictureMaker(evaluator, [17], score_threshold=0.5, long_edge=50)(17)
     assert shown.picture.shape == (30, 50, 3)

@@ -113,13 +113,13 @@ def test_they_are_there_before_evaluation_and_checkpoint(output):
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_path, processes):
     folder, overrides = output
     overrides = [*overrides, *ON]
-    start(overrides, num_processes=processes)
+    start(overrides, processes)
     half = [*overrides, f"train.output_dir={tmp_path / 'half'}"]
     # stopped where no evaluation or checkpoint was due
     stop = "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 2}"
-    start([*half, stop], num_processes=processes)
+    start([*half, stop], processes)
     assert max(losses_of(tmp_path / "half")) == 2
-    start(half, num_processes=processes, resume=True, overwrite=True)
+    start(half, processes, resume=True, overwrite=True)
     assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(tmp_path / "half" / "model_final.pth"))
 
 
@@ -127,7 +127,7 @@ def test_two_processes_have_the_statistics_of_one(output, tmp_path):
     folder, overrides = output
     overrides = [*overrides, *ON, "train.max_iter=1"]
     start(overrides)
-    start([*overrides, f"train.output_dir={tmp_path / 'two'}"], num_processes=2)
+    start([*overrides, f"train.output_dir={tmp_path / 'two'}"], processes=2)
     alone, shared = (statistics_of(path / "model_final.pth") for path in (folder, tmp_path / "two"))
     for name, value in alone.items():
         # synchronised batch norm takes the variance without Bessel's correction, 8/7 at the 8 places of the last stage

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import CONFIG
+from tests.engine.quick_processes import run_group
 from xray_lazy.config import load_config
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
@@ -16,8 +17,13 @@ from xray_lazy.tracking.run_record import RunRecord
 BATCH_NORM_STATISTICS = ("running_var", "num_batches_tracked")
 
 
-def start(overrides, **options):
-    run(RunOptions(options.pop("config_file", CONFIG), overrides, **options))
+def start(overrides, processes=1, **options):
+    """A run in this process, or in a group of others."""
+    options = RunOptions(options.pop("config_file", CONFIG), overrides, **options)
+    if processes == 1:
+        run(options)
+    else:
+        run_group(run, options, processes=processes)
 
 
 def lines_of(folder):
@@ -109,7 +115,7 @@ def test_two_processes_have_the_losses_of_one(output, tmp_path):
     folder, overrides = output
     start(overrides)
     parallel = tmp_path / "parallel"
-    start([*overrides, f"train.output_dir={parallel}"], num_processes=2)
+    start([*overrides, f"train.output_dir={parallel}"], processes=2)
     alone, shared = losses_of(folder), losses_of(parallel)
     assert alone.keys() == shared.keys()
     for iteration, loss in alone.items():
@@ -119,12 +125,12 @@ def test_two_processes_have_the_losses_of_one(output, tmp_path):
 
 def test_two_processes_resume(output, tmp_path):
     folder, overrides = output
-    start(overrides, num_processes=2)
+    start(overrides, processes=2)
     half = tmp_path / "half"
     overrides = [*overrides, f"train.output_dir={half}"]
-    start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 1}"], num_processes=2)
+    start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 1}"], processes=2)
     assert max(losses_of(half)) == 1
-    start(overrides, num_processes=2, resume=True, overwrite=True)
+    start(overrides, processes=2, resume=True, overwrite=True)
     assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(half / "model_final.pth"))
 
 
@@ -135,6 +141,19 @@ def test_evaluation_only_repeats_the_metrics_of_training(output):
     (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").unlink()
     start([*overrides, f"train.init_checkpoint={folder / 'model_final.pth'}"], eval_only=True)
     assert (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").read_text() == during
+
+
+def test_evaluation_refuses_weights_of_other_classes(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=1", "~hooks.evaluation"])
+    file = folder / "model_final.pth"
+    content = torch.load(file, weights_only=True)
+    name = "roi_heads.box_predictor.cls_score.bias"
+    content["model"][name] = content["model"][name][:-1]
+    torch.save(content, file)
+    with pytest.raises(UserError, match=f"{name} 2 -> 3"):
+        start([*overrides, f"train.init_checkpoint={file}"], eval_only=True)
+    assert not (folder / "evaluation").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_iteration_and_pictures(output):
@@ -193,6 +212,36 @@ def test_a_dry_run_prints_the_config_and_writes_nothing(output, tmp_path, capsys
     printed.write_text(capsys.readouterr().out)
     assert load_config(printed).train.max_iter == 7
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_an_output_folder_in_the_place_of_a_file_is_refused(output, tmp_path, dry_run, below):
+    (tmp_path / "notes").touch()
+    with pytest.raises(UserError, match="notes is a file"):
+        start([*output[1], f"train.output_dir={tmp_path / 'notes'}{below}"], dry_run=dry_run)
+
+
+def test_a_dry_run_refuses_a_folder_as_the_run_would(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=1"])
+    with pytest.raises(UserError, match=r"optimizer\.lr"):
+        start([*overrides, "train.max_iter=1", "optimizer.lr=0.5"], dry_run=True)
+    start([*overrides, "train.max_iter=1", "optimizer.lr=0.5"], dry_run=True, overwrite=True)
+    assert (folder / "model_final.pth").is_file()
+
+
+def test_overwriting_leaves_what_a_person_put_into_the_folder(output):
+    folder, overrides = output
+    quick = [*overrides, "train.max_iter=1", "~hooks.evaluation"]
+    start(quick)
+    written = ["model_0000007.pth", "model_best.pth", "model_best_0000003.pth", "model_best_loss.pth"]
+    own = ["model_pretrained.pth", "model_best_of_peter.pth", "notes.txt"]
+    for name in (*written, "model_final_ema.pth", "best_loss.json", *own):
+        (folder / name).touch()
+    start([*quick, "optimizer.lr=0.5"], overwrite=True)
+    assert {path.name for path in folder.glob("model_*.pth")} == {"model_final.pth", *own[:2]}
+    assert (folder / "notes.txt").exists() and not (folder / "best_loss.json").exists()
 
 
 def test_a_folder_with_another_experiment_is_refused(output):

@@ -66,6 +66,14 @@ def test_a_file_that_is_cut_off_is_one_clear_error(tmp_path, suffix, cut):
         read_weights_file(path)
 
 
+@pytest.mark.parametrize("name", ["notes.pth", "notes.pkl", "arrays.pth"])
+def test_a_file_of_another_kind_is_named_so_and_torch_says_nothing(tmp_path, name, recwarn):
+    (tmp_path / name).write_bytes(b"hello" if "notes" in name else pickle.dumps({"a": [1.0]}, protocol=4))
+    with pytest.raises(UserError, match=f"{name} is no checkpoint"):
+        read_weights_file(tmp_path / name)
+    assert not recwarn.list
+
+
 def test_a_missing_file_and_one_that_is_no_weights_are_errors(tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint"):
         read_weights_file(tmp_path / "absent.pth")

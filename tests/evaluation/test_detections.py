@@ -13,7 +13,7 @@ from tests.evaluation.test_mask_encoding import smooth_masks
 from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections
-from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics
+from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, picture_positions
 from xray_lazy.evaluation.detections import CocoResults, PictureDetections
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
 
@@ -105,6 +105,11 @@ def random_truth(image_ids, seed):
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
+def streamed(truth, found, iou_type, max_detections=100):
+    known = GroundTruth(Problem.build(truth, [], iou_type, max_detections))
+    return known.metrics([known.match(found, CATEGORY_IDS)])
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 100]), st.sampled_from(["bbox", "segm"]))
 def test_figures_equal_pycocotools(seed, max_detections, iou_type):
@@ -112,20 +117,45 @@ def test_figures_equal_pycocotools(seed, max_detections, iou_type):
     found = {i: some_detections(i % 6, i + 7 if i % 3 else i) for i in image_ids if i % 7}
     truth = random_truth(image_ids, seed)
     plain = coco_metrics(truth, list(CocoResults(found, CATEGORY_IDS)), iou_type, max_detections, use_hotcoco=False)
-    streamed = GroundTruth(Problem.build(truth, [], iou_type, max_detections)).metrics(found, CATEGORY_IDS)
-    np.testing.assert_equal(vars(streamed), vars(plain))
+    np.testing.assert_equal(vars(streamed(truth, found, iou_type, max_detections)), vars(plain))
+
+
+def part_of(truth, image_ids):
+    chosen = {name: [one for one in truth[name] if one[key] in image_ids] for name, key in PART_KEYS.items()}
+    return truth | chosen
+
+
+PART_KEYS = {"images": "id", "annotations": "image_id"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from(["bbox", "segm"]))
+def test_figures_of_parts_equal_those_of_the_whole(seed, parts, iou_type):
+    """Parts mix pictures from all over the set, as processes have them, some none at all; scores have ties."""
+    random = np.random.default_rng(seed)
+    image_ids = [int(i) for i in random.permutation(90)]
+    found = {i: some_detections(i % 6, i) for i in image_ids if i % 7}
+    truth = random_truth(image_ids, seed)
+    positions, part = picture_positions(image_ids), random.integers(0, parts + 1, len(image_ids))
+    matched = []
+    for number in range(parts + 1):
+        own = {i for i, at in zip(image_ids, part, strict=True) if at == number}
+        known = GroundTruth(Problem.build(part_of(truth, own), [], iou_type, 100, positions))
+        matches = known.match({i: found[i] for i in own if i in found}, CATEGORY_IDS)
+        matched.append(pickle.loads(pickle.dumps(matches)))
+    np.testing.assert_equal(vars(known.metrics(matched)), vars(streamed(truth, found, iou_type)))
 
 
 def test_no_detections_at_all_are_zero():
     truth = random_truth(range(5), 1)
     for iou_type in ("bbox", "segm"):
-        assert GroundTruth(Problem.build(truth, [], iou_type, 100)).metrics({}, CATEGORY_IDS).summary["AP"] == 0
+        assert streamed(truth, {}, iou_type).summary["AP"] == 0
 
 
 def test_some_detections_without_masks_are_an_error():
-    truth = GroundTruth(Problem.build(random_truth(range(5), 1), [], "segm", 100))
+    found = {1: some_detections(2), 2: some_detections(2, with_masks=False)}
     with pytest.raises(UserError, match="some have none"):
-        truth.metrics({1: some_detections(2), 2: some_detections(2, with_masks=False)}, CATEGORY_IDS)
+        streamed(random_truth(range(5), 1), found, "segm")
 
 
 def test_a_picture_of_a_hundred_masks_is_small():

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,10 @@ import pytest
 import torch
 from detectron2.layers.mask_ops import paste_masks_in_image
 
+from tests.engine.quick_processes import run_group
+from tests.export.conftest import CONFIG
+from xray_lazy.engine.run import RunOptions
+from xray_lazy.engine.run import run as train
 from xray_lazy.errors import UserError
 from xray_lazy.export import run_onnx
 from xray_lazy.export.export import ExportOptions, export_model
@@ -27,20 +30,16 @@ def run(environment, tool, *arguments):
 
 
 @pytest.fixture(scope="module")
-def trained(environment, tmp_path_factory):
+def trained(tmp_path_factory):
     """A run of three iterations with averaged weights."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    answer = run(
-        environment,
-        "lazy_train.py",
-        "--config-file",
-        ROOT / "tests" / "engine" / "tiny.py",
-        f"train.output_dir={folder}",
-        *("train.max_iter=3", "train.checkpointer.period=2", "train.device=cpu", "hooks.ema.decay=0.5"),
+    overrides = [
+        *(f"train.output_dir={folder}", "train.device=cpu"),
+        *("train.max_iter=3", "train.checkpointer.period=2", "hooks.ema.decay=0.5"),
         *("~hooks.evaluation", "~hooks.best_checkpoint", "~hooks.prediction_pictures", "~hooks.evaluation_media"),
         "model.roi_heads.box_predictor.test_score_thresh=0.0",
-    )
-    assert answer.returncode == 0, answer.stderr
+    ]
+    run_group(train, RunOptions(CONFIG, overrides), log=folder.with_suffix(".log"))
     return folder
 
 
@@ -114,8 +113,8 @@ def test_the_example_pastes_masks_as_detectron2_does():
         (["RUN", "--format", "tflite"], "invalid choice"),
     ],
 )
-def test_what_is_for_the_person_to_fix_is_one_message(environment, arguments, words):
-    answer = run(environment, "export.py", *arguments)
+def test_what_is_for_the_person_to_fix_is_one_message(run_tool_here, arguments, words):
+    answer = run_tool_here(ROOT / "tools" / "export.py", *arguments)
     assert answer.returncode == 2 and words in answer.stderr and "Traceback" not in answer.stderr
 
 
@@ -157,8 +156,6 @@ PathFinder.find_spec = find_others
     assert "not installed: onnx, onnxruntime" in answer.stderr and "pip install 'xray-lazy[onnx]'" in answer.stderr
 
 
-def test_help_answers_at_once(environment):
-    before = time.perf_counter()
-    answer = run(environment, "export.py", "--help")
+def test_help_has_examples(run_tool_here):
+    answer = run_tool_here(ROOT / "tools" / "export.py", "--help")
     assert answer.returncode == 0 and "--format" in answer.stdout and "examples:" in answer.stdout
-    assert time.perf_counter() - before < 3  # without torch, on a busy machine

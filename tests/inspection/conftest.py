@@ -1,10 +1,6 @@
-"""Tools that are run in the test's own process, and a tiny set."""
+"""A tiny set for all tests."""
 
 import pytest
-
-from tests.tool_in_process import run_tool_here
-
-__all__ = ["run_tool_here"]
 
 
 @pytest.fixture(scope="session", autouse=True)

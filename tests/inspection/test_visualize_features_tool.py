@@ -78,6 +78,15 @@ def test_only_what_is_asked_for_is_shown_and_what_is_not_there_is_said(features,
     assert "nothing to show of attention" in told.stdout
 
 
+def test_pictures_of_one_name_in_several_folders_have_folders_of_their_own(features, mask_rcnn, tiny_set, tmp_path):
+    picture = tiny_set / "images" / "bag_0.png"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / picture.name).write_bytes(picture.read_bytes())
+    told = features(mask_rcnn, picture, tmp_path / "other", "--show", "levels", "--output", tmp_path / "shown")
+    assert told.returncode == 0, told.stderr
+    assert written(tmp_path / "shown") == {"bag_0", "bag_0_2"}
+
+
 def test_overrides_reach_the_model(features, mask_rcnn, tiny_set, tmp_path):
     picture = tiny_set / "images" / "bag_0.png"
     known = features(mask_rcnn, picture, "--output", tmp_path, "--show", "levels", "model.roi_heads.num_classes=2")
@@ -99,6 +108,20 @@ def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(features, ma
     told = features(mask_rcnn, *(argument.format(tiny_set=tiny_set) for argument in arguments))
     assert told.returncode == 2
     assert message in told.stderr and "fix:" in told.stderr
+
+
+def test_what_can_not_be_read_is_left_out_unless_it_is_all(features, mask_rcnn, tiny_set, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tiny_set / "images" / "bag_0.png").read_bytes()[:-40])
+    shown = ("--show", "levels", "--output", tmp_path / "shown")
+    told = features(mask_rcnn, broken, cut, tiny_set / "images" / "bag_0.png", *shown)
+    assert told.returncode == 0, told.stderr
+    assert f"skipped: picture {broken}" in told.stderr and f"skipped: picture {cut}" in told.stderr
+    assert written(tmp_path / "shown") == {"bag_0"}
+    told = features(mask_rcnn, broken, cut, *shown)
+    assert told.returncode == 2 and "none of the 2 pictures could be read" in told.stderr
 
 
 def test_a_folder_that_is_no_run_is_told_so(features, tiny_set):

@@ -133,13 +133,28 @@ def test_grey_takes_the_colours_away(predict, pictures):
     assert np.ptp(picture.astype(int), axis=2).max() > 50 > 12 > np.ptp(grey.astype(int), axis=2).max()
 
 
-def test_a_video_becomes_a_video_and_a_list_by_frame(predict, pictures, tmp_path):
+@pytest.fixture
+def belt(pictures, tmp_path):
     path = tmp_path / "belt.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
     for picture in pictures[:7]:
         writer.write(cv2.imread(str(picture)))
     writer.release()
-    output = predict(path)
+    return path
+
+
+def test_a_video_for_browsers(run_folder, belt, tmp_path):
+    output = tmp_path / "out"
+    answer = tool(run_folder, belt, "--video-format", "webm", "--output", output, "--device", "cpu")
+    assert answer.returncode == 0, answer.stderr
+    assert files(output) == ["detections.csv", "videos/belt.json", "videos/belt.webm"]
+    content = (output / "videos" / "belt.webm").read_bytes()
+    assert content.startswith(bytes.fromhex("1a45dfa3")) and b"V_VP8" in content  # of Matroska and WebM
+    assert cv2.VideoCapture(str(output / "videos" / "belt.webm")).get(cv2.CAP_PROP_FRAME_COUNT) == 7
+
+
+def test_a_video_becomes_a_video_and_a_list_by_frame(predict, belt):
+    output = predict(belt)
     assert files(output) == ["detections.csv", "videos/belt.json", "videos/belt.mp4"]
     record = read(output / "videos" / "belt.json")
     assert (record["fps"], record["width"], record["height"]) == (5, 64, 48)

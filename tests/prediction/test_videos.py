@@ -13,9 +13,10 @@ def frames(count=5, size=(64, 48)):
     return [np.dstack([np.tile(ramp, (size[1], 1))] * 3) // 2 + 7 * number for number in range(count)]
 
 
+@pytest.mark.parametrize("name", ["belt.mp4", "belt.webm"])
 @pytest.mark.parametrize("size", [(64, 48), (701, 403)])
-def test_a_video_that_is_written_can_be_read(tmp_path, size):
-    path = tmp_path / "new" / "belt.mp4"
+def test_a_video_that_is_written_can_be_read(tmp_path, size, name):
+    path = tmp_path / "new" / name
     with writing_video(path, 12.5) as file:
         for frame in frames(size=size):
             file.write(frame)
@@ -26,7 +27,7 @@ def test_a_video_that_is_written_can_be_read(tmp_path, size):
     assert (video.facts.width, video.facts.height) == (width, height)
     for frame, expected in zip(list(video), frames(size=size), strict=True):
         assert np.abs(frame.astype(int) - expected[:height, :width]).mean() < 8
-    assert [entry.name for entry in path.parent.iterdir()] == ["belt.mp4"]
+    assert [entry.name for entry in path.parent.iterdir()] == [name]
 
 
 def test_a_failure_leaves_the_old_video(tmp_path):

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -65,6 +63,15 @@ def test_the_best_evaluation_is_the_headline(run):
     best = max(values, key=values.get) + 1
     assert facts["best mask AP"].note == f"after {best} of 40 iterations"
     assert facts["iterations"].note == "complete"
+
+
+def test_a_model_that_finds_nothing_is_told_so_and_no_class_is_called_hard(tmp_path, data, monkeypatch):
+    blind = make_run(tmp_path / "blind", monkeypatch, evaluations=(0.0,))
+    (findings,) = (block for block in blocks_of(blind, "overview") if block.kind == "findings")
+    told = " ".join(findings.sentences)
+    assert "Nothing is found yet" in told and "hardest" not in told
+    assert "nothing is found yet" in notes(blocks_of(blind, "errors"))
+    assert "F1 is highest" not in notes(blocks_of(blind, "errors"))
 
 
 def test_class_names_are_text_and_no_markup(run):
@@ -222,9 +229,8 @@ def test_what_is_no_run_is_a_clear_error(tmp_path, make):
         write_report([folder])
 
 
-def test_the_tool_writes_the_file_that_is_asked_for(run, data, tmp_path):
-    command = [sys.executable, str(ROOT / "tools" / "report.py"), str(run), "--output", str(tmp_path / "page.html")]
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+def test_the_tool_writes_the_file_that_is_asked_for(run, data, tmp_path, run_tool_here):
+    answer = run_tool_here(ROOT / "tools" / "report.py", run, "--output", tmp_path / "page.html")
     assert answer.returncode == 0, answer.stderr
     assert "page.html" in answer.stdout
     assert (tmp_path / "page.html").is_file() and not (run / "report.html").exists()

@@ -60,6 +60,15 @@ def command(*words):
     return [sys.executable, str(ROOT / "tools" / "sweep.py"), *map(str, words)]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(["broken.json"], "not broken.json"), ([], "not nothing"), (["a.yaml", "b.yml"], "not a.yaml, b.yml")],
+)
+def test_what_is_no_single_sweep_file_is_named(run_tool_here, given, told):
+    answer = run_tool_here(ROOT / "tools" / "sweep.py", *given, "--config-file", CONFIG, "train.max_iter=2")
+    assert answer.returncode == 2 and "ends in .yaml" in answer.stderr and answer.stderr.endswith(f"{told}\n")
+
+
 def test_a_mistyped_parameter_is_refused_with_a_suggestion(environment, sweep_file, tmp_path):
     sweep_file.write_text(SWEEP.replace("train.max_iter", "train.max_itr"))
     words = command(sweep_file, "--config-file", CONFIG, "--output-dir", tmp_path / "sweep")

@@ -88,6 +88,10 @@ def test_a_resumed_run_with_other_code_keeps_both_diffs(cfg, checkout, tmp_path)
     assert "+a = 2" in (tmp_path / "run" / "code.diff").read_text()
 
 
+def test_a_job_that_always_says_resume_has_its_first_diff_under_the_usual_name(cfg, checkout):
+    assert RunRecord.collect(cfg, resumed=True).write_diff().name == "code.diff"
+
+
 def test_code_as_it_was_committed_has_no_diff(cfg, checkout, tmp_path):
     (checkout / "code.py").write_text("a = 1\n")
     record = RunRecord.collect(cfg)

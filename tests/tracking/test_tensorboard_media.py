@@ -1,5 +1,7 @@
 """Pictures and curves in TensorBoard's files."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from xray_lazy.tracking.logged_names import LoggedNames
+from xray_lazy.tracking.media import ConfusionMatrix
 from xray_lazy.tracking.tensorboard import TensorboardWriter
 
 
@@ -49,3 +52,32 @@ def test_a_curve_has_precision_recall_and_counts_at_each_threshold(events):
     assert precision == pytest.approx(np.ones(101)) and false == pytest.approx(np.zeros(101))
     plugin = events.SummaryMetadata("val/precision_recall/gun").plugin_data
     assert plugin.plugin_name == "pr_curves"
+
+
+def test_training_does_not_wait_until_pictures_are_drawn_and_the_end_of_the_run_does(tmp_path, run):
+    is_training = threading.Event()
+
+    def drawn():
+        assert is_training.wait(20)
+        return np.zeros((30, 90, 3), np.uint8)
+
+    writer = TensorboardWriter(str(tmp_path))
+    writer.start(run)
+    writer.write_media({"matrix": ConfusionMatrix(np.eye(2), ("gun", "background"), drawn)}, 19)
+    is_training.set()
+    writer.close()
+    assert EventAccumulator(str(tmp_path)).Reload().Tags()["images"] == ["matrix"]
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_later_ones_are_there(tmp_path, run, caplog):
+    def fail():
+        raise MemoryError("no room")
+
+    writer = TensorboardWriter(str(tmp_path))
+    writer.start(run)
+    writer.write_media({"matrix": ConfusionMatrix(np.eye(2), ("gun", "background"), fail)}, 19)
+    writer.write_media(shown_media(), 39)
+    writer.close()
+    assert "no pictures of iteration 19: no room" in caplog.text
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Images("media/confusion_matrix")] == [39]

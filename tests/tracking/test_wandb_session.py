@@ -45,17 +45,17 @@ class Training:
         self.code = process.returncode
         return self
 
-    def call(self, *command):
+    def call(self, *command, code=0):
         given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 120}
         result = subprocess.run([sys.executable, *command], env=self.environment, **given)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == code, result.stderr
         return result.stdout + result.stderr
 
     def sync_with_wandb(self):
         return self.call("-m", "wandb", "sync", str(self.output / "wandb"))
 
-    def sync(self):
-        return self.call(str(ROOT / "tools" / "sync.py"), str(self.output))
+    def sync(self, *before, code=0):
+        return self.call(str(ROOT / "tools" / "sync.py"), *before, str(self.output), code=code)
 
     def rows_on_disk(self):
         (part,) = find_parts(self.output, json.loads((self.output / "run.json").read_text())["wandb_id"])
@@ -96,11 +96,25 @@ def test_what_the_server_has_and_the_disk_has_not_is_not_logged_again(training, 
 def test_parts_recorded_offline_make_one_history_when_they_are_sent(training, wandb_service):
     assert training.run(mode="offline", stop=17, end="kill all").code == -9
     training.run(mode="offline", start=10, stop=20)
-    assert f"to send it: wandb sync {training.output}/wandb\n" in training.errors
-    training.sync_with_wandb()
+    assert f"to send it: python tools/sync.py {training.output}\n" in training.errors
+    training.sync()
     assert wandb_service.only_run().rows == rows_of(range(20))
     training.run(start=15, stop=25)  # online, now that all is sent
     assert wandb_service.only_run().rows == rows_of(range(25))
+
+
+def test_a_folder_that_cannot_be_sent_keeps_no_other_from_it(training, wandb_service, tmp_path):
+    training.run(mode="offline", stop=5)
+    assert f"there is no run record {tmp_path / 'nothing'}" in training.sync(str(tmp_path / "nothing"), code=2)
+    assert wandb_service.only_run().rows == rows_of(range(5))
+
+
+def test_the_summary_of_parts_recorded_offline_has_what_only_an_earlier_one_logged(training, wandb_service):
+    training.run(mode="offline", stop=17)
+    training.run(mode="offline", start=15, stop=19)
+    training.sync_with_wandb()
+    summary = wandb_service.only_run().summary
+    assert (summary["AP"], summary["iteration"]) == (7.0, 18)
 
 
 def test_a_run_with_a_part_that_is_not_sent_goes_on_offline(training, wandb_service):

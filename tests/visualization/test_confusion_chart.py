@@ -23,3 +23,13 @@ def test_more_and_longer_names_make_it_larger_but_not_endless():
 
 def test_nothing_at_all_can_be_drawn():
     assert draw_confusion_matrix(np.zeros((2, 2), int), ("gun", "background")).mean() > 200
+
+
+def test_of_many_classes_the_cells_are_smaller_not_the_picture_endless():
+    many = draw_confusion_matrix(np.eye(400, dtype=int), [f"class {number}" for number in range(400)])
+    assert many.shape[0] < 3000
+    assert (many[..., 0] < 40).sum() > 400  # the diagonal
+
+
+def test_a_name_is_no_formula():
+    assert draw_confusion_matrix(np.eye(2, dtype=int), ("gun $\\frac$", "background")).std() > 5

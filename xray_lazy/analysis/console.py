@@ -12,6 +12,7 @@ from rich.table import Table
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
 from xray_lazy.analysis.plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
+from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.model_cost import ModelCost, PartCost
@@ -26,8 +27,9 @@ def print_analysis(analysis: Analysis, folder: str | Path) -> None:
     """What was found, and where the rest of it is; tables are of masks where there are some, else of boxes."""
     console = _console()
     console.print(
-        f"[bold]{escape(analysis.evaluation)}[/] on {escape(analysis.dataset)}: {analysis.pictures} pictures, "
-        f"{analysis.instances} items, {analysis.detections} detections",
+        f"[bold]{escape(analysis.evaluation)}[/] on {escape(analysis.dataset)}: "
+        f"{counted(analysis.pictures, 'picture')}, {counted(analysis.instances, 'item')}, "
+        f"{counted(analysis.detections, 'detection')}",
         soft_wrap=True,
     )
     console.print(_summary(analysis))
@@ -49,7 +51,8 @@ def print_comparison(comparison: Comparison, folder: str | Path) -> None:
     console = _console()
     console.print(
         f"first:  [bold]{escape(comparison.first)}[/]\nsecond: [bold]{escape(comparison.second)}[/]\n"
-        f"on {escape(comparison.dataset)}, {comparison.pictures} pictures, {comparison.resamples} resamples",
+        f"on {escape(comparison.dataset)}, {counted(comparison.pictures, 'picture')}, "
+        f"{counted(comparison.resamples, 'resample')}",
         soft_wrap=True,
     )
     for task, differences in comparison.tasks.items():
@@ -69,10 +72,11 @@ def print_comparison(comparison: Comparison, folder: str | Path) -> None:
 def print_model_cost(cost: "ModelCost") -> None:
     """The parts of a model, but for small ones inside of others, and all of it."""
     console = _console()
-    proposals = "" if cost.proposals is None else f"{cost.proposals} proposals, "
+    proposals = "" if cost.proposals is None else f"{counted(cost.proposals, 'proposal')}, "
     console.print(
         f"[bold]{escape(cost.model)}[/] on one picture of {cost.width}x{cost.height}, {proposals}"
-        f"{cost.detections} detections; {cost.device}, {cost.threads} threads, fastest of {cost.repeats} passes",
+        f"{counted(cost.detections, 'detection')}; {cost.device}, {counted(cost.threads, 'thread')}, "
+        f"fastest of {counted(cost.repeats, 'pass', 'passes')}",
         soft_wrap=True,
     )
     table = _table("part", "parameters", "trainable", "GFLOPs", "activations", "ms", "share")

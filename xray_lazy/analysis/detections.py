@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ import numpy as np
 from xray_lazy.analysis.curves import calibration, curve
 from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, tide_errors
 from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
-from xray_lazy.analysis.inputs import Inputs, inputs_of_run
+from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.label_suspects import label_suspects
 from xray_lazy.analysis.matches import Matches, match
 from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, PictureResult, TaskResult
+from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import CategoryMetrics, Metrics, Problem, coco_metrics
 from xray_lazy.evaluation.mistakes import Mistakes, find_mistakes
 
@@ -22,25 +22,14 @@ BACKGROUND = "background"
 LEAST_SUSPECT_SCORE = 0.5
 
 
-def analyze_run(output_dir: str | Path, evaluation: str = "best", score_threshold: float | None = None) -> Analysis:
-    """Analyze an evaluation of a run, without writing anything.
-
-    Args:
-        output_dir: of a training.
-        evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
-        score_threshold: as `analyze`.
-
-    Raises:
-        UserError: the run has no such evaluation, or its data set is not there or is another one.
-    """
-    return analyze(inputs_of_run(output_dir, evaluation), score_threshold)
-
-
 def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
     """Analyze detections; `inputs.inputs_of_run` and `inputs.inputs_of_files` read them.
 
     Args:
         score_threshold: see `TaskResult.score_threshold`.
+
+    Raises:
+        UserError: there is no shape that all detections have.
     """
     truth, detections = inputs.ground_truth, inputs.detections
     crowds = sum(bool(annotation["iscrowd"]) for annotation in truth["annotations"])
@@ -49,6 +38,11 @@ def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
     )
     boxed = all(detection.get("bbox") for detection in detections)
     tasks = [task for task, there in (("bbox", boxed), ("segm", has_masks)) if there]
+    if not tasks:
+        raise UserError(
+            f"the detections of {inputs.origin} have neither all a box, nor all a mask that could be matched",
+            "give each a bbox; masks alone do where the ground truth has masks, too",
+        )
     shares = occlusion(truth["annotations"])
     return Analysis(
         dataset=inputs.dataset,

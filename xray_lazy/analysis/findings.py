@@ -13,7 +13,7 @@ LEAST_ITEMS = 5
 def findings(analysis: Analysis) -> list[str]:
     """Sentences, the most costly matter first; empty where there is nothing to tell."""
     result = analysis.main
-    found = [*_errors(result), *_weakest_class(result), *_confusion(result)]
+    found = [*_nothing(result), *_errors(result), *_weakest_class(result), *_confusion(result)]
     found += [*_weakest_group("size", result.by_size), *_weakest_group("scanner", result.by_scanner)]
     found += [*_weakest_group("overlap by other items", result.by_occlusion), *_scores(result)]
     if result.label_suspects:
@@ -40,6 +40,11 @@ def most_confused(result: TaskResult, place: int) -> tuple[str, int] | None:
     return (result.confusion.names[other], row[other]) if row[other] else None
 
 
+def _nothing(result: TaskResult) -> Iterator[str]:
+    if result.finds_nothing:
+        yield "nothing is found yet: no detection of any score is right at IoU 0.5; train longer"
+
+
 def _errors(result: TaskResult) -> Iterator[str]:
     kinds = [kind for kind in result.errors.kinds if kind.lost_ap > 0]
     if kinds:
@@ -52,7 +57,7 @@ def _errors(result: TaskResult) -> Iterator[str]:
 
 def _weakest_class(result: TaskResult) -> Iterator[str]:
     classes = [one for one in result.classes if one.instances >= LEAST_ITEMS]
-    if len(classes) > 1:
+    if len(classes) > 1 and not result.finds_nothing:
         worst = min(classes, key=lambda one: one.ap)
         yield f"{worst.name} has the lowest AP: {worst.ap:.1f} on {worst.instances} items"
 
@@ -84,7 +89,7 @@ def _scores(result: TaskResult) -> Iterator[str]:
         direction = "higher" if excess > 0 else "lower"
         ece = result.calibration.ece
         yield f"scores are {abs(excess):.2f} {direction} than the share that is right (ECE {ece:.2f})"
-    if result.curve.scores:
+    if result.curve.best_f1 > 0:
         yield (
             f"the best score threshold for all classes is {shown_threshold(result.curve.best_threshold)} "
             f"(F1 {result.curve.best_f1:.2f})"

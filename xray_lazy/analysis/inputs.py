@@ -208,17 +208,21 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise UserError(f"there is no file of detections {path}", "give a JSON file of COCO results") from None
     except (IsADirectoryError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a JSON file: {error}", "give a JSON file of COCO results") from None
-    needed = ("image_id", "category_id", "score")
-    well_formed = isinstance(content, list) and all(
-        isinstance(one, dict) and all(name in one for name in needed) and ("bbox" in one or "segmentation" in one)
-        for one in content
-    )
-    if not well_formed:
+    if not (isinstance(content, list) and all(map(_is_result, content))):
         raise UserError(
             f"{path} does not hold COCO results",
-            "it should be a list of objects with image_id, category_id, score, and bbox or segmentation or both",
+            "it should be a list of objects with image_id, category_id, score (a number), and bbox (x, y, width, "
+            "height) or segmentation or both",
         )
     return content
+
+
+def _is_result(one: Any) -> bool:
+    if not (isinstance(one, dict) and all(isinstance(one.get(key), int | str) for key in ("image_id", "category_id"))):
+        return False
+    box = one.get("bbox")
+    boxed = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
+    return isinstance(one.get("score"), int | float) and (boxed or (not box and "segmentation" in one))
 
 
 def check_fit(
@@ -269,7 +273,7 @@ def _evaluations(run_folder: Path):
 
 def _metrics(folder: Path) -> dict:
     try:
-        return json.loads((folder / "metrics.json").read_text())
+        return json.loads((folder / "metrics.json").read_bytes())
     except (OSError, ValueError):
         return {}
 

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import flop_registry
 
 from xray_lazy.analysis.results import SCHEMA, plain
 from xray_lazy.atomic_file import write_json
-from xray_lazy.config import check_config, load_config, raise_faults
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
+from xray_lazy.engine.trained_model import load_model_config
 from xray_lazy.errors import UserError
 
 DEFAULT_SIZE = (1333, 800)  # COCO's, for configs that resize nothing
@@ -95,10 +95,7 @@ def measure_source(
         UserError: there is no such config, or it has faults, or the size is none.
     """
     source, device = Path(source), choose_device(device)
-    if source.is_dir() and not (source / "config.yaml").is_file():
-        raise UserError(f"{source} has no config.yaml", "give the train.output_dir of a training, or a config file")
-    cfg = load_config(source / "config.yaml" if source.is_dir() else source, overrides)
-    raise_faults([fault for fault in check_config(cfg) if fault.key.split(".")[0] == "model"])
+    cfg = load_model_config(source, overrides)
     width, height = parse_size(size) if size else input_size(cfg)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # it warns of functions that detectron2 calls
     with torch.random.fork_rng(devices=[]):
@@ -166,6 +163,7 @@ def input_size(cfg: DictConfig) -> tuple[int, int]:
     """(width, height) of the largest picture that the config's test mapper gives, lying."""
     for augmentation in OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or ():
         short, longest = (OmegaConf.select(augmentation, key) for key in ("short_edge_length", "max_size"))
+        short = max(short) if OmegaConf.is_list(short) else short  # of several one is drawn for each picture
         if isinstance(short, int) and isinstance(longest, int):
             return max(longest, short), short
     return DEFAULT_SIZE

@@ -126,6 +126,7 @@ def plot_calibration(figure: "Figure", result: TaskResult) -> None:
     counts.set(xlabel="score", ylabel="detections", xlim=(0, 1))
     if bins:
         counts.set_yscale("symlog", linthresh=10)
+        counts.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(0, 1)
     axes.set_title(f"Calibration: mean error {_number(result.calibration.ece, 3)} (ECE)")
     axes.legend(loc="upper left", frameon=False)
@@ -206,16 +207,18 @@ def _finish_curves(axes: "Axes", across: str, up: str, title: str, legend: str) 
 
 
 def _draw(path: Path, size: tuple[float, float], plot: Callable[["Figure"], None]) -> None:
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    plot(figure)
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic_writer(path) as stream:
-        figure.savefig(stream, format="png")
+    with matplotlib.rc_context({"text.parse_math": False}):  # a class's name with `$` in it is no formula
+        figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(figure)
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
+        with atomic_writer(path) as stream:
+            figure.savefig(stream, format="png")
 
 
 def _ending(text: str, most: int = 90) -> str:

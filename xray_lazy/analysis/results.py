@@ -216,6 +216,11 @@ class TaskResult:
     worst_pictures: tuple[PictureResult, ...]
     label_suspects: tuple[LabelSuspect, ...]
 
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether there are items, and no detection of any score is right at IoU 0.5."""
+        return any(one.instances for one in self.classes) and not self.curve.best_f1 > 0
+
 
 @dataclass(frozen=True)
 class Analysis:

@@ -1,12 +1,15 @@
 """A second job beside a training: it evaluates the checkpoints as they appear."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import xray_lazy
-from xray_lazy.cluster.job_record import JobRecord
+from xray_lazy.cluster.job_record import JobRecord, read_records
+from xray_lazy.cluster.status import read_status
 from xray_lazy.cluster.submission import submit_records
+from xray_lazy.errors import RunFailure, UserError
 
 TOOL = "tools/evaluate_checkpoints.py"
 
@@ -14,7 +17,7 @@ TOOL = "tools/evaluate_checkpoints.py"
 def submit_evaluators(trainings: Sequence[JobRecord]) -> list[JobRecord]:
     """Submit an evaluator for each of submitted trainings: one process with one GPU where the training has any.
 
-    On SLURM it starts when the training has started.
+    On SLURM it starts when the training has started; it ends when the training's job is over.
 
     Raises:
         UserError: SLURM refuses it.
@@ -27,6 +30,26 @@ def submit_evaluators(trainings: Sequence[JobRecord]) -> list[JobRecord]:
     return records
 
 
+def watch_job(output_dir: str | os.PathLike, job_id: str) -> Callable[[], bool | None]:
+    """What tells whether a job of a folder waits or runs: True; False when it is over; None where that is not known.
+
+    Raises:
+        UserError: the folder has no such job.
+    """
+    records = [record for record in read_records(output_dir) if record.job_id == job_id]
+    if not records:
+        raise UserError(f"no job {job_id} was submitted to work in {output_dir}", "`submit.py status` shows its jobs")
+
+    def goes_on() -> bool | None:
+        try:
+            (status,) = read_status(records[-1:], with_progress=False)
+        except (RunFailure, UserError):
+            return None  # SLURM does not answer, or its commands are not on this machine
+        return None if status.state == "unknown" else status.active
+
+    return goes_on
+
+
 def tool_path(record: JobRecord, name: str) -> str:
     """A tool's file in the job's snapshot; for an installed package, beside or inside of the package."""
     package = Path(xray_lazy.__file__).resolve().parent
@@ -37,5 +60,5 @@ def tool_path(record: JobRecord, name: str) -> str:
 def _evaluator(training: JobRecord) -> JobRecord:
     gpus = min(1, training.profile["gpus_per_node"])
     one = {**training.profile, "nodes": 1, "gpus_per_node": gpus, "tasks_per_node": 1, "memory": ""}
-    command = ["python", tool_path(training, TOOL), training.output_dir]
+    command = ["python", tool_path(training, TOOL), training.output_dir, "--job", training.job_id]
     return dataclasses.replace(training, kind="evaluator", profile=one, overrides=[], command=command)

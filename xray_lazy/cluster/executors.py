@@ -110,7 +110,11 @@ def write_start_script(
         working_dir: where the job was submitted from.
         environment: further variables to set.
     """
-    lines = ["#!/bin/bash", "set -e", *profile.setup]
+    lines = ["#!/bin/bash", "set -e"]
+    if profile.executor == "slurm":
+        # a job that is preempted before it listens would die of the notice; so it starts on, until SLURM requeues it
+        lines.append("trap '' USR2 TERM")
+    lines += profile.setup
     lines += [f"export {name}={shlex.quote(value)}" for name, value in (environment or {}).items()]
     if code:
         paths = ":".join(shlex.quote(path) for path in import_paths(code))

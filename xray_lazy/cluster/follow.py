@@ -1,5 +1,6 @@
 """Stay with jobs: show the live log of one, or wait until all are over."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,9 +35,7 @@ def stay_with(records: Sequence[JobRecord], with_log: bool) -> int:
     if with_log:
         # of a training and the evaluator beside it, the training
         records = [record for record in records if record.kind == "training"] or records
-    if with_log and len(records) > 1:
-        message = f"there are {len(records)} jobs, and one log can be followed"
-        raise UserError(message, f"give the folder of one: submit.py follow {records[0].output_dir}")
+        require_one_job([record.output_dir for record in records])
     try:
         statuses = [follow(records[0])] if with_log else wait(records)
     except KeyboardInterrupt:
@@ -47,6 +46,13 @@ def stay_with(records: Sequence[JobRecord], with_log: bool) -> int:
         if status.state == "failed":
             print_failure(status)
     return 0 if all(status.state == "finished" for status in statuses) else 1
+
+
+def require_one_job(folders: Sequence[str | os.PathLike]) -> None:
+    """Raises: UserError: the jobs of these folders are several, of which one log can't be followed."""
+    if len(folders) > 1:
+        message = f"there are {len(folders)} jobs, and one log can be followed"
+        raise UserError(message, f"--wait stays with all; submit.py follow {folders[0]} shows the log of one")
 
 
 def follow(record: JobRecord) -> JobStatus:

@@ -23,6 +23,7 @@ class TrainingJob:
         output_dir: absolute; it holds the checked config.
         working_dir: absolute; what relative paths in the config start from.
         overrides: that the config was made with, for the record.
+        typed: the command that submitted it, as for a shell; for the record, too.
         max_timeouts: so many times the job goes back into the queue at its time limit; preemptions don't count.
         signal_delay: seconds before the time limit at which SLURM sends USR2.
     """
@@ -30,6 +31,7 @@ class TrainingJob:
     output_dir: str
     working_dir: str
     overrides: list[str] = field(default_factory=list)
+    typed: str = ""
     max_timeouts: int = 10
     signal_delay: float = 90
 
@@ -44,7 +46,7 @@ class TrainingJob:
             self._newest_checkpoint,
         )
         module = "xray_lazy.cluster.training_process"
-        command = [sys.executable, "-m", module, self.output_dir, self.working_dir, *self.overrides]
+        command = [sys.executable, "-m", module, self.output_dir, self.working_dir, self.typed, *self.overrides]
         # `python -m` looks into the present folder first, where the job's code is
         watch.run(command, os.getcwd(), {**os.environ, **task.group_environment()})
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,9 @@ class JobRecord:
         code: the snapshot of the code; None for an installed package.
         working_dir: where the job was submitted from.
         overrides: those of the command line; they are in the output folder's config.yaml.
+        typed: the whole command line with which the training was first submitted, without secrets.
         max_iter: of the training.
+        host: where it was submitted, and for the executor local runs.
         submitted: ISO 8601 with the time zone.
         command: that the job's one task runs; empty for a training, whose tasks are the run's processes.
         git: commit, branch and dirty flag of the checkout that the snapshot was taken of.
@@ -44,7 +47,9 @@ class JobRecord:
     working_dir: str
     max_iter: int
     submitted: str
+    host: str = field(default_factory=socket.gethostname)
     overrides: list[str] = field(default_factory=list)
+    typed: str = ""
     command: list[str] = field(default_factory=list)
     git: dict[str, Any] | None = None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import xray_lazy
 from xray_lazy.errors import UserError
+from xray_lazy.tracking.code_state import keep_git_state
 
 MAX_MEGABYTES = 200
 SHOWN_FILES = 5
@@ -17,7 +18,7 @@ SHOWN_FILES = 5
 def take_snapshot(store: str | os.PathLike, checkout: str | os.PathLike | None = None) -> Path | None:
     """Copy the checkout's files into `<store>/<hash of their content>/`; one that is there is taken as it is.
 
-    These are the tracked files as they are now, and new ones that git does not ignore.
+    These are the tracked files as they are now, and new ones that git does not ignore; and what git knows of them.
 
     Args:
         store: a folder that the compute nodes see.
@@ -98,6 +99,7 @@ def _copy(checkout: Path, files: list[str], store: Path) -> Path:
             digest.update(f"{kind} {len(content)} {name}\0".encode(errors="surrogateescape") + content)
         final = store / digest.hexdigest()[:16]
         if not final.is_dir():
+            keep_git_state(checkout, temporary)
             temporary.chmod(0o755)  # mkdtemp's is private, and colleagues may look at a job's code
             temporary.rename(final)
         return final

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,13 +27,14 @@ class JobStatus:
 
     Attributes:
         state: "waiting", "running", "finished", "stopped" (in order, before it was done), "cancelled", "failed", or
-            "unknown": SLURM has forgotten it, and the job itself said nothing.
+            "unknown": SLURM has forgotten it, or it is a local one of another machine; and the job itself said nothing.
         reason: why it waits or how it ended; may be empty.
         fix: what to do about it; may be empty.
         iterations: done.
         eta_seconds: None where it isn't known, or the job doesn't run.
         metrics: the last loss and evaluation.
         log: of the task that failed, else of the first one.
+        host: of that task; empty where it isn't known.
         log_tail: its last lines, for a failed job.
     """
 
@@ -44,6 +46,7 @@ class JobStatus:
     eta_seconds: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     log: Path = Path()
+    host: str = ""
     log_tail: list[str] = field(default_factory=list)
 
     @property
@@ -77,7 +80,7 @@ def read_status(records: Sequence[JobRecord], with_progress: bool = True) -> lis
 
 def process_runs(record: JobRecord) -> bool:
     """Whether the process that watches over the tasks of a local job is alive, and is that process still."""
-    if record.executor != "local":
+    if record.executor != "local" or record.host != socket.gethostname():
         return False
     try:
         command = Path(f"/proc/{int(record.job_id)}/cmdline").read_bytes()
@@ -112,6 +115,8 @@ def _of_process(record: JobRecord, own: JobState | None) -> JobStatus:
         return JobStatus(record, "running")
     if own and own.state in ENDED:
         return JobStatus(record, own.state, own.reason, own.fix)
+    if record.host != socket.gethostname():
+        return JobStatus(record, "unknown", f"its processes are those of {record.host}", "ask there")
     return JobStatus(record, "failed", "its processes ended without a word", RESUBMIT)
 
 
@@ -135,7 +140,7 @@ def _add_log(status: JobStatus, own: JobState | None) -> None:
     """The end of the log that tells why: that of the task which said so, or which SLURM saw dying first."""
     record = status.record
     if own and own.log_tail:
-        status.log, status.log_tail = Path(own.log), own.log_tail[-TAIL_LINES:]
+        status.log, status.host, status.log_tail = Path(own.log), own.host, own.log_tail[-TAIL_LINES:]
         return
     first = _last_lines(record.log_of(0))
     died = re.search(r"srun: error: \S+: tasks? (\d+)\b", "\n".join(first))

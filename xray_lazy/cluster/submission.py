@@ -3,6 +3,9 @@
 import dataclasses
 import datetime
 import os
+import shlex
+import socket
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +20,8 @@ from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, take_snapshot
 from xray_lazy.cluster.status import STATE_FILES, process_runs
-from xray_lazy.tracking.run_record import git_state
+from xray_lazy.tracking.code_state import git_state
+from xray_lazy.tracking.redaction import argument_without_secrets
 
 
 def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Profile) -> list[JobRecord]:
@@ -45,6 +49,7 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
                 output_dir=str(job.output_dir),
                 max_iter=job.cfg.train.max_iter,
                 overrides=job.overrides,
+                typed=shlex.join(map(argument_without_secrets, sys.argv)),
                 **facts,
             )
             for job in jobs
@@ -63,15 +68,16 @@ def submission_facts(profile: Profile, group: Path) -> dict[str, Any]:
     """
     # the executor debug runs in this process, from the checkout
     code = None if profile.executor == "debug" else take_snapshot(group / "code")
-    checkout = find_checkout()
+    source = code or find_checkout()
     return {
         "job_id": "",
         "logs": str(group / "jobs"),
         "profile": dataclasses.asdict(profile),
         "code": str(code) if code else None,
         "working_dir": os.getcwd(),
+        "host": socket.gethostname(),
         "submitted": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "git": git_state(checkout) if checkout else None,
+        "git": git_state(source) if source else None,
     }
 
 
@@ -136,4 +142,4 @@ def _function(record: JobRecord) -> TrainingJob | CommandJob:
     if record.command:
         state_file = STATE_FILES[record.kind]
         return CommandJob(record.output_dir, record.working_dir, record.command, state_file, **limits)
-    return TrainingJob(record.output_dir, record.working_dir, record.overrides, **limits)
+    return TrainingJob(record.output_dir, record.working_dir, record.overrides, record.typed, **limits)

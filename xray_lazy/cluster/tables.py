@@ -83,7 +83,8 @@ def print_failure(status: JobStatus, console: Console | None = None) -> None:
     console.print(f"\n[red]job {status.record.job_id} failed[/]: {escape(status.reason)}", soft_wrap=True)
     if status.fix:
         console.print(f"  fix: {escape(status.fix)}", soft_wrap=True)
-    console.print(f"  the end of {escape(shown_path(status.log))}:", soft_wrap=True)
+    where = f", on {status.host}" if status.host else ""
+    console.print(f"  the end of {escape(shown_path(status.log))}{escape(where)}:", soft_wrap=True)
     for line in status.log_tail:
         console.print(f"    {escape(line)}", soft_wrap=True)
 

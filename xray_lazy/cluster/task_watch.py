@@ -48,6 +48,7 @@ class TaskWatch:
         self.task, self.state_file = task, state_file
         self.max_timeouts, self.signal_delay = max_timeouts, signal_delay
         self._newest_checkpoint = newest_checkpoint
+        self._process: SupervisedProcess | None = None
         self._asked_at: float | None = None  # by SIGUSR2
         self._terminated = False
 
@@ -63,22 +64,23 @@ class TaskWatch:
         Raises:
             SystemExit: the process failed, with its code; or the job goes on at another time.
         """
-        saved_before = self._newest_checkpoint and self._newest_checkpoint()
-        if self.task.rank == 0:
-            self._begin()
-        process = SupervisedProcess(command, folder, environment, stop_signal)
-        with self._handling_signals(process):
+        with self._handling_signals():
+            saved_before = self._newest_checkpoint and self._newest_checkpoint()
+            if self.task.rank == 0:
+                self._begin()
+            process = self._process = SupervisedProcess(command, folder, environment, stop_signal)
+            if self._was_asked():
+                process.ask_to_stop()
             code = self._wait(process)
-            was_asked = self._asked_at is not None or self._terminated
-            if was_asked and self.task.rank != 0:
+            if self._was_asked() and self.task.rank != 0:
                 sys.exit(0)  # the first task has the word; a bad exit here would end it before it has requeued the job
-            if was_asked and code != UserError.exit_code:
+            if self._was_asked() and code != UserError.exit_code:
                 # whatever the code: where some processes die of the signal, others fail for missing them
                 self._leave(saved_before, code == 0)
-            elif code == 0:
-                self._write("finished")
-            else:
+            elif code != 0:
                 self._fail(code, process.tail)
+            elif self.task.rank == 0 and not self._has_failed():
+                self._write("finished")
 
     def _wait(self, process: SupervisedProcess) -> int | None:
         """The exit code; None where time is up and the process has not left."""
@@ -92,7 +94,7 @@ class TaskWatch:
         return code
 
     @contextmanager
-    def _handling_signals(self, process: SupervisedProcess) -> Iterator[None]:
+    def _handling_signals(self) -> Iterator[None]:
         """In place of submitit's handlers, which take each preemption of a short job for a time-out."""
 
         def stop(number: int, frame: object) -> None:
@@ -100,10 +102,12 @@ class TaskWatch:
                 self._asked_at = self._asked_at or time.monotonic()
             else:
                 self._terminated = True
+            if self._process is None:
+                return  # asked as soon as it is there
             if self._has_failed():
-                process.kill()  # it would wait for the failed one in vain
+                self._process.kill()  # it would wait for the failed one in vain
             else:
-                process.ask_to_stop()
+                self._process.ask_to_stop()
 
         handlers = dict.fromkeys((signal.SIGUSR2, signal.SIGTERM, signal.SIGINT), stop)
         handlers[signal.SIGCONT] = signal.SIG_DFL  # it comes along with them
@@ -113,6 +117,9 @@ class TaskWatch:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _was_asked(self) -> bool:
+        return self._asked_at is not None or self._terminated
 
     def _leave(self, saved_before: str | None, has_saved: bool) -> None:
         """Decide what becomes of a job whose process was asked to leave."""

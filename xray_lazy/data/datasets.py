@@ -1,7 +1,9 @@
 """COCO files as detectron2 dataset dicts, by name (`xray_<scanner>_<split>`) or by JSON file and folder."""
 
 import functools
+import gc
 import logging
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.packed_records import PackedRecords
+from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 SPLITS = ("train", "val", "test")
 # Annotation files and picture folders name the validation split differently in the sets that users have.
@@ -20,8 +25,10 @@ DEFAULT_ROOT = "datasets/xray"
 logger = logging.getLogger(__name__)
 
 
-class DetectionDataset(list):
+class DetectionDataset(PackedRecords):
     """detectron2's dataset dicts of one or more COCO files, and what is known of them as a whole.
+
+    It can be indexed and iterated over like a list; each time a record is asked for it is unpacked anew.
 
     Attributes:
         name: e.g. `xray_smith_val`; several names are joined by `+`.
@@ -39,11 +46,12 @@ class DetectionDataset(list):
         category_ids: Sequence[int],
         json_files: Sequence[Path] = (),
     ):
+        records = list(records)
         super().__init__(records)
         self.name = name
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids)
-        self.has_masks = any("segmentation" in a for record in self for a in record["annotations"])
+        self.has_masks = any("segmentation" in a for record in records for a in record["annotations"])
         self.json_files = tuple(json_files)
 
     def part(self, records: Iterable[dict], name: str) -> "DetectionDataset":
@@ -136,7 +144,38 @@ def load_datasets(
     references = [names] if isinstance(names, str | Mapping) else list(names)
     if not references:
         raise UserError("no data set is named", "set `names` to one or more data sets")
-    parts = [_load_source(find_source(reference, root)) for reference in references]
+    sources = tuple(find_source(reference, root) for reference in references)
+    part = {"filter_empty": filter_empty, "fraction": fraction, "max_pictures": max_pictures, "seed": seed}
+    return _load(sources, tuple(map(_stamp, sources)), **part)
+
+
+# the loader, the evaluator and the check before the run ask for the same sets, and so do all processes of a run
+@functools.lru_cache(maxsize=16)
+def _load(sources: tuple[DatasetSource, ...], stamps: tuple, **part) -> DetectionDataset:
+    code = (__file__, Path(__file__).stat().st_mtime_ns)
+    return shared_object(repr((code, sources, stamps, part)), lambda: _read(sources, **part))
+
+
+def _stamp(source: DatasetSource) -> tuple[int, ...]:
+    """Changes with the annotations, and with pictures, of which sizes may be read, that are put in or taken out."""
+    file = source.json_file.stat()
+    return file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size, source.image_root.stat().st_mtime_ns
+
+
+def _read(
+    sources: Sequence[DatasetSource],
+    filter_empty: bool,
+    fraction: float,
+    max_pictures: int | None,
+    seed: int | None,
+) -> DetectionDataset:
+    gc_was_on = gc.isenabled()
+    gc.disable()  # looking for garbage again and again while millions of objects are made takes half of the time
+    try:
+        parts = [_parse(source) for source in sources]
+    finally:
+        if gc_was_on:
+            gc.enable()
     dataset = parts[0] if len(parts) == 1 else _join(parts)
     if filter_empty:
         kept = [r for r in dataset if any(not a["iscrowd"] for a in r["annotations"])]
@@ -163,16 +202,10 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
         places = np.sort(np.random.default_rng(seed).permutation(size)[:count])
     # the name is that of results, too: those of a part must not pass for those of the whole
     name = f"{dataset.name}_{count}of{size}"
-    return dataset.part((dataset[place] for place in places), name)
+    return dataset.part(dataset.in_order(places), name)
 
 
-def _load_source(source: DatasetSource) -> DetectionDataset:
-    stamp = source.json_file.stat()
-    return _parse(source, (stamp.st_mtime_ns, stamp.st_size))
-
-
-@functools.lru_cache(maxsize=16)  # the loader, the evaluator and the check before the run ask for the same sets
-def _parse(source: DatasetSource, stamp: tuple[int, int]) -> DetectionDataset:
+def _parse(source: DatasetSource) -> DetectionDataset:
     content = read_coco(source.json_file)
     try:
         return _build(source, content)
@@ -187,6 +220,10 @@ def _parse(source: DatasetSource, stamp: tuple[int, int]) -> DetectionDataset:
 def _build(source: DatasetSource, content: dict) -> DetectionDataset:
     categories = sorted(content["categories"], key=lambda category: category["id"])
     index_of_category = {category["id"]: index for index, category in enumerate(categories)}
+    if not categories:
+        raise ValueError("no classes are declared in `categories`")
+    if len(index_of_category) < len(categories):
+        raise ValueError("two classes have the same id")
     records = {}
     for image in content["images"]:
         records[image["id"]] = {
@@ -209,10 +246,9 @@ def _build(source: DatasetSource, content: dict) -> DetectionDataset:
             record["annotations"].append(instance)
     if left_out:
         logger.warning(
-            "%s: left out %d annotations without a picture, a declared class or a usable box; "
-            "`tools/dataset.py check` lists them",
+            "%s: left out %s without a picture, a declared class or a usable box: see `tools/dataset.py check`",
             source.name,
-            left_out,
+            counted(left_out, "annotation"),
         )
     _fill_sizes(records.values(), source)
     names = [str(category["name"]) for category in categories]
@@ -224,15 +260,16 @@ def _instance(annotation: dict, category: int) -> dict | None:
     from detectron2.structures import BoxMode
 
     box = [float(value) for value in annotation.get("bbox") or ()]
-    if len(box) != 4 or not (box[2] > 0 and box[3] > 0):
+    if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0:
         return None
+    area = float(annotation.get("area") or 0)
     instance = {
         "id": annotation["id"],
         "bbox": box,
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": category,
         "iscrowd": int(annotation.get("iscrowd") or 0),
-        "area": float(annotation.get("area") or box[2] * box[3]),
+        "area": area if 0 < area < math.inf else box[2] * box[3],
     }
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
@@ -271,13 +308,13 @@ def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     unreadable = [record["file_name"] for record, size in zip(unsized, sizes, strict=True) if size is None]
     if unreadable:
         raise UserError(
-            f"data set {source.name}: {len(unreadable)} pictures have no size in {source.json_file} and can't be read, "
-            f"e.g. {unreadable[0]}",
+            f"data set {source.name}: {counted(len(unreadable), 'picture')} without a size in {source.json_file} "
+            f"can't be read, e.g. {unreadable[0]}",
             f"python tools/dataset.py check {source.json_file} {source.image_root}",
         )
     for record, size in zip(unsized, sizes, strict=True):
         record["width"], record["height"] = size
-    logger.info("%s: read the sizes of %d pictures from their files", source.name, len(unsized))
+    logger.info("%s: read the sizes of %s from the files", source.name, counted(len(unsized), "picture"))
 
 
 def _join(parts: list[DetectionDataset]) -> DetectionDataset:
@@ -295,7 +332,7 @@ def _join(parts: list[DetectionDataset]) -> DetectionDataset:
         index = [first.class_names.index(name) for name in part.class_names]
         for record in part:
             annotations = [{**a, "category_id": index[a["category_id"]]} for a in record["annotations"]]
-            joined.append({**record, "annotations": annotations})
+            joined.append(record | {"annotations": annotations})
     next_instance = 1
     for image_id, record in enumerate(joined, start=1):
         record["image_id"] = image_id

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
+from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
+from xray_lazy.data.packed_records import packed
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -89,10 +91,12 @@ class TrainLoader:
         loader = torch.utils.data.DataLoader(
             self._samples,
             batch_sampler=stream,
-            collate_fn=_as_list,
+            collate_fn=PinnableBatch,
+            pin_memory=torch.cuda.is_initialized(),  # this process computes on a GPU
             **_workers(self.num_workers),
         )
-        for batch in _received(loader):
+        for received in _received(loader):
+            batch = received.samples
             _raise_errors(batch)
             self._count_unreadable(batch)
             yield batch
@@ -105,7 +109,8 @@ class TrainLoader:
                     logger.warning("skipped an unreadable picture (%d so far): %s", len(self.unreadable), problem)
         if len(self.unreadable) > self.max_unreadable:
             raise UserError(
-                f"{len(self.unreadable)} pictures of {self.dataset.name} could not be read, the last one: {problem}",
+                f"{counted(len(self.unreadable), 'picture')} of {self.dataset.name} could not be read, "
+                f"the last one: {problem}",
                 "find them with `tools/dataset.py check`, or raise dataloader.train.max_unreadable",
             )
 
@@ -119,15 +124,21 @@ class TestLoader:
         batch_size: pictures per forward pass of each process; only those of one size come together, see
             `EqualSizeBatches`.
         num_workers: as `TrainLoader`.
+        mixed_sizes: batches of `batch_size` neighbours, whatever their sizes.
 
     Iterating raises UserError at a picture that can't be read: metrics of a part of the set would mislead.
     """
 
     def __init__(
-        self, dataset: DetectionDataset, mapper: Callable[[dict], dict], batch_size: int = 1, num_workers: int = 4
+        self,
+        dataset: DetectionDataset,
+        mapper: Callable[[dict], dict],
+        batch_size: int = 1,
+        num_workers: int = 4,
+        mixed_sizes: bool = False,
     ):
         self.dataset, self.mapper = dataset, mapper
-        sizes = [(record["height"], record["width"]) for record in dataset]
+        sizes = [None if mixed_sizes else (record["height"], record["width"]) for record in dataset]
         self._loader = torch.utils.data.DataLoader(
             _ReadableSamples(dataset, mapper),
             batch_sampler=EqualSizeBatches(InferenceSampler(len(dataset)), sizes, batch_size),
@@ -190,7 +201,7 @@ class _ReadableSamples(torch.utils.data.Dataset):
     """Samples by index. Errors that are the person's travel as values: a worker turns exceptions into tracebacks."""
 
     def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict]):
-        self._records = DatasetFromList(list(dataset), copy=False)
+        self._records = packed(dataset)
         self._mapper = mapper
 
     def __len__(self) -> int:
@@ -209,8 +220,7 @@ class _SeededSamples(torch.utils.data.Dataset):
     """Samples by (position, index); a picture that can't be read is replaced by its neighbour in the data set."""
 
     def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict], seed: int):
-        # one serialised copy that workers share, where a list of dicts would be copied into each
-        self._records = DatasetFromList(list(dataset), copy=False)
+        self._records = packed(dataset)
         self._mapper = mapper
         self._seed = seed
 

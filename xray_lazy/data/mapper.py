@@ -8,6 +8,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
+from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.mask_rasters import MaskRasters, PlacedMasks
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
 from xray_lazy.data.picture_file import read_record
@@ -45,6 +46,8 @@ class DetectionMapper:
         cache: PictureCache | None = None,
     ):
         self.augmentations = T.AugmentationList(list(augmentations))
+        for augmentation in self.augmentations.augs:
+            make_lists_plain(augmentation)
         self.is_train = is_train
         self.with_masks = with_masks
         self.image_format = image_format

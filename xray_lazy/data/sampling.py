@@ -52,10 +52,6 @@ class ShuffledEpochs:
         """Pictures in an epoch, repeated ones counted as often as they are there."""
         return _length(self.times(dataset))
 
-    def epoch_order(self, dataset: Sequence[dict], epoch: int) -> np.ndarray:
-        """The indices of one epoch, shape `(epoch_length,)`."""
-        return self._order(self.times(dataset), epoch)
-
     def stream(self, dataset: Sequence[dict], start: int) -> Iterator[tuple[int, int]]:
         """Pairs of (position in the stream, index of the picture), from position `start` on."""
         times = self.times(dataset)

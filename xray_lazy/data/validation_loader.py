@@ -6,6 +6,7 @@ from detectron2.utils import comm
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.loaders import TestLoader
+from xray_lazy.data.packed_records import packed
 from xray_lazy.errors import UserError
 
 
@@ -37,8 +38,8 @@ class ValidationLoader:
         self._weights = [weight for _, weight in batches]
         # a test loader gives each process one run of neighbours: here, its shares of all batches
         order = [place for rank in range(world_size) for batch, _ in batches for place in batch[rank::world_size]]
-        records = [dataset[place] for place in order]
-        self._loader = TestLoader(records, mapper, total_batch_size // world_size, num_workers)
+        records = packed(dataset).in_order(order)
+        self._loader = TestLoader(records, mapper, total_batch_size // world_size, num_workers, mixed_sizes=True)
 
     def __iter__(self) -> Iterator[tuple[list[dict], int]]:
         return zip(self._loader, self._weights, strict=True)

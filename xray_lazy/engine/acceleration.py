@@ -72,12 +72,16 @@ def use_channels_last(model: nn.Module) -> None:
 def instantiate_optimizer(node: Mapping[str, Any]) -> torch.optim.Optimizer:
     """The optimizer that a node describes; without its fused kernel, and with a warning, where it has none for it."""
     try:
-        return instantiate(node)
+        optimizer = instantiate(node)
     except RuntimeError as error:
         if not node.get("fused"):
             raise
         logger.warning(GIVES_WAY, "optimizer.fused", "this optimizer", _reason(error))
-        return instantiate({**node, "fused": None})
+        optimizer = instantiate({**node, "fused": None})
+    # A step that float16's loss scaler leaves out is then no call at all. Else a fused optimizer is called, and SGD's
+    # momentum is uninitialised memory from then on if it was the first step, which a scaler often leaves out.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def _guard(module: nn.Module, call: Callable, undo: Callable[[], None], what: str, where: str) -> None:

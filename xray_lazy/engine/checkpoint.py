@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
 from xray_lazy.atomic_file import atomic_writer, write_text
 from xray_lazy.engine.weights_file import read_weights_file
@@ -22,7 +23,14 @@ class Checkpointer(DetectionCheckpointer):
     """detectron2's checkpointer with atomic files, safe loading and short messages.
 
     A file holds `model`, each checkpointable's state by its name, and `iteration`, the last one that was done.
+
+    Attributes:
+        must_fit: refuse weights that would leave some of the model's as initialised, which only training can mend.
+        named_by: where a person names the file to load, for messages.
     """
+
+    must_fit = False
+    named_by = "train.init_checkpoint"
 
     def save(self, name: str, tag_last: bool = True, **extra: Any) -> None:
         """Write `<name>.pth`; with `tag_last`, a resumed run starts from it.
@@ -96,7 +104,7 @@ class Checkpointer(DetectionCheckpointer):
         except (OSError, AssertionError) as error:
             raise UserError(
                 f"can't load the checkpoint {path}: {error}",
-                "give the path of a file that is there in train.init_checkpoint, or a URL that this machine reaches",
+                f"give the path of a file that is there in {self.named_by}, or a URL that this machine reaches",
             ) from None
         except (ValueError, KeyError) as error:
             raise UserError(
@@ -116,27 +124,53 @@ class Checkpointer(DetectionCheckpointer):
         return content
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        mismatched = incompatible.incorrect_shapes
-        if mismatched:
-            shapes = ", ".join(f"{name} {_shape(there)} -> {_shape(here)}" for name, there, here in mismatched)
-            logger.warning(
-                "re-initialised %d weights whose shape differs from the checkpoint's, as with another number of "
-                "classes: %s",
-                len(mismatched),
-                shapes,
-            )
-        missing = [key for key in incompatible.missing_keys if key not in {name for name, _, _ in mismatched}]
-        if missing:
-            logger.warning("not in the checkpoint, left as initialised: %s", _summary(missing))
-        if incompatible.unexpected_keys:
-            logger.warning("in the checkpoint, but not in the model: %s", _summary(incompatible.unexpected_keys))
+        shapes = incompatible.incorrect_shapes
+        mismatched = [f"{name} {_shape(there)} -> {_shape(here)}" for name, there, here in shapes]
+        missing = [key for key in incompatible.missing_keys if key not in {name for name, _, _ in shapes}]
         # torch fills in these counters by itself, so that they are never missing
         loadable = sum(not name.endswith("num_batches_tracked") for name in self.model.state_dict())
         if loadable and len(missing) + len(mismatched) == loadable:
             raise UserError(
-                "the checkpoint has not one weight of this model",
-                "is it of another model? Look at train.init_checkpoint",
+                "the checkpoint has not one weight of this model", f"is it of another model? Look at {self.named_by}"
             )
+        if self.must_fit:
+            self._refuse_misfits(mismatched, missing)
+        if mismatched:
+            logger.warning(
+                "re-initialised %d weights whose shape differs from the checkpoint's, as with another number of "
+                "classes: %s",
+                len(mismatched),
+                ", ".join(mismatched),
+            )
+        if missing:
+            logger.warning("not in the checkpoint, left as initialised: %s", _summary(missing))
+        if incompatible.unexpected_keys:
+            logger.warning("in the checkpoint, but not in the model: %s", _summary(incompatible.unexpected_keys))
+
+    def _refuse_misfits(self, mismatched: list[str], missing: list[str]) -> None:
+        learned = {name for name, _ in self.model.named_parameters()}  # buffers have their values without a file
+        absent = [name for name in missing if name in learned]
+        if mismatched or absent:
+            differ = [f"the shapes of {len(mismatched)} weights differ: {_summary(mismatched)}"] if mismatched else []
+            lack = [f"{len(absent)} are not there: {_summary(absent)}"] if absent else []
+            raise UserError(
+                f"the checkpoint does not fit the model; {'; '.join(differ + lack)}",
+                f"take the config that it was trained with (its number of classes?), or other weights: {self.named_by}",
+            )
+
+
+def load_trained_weights(model: nn.Module, path: str, named_by: str = Checkpointer.named_by) -> dict[str, Any]:
+    """Load weights that are used as they are, without training; returns what else the file has.
+
+    Args:
+        named_by: where a person named the file, for messages.
+
+    Raises:
+        UserError: the file can't be fetched or read, or lacks weights of the model in its shapes.
+    """
+    checkpointer = Checkpointer(model)
+    checkpointer.must_fit, checkpointer.named_by = True, named_by
+    return checkpointer.load(path)
 
 
 def periodic_files(folder: str | Path) -> list[Path]:

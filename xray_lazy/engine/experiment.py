@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 from detectron2.config import instantiate
 from detectron2.engine.train_loop import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
-from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision
@@ -23,6 +25,7 @@ from xray_lazy.engine.run_folder import start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.wandb_evaluation import add_evaluation
 
 DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed one
 
@@ -72,15 +75,19 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     """Evaluate `train.init_checkpoint` on the test set; the first process returns the metrics by task.
 
     With `test.tta.enabled` the weights are evaluated twice, the second time with test-time augmentation; its metrics
-    are those of the tasks `bbox_TTA` and `segm_TTA`.
+    are those of the tasks `bbox_TTA` and `segm_TTA`. Where the weights are those of a training with W&B, its run there
+    gets the metrics.
     """
     start_logging(cfg.train.output_dir)
     set_determinism(cfg.train.deterministic)
     model = build_model(cfg, device)
-    checkpoint = Checkpointer(model).load(cfg.train.init_checkpoint)
+    checkpoint = load_trained_weights(model, cfg.train.init_checkpoint)
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
-    return evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
+    results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
+    if comm.is_main_process():
+        add_evaluation(cfg, run.dataset.name, flatten_results_dict(results), iteration)
+    return results
 
 
 def build_model(cfg: DictConfig, device: str) -> nn.Module:
@@ -91,6 +98,7 @@ def build_model(cfg: DictConfig, device: str) -> nn.Module:
     """
     seed_everything(cfg.train.seed)
     model = instantiate(cfg.model).to(device)
+    make_lists_plain(model)
     freeze(model, cfg.train.freeze)
     if cfg.train.channels_last:
         use_channels_last(model)

@@ -1,5 +1,6 @@
 """Mixed precision: which type the forward pass computes in, and the loss scaling that float16 needs."""
 
+import logging
 from contextlib import AbstractContextManager
 
 import torch
@@ -7,6 +8,8 @@ import torch
 from xray_lazy.errors import UserError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+logger = logging.getLogger(__name__)
 
 
 class Precision:
@@ -25,6 +28,8 @@ class Precision:
         if dtype not in DTYPES:
             raise UserError(f"train.amp.dtype is {dtype!r}", f"it may be {' or '.join(DTYPES)}")
         self.device, self.enabled, self.dtype = device, enabled, DTYPES[dtype]
+        if enabled and device == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
+            logger.warning("this GPU emulates bfloat16, which is slow: train.amp.dtype=float16 is for such GPUs")
         self.scaler = torch.amp.GradScaler(device, enabled=enabled and dtype == "float16")
 
     def autocast(self) -> AbstractContextManager:

@@ -59,6 +59,8 @@ def run(options: RunOptions) -> None:
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
     if not options.eval_only:
         raise_faults(resolve_epochs(cfg, options.overrides))
+        if plan.group_rank in (None, 0):
+            check_run_folder(cfg, options.resume, options.overwrite)
     if options.dry_run:
         print(to_yaml(cfg), end="")
         return
@@ -66,8 +68,6 @@ def run(options: RunOptions) -> None:
     if options.eval_only:
         run_processes(plan, _evaluate, text, plan)
         return
-    if plan.group_rank in (None, 0):
-        check_run_folder(cfg, options.resume, options.overwrite)
     if plan.group_rank in (None, 0) and plan.machine_rank == 0:
         open_run_folder(cfg, options.resume, options.overwrite)
     run_processes(plan, _train, text, plan, options.resume, options.applied_overrides + options.overrides)

@@ -30,8 +30,9 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
         UserError: the folder holds a run with another config, or one that would be overwritten; or it can't be made.
     """
     folder = Path(cfg.train.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"the output folder {folder} is a file", "choose another train.output_dir")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"there can be no output folder {folder}: {there} is a file", "choose another train.output_dir")
     present = folder / CONFIG_NAME
     if overwrite or not present.is_file():
         return
@@ -77,7 +78,11 @@ def _delete_run(folder: Path) -> None:
     for name in ("tensorboard", "wandb", "evaluation", "evaluator", "visualizations", "profile", "analysis"):
         shutil.rmtree(folder / name, ignore_errors=True)
     names = (CONFIG_NAME, "run.json", "code*.diff", "log.txt*", "metrics.json", "last_checkpoint", "best*.json")
-    names += ("model_*.pth", "report.html")
+    number = "[0-9]" * 7
+    names += (f"model_{number}.pth", "model_final.pth", "model_final_ema.pth", "report.html")
+    # hooks that keep a best file by another metric name it themselves, and its record after it
+    for best in {"best", *(record.stem for record in folder.glob("best*.json"))}:
+        names += (f"model_{best}.pth", f"model_{best}_{number}.pth")
     for path in (path for name in names for path in folder.glob(name)):
         path.unlink()
 

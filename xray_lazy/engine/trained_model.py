@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.config import check_config, load_config, raise_faults
-from xray_lazy.engine.checkpoint import Checkpointer, periodic_files
+from xray_lazy.config.plain_lists import make_lists_plain
+from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.run_folder import CONFIG_NAME
 from xray_lazy.errors import UserError
@@ -48,21 +49,34 @@ def load_trained_model(
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
 
     Raises:
-        UserError: there is no such run, no weights, no such device, or a fault of the config.
+        UserError: there is no such run, no weights or none that fit, no such device, or a fault of the config.
     """
     source, device = Path(source), choose_device(device)
-    if source.is_dir():
-        if not (source / CONFIG_NAME).is_file():
-            raise UserError(f"{source} is not the output folder of a training: it has no {CONFIG_NAME}", _GIVE_A_RUN)
-        weights = weights or str(find_weights(source))
-    elif not weights:
+    cfg = load_model_config(source, overrides)
+    if not weights and not source.is_dir():
         raise UserError(f"which weights for {source}?", "name their file or URL with --weights, or " + _GIVE_A_RUN)
-    cfg = load_config(source / CONFIG_NAME if source.is_dir() else source, overrides)
-    raise_faults([fault for fault in check_config(cfg) if fault.key.split(".")[0] == "model"])
+    weights = weights or str(find_weights(source))
     model = instantiate(cfg.model).to(device).eval().requires_grad_(False)
-    checkpoint = Checkpointer(model).load(weights)
+    make_lists_plain(model)
+    checkpoint = load_trained_weights(model, weights, named_by="--weights")
     names = _recorded_class_names(source) if source.is_dir() else ()
     return TrainedModel(cfg, model, device, names or _class_names_of_data(cfg), weights, checkpoint.get("iteration"))
+
+
+def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of an output folder, or in a file, whose model can be built.
+
+    Raises:
+        UserError: there is none, or its model has faults.
+    """
+    path = source / CONFIG_NAME if source.is_dir() else source
+    if source.is_dir() and not path.is_file():
+        raise UserError(f"{source} is not the output folder of a training: it has no {CONFIG_NAME}", _GIVE_A_RUN)
+    if path.suffix not in (".py", ".yaml", ".yml"):
+        raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
+    cfg = load_config(path, overrides)
+    raise_faults([fault for fault in check_config(cfg) if fault.key.split(".")[0] == "model"])
+    return cfg
 
 
 def find_weights(run_folder: str | Path) -> Path:
@@ -84,7 +98,7 @@ _GIVE_A_RUN = "give the train.output_dir of a training"
 
 def _recorded_class_names(run_folder: Path) -> tuple[str, ...]:
     try:
-        datasets = json.loads((run_folder / "run.json").read_text()).get("datasets") or {}
+        datasets = json.loads((run_folder / "run.json").read_bytes()).get("datasets") or {}
     except (OSError, ValueError):
         return ()
     return tuple(next((facts["classes"] for facts in datasets.values() if facts.get("classes")), ()))

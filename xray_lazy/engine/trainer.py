@@ -14,6 +14,7 @@ from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xray_lazy.data.batch_memory import to_device
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
@@ -64,6 +65,7 @@ class Trainer(TrainerBase):
         super().__init__()
         self.model, self.optimizer, self.loader, self.precision = model, optimizer, loader, precision
         self.checkpointer, self.writers, self.evaluate = checkpointer, writers, evaluate
+        self.device = next(model.parameters()).device
         self.max_norm, self.accumulate, self.seed = max_norm, accumulate, seed
         self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
         self.evaluated_models: dict[str, nn.Module] = {"": checkpointer.model}
@@ -153,7 +155,7 @@ class Trainer(TrainerBase):
         self._seed_step()
         start = time.perf_counter()
         with self.phase("data"):
-            batch = next(self._batches)
+            batch = to_device(next(self._batches), self.device)
         self.data_time = time.perf_counter() - start
         self.optimizer.zero_grad(set_to_none=True)
         buffers = [b.clone() for b in self.model.buffers()] if self.max_skipped_steps else []

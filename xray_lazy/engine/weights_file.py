@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,14 @@ _SAVE_STATE_DICT = "save model.state_dict() there, or {'model': model.state_dict
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write; what follows says it
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of another kind can raise almost anything
         asked_for = re.search(r"GLOBAL ([\w.]+)", str(error))
         if asked_for:
             raise _refuse(path, f"it asks for {asked_for[1]}") from None
-        raise _damaged(path, error) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from None
+        raise _unreadable(path, error, (b"PK", b"\x80\x02")) from None  # an archive, and what torch < 1.6 wrote
 
 
 def _read_pickle(path: Path) -> Any:
@@ -65,7 +66,7 @@ def _read_pickle(path: Path) -> Any:
     except _ForbiddenClassError as error:
         raise _refuse(path, str(error)) from None
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise _damaged(path, error) from None
+        raise _unreadable(path, error, (b"\x80", b"(")) from None
 
 
 class _ForbiddenClassError(Exception):
@@ -86,9 +87,15 @@ def _refuse(path: Path, why: str) -> UserError:
     )
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _unreadable(path: Path, error: Exception, beginnings: tuple[bytes, ...]) -> UserError:
+    """A damaged file, if it begins as its kind does, or one of another kind."""
+    if not isinstance(error, OSError):
+        with path.open("rb") as stream:
+            beginning = stream.read(2)
+        if beginning and not beginning.startswith(beginnings):
+            return UserError(f"{path} is no checkpoint", "give a run's model_best.pth or another file of weights")
     size = path.stat().st_size
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    reason = str(error).split("\n")[0].split(". ")[0][:200] or type(error).__name__
     return UserError(f"can't read the checkpoint {path} ({size} bytes): {reason}", "it may be cut off; copy it again")
 
 

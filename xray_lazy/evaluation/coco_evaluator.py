@@ -25,6 +25,7 @@ from xray_lazy.evaluation.coco_metrics import (
     coco_metrics,
     encode_segmentation,
     has_hotcoco,
+    picture_positions,
 )
 from xray_lazy.evaluation.detections import CocoResults, PictureDetections, compact_detections, gather_detections
 from xray_lazy.evaluation.results_table import format_results
@@ -55,7 +56,8 @@ class CocoEvaluator(DatasetEvaluator):
         self.dataset = dataset
         self.max_detections = max_detections
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
-        self._truths: dict[str, GroundTruth] = {}
+        self._share: set[int | str] = set()
+        self._truths: dict[str, GroundTruth] = {}  # of the share
         self.reset()
 
     def reset(self) -> None:
@@ -93,16 +95,23 @@ class CocoEvaluator(DatasetEvaluator):
             no instance; `segm` only where both the data set and the predictions have masks. Empty on all processes
             but the main one.
         """
-        # Samplers that give each process as many pictures may give a picture twice: it counts once.
-        gathered, not_finite = gather_detections(self._pictures), comm.gather(self._not_finite)
+        reports = comm.all_gather((list(self._pictures), self._not_finite, self._have_masks()))
+        share = self._shares([image_ids for image_ids, _, _ in reports])[comm.get_rank()]
+        own = {image_id: found for image_id, found in self._pictures.items() if image_id in share}
+        has_masks = self.dataset.has_masks and any(masks for _, _, masks in reports)
+        iou_types = ["bbox", "segm"] if has_masks else ["bbox"]
+        matches = {iou_type: comm.gather(part) for iou_type, part in self._matched(own, share, iou_types).items()}
+        gathered = gather_detections(own)
         if not comm.is_main_process():
             return OrderedDict()
         pictures = {image_id: gathered[image_id] for image_id in self._sizes if image_id in gathered}
-        self._warn_of_gaps(pictures, sum(not_finite))
+        self._warn_of_gaps(pictures, sum(not_finite for _, not_finite, _ in reports))
         self._predictions = CocoResults(pictures, self.dataset.category_ids)
-        has_masks = self.dataset.has_masks and any(found.masks is not None for found in pictures.values())
         self._metrics = {
-            iou_type: self._evaluated(pictures, iou_type) for iou_type in (["bbox", "segm"] if has_masks else ["bbox"])
+            iou_type: self._truths[iou_type].metrics(matches[iou_type])
+            if has_hotcoco()
+            else coco_metrics(self.ground_truth, list(self._predictions), iou_type, self.max_detections)
+            for iou_type in iou_types
         }
         results = OrderedDict((iou_type, _named(metrics)) for iou_type, metrics in self._metrics.items())
         instances = {category.name: category.instances for category in self._metrics["bbox"].categories}
@@ -144,15 +153,18 @@ class CocoEvaluator(DatasetEvaluator):
     @cached_property
     def ground_truth(self) -> dict:
         """The data set as the content of a COCO file, with masks as compressed RLE."""
+        return self._coco_file(self.dataset)
+
+    def _coco_file(self, records: Sequence[Mapping]) -> dict:
         annotation_ids = itertools.count(1)
         annotations = [
             {"id": next(annotation_ids), "image_id": record["image_id"], **self._annotation(annotation, record)}
-            for record in self.dataset
+            for record in records
             for annotation in record["annotations"]
         ]
         images = [
             {"id": r["image_id"], "width": r["width"], "height": r["height"], "file_name": r["file_name"]}
-            for r in self.dataset
+            for r in records
         ]
         names = zip(self.dataset.category_ids, self.dataset.class_names, strict=True)
         categories = [{"id": category_id, "name": name} for category_id, name in names]
@@ -169,12 +181,38 @@ class CocoEvaluator(DatasetEvaluator):
         mask = encode_segmentation(annotation.get("segmentation"), record["height"], record["width"])
         return result if mask is None else {**result, "segmentation": mask}
 
-    def _evaluated(self, pictures: Mapping[int | str, PictureDetections], iou_type: str) -> Metrics:
+    def _have_masks(self) -> bool:
+        return any(found.masks is not None for found in self._pictures.values())
+
+    def _shares(self, processed: Sequence[Sequence[int | str]]) -> list[set[int | str]]:
+        """Which pictures each process matches: those that it has, but for those of a process before it.
+
+        Samplers that give each process as many pictures may give a picture twice: it counts once. The first process
+        also takes those that nobody has.
+        """
+        shares: list[set[int | str]] = []
+        left = set(self._sizes)
+        for image_ids in processed:
+            shares.append(left.intersection(image_ids))
+            left -= shares[-1]
+        shares[0] |= left
+        return shares
+
+    def _matched(self, own: Mapping[int | str, PictureDetections], share: set, iou_types: list[str]) -> dict:
+        """The `Matches` of this process by what is matched; empty without hotcoco."""
         if not has_hotcoco():
-            return coco_metrics(self.ground_truth, list(self._predictions), iou_type, self.max_detections)
-        if iou_type not in self._truths:
-            self._truths[iou_type] = GroundTruth(Problem.build(self.ground_truth, [], iou_type, self.max_detections))
-        return self._truths[iou_type].metrics(pictures, self.dataset.category_ids)
+            return {}
+        if share != self._share or not self._truths.keys() >= set(iou_types):
+            is_whole = len(share) == len(self._sizes)
+            records = [] if is_whole else [record for record in self.dataset if record["image_id"] in share]
+            truth = self.ground_truth if is_whole else self._coco_file(records)
+            positions = picture_positions(self._sizes)
+            self._share = share
+            self._truths = {
+                iou_type: GroundTruth(Problem.build(truth, [], iou_type, self.max_detections, positions))
+                for iou_type in iou_types
+            }
+        return {iou_type: self._truths[iou_type].match(own, self.dataset.category_ids) for iou_type in iou_types}
 
     def _warn_of_gaps(self, pictures: Mapping, not_finite: int) -> None:
         missing = len(self._sizes) - len(pictures)

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,7 +78,7 @@ def coco_metrics(
         raise UserError(f"max_detections is {max_detections}", "give a number of at least 1")
     problem = Problem.build(ground_truth, detections, iou_type, max_detections)
     curves = _hotcoco_curves if use_hotcoco and has_hotcoco() else _pycocotools_curves
-    return summarize(problem, *curves(problem))
+    return summarize(problem, count_instances(problem), *curves(problem))
 
 
 def encode_segmentation(segmentation: list | dict | None, height: int, width: int) -> dict | None:
@@ -116,36 +116,52 @@ class Problem:
 
     @classmethod
     def build(
-        cls, ground_truth: Mapping, detections: Sequence[Mapping], iou_type: str, max_detections: int
+        cls,
+        ground_truth: Mapping,
+        detections: Sequence[Mapping],
+        iou_type: str,
+        max_detections: int,
+        positions: Mapping[int | str, int] | None = None,
     ) -> "Problem":
-        images = sorted(ground_truth["images"], key=lambda image: (isinstance(image["id"], str), image["id"]))
-        positions = {image["id"]: position for position, image in enumerate(images, 1)}
+        """From the content of a COCO file and COCO results.
+
+        Args:
+            positions: the plain ids of pictures by their own, where `ground_truth` is a part of the data set; see
+                `picture_positions`.
+        """
+        images = {image["id"]: image for image in ground_truth["images"]}
+        positions = positions or picture_positions(images)
+        image_ids = sorted(images, key=positions.__getitem__)
         categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
         known = {category["id"] for category in categories}
-        annotations = (
-            a for a in ground_truth["annotations"] if a["image_id"] in positions and a["category_id"] in known
-        )
-        _check_detections(detections, positions, iou_type)
+        annotations = (a for a in ground_truth["annotations"] if a["image_id"] in images and a["category_id"] in known)
+        _check_detections(detections, images, iou_type)
         return cls(
             iou_type=iou_type,
-            image_ids=[image["id"] for image in images],
+            image_ids=image_ids,
             images=[
-                {"id": positions[image["id"]], "width": image.get("width") or 0, "height": image.get("height") or 0}
-                for image in images
+                {"id": positions[i], "width": images[i].get("width") or 0, "height": images[i].get("height") or 0}
+                for i in image_ids
             ],
             categories=[{"id": category["id"], "name": str(category["name"])} for category in categories],
             annotations=[
                 {"id": number, "image_id": positions[a["image_id"]], "category_id": a["category_id"]}
-                | _annotation_shape(a, images[positions[a["image_id"]] - 1], iou_type)
+                | _annotation_shape(a, images[a["image_id"]], iou_type)
                 for number, a in enumerate(annotations, 1)
             ],
             detections=[
                 {"id": number, "image_id": positions[d["image_id"]], "category_id": d["category_id"]}
-                | _detection_shape(d, images[positions[d["image_id"]] - 1], iou_type)
+                | _detection_shape(d, images[d["image_id"]], iou_type)
                 for number, d in enumerate((d for d in detections if d["category_id"] in known), 1)
             ],
             detection_limits=sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections}),
         )
+
+
+def picture_positions(image_ids: Iterable[int | str]) -> dict[int | str, int]:
+    """Plain ids from 1 of all pictures of a data set, in the order of their own."""
+    ordered = sorted(image_ids, key=lambda image_id: (isinstance(image_id, str), image_id))
+    return {image_id: position for position, image_id in enumerate(ordered, 1)}
 
 
 def _annotation_shape(annotation: Mapping, image: Mapping, iou_type: str) -> dict:
@@ -189,8 +205,8 @@ def _picture_mask(segmentation: list | dict | None, image: Mapping) -> dict | No
     return mask
 
 
-def _check_detections(detections: Sequence[Mapping], positions: Mapping, iou_type: str) -> None:
-    unknown = sorted({str(d["image_id"]) for d in detections if d["image_id"] not in positions})
+def _check_detections(detections: Sequence[Mapping], images: Mapping, iou_type: str) -> None:
+    unknown = sorted({str(d["image_id"]) for d in detections if d["image_id"] not in images})
     if unknown:
         raise UserError(
             f"{len(unknown)} pictures of the detections are not in the ground truth, such as id {unknown[0]}",
@@ -262,10 +278,28 @@ def _pycocotools_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
     return evaluation.eval["precision"], evaluation.eval["recall"], evaluation.eval["scores"]
 
 
-def summarize(problem: Problem, precision: np.ndarray, recall: np.ndarray, scores: np.ndarray) -> Metrics:
+@dataclass(frozen=True)
+class InstanceCounts:
+    """By category, how many instances there are that are not crowd, and how many pictures show one at least."""
+
+    instances: Counter[int]
+    pictures: Counter[int]
+
+
+def count_instances(problem: Problem) -> InstanceCounts:
+    """Of the ground truth; those of parts of a data set add up to its own."""
+    places = [(a["category_id"], a["image_id"]) for a in problem.annotations if not a["iscrowd"]]
+    return InstanceCounts(Counter(category for category, _ in places), Counter(category for category, _ in set(places)))
+
+
+def summarize(
+    problem: Problem, counts: InstanceCounts, precision: np.ndarray, recall: np.ndarray, scores: np.ndarray
+) -> Metrics:
     """Means over what has instances; AP and the recalls by size are for the largest number of detections.
 
     Args:
+        problem: gives categories and limits; its ground truth may be a part of the data set.
+        counts: of the whole data set.
         precision: (10, 101, K, 4, M) by IoU threshold, recall, category, area and limit of detections, -1 where a
             category has no instance of that size.
         recall: (10, K, 4, M), likewise.
@@ -280,18 +314,12 @@ def summarize(problem: Problem, precision: np.ndarray, recall: np.ndarray, score
     summary |= {f"AP{area[0]}": _percent(precision[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
     summary |= {f"AR{limit}": _percent(recall[:, :, 0, index]) for index, limit in enumerate(limits)}
     summary |= {f"AR{area[0]}": _percent(recall[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
-    instances: Counter[int] = Counter()
-    pictures: dict[int, set] = defaultdict(set)
-    for annotation in problem.annotations:
-        if not annotation["iscrowd"]:
-            instances[annotation["category_id"]] += 1
-            pictures[annotation["category_id"]].add(annotation["image_id"])
     categories = [
         CategoryMetrics(
             id=category["id"],
             name=category["name"],
-            instances=instances[category["id"]],
-            images=len(pictures[category["id"]]),
+            instances=counts.instances[category["id"]],
+            images=counts.pictures[category["id"]],
             ap=_percent(precision[:, :, index, 0, -1]),
             ap50=_percent(precision[AP50_INDEX, :, index, 0, -1]),
             ap75=_percent(precision[AP75_INDEX, :, index, 0, -1]),

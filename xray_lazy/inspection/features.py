@@ -1,5 +1,6 @@
 """What `tools/visualize.py features` does: look into a trained model at work on pictures."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 from detectron2.config import instantiate
 
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES, picture_size
+from xray_lazy.data.picture_file import PICTURE_SUFFIXES, UnreadablePicture, picture_size
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
@@ -16,6 +17,7 @@ from xray_lazy.inspection.parts import model_parts
 from xray_lazy.visualization.montage import contact_sheet, with_title
 from xray_lazy.visualization.picture_choice import draw_at_random
 from xray_lazy.visualization.prediction_pictures import write_picture
+from xray_lazy.wording import counted
 
 SUBJECTS = ("proposals", "stages", "attention", "activation", "levels")
 CELL_WIDTH, TITLE_HEIGHT, COLUMNS = 560, 13, 4
@@ -54,8 +56,11 @@ class FeaturesRequest:
 def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) -> None:
     """Write a folder for each picture: a PNG for each subject, and `sheet.png` of all; `report` gets a line for each.
 
+    What can't be read is told on stderr and left out.
+
     Raises:
-        UserError: there is no such picture, model or subject, or the model can't be run in parts.
+        UserError: there is no such picture, model or subject, none of the pictures can be read, or the model can't be
+            run in parts.
     """
     unknown = [name for name in request.show if name not in SUBJECTS]
     if unknown:
@@ -65,16 +70,25 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
     mapper = instantiate(trained.cfg.dataloader.test.mapper)
     parts = model_parts(trained.model)
     folder = _folder(request)
+    names: set[str] = set()
     for record in records:
         wanted = request.show or SUBJECTS
-        seen = panels.look(parts, mapper(record), request.score_threshold, "activation" in wanted)
+        try:
+            sample = mapper(_sized(record))
+        except UnreadablePicture as problem:
+            print(f"skipped: {problem.message}", file=sys.stderr)
+            continue
+        seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
         drawn = draw_subjects(seen, trained, wanted, request.top)
-        path = folder / Path(record["file_name"]).stem
+        path = folder / _free_name(Path(record["file_name"]).stem, names)
         for name, picture in drawn.items():
             write_picture(path / f"{name}.png", picture)
         missing = [name for name in request.show if name not in drawn]
         note = f" (nothing to show of {', '.join(missing)})" if missing else ""
-        report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {len(seen.detections)} detections{note}")
+        found = counted(len(seen.detections), "detection")
+        report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {found}{note}")
+    if not names:
+        raise UserError(f"none of the {counted(len(records), 'picture')} could be read", "see the lines above")
 
 
 def draw_subjects(seen: panels.Seen, trained: TrainedModel, wanted: Sequence[str], top: int) -> dict[str, np.ndarray]:
@@ -101,17 +115,20 @@ def _sheet(own: panels.Panels) -> np.ndarray:
 def _records(request: FeaturesRequest) -> list[dict]:
     """detectron2's dicts of the chosen pictures."""
     files = [file for text in request.pictures for file in _files(Path(text))]
-    records: list[dict] = []
-    for number, file in enumerate(files):
-        width, height = picture_size(file)
-        records.append(
-            {"file_name": str(file), "width": width, "height": height, "image_id": number, "annotations": []}
-        )
+    records = [{"file_name": str(file), "image_id": number, "annotations": []} for number, file in enumerate(files)]
     if request.dataset:
         records += load_datasets(request.dataset, request.root)
     if not records:
         raise UserError("no pictures are given", "name files, folders, or a set with --dataset")
     return draw_at_random(records, request.count, request.seed)
+
+
+def _sized(record: dict) -> dict:
+    """Raises: UnreadablePicture: a file that no set tells the size of can't be read."""
+    if "width" in record:
+        return record
+    width, height = picture_size(record["file_name"])
+    return record | {"width": width, "height": height}
 
 
 def _files(path: Path) -> list[Path]:
@@ -123,6 +140,15 @@ def _files(path: Path) -> list[Path]:
     if not path.is_file():
         raise UserError(f"there is no picture {path}", "give files and folders of pictures")
     return [path]
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """`name`, numbered where a picture of another folder has it already."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    taken.add(free)
+    return free
 
 
 def _folder(request: FeaturesRequest) -> Path:

@@ -22,6 +22,7 @@ from xray_lazy.visualization.overlay import (
     instances_of_prediction,
     resized,
 )
+from xray_lazy.wording import counted
 
 MOST_PATHS, MOST_ATTENDING = 12, 4
 APART = 0.5  # overlap from which of two proposals only the better one is drawn
@@ -86,7 +87,7 @@ def look(parts: ModelParts, sample: dict, score_threshold: float, with_activatio
 def detection_panels(seen: Seen, class_names: Sequence[str], factor: float) -> Panels:
     """The picture and what was found in it."""
     drawn = draw_instances(seen.picture, instances_of_prediction(seen.shown), class_names, factor)
-    return [("picture", resized(seen.picture, factor)), (f"{len(seen.shown)} detections", drawn)]
+    return [("picture", resized(seen.picture, factor)), (counted(len(seen.shown), "detection"), drawn)]
 
 
 def level_panels(seen: Seen, class_names: Sequence[str], factor: float) -> Panels:

@@ -89,7 +89,11 @@ class ModelParts(ABC):
 
 @runtime_checkable
 class RunsInParts(Protocol):
-    """A model of another kind that can be run in parts, as Sparse R-CNN: it has these methods, documented there."""
+    """A model of another kind that can be run in parts, as Sparse R-CNN: it has these methods, documented there.
+
+    It also has `in_features`, the names of the `feature_maps`, and a `classification` whose `scores(logits)` are those
+    of the classes, 0 to 1.
+    """
 
     def preprocess(self, batch: list[dict]) -> ImageList: ...
     def feature_maps(self, pictures: ImageList) -> list[torch.Tensor]: ...
@@ -110,7 +114,7 @@ def model_parts(model: nn.Module) -> ModelParts:
         return _RefiningParts(model)
     raise UserError(
         f"a {type(model).__name__} can't be run in parts",
-        "give it the methods of xray_lazy.inspection.parts.RunsInParts",
+        "give it what xray_lazy.inspection.parts.RunsInParts describes",
     )
 
 

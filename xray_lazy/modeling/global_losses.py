@@ -20,7 +20,7 @@ def share_of_global_mean(count: int, device: torch.device) -> float | torch.Tens
     world_size = comm.get_world_size()
     if world_size == 1:
         return 1.0
-    total = torch.tensor(float(count), device=device)
+    total = torch.full((), float(count), device=device)
     torch.distributed.all_reduce(total)
     return count * world_size / total.clamp(min=1)
 

@@ -38,6 +38,7 @@ class PredictOptions:
         output: folder of the results.
         ground_truth: COCO file that is drawn beside the predictions.
         overlays: write pictures and videos, not only tables.
+        video_format: a suffix of `xray_lazy.prediction.videos.CODECS`, without its dot.
         grey: draw on a ground without colours.
     """
 
@@ -53,6 +54,7 @@ class PredictOptions:
     image_root: str | None = None
     ground_truth: str | None = None
     overlays: bool = True
+    video_format: str = "mp4"
     grey: bool = False
 
 
@@ -142,7 +144,7 @@ class _Run:
             video = Video(entry.path)
         except UserError as problem:
             return self._skip(problem)
-        frames, path = [], self._video_path(entry, ".mp4")
+        frames, path = [], self._video_path(entry, f".{self.options.video_format}")
         with self.console.progress(entry.path.name, video.facts.frames) as advance:
             numbered = enumerate(self.predictor.stream(video))
             drawn = _in_background(pool, lambda numbered_one: self._draw_frame(entry, *numbered_one), numbered)

@@ -33,8 +33,8 @@ def error_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
     run, result = found[0]
     task = "masks" if "segm" in reviews[run].analysis.tasks else "boxes"
     threshold = f"{result.score_threshold:.2f}"
-    intro = (
-        f"By {task}, at IoU 0.5. Counts are of detections with a score of at least {threshold}, where F1 is highest."
+    intro = f"By {task}, at IoU 0.5. Counts are of detections with a score of at least {threshold}" + (
+        "; nothing is found yet at any score: train longer." if result.finds_nothing else ", where F1 is highest."
     )
     return [
         *blocks,

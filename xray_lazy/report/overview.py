@@ -137,7 +137,9 @@ def _weaknesses(run: RunFiles, reviews: Reviews) -> list[str]:
         return []
     sentences = []
     present = sorted((c for c in result.classes if c.instances and c.ap == c.ap), key=lambda c: c.ap)
-    if len(present) > 1:
+    if result.finds_nothing:
+        sentences.append("Nothing is found yet: no detection is right at IoU 0.5. Train longer.")
+    elif len(present) > 1:
         low, high = present[0], present[-1]
         sentences.append(
             f"The hardest class is {low.name} with an AP of {low.ap:.1f} ({count(low.instances, 'item')}), "

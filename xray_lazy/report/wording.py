@@ -1,6 +1,7 @@
 """Numbers, durations and sizes as a reader likes them."""
 
 from xray_lazy.report.blocks import Cell
+from xray_lazy.wording import counted
 
 DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 NOTHING = DASH
@@ -15,8 +16,7 @@ def count(value: int | None, singular: str = "", plural: str = "") -> str:
     """`1,500 iterations`."""
     if value is None:
         return NOTHING
-    word = singular if value == 1 else plural or (singular and f"{singular}s")
-    return f"{value:,} {word}".rstrip()
+    return counted(value, singular, plural) if singular else f"{value:,}"
 
 
 def duration(seconds: float | None) -> str:

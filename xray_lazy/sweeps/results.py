@@ -24,6 +24,7 @@ from xray_lazy.sweeps.plots import (
 )
 from xray_lazy.sweeps.sweep_file import Metric, Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
+from xray_lazy.wording import counted
 
 TABLE_NAME, PAGE_NAME, BEST_CONFIG_NAME = "trials.csv", "results.html", "best_config.yaml"
 SHOWN_TRIALS = 30
@@ -65,7 +66,7 @@ def summarize(sweep: Sweep, trials: Sequence[Trial]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     best = best_trial(sweep.metric, trials)
     end = f"; best: trial {best.number} with {_value_of(sweep.metric, best)}" if best else ""
-    return f"{len(trials)} trial{'' if len(trials) == 1 else 's'}{f': {states}' if states else ''}{end}"
+    return f"{counted(len(trials), 'trial')}{f': {states}' if states else ''}{end}"
 
 
 def trial_table(sweep: Sweep, trials: Sequence[Trial]) -> tuple[list[str], list[list[str]]]:

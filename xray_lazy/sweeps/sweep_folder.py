@@ -32,7 +32,9 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
     cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
     record = _record(sweep)
     if (folder / RECORD).is_file():
-        differences = _differences(parse_yaml((folder / RECORD).read_text(), str(folder / RECORD)), record)
+        differences = _differences(
+            parse_yaml((folder / RECORD).read_text(encoding="utf-8"), str(folder / RECORD)), record
+        )
         differences += diff_configs(load_config(folder / CONFIG), cfg)
         if differences:
             raise _other_sweep(folder, differences)

@@ -28,7 +28,7 @@ class Background:
             return False
         return True
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Wait until all is done that was given so far, at most `timeout` seconds; returns whether it is."""
         done = threading.Event()
         return self.do(done.set) and done.wait(timeout)

@@ -1,23 +1,42 @@
 """Which code ran: the commit of a git checkout, and what was changed since."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import xray_lazy
+from xray_lazy.atomic_file import write_json
 from xray_lazy.tracking.redaction import without_secrets
 
 LARGEST_DIFF = 2**20  # bytes; what is longer is data or generated files
+# in a copy of a checkout, which is no checkout itself
+KEPT_FILE = ".git_state.json"
+
+
+def code_folder() -> Path:
+    """Where to ask for the code that runs: the copy of a checkout that it is imported from, else the present folder."""
+    imported_from = Path(xray_lazy.__file__).resolve().parents[1]
+    return imported_from if (imported_from / KEPT_FILE).is_file() else Path.cwd()
+
+
+def keep_git_state(checkout: str | os.PathLike, copy: str | os.PathLike) -> None:
+    """Write into a copy of a checkout's files what `git_state` and `git_diff` are to tell there."""
+    write_json(Path(copy) / KEPT_FILE, {"state": git_state(checkout), "diff": git_diff(checkout)}, indent=2)
 
 
 def git_state(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """What git knows of the checkout around `folder`.
+    """What git knows of the checkout around `folder`, or of the one that it is a copy of.
 
     Returns:
         commit, branch (None when detached), remote (the URL of origin without its password, or None) and dirty,
         whether tracked files differ from the commit. None where there is no checkout, no git, or git doesn't answer
         within 10 s.
     """
+    kept = Path(folder) / KEPT_FILE
+    if kept.is_file():
+        return json.loads(kept.read_bytes())["state"]
     status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return None
@@ -38,6 +57,9 @@ def git_diff(folder: str | os.PathLike) -> str:
 
     Secrets are replaced, and files that git doesn't know are not in it. Empty where git has nothing to say.
     """
+    kept = Path(folder) / KEPT_FILE
+    if kept.is_file():
+        return json.loads(kept.read_bytes())["diff"]
     diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if not diff:
         return ""

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy import env
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.code_state import git_diff, git_state
+from xray_lazy.tracking.code_state import code_folder, git_diff, git_state
 from xray_lazy.tracking.redaction import argument_without_secrets, settings_without_secrets
 
 RUN_FILE, DIFF_FILE = "run.json", "code.diff"
@@ -31,8 +31,9 @@ class RunRecord:
         command: as typed, ready for a shell.
         overrides: the config overrides of the command.
         config: resolved; dicts, lists and plain values only.
-        git: `{"commit", "branch", "remote", "dirty", "diff"}` of the checkout that the run was started from, `diff` the
-            name of the file beside run.json with what was changed in it; None without a checkout.
+        git: `{"commit", "branch", "remote", "dirty", "diff"}` of the checkout that the run was started from, for a job
+            as it was submitted; `diff` is the name of the file beside run.json with what was changed in it. None
+            without a checkout.
         versions: by package; None where it isn't installed.
         machine: system, processor, memory, CUDA.
         datasets: `train` and `test` with name, size, classes and the hash of each annotation file.
@@ -79,7 +80,7 @@ class RunRecord:
             output_dir=output_dir,
             seed=cfg.train.get("seed"),
             world_size=world_size,
-            git=git_state(Path.cwd()),
+            git=git_state(code_folder()),
             versions=env.versions(),
             devices=env.devices(),
             machine=env.machine(),
@@ -95,11 +96,11 @@ class RunRecord:
 
         A resumed run with other changes gets a file of its own, `code_<iteration>.diff`.
         """
-        diff = git_diff(Path.cwd()) if self.git and self.git["dirty"] else ""
+        diff = git_diff(code_folder()) if self.git and self.git["dirty"] else ""
         if not diff:
             return None
         path = Path(self.output_dir) / DIFF_FILE
-        if self.resumed and not (path.is_file() and path.read_text(encoding="utf-8") == diff):
+        if self.start_iteration and not (path.is_file() and path.read_text(encoding="utf-8") == diff):
             path = path.with_stem(f"{path.stem}_{self.start_iteration:07d}")
         write_text(path, diff)
         self.git["diff"] = path.name

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from detectron2.utils.events import get_event_storage
 
+from xray_lazy.tracking.background import Background
 from xray_lazy.tracking.logged_names import LoggedNames
 from xray_lazy.tracking.media import Media
 from xray_lazy.tracking.run_record import RunRecord
@@ -16,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 class TensorboardWriter(Writer):
     """Write event files for `tensorboard --logdir`; without the package it warns once and writes nothing.
+
+    Pictures and charts are drawn in a thread beside training, those of one evaluation at a time.
 
     Args:
         log_dir: the folder of the event files.
@@ -38,6 +41,7 @@ class TensorboardWriter(Writer):
         self._names = names or LoggedNames([])
         self._scalars = UnwrittenScalars(window_size, self._names, raw)
         self._events = None
+        self._drawing: Background | None = None
 
     def start(self, run: RunRecord) -> dict:
         """Open a new event file; it tells TensorBoard to forget what an earlier start wrote of iterations to come."""
@@ -56,6 +60,7 @@ class TensorboardWriter(Writer):
             logger.warning("no TensorBoard files are written (%s); fix: pip install tensorboard", error)
         else:
             self._events = SummaryWriter(self._log_dir, purge_step=purge_step)
+            self._drawing = Background("TensorBoard")
 
     def write(self) -> None:
         if self._events is None:
@@ -78,11 +83,23 @@ class TensorboardWriter(Writer):
         return self._events is not None
 
     def write_media(self, media: Mapping[str, Media], iteration: int) -> None:
-        if self._events is not None:
-            add_media(self._events, {self._names.logged(name): item for name, item in media.items()}, iteration)
+        if self._events is None:
+            return
+        named = {self._names.logged(name): item for name, item in media.items()}
+        self._drawing.wait()  # so that slow drawing never keeps the pictures of many evaluations in memory
+        self._drawing.do(lambda: self._draw(named, iteration))
+
+    def _draw(self, media: Mapping[str, Media], iteration: int) -> None:
+        """In the thread."""
+        try:
+            add_media(self._events, media, iteration)
             self._events.flush()
+        except Exception as error:
+            logger.warning("TensorBoard has no pictures of iteration %d: %s", iteration, error)
 
     def close(self) -> None:
         if self._events is not None:
+            self._drawing.wait()
+            self._drawing.close()
             self._events.close()
-            self._events = None
+            self._events = self._drawing = None

@@ -8,7 +8,7 @@ import json
 import logging
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ class Part:
     def rows(self) -> list[Row]:
         """The history's rows as far as they got to the disk; none, with a warning, where the format is unknown."""
         return [_row(record.history) for record in self._records() if record.WhichOneof("record_type") == "history"]
+
+    def summary(self) -> dict[str, Any]:
+        """The run's summary as this start has left it on the disk."""
+        records = [r.summary for r in self._records() if r.WhichOneof("record_type") == "summary"]
+        return _values(item for summary in records for item in summary.update)
 
     def exit_code(self) -> int | None:
         """What the run ended with; None where it was killed."""
@@ -116,10 +121,15 @@ def _messages(data: bytes) -> Iterator[bytes]:
 
 
 def _row(history: Any) -> Row:
+    return Row(history.step.num, _values(history.item))
+
+
+def _values(items: Iterable[Any]) -> dict[str, Any]:
+    """Names and values without W&B's own, groups as dicts."""
     values: dict[str, Any] = {}
-    for item in history.item:
+    for item in items:
         *above, name = item.nested_key or [item.key]
         if not (above or [name])[0].startswith("_"):
             inner = functools.reduce(lambda outer, key: outer.setdefault(key, {}), above, values)
             inner[name] = json.loads(item.value_json or "null")
-    return Row(history.step.num, values)
+    return values

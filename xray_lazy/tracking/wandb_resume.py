@@ -60,6 +60,9 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
     if not earlier and not run.resumed:
         return run
     continued = ContinuedRun(run)
+    if run.offline:  # `wandb sync` lets the summary of the last part take the place of all earlier ones
+        for part in earlier:
+            run.summary.update(part.summary())
     rows = [(part, row) for part in earlier for row in part.rows()]
     missing = []
     for part, row in rows:

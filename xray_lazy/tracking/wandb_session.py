@@ -265,12 +265,7 @@ class WandbSession:
         return "" if self._run is None else f"; fix, once the run has ended: {self._command_to_send()}"
 
     def _command_to_send(self) -> str:
-        parts = find_parts(self._directory, self._run.id)
-        if any(not part.is_offline and not part.is_sent for part in parts):
-            return f"python tools/sync.py {self._directory}"
-        # of several parts the first must be sent first, as W&B does where it is given the folder of them all
-        folder = Path(self._run.dir).parent
-        return f"wandb sync {folder if len(parts) == 1 else folder.parent}"
+        return f"python tools/sync.py {self._directory}"
 
 
 def _circumstances(run: RunRecord) -> dict[str, Any]:

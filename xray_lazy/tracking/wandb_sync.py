@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from xray_lazy.env import wandb_login
@@ -17,6 +18,25 @@ logger = logging.getLogger(__name__)
 OPTIONS = ("project", "entity", "group", "tags", "notes", "job_type")
 
 
+def send_runs(output_dirs: Sequence[str | Path], timeout: float = 300) -> None:
+    """`send_run` for each of several output folders, such as those of a sweep's trials.
+
+    Raises:
+        UserError, RunFailure: as `send_run`, of all folders together once the others have been sent.
+    """
+    if not wandb_login():
+        raise UserError("nobody is logged in to W&B", "wandb login")
+    faults = []
+    for folder in output_dirs:
+        try:
+            send_run(folder, timeout)
+        except UserError as fault:
+            faults.append(fault)
+    if faults:
+        kind = RunFailure if any(isinstance(fault, RunFailure) for fault in faults) else UserError
+        raise kind("\n  ".join(fault.message for fault in faults), faults[0].fix)
+
+
 def send_run(output_dir: str | Path, timeout: float = 300) -> None:
     """Send the rest of a run that has ended, each row once.
 
@@ -28,15 +48,13 @@ def send_run(output_dir: str | Path, timeout: float = 300) -> None:
         timeout: seconds for what was cut off; W&B takes its time for parts that were recorded offline.
 
     Raises:
-        UserError: nobody is logged in, or the folder isn't that of a run with W&B.
+        UserError: the folder isn't that of a run with W&B.
         RunFailure: W&B couldn't be reached or didn't take all.
     """
     run = RunRecord.read(Path(output_dir) / RUN_FILE)
     settings = run.config.get("writers", {}).get("wandb")
     if run.wandb_id is None or settings is None:
         raise UserError(f"the run in {output_dir} has not been to W&B", "give the output folder of one with a W&B id")
-    if not wandb_login():
-        raise UserError("nobody is logged in to W&B", "wandb login")
     # as it is given, not as the config says: the folder may have been copied to a machine with internet
     parts = find_parts(output_dir, run.wandb_id)
     waiting = [part for part in parts if not part.is_sent]

@@ -1,10 +1,14 @@
 """A confusion matrix as a picture: shares of each row as colour, counts as numbers."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 INCHES_PER_CELL, DOTS_PER_INCH = 0.62, 110
+LONGEST_SIDE = 24  # inches of the matrix: where there are more classes, their cells are smaller
+# Cells below this have no room for a number, and only some of the names that are closer than that are shown.
+LEAST_NUMBERED, LEAST_BETWEEN_NAMES = 0.28, 0.15
 LONGEST_NAME = 18
 
 
@@ -16,25 +20,35 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
         names: of the rows and columns.
 
     Returns:
-        (h, w, 3) RGB, uint8; about 70 pixels per class and side.
+        (h, w, 3) RGB, uint8; about 70 pixels per class and side, of many classes 2900 pixels in all.
     """
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a name with `$` in it is no formula
+        return _draw(counts, names)
+
+
+def _draw(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    side = len(names) * INCHES_PER_CELL + 2.2
+    cell = min(INCHES_PER_CELL, LONGEST_SIDE / len(names))
+    side = len(names) * cell + 2.2
     figure = Figure(figsize=(side, side), dpi=DOTS_PER_INCH, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     shown = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
-    axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), shown)
+    named = range(0, len(names), math.ceil(LEAST_BETWEEN_NAMES / cell))
+    axes.set_xticks(named, shown[:: named.step], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(named, shown[:: named.step])
     axes.set_xlabel("detected as")
     axes.set_ylabel("truth")
-    for row, column in np.argwhere(counts):
+    style = {"ha": "center", "va": "center", "fontsize": 9 * cell / INCHES_PER_CELL, "in_layout": False}
+    for row, column in np.argwhere(counts) if cell >= LEAST_NUMBERED else ():
         ink = "white" if shares[row, column] > 0.55 else "black"
-        axes.text(column, row, f"{counts[row, column]:d}", ha="center", va="center", color=ink, fontsize=9)
+        axes.text(column, row, f"{counts[row, column]:d}", color=ink, **style)
     # what nothing stands against is apart from the classes
     for line in (axes.axhline, axes.axvline):
         line(len(names) - 1.5, color="grey", linewidth=0.8)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.picture_choice import Choice
+from xray_lazy.wording import counted
 
 DEFAULT_FOLDER = "output/data"
 
@@ -44,17 +45,17 @@ def show_pictures(request: DataRequest, folder: str | Path, report: Callable[[st
         UserError: a set, a class or a kind of fault is not there, or no picture is as asked for.
     """
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.faulty_pictures import find_faulty_pictures
+    from xray_lazy.visualization.faulty_pictures import choose_faulty, declared_classes, find_faulty_pictures
     from xray_lazy.visualization.ground_truth import ground_truth_pictures
     from xray_lazy.visualization.picture_choice import check_classes, draw_at_random
     from xray_lazy.visualization.shown_picture import SheetLayout, save_shown_pictures
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
     if request.faulty or request.fault_kinds:
-        class_names = list(dict.fromkeys(str(c.get("name")) for one in sets for c in one.content["categories"]))
+        class_names = declared_classes(sets)
+        check_classes(request.choice, class_names)
         found = find_faulty_pictures(sets, class_names, request.fault_kinds, show_progress=True)
-        found = [shown for shown in found if request.choice.takes_picture(shown.image_id, shown.path.name)]
-        pictures = draw_at_random(found, request.count, request.seed)
+        pictures = draw_at_random(choose_faulty(found, class_names, request.choice), request.count, request.seed)
     else:
         datasets = load_side_by_side(sets)
         class_names = datasets[0].class_names
@@ -66,7 +67,7 @@ def show_pictures(request: DataRequest, folder: str | Path, report: Callable[[st
     for path in save_shown_pictures(pictures, class_names, folder, layout, request.grey):
         if path.parent == Path(folder):
             report(f"{path}")
-    report(f"{len(pictures)} pictures, each by itself: {Path(folder) / 'pictures'}")
+    report(f"{counted(len(pictures), 'picture')}, each by itself: {Path(folder) / 'pictures'}")
 
 
 def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
@@ -98,7 +99,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
         raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size away")
     path = Path(folder) / "augmented.jpg"
     save_augmented_sheet(records, instantiate(loader.mapper), class_names, path, request.draws, request.seed)
-    report(f"{path}: {len(records)} pictures, {request.draws} draws of each")
+    report(f"{path}: {counted(len(records), 'picture')}, {counted(request.draws, 'draw')} of each")
 
 
 def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:

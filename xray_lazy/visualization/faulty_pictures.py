@@ -10,6 +10,7 @@ from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.data_sets import short_name
 from xray_lazy.visualization.overlay import Drawn
+from xray_lazy.visualization.picture_choice import Choice
 from xray_lazy.visualization.shown_picture import ShownPicture
 
 # Nothing can be seen of it, and exports of some scanners have it in every picture.
@@ -38,6 +39,28 @@ def find_faulty_pictures(
         for one, report in zip(sets, reports, strict=True)
         for picture in _of_set(one, [f for f in report.findings if f.kind in wanted], class_names)
     ]
+
+
+def choose_faulty(pictures: Sequence[ShownPicture], class_names: Sequence[str], choice: Choice) -> list[ShownPicture]:
+    """The pictures that are wanted; where items are asked for, those with a faulty one such, by the area of its box."""
+
+    def is_wanted(item: Drawn) -> bool:
+        x0, y0, x1, y1 = item.box
+        name = class_names[item.class_id] if item.class_id < len(class_names) else ""
+        return not item.is_quiet and choice.takes_item(name, max(0, x1 - x0) * max(0, y1 - y0))
+
+    return [
+        shown
+        for shown in pictures
+        if choice.takes_picture(shown.image_id, shown.path.name)
+        and (not choice.asks_for_items or any(map(is_wanted, shown.drawn)))
+    ]
+
+
+def declared_classes(sets: Sequence[CocoSet]) -> list[str]:
+    """The names of the classes that the sets declare, each once, as far as they are entries at all."""
+    entries = (entry for one in sets for entry in filter(_is_entry, one.content["categories"]))
+    return list(dict.fromkeys(str(entry.get("name")) for entry in entries))
 
 
 def _of_set(one: CocoSet, findings: Sequence[Finding], class_names: Sequence[str]) -> list[ShownPicture]:

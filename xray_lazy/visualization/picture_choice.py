@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.errors import UserError
 
@@ -73,7 +74,9 @@ def check_classes(choice: Choice, class_names: Iterable[str]) -> None:
     known = list(class_names)
     unknown = [name for name in choice.classes if name not in known]
     if unknown:
-        raise UserError(f"there is no class {', '.join(unknown)}", f"there are {', '.join(known)}")
+        near = [name for one in unknown for name in nearest(one, known)]
+        fix = f"{did_you_mean(list(dict.fromkeys(near)))} there are {', '.join(known)}".lstrip()
+        raise UserError(f"there is no class {', '.join(unknown)}", fix)
 
 
 def draw_at_random(entries: Sequence[Entry], count: int, seed: int) -> list[Entry]:

@@ -1,5 +1,6 @@
 """Charts of data sets side by side: one sheet, and each chart by itself."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,15 +41,18 @@ def save_charts(sets: Sequence[SetStatistics], folder: str | os.PathLike) -> lis
         "aspects": (draw_aspects, (7, 4)),
         "per_picture": (draw_per_picture, (7, 4)),
     }
-    figures = {"statistics": draw_statistics_sheet(sets)}
-    for name, (draw, size) in charts.items():
-        figures[name] = _figure(size)
-        draw(figures[name].add_subplot(), sets)
-    figures["positions"] = _figure((16, _maps_height(sets)))
-    draw_positions(figures["positions"], sets)
-    for name, figure in figures.items():
-        with atomic_writer(folder / f"{name}.png") as stream:
-            figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a class's name with `$` in it is no formula
+        figures = {"statistics": draw_statistics_sheet(sets)}
+        for name, (draw, size) in charts.items():
+            figures[name] = _figure(size)
+            draw(figures[name].add_subplot(), sets)
+        figures["positions"] = _figure((16, _maps_height(sets)))
+        draw_positions(figures["positions"], sets)
+        for name, figure in figures.items():
+            with atomic_writer(folder / f"{name}.png") as stream:
+                figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
     return [folder / f"{name}.png" for name in figures]
 
 
@@ -176,7 +180,7 @@ def draw_positions(figure: "Figure | SubFigure", sets: Sequence[SetStatistics]) 
         frequent = np.argsort(-sets[0].class_counts, kind="stable")[: MAPS_PER_ROW - 1]
         maps += [(sets[0].class_names[index], sets[0].class_positions(index)) for index in frequent]
     columns = min(MAPS_PER_ROW, max(3, len(maps)))
-    axes = figure.subplots(-(-len(maps) // columns), columns, squeeze=False)
+    axes = figure.subplots(math.ceil(len(maps) / columns), columns, squeeze=False)
     brightest = max(float(shares.max()) for _, shares in maps) or 1.0
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
@@ -292,8 +296,8 @@ def _classes_height(one: SetStatistics) -> float:
 
 
 def _maps_height(sets: Sequence[SetStatistics]) -> float:
-    maps = len(sets) if len(sets) > 1 else len(sets[0].class_names) + 1
-    return 0.6 + 2.1 * -(-maps // MAPS_PER_ROW) if len(sets) > 1 and maps > 3 else 3.8 if maps <= 3 else 2.7
+    maps = len(sets) if len(sets) > 1 else min(MAPS_PER_ROW, 1 + len(sets[0].class_names))
+    return 3.8 if maps <= 3 else 0.6 + 2.1 * math.ceil(maps / MAPS_PER_ROW)
 
 
 def _short(name: str) -> str:

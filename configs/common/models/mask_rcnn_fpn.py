@@ -8,12 +8,12 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 
 from xray_lazy.modeling.global_losses import GlobalMeanBoxPredictor, GlobalMeanMaskHead
 from xray_lazy.modeling.picture_sampling import PictureSeededROIHeads, PictureSeededRPN
+from xray_lazy.modeling.region_pooling import RegionPooler
 
 from .statistics import imagenet_bgr
 
@@ -55,7 +55,7 @@ model = L(GeneralizedRCNN)(
         positive_fraction=0.25,
         proposal_matcher=L(Matcher)(thresholds=[0.5], labels=[0, 1], allow_low_quality_matches=False),
         box_in_features=["p2", "p3", "p4", "p5"],
-        box_pooler=L(ROIPooler)(
+        box_pooler=L(RegionPooler)(
             output_size=7, scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), sampling_ratio=0, pooler_type="ROIAlignV2"
         ),
         box_head=L(FastRCNNConvFCHead)(
@@ -72,7 +72,7 @@ model = L(GeneralizedRCNN)(
             test_topk_per_image=100,
         ),
         mask_in_features="${.box_in_features}",
-        mask_pooler=L(ROIPooler)(
+        mask_pooler=L(RegionPooler)(
             output_size=14, scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), sampling_ratio=0, pooler_type="ROIAlignV2"
         ),
         mask_head=L(GlobalMeanMaskHead)(

@@ -16,6 +16,7 @@ from sparse_rcnn.position_encoding import sizes_tensor
 from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.region_pooling import channels_together
 
 
 class SparseRCNN(nn.Module):
@@ -127,7 +128,7 @@ class SparseRCNN(nn.Module):
         """The feature maps `(B, D, h, w)` that are used, finest first."""
         # float32 for the poolers: in half precision the corners of boxes would move by pixels
         features = self.backbone(pictures.tensor)
-        return [features[name].float() for name in self.in_features]
+        return channels_together([features[name].float() for name in self.in_features])
 
     def first_boxes(self, features: Sequence[torch.Tensor], pictures: ImageList) -> torch.Tensor:
         """Where the cascade starts, xyxy pixels, after each layer of the source of boxes: `(layers, B, N, 4)`."""

@@ -4,10 +4,11 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
 from torch import nn
 
 from sparse_rcnn.dynamic_stage import DynamicStage
-from sparse_rcnn.region_pooler import RegionPooler
 
 
 class DynamicHead(nn.Module):
@@ -19,7 +20,7 @@ class DynamicHead(nn.Module):
         num_stages: how often boxes are refined.
     """
 
-    def __init__(self, stage: DynamicStage, box_pooler: RegionPooler, num_stages: int = 6) -> None:
+    def __init__(self, stage: DynamicStage, box_pooler: ROIPooler, num_stages: int = 6) -> None:
         super().__init__()
         self.box_pooler = box_pooler
         self.head_series = nn.ModuleList(copy.deepcopy(stage) for _ in range(num_stages))
@@ -39,11 +40,10 @@ class DynamicHead(nn.Module):
         Returns:
             of all stages: logits `(S, B, N, num_logits)`, boxes `(S, B, N, 4)` and proposals `(S, B, N, D)`.
         """
-        prepared = self.box_pooler.prepare(features)
         outputs = []
         for stage in self.head_series:
-            regions = self.box_pooler(prepared, boxes)
-            logits, boxes, proposals = stage(regions, boxes, proposals)
+            regions = self.box_pooler(list(features), [Boxes(of_picture) for of_picture in boxes])
+            logits, boxes, proposals = stage(regions.flatten(2).transpose(1, 2), boxes, proposals)
             outputs.append((logits, boxes, proposals))
             boxes = boxes.detach()
         logits, boxes, proposals = (torch.stack(values) for values in zip(*outputs, strict=True))

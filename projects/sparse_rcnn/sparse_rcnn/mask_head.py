@@ -127,7 +127,7 @@ class DynamicMaskStage(nn.Module):
 
     def of_class(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """The mask `(K, H, W)` of each proposal's class."""
-        return logits[:, 0] if self.class_agnostic else logits[torch.arange(len(logits)), classes]
+        return logits[:, 0] if self.class_agnostic else logits[torch.arange(len(logits), device=logits.device), classes]
 
 
 def masks_in_boxes(

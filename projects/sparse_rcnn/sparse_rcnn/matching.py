@@ -82,8 +82,10 @@ class HungarianMatcher:
             place += size
             first_object += count
         pictures = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        indices = torch.tensor(pairs, dtype=torch.int64).view(stages, len(pictures), 2).to(boxes.device)
-        return Matches(counts, pictures.to(boxes.device), indices[..., 0], indices[..., 1])
+        indices = (
+            torch.tensor(pairs, dtype=torch.int64).view(stages, len(pictures), 2).to(boxes.device, non_blocking=True)
+        )
+        return Matches(counts, pictures.to(boxes.device, non_blocking=True), indices[..., 0], indices[..., 1])
 
     def _costs(self, logits: torch.Tensor | None, boxes: torch.Tensor, targets: Targets, picture: int) -> torch.Tensor:
         """Costs of one picture, `(S * N, M)`, in float32."""

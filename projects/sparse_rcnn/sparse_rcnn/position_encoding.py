@@ -49,7 +49,7 @@ class LearnedPositionEncoding(nn.Module):
 def sizes_tensor(picture_sizes: Sequence[Sequence[int] | torch.Tensor], device: torch.device) -> torch.Tensor:
     """Height and width of each picture as `(B, 2)`, float32; they stay open where a graph of the model is traced."""
     # one by one, since tracing gives tensors, then one copy to the device
-    return torch.stack([torch.as_tensor(size) for size in picture_sizes]).to(device, torch.float32)
+    return torch.stack([torch.as_tensor(size) for size in picture_sizes]).to(device, torch.float32, non_blocking=True)
 
 
 POSITION_ENCODINGS = {"sine": SinePositionEncoding, "learned": LearnedPositionEncoding}

@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import generalized_box_iou_loss
 
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.matching import HungarianMatcher, Matches
@@ -65,12 +64,29 @@ class SetCriterion(nn.Module):
         found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
         scale = targets.scales[matches.pictures]
         l1 = F.l1_loss(found / scale, wanted / scale, reduction="none").sum((1, 2))
-        giou = generalized_box_iou_loss(found, wanted).sum(1)
+        giou = giou_loss(found, wanted).sum(1)
         l1, giou = self.l1_weight * l1, self.giou_weight * giou
         return {"loss_bbox": l1 / targets.num_objects, "loss_giou": giou / targets.num_objects}
+
+
+def giou_loss(found: torch.Tensor, wanted: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
+    """1 - generalized IoU (Rezatofighi et al., CVPR 2019) of pairs of boxes `(..., 4)`, xyxy, as `(...)`.
+
+    torchvision's own picks the pairs that overlap, and the host waits for a GPU to tell how many these are.
+    """
+    low, high = torch.max(found[..., :2], wanted[..., :2]), torch.min(found[..., 2:], wanted[..., 2:])
+    overlap = torch.where((high > low).all(-1), _area(low, high), 0.0)
+    union = _area(found[..., :2], found[..., 2:]) + _area(wanted[..., :2], wanted[..., 2:]) - overlap
+    hull = _area(torch.min(found[..., :2], wanted[..., :2]), torch.max(found[..., 2:], wanted[..., 2:]))
+    return 1 - (overlap / (union + eps) - (hull - union) / (hull + eps))
 
 
 def named_by_stage(name: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
     """`name` for the last stage's value of `(S,)`, `name_<stage>` for those before it."""
     last = len(values) - 1
     return {name if stage == last else f"{name}_{stage}": value for stage, value in enumerate(values)}
+
+
+def _area(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    width, height = (high - low).unbind(-1)
+    return width * height

@@ -45,7 +45,7 @@ class Targets:
 
         All processes must ask for it at the same point.
         """
-        count = self.boxes.new_tensor(float(len(self.classes)))
+        count = self.boxes.new_full((), len(self.classes))
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(count)
             count = count / comm.get_world_size()

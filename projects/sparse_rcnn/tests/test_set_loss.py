@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.matching import HungarianMatcher
-from sparse_rcnn.set_loss import SetCriterion
+from sparse_rcnn.set_loss import SetCriterion, giou_loss
 from sparse_rcnn.targets import Targets
+from torchvision.ops import generalized_box_iou_loss
 
 from projects.sparse_rcnn.tests.executed_operators import ExecutedOperators
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import NUM_CLASSES, picture, tiny_model, total
@@ -150,3 +151,22 @@ def test_proposal_boxes_can_be_supervised_too(boxes, layers):
 def test_a_model_whose_parts_disagree_about_the_classes_is_refused():
     with pytest.raises(UserError, match="the model has 3 classes, its classification 4"):
         tiny_model(overrides=["model.classification.num_classes=4"])
+
+
+def test_giou_has_values_and_gradients_of_torchvision():
+    torch.manual_seed(0)
+    found = torch.cat(
+        [random_boxes(50), torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]])]
+    )
+    # apart, touching at an edge, the same box, and one without area
+    wanted = torch.cat(
+        [random_boxes(50), torch.tensor([[20.0, 0, 30, 9], [10, 0, 20, 10], [0, 0, 10, 10], [0, 0, 9, 9]])]
+    )
+    results = []
+    for loss in (giou_loss, generalized_box_iou_loss):
+        boxes = found.clone().requires_grad_()
+        values = loss(boxes, wanted)
+        values.sum().backward()
+        results.append((values.detach(), boxes.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-5, atol=1e-7)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 _FIRST = 5
 
@@ -51,26 +52,29 @@ def read_export(scanner: str, json_file: str | os.PathLike, image_folder: str | 
 
 def _require_sound_entries(export: Export) -> None:
     images, annotations = export.content["images"], export.content["annotations"]
+    if not images:
+        raise UserError(f"{export.json_file} can't be split: it has no pictures", "export it again")
     faults = [*_malformed(images, "images", "id", "file_name"), *_malformed(export.content["categories"], "categories")]
     faults += _malformed(annotations, "annotations", "image_id", "category_id")
-    if not images:
-        faults.append("it has no pictures")
     if not faults:
         pictures = {image["id"] for image in images}
         classes = {category["id"] for category in export.content["categories"]}
         lost = [a.get("id") for a in annotations if a["image_id"] not in pictures]
         nameless = [a.get("id") for a in annotations if a["category_id"] not in classes]
-        faults += _listed("picture ids are there more than once", _repeated(image["id"] for image in images))
-        faults += _listed("file names are there more than once", _repeated(_normal_name(image) for image in images))
-        faults += _listed(
-            "file names lead out of the picture folder", [n for n in map(_normal_name, images) if _leaves(n)]
-        )
-        faults += _listed("annotations belong to no picture", lost)
-        faults += _listed("annotations are of a class that is not declared", nameless)
+        faults += _listed(_repeated(image["id"] for image in images), "picture id", "given more than once")
+        faults += _listed(_repeated(map(_normal_name, images)), "file name", "given more than once")
+        faults += _listed(lost, "annotation", "of no picture")
+        faults += _listed(nameless, "annotation", "of a class that is not declared")
     if faults:
         raise UserError(
             f"{export.json_file} can't be split: {'; '.join(faults)}",
-            f"python tools/dataset.py repair {export.json_file} {export.image_folder} --output repaired.json",
+            f"python tools/dataset.py check {export.json_file} {export.image_folder} tells what `repair` can do, "
+            "and what you have to",
+        )
+    if outside := [name for name in map(_normal_name, images) if _leaves(name)]:
+        (listed,) = _listed(outside, "file name", "leading out of the picture folder")
+        raise UserError(
+            f"{export.json_file} can't be split: {listed}", "name the pictures from a folder that holds all of them"
         )
 
 
@@ -81,14 +85,14 @@ def _malformed(entries: Sequence, list_name: str, *keys: str) -> list[str]:
         for position, entry in enumerate(entries)
         if not isinstance(entry, dict) or any(not isinstance(entry.get(k), types.get(k, int)) for k in keys or ("id",))
     ]
-    return _listed(f"entries of {list_name} are without {' or '.join(keys or ('id',))}", wrong)
+    return _listed(wrong, "entry", f"of {list_name} without {' or '.join(keys or ('id',))}", "entries")
 
 
-def _listed(what: str, which: Sequence) -> list[str]:
+def _listed(which: Sequence, noun: str, what: str, plural: str = "") -> list[str]:
     if not which:
         return []
     more = ", ..." if len(which) > _FIRST else ""
-    return [f"{len(which)} {what} ({', '.join(map(str, which[:_FIRST]))}{more})"]
+    return [f"{counted(len(which), noun, plural)} {what} ({', '.join(map(str, which[:_FIRST]))}{more})"]
 
 
 def _repeated(values) -> list:
@@ -114,7 +118,7 @@ def _require_pictures(export: Export) -> None:
     missing = [name for name in names if not os.path.isfile(folder / name)]
     if not missing:
         return
-    (listed,) = _listed(f"of {len(names)} pictures are not in {folder}", missing)
+    (listed,) = _listed(missing, "picture", f"of {len(names)} not in {folder}")
     raise UserError(f"{export.json_file}: {listed}", _fix_for_missing(export, missing, len(names)))
 
 

@@ -15,6 +15,7 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.data.datasets import PICTURE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 _UNFINISHED = ".split-unfinished"
 
@@ -91,7 +92,8 @@ def _delete(pictures: Sequence[Path]) -> None:
             left.append(f"{picture} ({error.strerror})")
     if left:
         raise UserError(
-            f"the split is complete, but {len(left)} pictures can't be deleted from their old place, e.g. {left[0]}",
+            f"the split is complete, but {counted(len(left), 'picture')} can't be deleted from the old place, "
+            f"e.g. {left[0]}",
             "delete them yourself, or use --transfer link",
         )
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
     groups = _groups(names, group_by) if group_by else names
     splits = sum(ratio > 0 for ratio in ratios)
     if len(set(groups)) < splits:
-        grouped = f", which --group-by {group_by!r} joins into {len(set(groups))}" if group_by else ""
+        grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
         raise UserError(
             f"{export.json_file} has {len(names)} pictures{grouped}: too few for {splits} splits",
             "give more pictures, or leave splits out with a ratio of 0",
@@ -82,14 +83,15 @@ def _groups(names: Sequence[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"--group-by {pattern!r} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
+            f"--group-by {shlex.quote(pattern)} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
         ) from None
     matches = list(map(expression.search, names))
     strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
     if strangers:
         raise UserError(
-            f"--group-by {pattern!r} does not fit {len(strangers)} of {len(names)} file names, e.g. {strangers[0]}",
-            f"make it fit them all; with {pattern + '|.*'!r} each of these is a group of its own",
+            f"--group-by {shlex.quote(pattern)} does not fit {len(strangers)} of {len(names)} file names, "
+            f"e.g. {strangers[0]}",
+            f"make it fit them all; with {shlex.quote(pattern + '|.*')} each of these is a group of its own",
         )
     first = min(1, expression.groups)
     return [match[0] if match[first] is None else match[first] for match in matches]

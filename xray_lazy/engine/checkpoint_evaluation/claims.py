@@ -58,7 +58,7 @@ class Claims:
     def _is_alive(self, path: Path) -> bool:
         try:
             stamp = path.stat().st_mtime_ns
-            owner = json.loads(path.read_text() or "{}")
+            owner = json.loads(path.read_bytes() or b"{}")
         except FileNotFoundError:
             return False
         except ValueError:  # its owner is still writing it

@@ -134,7 +134,7 @@ class CheckpointQueue:
     def result(self, name: str) -> Result | None:
         """What became of a checkpoint; None where it waits."""
         try:
-            content = json.loads(self._result_file(name).read_text())
+            content = json.loads(self._result_file(name).read_bytes())
         except FileNotFoundError:
             return None
         return Result(**{**content, "file": FileVersion(**content["file"])})
@@ -153,7 +153,7 @@ class CheckpointQueue:
     def read_completed(self) -> list | None:
         """What `write_completed` kept: which results have gone to writers that wait for the end of training."""
         file = self.folder / COMPLETED
-        return json.loads(file.read_text()) if file.exists() else None
+        return json.loads(file.read_bytes()) if file.exists() else None
 
     def write_completed(self, given: list) -> None:
         write_json(self.folder / COMPLETED, given)

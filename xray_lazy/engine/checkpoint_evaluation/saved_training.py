@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage, EventWriter
 from omegaconf import DictConfig
 from torch import nn
 
-from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.checkpoint_evaluation.queue import FINAL, FileVersion
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
@@ -52,14 +52,14 @@ class SavedTraining:
         """Take weights, averaged ones too, and iteration from a checkpoint; nothing to do where it is loaded.
 
         Raises:
-            UserError: it can't be read.
+            UserError: it can't be read, or is of another model.
             FileNotFoundError: it is gone.
         """
         version = FileVersion.of(path)
         if version == self._loaded:
             return
         self._loaded = None
-        content = self.checkpointer.load(str(path), checkpointables=[])
+        content = load_trained_weights(self.bare_model, str(path))
         if "iteration" not in content:
             raise UserError(f"{path} is no checkpoint of a run: it has no iteration", "")
         self.iter = content["iteration"]

@@ -23,6 +23,7 @@ from xray_lazy.engine.run_folder import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
 
 CLOSING_SECONDS = 120.0  # that training may take to send the rest of its numbers
+JOB_SECONDS = 30.0  # each look is a call to a cluster's controller, which all its users share
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def evaluate_checkpoints(
     options: EvaluatorOptions,
     overrides: Sequence[str] = (),
     report: Callable[[str], None] = print,
+    job_goes_on: Callable[[], bool | None] = lambda: None,
 ) -> None:
     """Evaluate the checkpoints of a run, beside its training or afterwards, until all are done or a signal comes.
 
@@ -59,6 +61,7 @@ def evaluate_checkpoints(
         options: see there.
         overrides: of the run's config, for this process.
         report: is given the lines for the console.
+        job_goes_on: whether the training's job waits or runs; None where there is none, or it can't be told.
 
     Raises:
         UserError: the folder is of no run, or its config, data or the device are at fault.
@@ -82,7 +85,7 @@ def evaluate_checkpoints(
                         "early stopping is decided; here its curves get points; to leave all to this, train with "
                         "~hooks.evaluation"
                     )
-                _Worker(cfg, device, queue, options, signals, report).run()
+                _Worker(cfg, device, queue, options, signals, report, job_goes_on).run()
         except Leaving as reason:
             report(f"left on {reason}; start again to go on")
 
@@ -98,12 +101,14 @@ class _Worker:
         options: EvaluatorOptions,
         signals: LeaveOnSignal,
         report: Callable[[str], None],
+        job_goes_on: Callable[[], bool | None],
     ):
         self._options, self._queue, self._signals, self._report = options, queue, signals, report
         set_determinism(cfg.train.deterministic)
         self._training = SavedTraining(cfg, device)
         self._publication = Publication(cfg, queue, self._training)
         self._completion_end = 0.0
+        self._ask_for_job, self._job_goes_on, self._next_look = job_goes_on, None, 0.0
         self._news: tuple = ()
         self._news_time = time.monotonic()
         report(f"evaluating the checkpoints of {queue.run_folder} on {device}, the {options.order} first")
@@ -117,7 +122,9 @@ class _Worker:
 
     def _follow(self) -> None:
         while True:
-            has_ended = training_has_ended(self._queue)  # before the look for checkpoints, which so finds the last one
+            # before the look for checkpoints, which so finds the last one
+            self._look_at_job()
+            has_ended = training_has_ended(self._queue) or self._job_goes_on is False
             self._queue.hold_new()
             self._publish()
             if self._evaluate_next():
@@ -208,8 +215,15 @@ class _Worker:
     def _in_order(self, names: list[str]) -> Iterator[str]:
         return iter(names) if self._options.order == "oldest" else reversed(names)
 
+    def _look_at_job(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + JOB_SECONDS
+            self._job_goes_on = self._ask_for_job()
+
     def _expect_news(self) -> None:
         """Of a training that has not ended, the log grows; one that is dead and one that is queued again are silent."""
+        if self._job_goes_on:
+            return
         log = self._queue.run_folder / "log.txt"
         news = (log.stat().st_mtime_ns if log.exists() else None, len(self._queue.results()))
         if news != self._news:

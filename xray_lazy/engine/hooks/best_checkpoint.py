@@ -74,7 +74,7 @@ class BestCheckpoint(HookBase):
         record_file = self._record_file()
         if self.kept or not CheckpointQueue(self._folder).folder.is_dir() or not record_file.is_file():
             return self.kept
-        record = json.loads(record_file.read_text())
+        record = json.loads(record_file.read_bytes())
         entries = [record, *record["others"]]
         names = ("metric", "value", "iteration", "evaluation")
         return [{name: entry[name] for name in names} for entry in entries if entry["metric"] == metric]

@@ -1,12 +1,13 @@
 """A mask branch for Sparse R-CNN, with the settings of QueryInst (Fang et al., ICCV 2021)."""
 
 from detectron2.config import LazyCall as L
-from detectron2.modeling.poolers import ROIPooler
 from sparse_rcnn.mask_head import DynamicMaskHead, DynamicMaskStage
+
+from xray_lazy.modeling.region_pooling import RegionPooler
 
 mask_head = L(DynamicMaskHead)(
     num_stages="${model.head.num_stages}",
-    mask_pooler=L(ROIPooler)(
+    mask_pooler=L(RegionPooler)(
         output_size=14, scales="${model.head.box_pooler.scales}", sampling_ratio=2, pooler_type="ROIAlignV2"
     ),
     stage=L(DynamicMaskStage)(

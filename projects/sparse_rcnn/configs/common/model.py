@@ -11,10 +11,10 @@ from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.dynamic_stage import DynamicStage
 from sparse_rcnn.matching import HungarianMatcher
 from sparse_rcnn.proposal_boxes import LearnedProposalBoxes
-from sparse_rcnn.region_pooler import RegionPooler
 from sparse_rcnn.set_loss import SetCriterion
 
 from xray_lazy.config import get_config
+from xray_lazy.modeling.region_pooling import RegionPooler
 
 model = L(SparseRCNN)(
     num_classes=80,

@@ -1,0 +1,52 @@
+"""A model for use after training: from its folder or config, complete, with its classes' names."""
+
+import locale
+import sys
+
+import pytest
+import torch
+
+from tests.engine.conftest import CONFIG
+from tests.lively_model import build_lively_model
+from xray_lazy.atomic_file import write_json
+from xray_lazy.config import load_config, save_config
+from xray_lazy.engine.trained_model import load_trained_model
+from xray_lazy.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    cfg = load_config(CONFIG)
+    save_config(cfg, folder / "config.yaml")
+    torch.save({"model": build_lively_model(cfg).state_dict(), "iteration": 7}, folder / "model_final.pth")
+    return folder
+
+
+def test_weights_for_other_classes_are_refused(folder):
+    with pytest.raises(UserError, match=r"shapes of \d weights differ: .*\.cls_score\.weight 3x16 -> 5x16") as error:
+        load_trained_model(folder, overrides=["model.roi_heads.num_classes=4"], device="cpu")
+    assert "--weights" in error.value.fix and "train." not in error.value.fix
+
+
+def test_what_is_neither_run_nor_config_is_told_so_before_weights_are_asked_for(tmp_path):
+    (tmp_path / "text.png").touch()
+    with pytest.raises(UserError, match=r"text\.png is neither an output folder nor a config"):
+        load_trained_model(tmp_path / "text.png")
+    with pytest.raises(UserError, match="which weights for"):
+        load_trained_model(CONFIG)
+    with pytest.raises(UserError, match="can't load the checkpoint") as error:
+        load_trained_model(CONFIG, "http://127.0.0.1:9/weights.pth", device="cpu")
+    assert "--weights" in error.value.fix
+
+
+@pytest.mark.skipif(sys.flags.utf8_mode, reason="Python reads UTF-8 in every locale here")
+def test_names_of_classes_are_read_in_every_locale(folder):
+    write_json(folder / "run.json", {"datasets": {"train": {"classes": ["Schlagstöcke", "刀"]}}})
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        assert load_trained_model(folder, device="cpu").class_names == ("Schlagstöcke", "刀")
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+        (folder / "run.json").unlink()

@@ -1,0 +1,34 @@
+"""A file is written whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from xray_lazy.atomic_file import atomic_writer, write_json, write_text
+
+
+def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), atomic_writer(tmp_path / "a.txt") as stream:
+        stream.write(b"half of the ne")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_folders_are_made_and_text_is_utf_8(tmp_path):
+    write_json(tmp_path / "new" / "folder" / "a.json", {"class": "Küchenmesser 刀"})
+    assert "Küchenmesser 刀".encode() in (tmp_path / "new" / "folder" / "a.json").read_bytes()
+
+
+def test_others_may_read_it_as_the_umask_says(tmp_path):
+    (tmp_path / "plain").touch()
+    write_text(tmp_path / "written", "")
+    assert stat.S_IMODE(os.stat(tmp_path / "written").st_mode) == stat.S_IMODE(os.stat(tmp_path / "plain").st_mode)
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".txt", "刀" * 83 + ".txt"])
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path, name):
+    write_text(tmp_path / name, "content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

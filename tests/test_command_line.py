@@ -1,0 +1,97 @@
+"""How a tool ends: its exit code, and what a person reads."""
+
+import errno
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from xray_lazy.atomic_file import write_text
+from xray_lazy.command_line import run_tool
+from xray_lazy.errors import RunFailure, UserError
+
+
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch):
+    """A tool adds the present folder."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def opened(path):
+    """A tool that writes there."""
+    return lambda: write_text(path, "")
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def end_of(main, **options):
+    with pytest.raises(SystemExit) as end:
+        run_tool(main, **options)
+    return end.value.code
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (1, 1)])
+def test_a_tool_that_does_its_work_gives_its_own_code(answer, code):
+    assert end_of(lambda: answer) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (UserError("there is no a.json", "name another"), 2, "error: there is no a.json\n  fix: name another\n"),
+        (RunFailure("the loss is not finite"), 1, "error: the loss is not finite\n"),
+        (KeyError("x"), 1, "error: KeyError: 'x'\n  fix: run again with --debug to see where it happened\n"),
+        (OSError(errno.ENOSPC, "No space"), 1, "error: the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "of no path"), 1, "error: FileNotFoundError"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_is_one_message_and_a_code(capsys, error, code, text):
+    assert end_of(raising(error)) == code
+    assert capsys.readouterr().err.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("file/below.json", "can't use {}/file: File exists"),
+        ("file/far/below.json", "can't use {}/file/far: Not a directory"),
+        ("folder", "can't use {}/folder: Is a directory"),
+        ("n" * 300 + "/x", "File name too long"),
+    ],
+)
+def test_a_path_that_can_not_be_written_to_is_the_person_s_to_fix(tmp_path, capsys, path, message):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    assert end_of(opened(tmp_path / path)) == 2
+    told = capsys.readouterr().err
+    assert message.format(tmp_path) in told and "--debug" in told
+    with pytest.raises(OSError):
+        run_tool(opened(tmp_path / path), debug=True)
+
+
+@pytest.mark.parametrize("error", [UserError("a", "b"), KeyError("x")], ids=["user error", "any"])
+def test_with_debug_an_error_comes_with_its_traceback(error):
+    with pytest.raises(type(error)):
+        run_tool(raising(error), debug=True)
+
+
+def test_a_reader_that_leaves_early_hears_no_complaint():
+    code = "from xray_lazy.command_line import run_tool; run_tool(lambda: print('line\\n' * 100000))"
+    tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    tool.stdout.readline()
+    tool.stdout.close()
+    assert (tool.stderr.read(), tool.wait(60)) == ("", 1)
+    tool.stderr.close()
+
+
+def test_an_error_keeps_its_fix_on_its_way_between_processes():
+    again = pickle.loads(pickle.dumps(RunFailure("a", "b")))
+    assert (type(again), again.message, again.fix, again.exit_code) == (RunFailure, "a", "b", 1)

@@ -1,0 +1,43 @@
+"""Where a batch is: in memory that a GPU reads by itself, then on the GPU, without the host waiting for either."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
+
+
+class PinnableBatch:
+    """A batch of dataset dicts on its way through a DataLoader, whose pinning thread calls `pin_memory`."""
+
+    def __init__(self, samples: list[dict]):
+        self.samples = samples
+
+    def pin_memory(self) -> "PinnableBatch":
+        return PinnableBatch(_on_tensors(self.samples, torch.Tensor.pin_memory))
+
+
+def to_device(batch: list[dict], device: torch.device) -> list[dict]:
+    """The batch with its tensors, also those of instances, on `device`; on the CPU the batch itself.
+
+    The host waits for no copy of what is in pinned memory, nor for any small one. What is of another kind than
+    detectron2's structures stays where it is: the model moves it, as it would move all.
+    """
+    return batch if device.type == "cpu" else _on_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _on_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """`value` with `function` applied to all tensors in it."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, list):
+        return [_on_tensors(item, function) for item in value]
+    if isinstance(value, dict):
+        return {name: _on_tensors(item, function) for name, item in value.items()}
+    if isinstance(value, Instances):
+        return Instances(value.image_size, **_on_tensors(value.get_fields(), function))
+    if isinstance(value, BitMasks):
+        return BitMasks(function(value.tensor))
+    if isinstance(value, Boxes | Keypoints):
+        return type(value)(function(value.tensor))
+    return value
