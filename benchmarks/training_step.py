@@ -21,7 +21,7 @@ from benchmarks.sparse_rcnn_step import spread_boxes
 from benchmarks.straightforward_sparse_rcnn import straightforward
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
-from xray_lazy.engine.experiment import build_optimizer, build_trainer
+from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
 
 STEPS, PAIRS = 3, 5
 
@@ -37,7 +37,7 @@ def demo_step(folder: Path) -> Comparison:
     overrides += ["model.roi_heads.num_classes=2", "dataloader.train.num_workers=0", "writers.wandb.mode=disabled"]
     cfg = get_config("xray/mask_rcnn_r18_demo.py", overrides)
     name = "training step, Mask R-CNN R18 320x192, batch 4 (detectron2 SimpleTrainer)"
-    return _compare(name, cfg, instantiate(cfg.model), plain_detectron2(cfg), batches_of(cfg, STEPS))
+    return _compare(name, cfg, build_model(cfg, "cpu"), plain_detectron2(cfg), batches_of(cfg, STEPS))
 
 
 def r50_steps(folder: Path) -> list[Comparison]:
@@ -51,7 +51,7 @@ def r50_steps(folder: Path) -> list[Comparison]:
         _compare(f"training step, Mask R-CNN R50 {size} ({peer})", mask, lively_model(mask), plain_detectron2(mask),
                  batches_of(mask, 1)),
         _compare(f"training step, Sparse R-CNN R50 {size} ({peer}, straightforward model)", sparse,
-                 spread_boxes(instantiate(sparse.model)), plain_sparse, batches_of(sparse, 1)),
+                 spread_boxes(build_model(sparse, "cpu")), plain_sparse, batches_of(sparse, 1)),
     ]  # fmt: skip
 
 
