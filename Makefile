@@ -34,7 +34,7 @@ demo: setup
 	@echo "pictures of detections    $(OUTPUT)/visualizations/contact_sheet.jpg"
 	@echo "the whole story           $(OUTPUT)/report.html"
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
-	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/wandb sync sends an offline one)"
+	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"
 
 # two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
 test: setup

@@ -17,7 +17,7 @@ train = dict(
     freeze=[],  # parts that are not trained, by name or pattern: ["backbone.bottom_up.res3"]
     # parts that torch.compile speeds up; dynamic: pictures differ in size
     compile=dict(enabled=False, parts=["backbone"], mode="default", dynamic=True, backend="inductor"),
-    channels_last=False,  # memory order that convolutions in half precision prefer on GPUs
+    channels_last=False,  # memory order that CPUs, and in half precision GPUs, prefer for convolutions
     ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel
     scale_lr=dict(enabled=False, batch_size=8),  # learning rate times total batch size / batch_size
     log_period=20,  # of the writers; each can have its own
