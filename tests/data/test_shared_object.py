@@ -1,5 +1,6 @@
 """What the processes of a machine share: made once, mapped by the others, gone with the last."""
 
+import json
 import os
 import signal
 import subprocess
@@ -103,8 +104,10 @@ def test_what_cannot_be_made_is_an_error_and_hinders_nobody():
     assert shared_object("numbers", lambda: numbers(3))["numbers"][0] == 3
 
 
-def test_processes_read_the_annotations_of_a_set_once(tmp_path, monkeypatch):
-    write_set(tmp_path / "set")
+def test_processes_read_the_annotations_of_a_set_once_and_all_tell_of_its_faults(tmp_path):
+    content = write_set(tmp_path / "set")
+    content["annotations"][0]["category_id"] = 99
+    (tmp_path / "set" / "annotations.json").write_text(json.dumps(content))
     where = reference(tmp_path / "set")
     kept = load_datasets(where)
     code = f"""
@@ -113,8 +116,9 @@ def test_processes_read_the_annotations_of_a_set_once(tmp_path, monkeypatch):
         print(*(record["image_id"] for record in datasets.load_datasets({where!r})))
     """
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert shown.split() == [str(record["image_id"]) for record in kept]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "left out 1 annotation" in answer.stderr
+    assert answer.stdout.split() == [str(record["image_id"]) for record in kept]
     assert [r["image_id"] for r in load_datasets(where, max_pictures=2)] == [kept[0]["image_id"], kept[-1]["image_id"]]
 
 

@@ -153,7 +153,10 @@ def load_datasets(
 @functools.lru_cache(maxsize=16)
 def _load(sources: tuple[DatasetSource, ...], stamps: tuple, **part) -> DetectionDataset:
     code = (__file__, Path(__file__).stat().st_mtime_ns)
-    return shared_object(repr((code, sources, stamps, part)), lambda: _read(sources, **part))
+    dataset, warnings = shared_object(repr((code, sources, stamps, part)), lambda: _read(sources, **part))
+    for warning in warnings:  # in the log of each process, also of those that did not read the files
+        logger.warning(warning)
+    return dataset
 
 
 def _stamp(source: DatasetSource) -> tuple[int, ...]:
@@ -168,11 +171,13 @@ def _read(
     fraction: float,
     max_pictures: int | None,
     seed: int | None,
-) -> DetectionDataset:
+) -> tuple[DetectionDataset, list[str]]:
+    """The data set, and what a person should know of it."""
+    warnings: list[str] = []
     gc_was_on = gc.isenabled()
     gc.disable()  # looking for garbage again and again while millions of objects are made takes half of the time
     try:
-        parts = [_parse(source) for source in sources]
+        parts = [_parse(source, warnings) for source in sources]
     finally:
         if gc_was_on:
             gc.enable()
@@ -182,7 +187,7 @@ def _read(
         dataset = dataset.part(kept, dataset.name)
     if not dataset:
         raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")
-    return _part(dataset, fraction, max_pictures, seed)
+    return _part(dataset, fraction, max_pictures, seed), warnings
 
 
 def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, seed: int | None) -> DetectionDataset:
@@ -205,10 +210,10 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
     return dataset.part(dataset.in_order(places), name)
 
 
-def _parse(source: DatasetSource) -> DetectionDataset:
+def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
     content = read_coco(source.json_file)
     try:
-        return _build(source, content)
+        return _build(source, content, warnings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"data set {source.name}: {source.json_file} has an entry that COCO does not allow "
@@ -217,7 +222,7 @@ def _parse(source: DatasetSource) -> DetectionDataset:
         ) from error
 
 
-def _build(source: DatasetSource, content: dict) -> DetectionDataset:
+def _build(source: DatasetSource, content: dict, warnings: list[str]) -> DetectionDataset:
     categories = sorted(content["categories"], key=lambda category: category["id"])
     index_of_category = {category["id"]: index for index, category in enumerate(categories)}
     if not categories:
@@ -245,11 +250,9 @@ def _build(source: DatasetSource, content: dict) -> DetectionDataset:
         else:
             record["annotations"].append(instance)
     if left_out:
-        logger.warning(
-            "%s: left out %s without a picture, a declared class or a usable box: see `tools/dataset.py check`",
-            source.name,
-            counted(left_out, "annotation"),
-        )
+        count = counted(left_out, "annotation")
+        why = "without a picture, a declared class or a usable box"
+        warnings.append(f"{source.name}: left out {count} {why}: see `tools/dataset.py check`")
     _fill_sizes(records.values(), source)
     names = [str(category["name"]) for category in categories]
     return DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
