@@ -1,5 +1,6 @@
 """How a tool ends: its exit code, and what a person reads."""
 
+import argparse
 import errno
 import pickle
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import at_least, run_tool
 from xray_lazy.errors import RunFailure, UserError
 
 
@@ -84,7 +85,7 @@ def test_with_debug_an_error_comes_with_its_traceback(error):
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint():
-    code = "from xray_lazy.command_line import run_tool; run_tool(lambda: print('line\\n' * 100000))"
+    code = "from xray_lazy.command_line import at_least, run_tool; run_tool(lambda: print('line\\n' * 100000))"
     tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     tool.stdout.readline()
     tool.stdout.close()
@@ -95,3 +96,13 @@ def test_a_reader_that_leaves_early_hears_no_complaint():
 def test_an_error_keeps_its_fix_on_its_way_between_processes():
     again = pickle.loads(pickle.dumps(RunFailure("a", "b")))
     assert (type(again), again.message, again.fix, again.exit_code) == (RunFailure, "a", "b", 1)
+
+
+@pytest.mark.parametrize(("text", "message"), [("0", "0 is less than 1"), ("a", "invalid integer value: 'a'")])
+def test_a_number_that_is_too_small_or_none_is_refused(capsys, text, message):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=at_least(1))
+    assert parser.parse_args(["--count", "1"]).count == 1
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--count", text])
+    assert message in capsys.readouterr().err

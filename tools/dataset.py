@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import natural_number, run_tool
+from xray_lazy.command_line import at_least, run_tool
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -35,17 +35,15 @@ def add_demo(commands) -> None:
         help="demo (320x192, the default), astrophysics, smith or rapiscan; may be given several times",
     )
     parser.add_argument(
-        "--train", type=natural_number, default=240, metavar="N", help="training pictures (default: %(default)s)"
+        "--train", type=at_least(0), default=240, metavar="N", help="training pictures (default: %(default)s)"
     )
     parser.add_argument(
-        "--val", type=natural_number, default=60, metavar="N", help="validation pictures (default: %(default)s)"
+        "--val", type=at_least(0), default=60, metavar="N", help="validation pictures (default: %(default)s)"
     )
-    parser.add_argument(
-        "--test", type=natural_number, default=0, metavar="N", help="test pictures (default: %(default)s)"
-    )
+    parser.add_argument("--test", type=at_least(0), default=0, metavar="N", help="test pictures (default: %(default)s)")
     parser.add_argument(
         "--export",
-        type=natural_number,
+        type=at_least(0),
         metavar="N",
         help="instead, N pictures in one folder with one JSON, as a scanner exports them",
     )
@@ -63,7 +61,7 @@ def add_demo(commands) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed makes the same files (default: 0)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="processes (default: one per core)")
     parser.set_defaults(run=run_demo)
 
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import at_least, run_tool
 
 DATA_EXAMPLES = """\
 examples:
@@ -56,7 +56,7 @@ def add_data(commands) -> None:
     what.add_argument("--augmented", action="store_true", help="pictures as training with --config-file sees them")
     what.add_argument("--browse", action="store_true", help="open hotcoco's browser on the chosen pictures")
     chosen = parser.add_argument_group("which pictures")
-    chosen.add_argument("--count", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
+    chosen.add_argument("--count", type=at_least(1), default=20, metavar="N", help="at most (default: %(default)s)")
     chosen.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choice (default: 0)")
     chosen.add_argument("--ids", nargs="+", default=(), metavar="ID", help="with these ids in the JSON")
     chosen.add_argument("--names", nargs="+", default=(), metavar="NAME", help="with these files or patterns")
@@ -72,9 +72,11 @@ def add_data(commands) -> None:
     )
     drawn = parser.add_argument_group("how they are drawn")
     drawn.add_argument("--grey", action="store_true", help="on a ground without colours")
-    drawn.add_argument("--columns", type=int, default=4, metavar="N", help="of a sheet (default: %(default)s)")
+    drawn.add_argument("--columns", type=at_least(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
     drawn.add_argument("--config-file", metavar="FILE", help="whose training augments (with --augmented)")
-    drawn.add_argument("--draws", type=int, default=4, metavar="N", help="of each picture (default: %(default)s)")
+    drawn.add_argument(
+        "--draws", type=at_least(1), default=4, metavar="N", help="of each picture (default: %(default)s)"
+    )
     drawn.add_argument("--port", type=int, default=7860, metavar="N", help="of --browse (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(run=run_data)
@@ -127,7 +129,9 @@ def add_features(commands) -> None:
     )
     parser.add_argument("--dataset", metavar="SET", help="pictures of this set, with their ground truth")
     parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
-    parser.add_argument("--count", type=int, default=4, metavar="N", help="pictures at most (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=at_least(1), default=4, metavar="N", help="pictures at most (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their choice (default: 0)")
     parser.add_argument("--weights", metavar="FILE", help="file or URL (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda:1")
@@ -139,7 +143,9 @@ def add_features(commands) -> None:
         metavar="WHAT",
         help="of levels, proposals, stages, attention, activation (default: all that the model has)",
     )
-    parser.add_argument("--top", type=int, default=30, metavar="N", help="proposals to draw (default: %(default)s)")
+    parser.add_argument(
+        "--top", type=at_least(1), default=30, metavar="N", help="proposals to draw (default: %(default)s)"
+    )
     parser.add_argument(
         "--score-threshold", type=float, default=0.5, metavar="S", help="of detections (default: %(default)s)"
     )

@@ -50,11 +50,15 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     sys.exit(code)
 
 
-def natural_number(text: str) -> int:
-    """A flag's value of 0 or more, as argparse's `type`."""
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{number} is less than 0")
-    return number
+def at_least(least: int) -> Callable[[str], int]:
+    """A flag's whole number that may not be smaller, as argparse's `type`."""
+
+    def integer(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    return integer
 
 
 def print_error(message: str, fix: str) -> None:
