@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from xray_lazy.wording import counted
+
 # What a package is called here, and the distributions that bring it, best first.
 DISTRIBUTIONS = {
     "xray-lazy": ("xray-lazy",),
@@ -185,7 +187,7 @@ def _unused_gpu_problem() -> list[Problem]:
         return []
     if not listed:
         return []
-    what = f"the driver shows {_count(listed, 'GPU')}, but torch {torch.__version__} can use none"
+    what = f"the driver shows {counted(listed, 'GPU')}, but torch {torch.__version__} can use none"
     return [Problem(what, "install the torch build for the driver's CUDA: https://pytorch.org/get-started", False)]
 
 
@@ -238,7 +240,7 @@ def _data_note() -> str:
 
 def _print_report(rows: list[tuple[str, str]], problems: list[Problem]) -> None:
     needed = sum(problem.needed for problem in problems)
-    verdict = f"training can't run: {_count(needed, 'problem')} to fix" if needed else "training can run"
+    verdict = f"training can't run: {counted(needed, 'problem')} to fix" if needed else "training can run"
     try:
         from rich.console import Console
         from rich.markup import escape
@@ -273,7 +275,7 @@ def _gpus() -> list[str]:
 
 
 def _cpu() -> str:
-    return f"{_cpu_name()}, {_count(_cpu_count(), 'core')}"
+    return f"{_cpu_name()}, {counted(_cpu_count(), 'core')}"
 
 
 def _cpu_name() -> str:
@@ -307,10 +309,6 @@ def _wandb_server() -> str:
 
 def _first_file(*paths: Path) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":
