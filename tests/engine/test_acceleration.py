@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import shutil
+import time
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 
 from tests.engine.conftest import CONFIG
+from xray_lazy.data.loaders import explained_worker_death
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 ADAMW = "torch.optim.AdamW"
 # float32 sums in another order
@@ -159,6 +161,25 @@ def test_a_model_that_needs_the_usual_order_goes_back_to_it_after_one_warning(wa
     use_channels_last(model)
     torch.testing.assert_close(losses_of(model), losses_of(ViewOfFeatures()), **TOLERANCE)
     assert len(warnings) == 1 and "train.channels_last fails for ViewOfFeatures" in warnings[0]
+
+
+def test_the_death_of_a_reader_during_a_step_ends_the_run_instead_of_the_speed_up(warnings):
+    model = Model()
+    use_channels_last(model)
+    batches = iter(torch.utils.data.DataLoader(torch.randn(50, 3, 8, 8), batch_size=2, num_workers=1))
+    images = next(batches)
+    (reader,) = batches._workers
+
+    def kill_reader(module, inputs):
+        reader.kill()
+        time.sleep(60)  # the signal of its death ends this
+
+    handle = model.head.register_forward_pre_hook(kill_reader)
+    with pytest.raises(RunFailure, match="a process that reads pictures died"), explained_worker_death():
+        model(images)
+    handle.remove()
+    model(images)
+    assert model.backbone[1][0].weight.is_contiguous(memory_format=torch.channels_last) and warnings == []
 
 
 def test_a_model_of_3d_convolutions_has_no_channels_last(warnings):

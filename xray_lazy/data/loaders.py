@@ -165,9 +165,14 @@ def explained_worker_death() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):
+        if not is_worker_death(error):
             raise
         raise _worker_death(error) from None
+
+
+def is_worker_death(error: Exception) -> bool:
+    """Whether torch says by it that a reading process died; it says so whatever the training process is doing."""
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
 def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:

@@ -11,6 +11,7 @@ from detectron2.config import instantiate
 from torch import nn
 
 from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.errors import UserError
 
 GIVES_WAY = "%s fails for %s, which runs without it: %s"
@@ -93,6 +94,8 @@ def _guard(module: nn.Module, call: Callable, undo: Callable[[], None], what: st
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
+            if is_worker_death(error):  # nothing that this call did
+                raise
             undo()
             result = module._call_impl(*args, **kwargs)  # fails in its turn where the model itself is at fault
             module._compiled_call_impl = None
