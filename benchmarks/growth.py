@@ -22,6 +22,7 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.made_pictures import make_picture
 from xray_lazy.config import get_config
+from xray_lazy.engine.launch import plan_launch, run_processes
 
 SIZE = (192, 320)
 ROUNDS = 5
@@ -131,7 +132,6 @@ def _new_step(name: str, config: str, size: int) -> Step:
 
 def _time_as_one_process() -> None:
     """In each of the processes: the median of some steps of a data-parallel model; the first prints it."""
-    torch.distributed.init_process_group("gloo")
     cfg = get_config(MASK_RCNN)
     model = torch.nn.parallel.DistributedDataParallel(instantiate(cfg.model).train())
     batch = [make_picture(SIZE, 5, 5) for _ in range(2)]
@@ -143,11 +143,10 @@ def _time_as_one_process() -> None:
             times.append(time.perf_counter() - start)
     if torch.distributed.get_rank() == 0:
         print(1e3 * statistics.median(times[3:]))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["process"]:
-        _time_as_one_process()
+        run_processes(plan_launch("cpu"), _time_as_one_process)
     else:
         main()

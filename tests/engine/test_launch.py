@@ -1,9 +1,16 @@
-"""How many processes a run gets, and where they meet."""
+"""How many processes a run gets, where they meet, and what is left of their group at the end."""
+
+import json
+import os
+from pathlib import Path
 
 import pytest
 
+from tests.engine.conftest import CONFIG
+from tests.engine.quick_processes import run_group
 from xray_lazy.engine import launch
 from xray_lazy.engine.launch import plan_launch
+from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
 
@@ -53,6 +60,20 @@ def test_what_does_not_fit_is_an_error(gpus, there, arguments, words):
     with pytest.raises(UserError) as error:
         plan_launch(**arguments)
     assert words in str(error.value)
+
+
+def train_and_list_threads(folder):
+    run(RunOptions(CONFIG, [f"train.output_dir={folder}/run", "train.device=cpu", "train.max_iter=2"]))
+    tasks = Path("/proc/self/task").iterdir()
+    names = [(task / "comm").read_text().strip() for task in tasks]
+    (folder / f"threads_{os.environ['RANK']}.json").write_text(json.dumps(names))
+
+
+def test_no_thread_of_the_group_outlives_the_training(tmp_path):
+    run_group(train_and_list_threads, tmp_path, processes=2, log=tmp_path / "log.txt")
+    for rank in range(2):
+        names = json.loads((tmp_path / f"threads_{rank}.json").read_text())
+        assert names and not [name for name in names if "gloo" in name or "store" in name]
 
 
 def test_a_process_of_torchrun_joins_its_group(gpus, monkeypatch):

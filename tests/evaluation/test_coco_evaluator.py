@@ -13,6 +13,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mask_encoding import encode_bitmaps
+from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
@@ -223,10 +224,9 @@ def fair(record):
     return predicted([*boxes, [150, 80, 190, 110]], [0] * (len(boxes) + 1), [0.5] * (len(boxes) + 1))
 
 
-def evaluate_share(rank, store, folder):
+def evaluate_share(folder):
     """One of two processes; both see picture 90, as a sampler that fills up the last share makes it."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    dataset = bags()
+    rank, dataset = torch.distributed.get_rank(), bags()
     share = [dataset[0], dataset[2]] if rank == 0 else [dataset[1], dataset[2]]
     evaluator = CocoEvaluator(dataset)
     for _ in range(2):
@@ -235,11 +235,10 @@ def evaluate_share(rank, store, folder):
         results = evaluator.evaluate()
     evaluator.save(folder / f"rank{rank}")
     (folder / f"results{rank}.json").write_text(json.dumps(results))
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_one_result(tmp_path):
-    torch.multiprocessing.spawn(evaluate_share, (tmp_path / "store", tmp_path), nprocs=2)
+    run_processes(plan_launch("cpu", num_processes=2), evaluate_share, tmp_path)
     main, other = (json.loads((tmp_path / f"results{rank}.json").read_text()) for rank in (0, 1))
     assert other == {}
     dataset = bags()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation.test_mask_encoding import smooth_masks
 from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
+from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections
 from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, picture_positions
@@ -68,19 +69,18 @@ def test_packed_pictures_come_out_as_they_went_in(with_masks):
     assert dict(detections._unpacked(*detections._packed([], {}))) == {}
 
 
-def gather_share(rank, store, folder):
+def gather_share(folder):
     """Three processes, the last without pictures; portions of one picture; picture 90 with two processes."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=3)
+    rank = torch.distributed.get_rank()
     detections.PICTURES_AT_ONCE = 1
     own = [{4: some_detections(3, 4), 90: some_detections(1, 90)}, {17: some_detections(5, 17)}, {}][rank]
     if rank == 1:
         own[90] = some_detections(2, 91)
     (folder / f"{rank}.json").write_text(json.dumps(list(CocoResults(detections.gather_detections(own), CATEGORY_IDS))))
-    torch.distributed.destroy_process_group()
 
 
 def test_the_main_process_gathers_all_in_portions(tmp_path):
-    torch.multiprocessing.spawn(gather_share, (tmp_path / "store", tmp_path), nprocs=3)
+    run_processes(plan_launch("cpu", num_processes=3), gather_share, tmp_path)
     main, *others = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3))
     whole = {4: some_detections(3, 4), 90: some_detections(1, 90), 17: some_detections(5, 17)}
     assert sorted(map(json.dumps, main)) == sorted(map(json.dumps, CocoResults(whole, CATEGORY_IDS)))

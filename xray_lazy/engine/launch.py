@@ -1,5 +1,6 @@
 """Start the processes of a run: one here, several on this machine, or as one of a group that torchrun or srun made."""
 
+import gc
 import os
 import pickle
 import re
@@ -192,7 +193,19 @@ def _in_group(plan: LaunchPlan, local_rank: int, rank: int, function: Callable, 
     try:
         return function(*arguments)
     finally:
-        torch.distributed.destroy_process_group()
+        _leave_group()
+
+
+def _leave_group() -> None:
+    """End the group with its threads: one that is at work when Python ends would abort the process."""
+    import torch
+    from detectron2.utils import comm
+
+    # detectron2's references to it, which would keep the threads
+    comm._get_global_gloo_group.cache_clear()
+    comm._LOCAL_PROCESS_GROUP = None
+    torch.distributed.destroy_process_group()
+    gc.collect()  # a trainer and its hooks, which refer to each other, hold a data-parallel model, and that the group
 
 
 def _meeting_point(dist_url: str, num_machines: int) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model, total
+from xray_lazy.engine.launch import plan_launch, run_processes
 
 VARIANTS = {
     "focal": {},
@@ -29,10 +30,9 @@ def pictures(variant: str) -> list[dict]:
     return [picture(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS)]
 
 
-def train_share(rank, folder):
+def train_share(folder):
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    results = {}
+    rank, results = torch.distributed.get_rank(), {}
     for variant in VARIANTS:
         losses, gradients = losses_and_gradients(variant, pictures(variant)[2 * rank : 2 * rank + 2])
         for value in (*losses.values(), *gradients.values()):
@@ -41,13 +41,12 @@ def train_share(rank, folder):
         results[variant] = losses, gradients
     if rank == 0:
         torch.save(results, folder / "results.pth")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def of_two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(train_share, (folder,), nprocs=2)
+    run_processes(plan_launch("cpu", num_processes=2), train_share, folder)
     return torch.load(folder / "results.pth")
 
 
