@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.wording import counted
 
 # Rank 0 may evaluate or load for long while the others wait.
 TIMEOUT = timedelta(hours=2)
@@ -84,7 +85,7 @@ def plan_launch(
         return group
     processes = (num_gpus if device == "cuda" else num_processes) or 1
     if device == "cuda" and processes > gpus:
-        wanted = f"{processes} GPU{'s' if processes > 1 else ''} asked for"
+        wanted = f"{counted(processes, 'GPU')} asked for"
         instead = f"use --num-gpus {gpus}" if gpus else "run on the CPU: --num-processes 1 train.device=cpu"
         raise UserError(f"{wanted}, but this machine has {gpus or 'none'}", instead)
     if processes * num_machines == 1:

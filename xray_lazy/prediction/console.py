@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.prediction.detections import Found
+from xray_lazy.wording import counted
 
 
 class Console:
@@ -33,9 +34,8 @@ class Console:
 
     def summary(self, found: Sequence[Found], names: Sequence[str], seconds: float, skipped: int) -> None:
         """Print what was found, by class, and how fast."""
-        pictures = "picture" if len(found) == 1 else "pictures"
         items = sum(map(len, found))
-        line = f"{len(found)} {pictures} in {seconds:.1f} s ({len(found) / seconds:.1f} pictures/s)"
+        line = f"{counted(len(found), 'picture')} in {seconds:.1f} s ({len(found) / seconds:.1f} pictures/s)"
         print(f"{line}, {skipped} skipped" if skipped else line)
         counts = Counter(names[class_id] for picture in found for class_id in picture.classes)
         if not counts:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
+from xray_lazy.wording import counted
 
 FIRST_IDS = 10
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
@@ -117,8 +118,7 @@ def _verdict(report: Report) -> Text:
 
 
 def _counted(number: int, noun: str) -> str:
-    """`1 picture`, `3 classes`."""
-    return f"{number} {noun if number == 1 else _plural(noun)}"
+    return counted(number, noun, _plural(noun))
 
 
 def _plural(noun: str) -> str:
