@@ -82,6 +82,13 @@ def test_user_errors_from_the_start_end_the_sweep(tmp_path):
     assert len(list_trials(tmp_path / "sweep")) == 3
 
 
+def test_a_metric_that_the_first_trial_never_logged_ends_the_sweep(tmp_path):
+    sweep = make_sweep(parameters={"loss": {"min": 1.0, "max": 2.0}, "end": {"value": "no_metric"}})
+    with pytest.raises(UserError, match=r"the first trial has ended.*no total_loss; did you mean total_los\?"):
+        run_quick(tmp_path / "sweep", sweep, 20)
+    assert len(list_trials(tmp_path / "sweep")) == 1
+
+
 def test_errors_later_do_not(tmp_path):
     sweep = make_sweep("grid", parameters={"loss": {"value": 4}, "end": {"values": ["well", "crash"]}})
     run_quick(tmp_path / "sweep", sweep, 2)

@@ -4,7 +4,7 @@ import math
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from scipy import stats
@@ -111,6 +111,8 @@ def test_a_grid_has_all_values_in_order():
         ({"distribution": "uniform", "min": 0.5, "max": 2, "q": 1}, "no setting q"),
         ({"distribution": "uniform", "min": 0.5}, "uniform needs max"),
         ({"distribution": "q_normal", "q": 0}, "q must be above 0"),
+        ({"distribution": ["uniform"], "min": 0, "max": 1}, "no distribution ['uniform']"),
+        ({"distribution": "log_normal", "mu": 1000, "sigma": 100}, "write the logarithm"),
         ({"distribution": "categorical"}, "categorical needs values"),
         ({"values": [1, 2, 1]}, "1 twice"),
         ({"values": [1, 2], "probabilities": [1]}, "2 values and 1 probabilities"),
@@ -140,6 +142,8 @@ plain = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(plain.filter(lambda value: "${" not in repr(value)))
+@example("~/weights.pth")
+@example("xray_zürich_train")
 def test_any_value_is_read_back_from_its_override(value):
     changed = apply_overrides(OmegaConf.create({"a": {"b": None}}), [override("a.b", value)])
     assert OmegaConf.to_container(changed) == {"a": {"b": value}}

@@ -112,6 +112,15 @@ def test_an_interrupted_trial_may_go_on_ever_again(tmp_path):
     assert list_trials(tmp_path)[0].state == "interrupted"
 
 
+def test_a_worker_that_dies_once_after_interruptions_loses_no_trial(tmp_path):
+    for _ in range(ATTEMPTS):
+        study = open_study(tmp_path)
+        study.claim(1)
+        study.interrupt(0)
+    open_study(tmp_path, worker=dead_worker(tmp_path)).claim(1)
+    assert open_study(tmp_path).claim(1).trial.number == 0
+
+
 def test_a_worker_that_died_before_it_chose_all_parameters_loses_no_trial(tmp_path):
     sweep = make_sweep("grid", parameters={"loss": {"values": [1, 2]}, "end": {"values": ["a", "b"]}})
     journal, whole = tmp_path / JOURNAL, tmp_path / "whole"
@@ -127,14 +136,13 @@ def test_a_worker_that_died_before_it_chose_all_parameters_loses_no_trial(tmp_pa
         assert study.claim(4) is None
 
 
-def test_half_a_line_that_a_crash_left_is_dropped(tmp_path):
+def test_half_a_line_that_a_crash_left_is_dropped_also_by_workers_that_go_on(tmp_path):
     study = open_study(tmp_path)
-    study.finish(study.claim(1).trial.number, 1.0)
-    with open(tmp_path / JOURNAL, "ab") as journal:
-        journal.write(b'{"op_code":4,"worker_id":"half')
-    again = open_study(tmp_path)
-    again.finish(again.claim(2).trial.number, 2.0)
-    assert [trial.value for trial in list_trials(tmp_path)] == [1.0, 2.0]
+    for value, worker in enumerate([study, study, open_study(tmp_path)]):
+        worker.finish(worker.claim(3).trial.number, value)
+        with open(tmp_path / JOURNAL, "ab") as journal:
+            journal.write(b'{"op_code":4,"worker_id":"half')
+    assert [trial.value for trial in list_trials(tmp_path)] == [0.0, 1.0, 2.0]
 
 
 def test_a_worker_is_known_to_be_dead_by_its_process_its_silence_or_its_farewell(tmp_path):

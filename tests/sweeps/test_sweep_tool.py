@@ -134,6 +134,16 @@ def test_a_dry_run_shows_the_space_and_a_trial_that_could_be_started(options, ca
     assert not Path(options.output_dir).exists()
 
 
+def test_a_batch_that_is_no_number_is_a_fault(options, sweep_file):
+    sweep_file.write_text(SWEEP.replace("values: [2]", "values: [2, eight]"))
+    assert "'eight' of type str doesn't fit" in refused(options)
+
+
+def test_the_file_that_the_metric_is_read_from_is_needed(options):
+    options.overrides = ["~writers.json"]
+    assert "writers.json: the config has no such writer" in refused(options)
+
+
 def test_more_gpus_than_there_are_is_a_user_error(options):
     options.num_processes, options.num_gpus = None, torch.cuda.device_count() + 1
     assert "but this machine has" in refused(options)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import cv2
@@ -170,6 +171,22 @@ def test_boxes_without_masks_and_crowds_are_shown(logged_out, run, tmp_path):
 def test_media_that_cannot_be_made_are_one_warning(logged_out, run, tmp_path, caplog):
     write(tmp_path / "out", run, {"media/pictures": "no media"}, times=2)
     assert caplog.text.count("W&B failed to log pictures") == 1
+
+
+def test_a_stuck_wandb_does_not_fill_the_memory_with_pictures(logged_out, run, tmp_path):
+    writer = WandbWriter("xray", str(tmp_path / "out"), names=NAMES)
+    writer.start(run)
+    goes_on = threading.Event()
+    with EventStorage(19):
+        writer._session.use("wait", lambda _: goes_on.wait(60))
+        for iteration in range(20):
+            writer.write_media({"media/pictures": Pictures([shown_picture("bag.png")])}, iteration)
+        goes_on.set()
+        writer._session.wait(60)
+        writer.write_media({"media/pictures": Pictures([shown_picture("bag.png")])}, 20)
+    writer.close()
+    rows = recorded.history(recorded.read_finished(tmp_path / "out"))
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3, 20]
 
 
 def test_disabled_takes_no_media(logged_out, run, tmp_path):

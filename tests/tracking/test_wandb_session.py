@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,9 +58,10 @@ class Training:
     def sync(self, *before, code=0):
         return self.call(str(ROOT / "tools" / "sync.py"), *before, str(self.output), code=code)
 
-    def rows_on_disk(self):
-        (part,) = find_parts(self.output, json.loads((self.output / "run.json").read_text())["wandb_id"])
-        return [row.values for row in part.rows()]
+    def rows_on_disk(self, part=0):
+        parts = find_parts(self.output, json.loads((self.output / "run.json").read_text())["wandb_id"])
+        assert len(parts) == part + 1
+        return [row.values for row in parts[part].rows()]
 
 
 @pytest.fixture
@@ -91,6 +93,24 @@ def test_what_the_server_has_and_the_disk_has_not_is_not_logged_again(training, 
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     training.run(start=10, stop=20)
     assert wandb_service.only_run().rows == rows_of(range(20))
+
+
+def test_a_run_that_moved_to_another_disk_and_was_killed_there_goes_on_with_each_value_once(training, wandb_service):
+    training.run(stop=17)
+    shutil.rmtree(training.output / "wandb")
+    training.run(start=10, stop=19, end="kill")
+    training.run(start=10, stop=25)
+    assert wandb_service.only_run().rows == rows_of(range(25))
+
+
+def test_what_a_killed_run_had_not_sent_comes_also_where_the_next_start_ends_before_it(training, wandb_service):
+    training.run(stop=3)
+    training.run(start=3, stop=12, pause=4, at_pause=wandb_service.stop, end="kill all")
+    assert len(training.rows_on_disk(part=1)) == 11 and len(wandb_service.only_run().rows) < 6
+    wandb_service.start()
+    training.run(start=3, stop=6, end="preempt")
+    training.run(start=6, stop=15)
+    assert wandb_service.only_run().rows == rows_of(range(15))
 
 
 def test_parts_recorded_offline_make_one_history_when_they_are_sent(training, wandb_service):
@@ -213,6 +233,12 @@ def test_what_the_config_leaves_open_is_read_from_the_environment(wandb_service,
     sent = wandb_service.only_run()
     assert (sent.project, sent.group, sent.tags, sent.display_name) == ("bags", "scanners", ["a", "b"], "gun")
     assert sent.notes == "of the config"
+
+
+def test_a_setting_that_wandb_refuses_is_named(wandb_service, run, tmp_path, caplog):
+    session_in(tmp_path / "out", mode="offline", tags=["x" * 100]).start(run)
+    (warning,) = (record.message for record in caplog.records if record.name.startswith("xray_lazy"))
+    assert "run_tags" in warning and "64 characters" in warning
 
 
 def test_several_runs_in_one_process(wandb_service, run, tmp_path):

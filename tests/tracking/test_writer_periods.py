@@ -86,13 +86,13 @@ def test_what_a_hook_of_ones_own_puts_as_results_is_written_at_once(tmp_path, wr
 
 
 def test_raw_values_stand_beside_the_median_of_what_the_patterns_name():
-    scalars = UnwrittenScalars(3, LoggedNames([["*", "train/*"], ["raw/**", "train_raw/**"]]), ["*loss*", "norm"])
+    scalars = UnwrittenScalars(3, LoggedNames([["*", "train/*"], ["raw/**", "train_raw/**", 10]]), ["*loss*", "norm"])
     with EventStorage() as storage:
         for storage.iter, value in enumerate([1.0, 5.0, 9.0, 2.0]):
             storage.put_scalars(loss=value, time=value)
             storage.put_scalars(smoothing_hint=False, loss_scale=value)
         assert scalars.take(storage) == {
-            3: {"train/loss": 5.0, "train_raw/loss": 2.0, "train/time": 5.0, "train/loss_scale": 2.0}
+            3: {"train/loss": 5.0, "train_raw/loss": 20.0, "train/time": 5.0, "train/loss_scale": 2.0}
         }
         assert scalars.take(storage) == {}
 

@@ -35,7 +35,7 @@ def _text(value: Any) -> str:
 
 def _reads_as_itself(text: str) -> bool:
     """Whether Hydra reads the bare text as that very string."""
-    return re.fullmatch(r"[A-Za-z_/~][\w/.\-]*", text) is not None and text.lower() not in _WORDS
+    return re.fullmatch(r"[A-Za-z_/][\w/.\-]*", text, re.ASCII) is not None and text.lower() not in _WORDS
 
 
 # which are not text without quotes

@@ -22,7 +22,8 @@ BEAT_SECONDS = 10
 ASK_AGAIN_SECONDS = 10
 # A trial that was asked to stop finishes its step and saves; then it is ended.
 STOP_SECONDS = 300
-USER_ERROR = 2
+# A trial that ends with a user error may be one of bad values; so many from the start on, and none else, are not.
+USER_ERROR, USER_ERRORS_ALIKE = 2, 3
 COMPLETE = "model_final.pth"
 
 
@@ -81,7 +82,7 @@ class SweepRunner:
         """Run trials until the sweep has `limit` of them, or nothing is left; returns the signal that ended it, if any.
 
         Raises:
-            UserError: the first trials have all ended with user errors.
+            UserError: the first trials have all ended with errors that others would meet, too.
         """
         hopeless = None
         with _signals_to(lambda number, frame: self._signals.append(number)):
@@ -167,7 +168,8 @@ class SweepRunner:
         if code == 0 and (folder / COMPLETE).is_file():
             value, reason = self._metric.value_at_end(running.values)
             if value is None:
-                self._study.fail(number, "failed", reason, user_error=not running.values.by_iteration)
+                # a whole run that has never logged the metric: its name is wrong, and no other run has it
+                self._study.fail(number, "failed", reason, alike=0 if running.values.by_iteration else 1)
             else:
                 self._study.finish(number, value)
         elif running.wish == "prune":
@@ -178,7 +180,8 @@ class SweepRunner:
             return
         else:
             state = "failed" if code > 0 else "killed"  # 0: somebody asked it to stop
-            self._study.fail(number, state, reason_of(code, folder), user_error=code == USER_ERROR)
+            alike = USER_ERRORS_ALIKE if code == USER_ERROR else 0
+            self._study.fail(number, state, reason_of(code, folder), alike)
         trials = self._study.trials()
         self._console.ended(trials[number], trials)
         self._on_end(trials)

@@ -189,11 +189,11 @@ def _read_parameter(key: str, content: Any, method: str) -> tuple[Parameter | No
     if not isinstance(content, dict):
         return None, [Fault(place, f"{content!r} is no parameter", f"a fixed value is written {{value: {content}}}")]
     name = content.get("distribution", _implied_distribution(content))
-    name = ALIASES.get(name, name)
+    name = ALIASES.get(name, name) if isinstance(name, str) else name
     if name is None:
         message = f"nothing says which values it takes: {', '.join(map(str, content)) or 'it is empty'}"
         return None, [Fault(place, message, "give value, values, min and max, or a distribution")]
-    if name not in SETTINGS:
+    if not isinstance(name, str) or name not in SETTINGS:
         fix = did_you_mean(nearest(str(name), SETTINGS)) or f"there are {', '.join(SETTINGS)}"
         return None, [Fault(place, f"there is no distribution {name}", fix)]
     given = {setting: value for setting, value in content.items() if setting != "distribution"}
@@ -270,6 +270,9 @@ def _number_faults(name: str, numbers: dict[str, float]) -> Iterator[tuple[str, 
     for setting in ("sigma", "a", "b", "q"):
         if numbers.get(setting, 1) <= 0:
             yield f"{setting} is {numbers[setting]}", f"{setting} must be above 0"
+    if name.endswith("log_normal") and abs(numbers.get("mu", 0)) + 4 * numbers.get("sigma", 1) > 700:
+        message = f"{name} takes mu and sigma of the logarithm, and e^{numbers.get('mu', 0)} is out of reach"
+        yield message, "write the logarithm: mu: 6.9 has its middle at 1000"
     if "min" not in numbers:
         return
     low, high = numbers["min"], numbers["max"]

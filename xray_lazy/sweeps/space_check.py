@@ -34,6 +34,8 @@ def space_faults(sweep: Sweep, cfg: DictConfig, overrides: Sequence[str], world_
     if OmegaConf.select(cfg, "hooks.checkpoint") is None:
         fix = "keep it: trials that are interrupted go on from its files, and by them it is known that one is complete"
         faults.append(Fault("hooks.checkpoint", "the config has no such hook", fix))
+    if OmegaConf.select(cfg, "writers.json") is None:
+        faults.append(Fault("writers.json", "the config has no such writer", "keep it: a sweep reads the metric there"))
     if faults:
         return faults
     return _experiment_faults(sweep, cfg, world_size)
@@ -47,7 +49,7 @@ def without_odd_batches(sweep: Sweep, cfg: DictConfig, world_size: int) -> tuple
     )
     if parameter is None or parameter.distribution != "categorical" or "train.accumulate" in sweep.parameters:
         return sweep, []
-    odd = [value for value in parameter.values if value % parts]
+    odd = [value for value in parameter.values if isinstance(value, int) and value % parts]
     if not odd or len(odd) == len(parameter.values) or parameter.settings.get("probabilities"):
         return sweep, []
     even = dataclasses.replace(parameter, settings={"values": [v for v in parameter.values if v not in odd]})

@@ -23,8 +23,6 @@ JOURNAL = "journal.log"
 NAME = "sweep"
 # A trial that takes its worker down with it must not do so forever.
 ATTEMPTS = 3
-# So many user errors from the start on, and none that went well: all trials would end so.
-HOPELESS = 3
 # To choose parameters takes seconds; on a busy machine, with a Gaussian process, more of them.
 CLAIM_SECONDS = 120
 
@@ -75,7 +73,7 @@ class SweepStudy:
             limit: trials of the sweep, over all workers.
 
         Raises:
-            UserError: the first trials have all ended with user errors.
+            UserError: the first trials have all ended with errors that others would meet, too.
         """
         with locked(self.folder / "claim", CLAIM_SECONDS):
             frozen = self._study.get_trials(deepcopy=False)
@@ -119,14 +117,19 @@ class SweepStudy:
         self._set(number, reason=reason)
         self._study.tell(number, state=TrialState.PRUNED)
 
-    def fail(self, number: int, state: str, reason: str, user_error: bool = False) -> None:
-        """Record a trial that ended with an error ("failed") or by a signal ("killed")."""
-        self._set(number, outcome=state, reason=reason, user_error=user_error)
+    def fail(self, number: int, state: str, reason: str, alike: int = 0) -> None:
+        """Record a trial that ended with an error ("failed") or by a signal ("killed").
+
+        Args:
+            number, state, reason: of the trial.
+            alike: so many trials that end so, from the start on, tell that all will; 0 for no number of them.
+        """
+        self._set(number, outcome=state, reason=reason, alike=alike)
         self._study.tell(number, state=TrialState.FAIL)
 
     def interrupt(self, number: int) -> None:
-        """Give a trial back, to be gone on with."""
-        self._set(number, worker="", reason="the sweep was interrupted")
+        """Give a trial back, to be gone on with; the attempts that count are those in which workers die in a row."""
+        self._set(number, worker="", attempts=0, reason="the sweep was interrupted")
 
     def _take(self, frozen: FrozenTrial) -> Claim:
         """Put this worker's name on a trial; choose its parameters, where no worker came to that."""
@@ -216,36 +219,35 @@ def _curve(frozen: FrozenTrial) -> dict[int, float]:
 
 def _raise_if_hopeless(trials: list[FrozenTrial]) -> None:
     ended = [trial for trial in trials if trial.state.is_finished()]
-    if len(ended) >= HOPELESS and all(trial.user_attrs.get("user_error") for trial in ended):
+    alike = [trial.user_attrs.get("alike", 0) for trial in ended]
+    if alike and all(alike) and len(ended) >= min(alike):
+        first = "the first trial has" if len(ended) == 1 else f"the first {len(ended)} trials have all"
         raise UserError(
-            f"the first {len(ended)} trials have all ended with an error that others would meet, too; the last one: "
-            f"{ended[-1].user_attrs['reason']}",
+            f"{first} ended with an error that others would meet, too; the last one: {ended[-1].user_attrs['reason']}",
             "correct that, then start the sweep anew in another --output-dir",
         )
 
 
 def _open(folder: Path) -> JournalStorage:
     path = folder / JOURNAL
-    lock = FileLock(path)
-    if path.exists():
-        _drop_half_line(path, lock)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
-def _drop_half_line(path: Path, lock: FileLock) -> None:
-    """A full disk or a crash may have left half of the last line, after which Optuna couldn't read on."""
-    if _whole_lines(path.read_bytes()) is None:
-        return
-    lock.acquire()
-    try:
-        length = _whole_lines(path.read_bytes())
-        if length is not None:
-            os.truncate(path, length)
-    finally:
-        lock.release()
+class _JournalLock(FileLock):
+    """The journal's lock; who takes it drops the half line that a full disk or a crash of any worker may have left.
 
+    What was written behind that would be no line either, and nobody could read on.
+    """
 
-def _whole_lines(content: bytes) -> int | None:
-    """The bytes of all whole lines; None where there is nothing else."""
-    length = content.rfind(b"\n") + 1
-    return length if length < len(content) else None
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._journal = path
+
+    def acquire(self) -> bool:
+        super().acquire()
+        with open(self._journal, "rb+") as journal:
+            journal.seek(max(journal.seek(0, os.SEEK_END) - 1, 0))
+            if journal.read() not in (b"\n", b""):
+                journal.seek(0)
+                journal.truncate(journal.read().rfind(b"\n") + 1)
+        return True

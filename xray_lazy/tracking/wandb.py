@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from xray_lazy.tracking.wandb_files import has_ended
 from xray_lazy.tracking.wandb_session import WandbSession
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer, axes_at
 
+MOST_WAITING = 4  # evaluations whose pictures are in memory because W&B is stuck
 CHECKPOINT_CHOICES = ("none", "best", "final", "best and final")
 
 
@@ -80,6 +82,7 @@ class WandbWriter(Writer):
         self._names = names = names or LoggedNames([])
         self._scalars = UnwrittenScalars(window_size, names, raw)
         self._best = BestValues(best or {}, names)
+        self._free = threading.Semaphore(MOST_WAITING)
 
     def start(self, run: RunRecord) -> dict:
         """Open the W&B run, the same one when `run` is resumed; returns its id."""
@@ -125,8 +128,10 @@ class WandbWriter(Writer):
             from xray_lazy.tracking.wandb_media import log_media  # it imports wandb
 
             log_media(run, {self._names.logged(name): item for name, item in media.items()}, axes)
+            self._free.release()
 
-        self._session.use("log pictures", log)
+        if self._free.acquire(blocking=False):
+            self._session.use("log pictures", log)
 
     def pause(self) -> None:
         self._session.mark_preempting()

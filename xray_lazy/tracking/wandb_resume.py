@@ -1,7 +1,8 @@
 """One history over all starts of a W&B run: nothing twice, and nothing missing that is on disk."""
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ class ContinuedRun:
     def __init__(self, run: Any):
         self._run = run
         self._names: dict[int, set[str]] = {}
-        self._unknown = range(0)
+        self._unknown: list[range] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
 
     def log(self, values: Mapping[str, Any]) -> None:
         iteration = values.get("iteration")
-        if iteration in self._unknown:
+        if any(iteration in iterations for iterations in self._unknown):
             return
         known = self._names.get(iteration, set())
         new = {name: value for name, value in values.items() if name not in known and name not in AXES}
@@ -39,7 +40,7 @@ class ContinuedRun:
 
     def has_all(self, iterations: range) -> None:
         """Note that the history has all of these, whatever was logged there."""
-        self._unknown = iterations
+        self._unknown.append(iterations)
 
 
 def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) -> Any:
@@ -63,16 +64,18 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
     if run.offline:  # `wandb sync` lets the summary of the last part take the place of all earlier ones
         for part in earlier:
             run.summary.update(part.summary())
-    rows = [(part, row) for part in earlier for row in part.rows()]
+    parts = [(part, part.rows()) for part in earlier]
+    ends = _ends(parts, run)
     missing = []
-    for part, row in rows:
-        if run.offline or part.is_sent or part.is_offline or row.step < run.starting_step:
-            continued.has(row.values)
-        elif row.values.get("iteration", start_iteration) < start_iteration:
-            missing.append((part, row))
-    if run.starting_step > _steps(rows):  # the server has what another machine's disk, or no disk, has
-        last = max((row.values.get("iteration", -1) for _, row in rows), default=-1)
-        continued.has_all(range(last + 1, int(run.summary.get("iteration", -1)) + 1))
+    for (part, rows), end in zip(parts, ends, strict=True):
+        for row in rows:
+            if row.step < end:
+                continued.has(row.values)
+            elif row.values.get("iteration", start_iteration) < start_iteration:
+                missing.append((part, row))
+    if not run.offline:  # the server has what another machine's disk, or no disk, has
+        for iterations in _gaps(parts, ends, run):
+            continued.has_all(iterations)
     for part, row in missing:
         _copy_media(part, row.values, run)
         continued.log(row.values)
@@ -80,10 +83,32 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
     return continued
 
 
-def _steps(rows: Sequence[tuple[Part, Row]]) -> int:
-    """W&B's step after these rows, or a later one; parts that were recorded offline count from 0."""
-    online = max((row.step + 1 for part, row in rows if not part.is_offline), default=0)
-    return online + sum(part.is_offline for part, _ in rows)
+def _ends(parts: Sequence[tuple[Part, Sequence[Row]]], run: Any) -> list[float]:
+    """For each part the step up to which the history has its rows.
+
+    What a killed start had not sent by then, the next one has not found: its rows have those steps.
+    """
+    ends, end = [], run.starting_step
+    for part, rows in reversed(parts):
+        ends.append(math.inf if run.offline or part.is_offline else end)
+        if not part.is_offline:
+            end = min([end, *(row.step for row in rows)])
+    return ends[::-1]
+
+
+def _gaps(parts: Sequence[tuple[Part, Sequence[Row]]], ends: Sequence[float], run: Any) -> Iterator[range]:
+    """The iterations of the rows that a server has and no part; parts that were recorded offline count from 0."""
+    steps, done = 0, 0
+    for (part, rows), end in zip(parts, ends, strict=True):
+        before = steps if part.is_offline else 0
+        for row in rows:
+            if row.step < end:
+                if before + row.step > steps:
+                    yield range(done, row.values.get("iteration", done))
+                steps = before + row.step + 1
+                done = max(done, row.values.get("iteration", -1) + 1)
+    if run.starting_step > steps:
+        yield range(done, int(run.summary.get("iteration", -1)) + 1)
 
 
 def _copy_media(part: Part, values: Mapping[str, Any], run: Any) -> None:

@@ -192,7 +192,7 @@ class WandbSession:
                 _check_answers(wandb.setup().settings.base_url, self._timeout / 2)
                 self._run = self._open(run, run_id, mode, earlier)
             except Exception as error:
-                logger.warning("W&B can't be reached, the run is recorded offline: %s", _first_line(error))
+                logger.warning("W&B can't be reached, the run is recorded offline: %s", _reason(error))
                 if not isinstance(error, OSError):
                     wandb.teardown()  # W&B's service still holds the id of the run that failed to start
         if self._run is None:
@@ -258,7 +258,7 @@ class WandbSession:
             is_first, self._is_open = self._is_open, False
         if is_first:
             logger.warning(
-                "W&B failed to %s, training goes on without it: %s%s", action, _first_line(error), self._repair()
+                "W&B failed to %s, training goes on without it: %s%s", action, _reason(error), self._repair()
             )
 
     def _repair(self) -> str:
@@ -274,8 +274,11 @@ def _circumstances(run: RunRecord) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The first line, or the three of a wrong setting, of which the first one doesn't say which setting it is."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    count = 3 if "validation error" in lines[0] else 1
+    return " ".join(map(str.strip, lines[:count])).partition(" [type=")[0]
 
 
 def _exit_code(error: BaseException | None) -> int:

@@ -70,7 +70,7 @@ class UnwrittenScalars:
             row = rows.setdefault(iteration, {})
             row[self._names.logged(name)] = float(value) * self._names.scale(name)
             if is_smoothed[name] and self._wants_raw(name):
-                row[self._names.logged(f"raw/{name}")] = latest[name][0]
+                row[self._names.logged(f"raw/{name}")] = latest[name][0] * self._names.scale(f"raw/{name}")
         return dict(sorted(rows.items()))
 
     def _wants_raw(self, name: str) -> bool:
