@@ -37,6 +37,9 @@ def test_keys_with_the_same_last_part_are_told_apart():
         (["a.b=[1,2],[3]"], ["b=1-2", "b=3"]),
         (["a.b='',x"], ["b=empty", "b=x"]),
         (["a.b=choice(1,2)"], ["b=1", "b=2"]),
+        (["a.b='x y','x/y','x-y_1'"], ["b=x-y_2", "b=x-y_3", "b=x-y_1"]),
+        (["a.b[0]=1,2"], ["b-0=1", "b-0=2"]),
+        (["~hooks.a", "+hooks.a={b:1},{b:2}"], ["a=b-1", "a=b-2"]),
     ],
 )
 def test_names_are_fit_for_folders(overrides, names):
@@ -52,6 +55,8 @@ def test_names_are_fit_for_folders(overrides, names):
         (["~a.b=1,2"], "removes a key"),
         (["a.b=range(100)", "a.c=range(100)"], "are 10000 jobs"),
         (["a.b=(1"], "can't read the override"),
+        (["a.b=range(0)"], "has no values"),
+        (["a.b=1,2", "++a.b=3"], "a.b is given twice"),
     ],
 )
 def test_what_cannot_be_an_array_is_one_message(overrides, message):

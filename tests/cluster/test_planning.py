@@ -1,12 +1,18 @@
 """What is checked before a job is submitted."""
 
+import contextlib
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
-from tests.cluster.real_jobs import CONFIG
+from tests.cluster.real_jobs import CONFIG, write_config
+from tests.cluster.test_status import record
+from xray_lazy.cluster.cancelling import cancel
 from xray_lazy.cluster.planning import SubmitOptions, plan_jobs
 from xray_lazy.cluster.profile import Profile
+from xray_lazy.cluster.resubmission import resubmit
 from xray_lazy.config import save_config
 from xray_lazy.errors import UserError
 
@@ -53,6 +59,38 @@ def test_another_run_in_the_folder_is_refused_unless_told(plan, tmp_path):
     with pytest.raises(UserError, match="another config"):
         plan("train.max_iter=7")
     assert plan("train.max_iter=7", overwrite=True)
+
+
+@contextlib.contextmanager
+def local_job(folder, kind):
+    """A job at work in `folder`, as far as can be seen from outside."""
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)", "submitit.local._local", str(folder / "jobs")]
+    process = subprocess.Popen(sleep)
+    try:
+        record(folder, str(process.pid), kind=kind).add()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_folder_that_a_training_works_on_is_refused_also_when_its_evaluator_has_ended(plan, tmp_path):
+    folder = tmp_path / "run"
+    with local_job(folder, "training"):
+        record(folder, kind="evaluator").add()
+        with pytest.raises(UserError, match=f"works on {folder}: it is running"):
+            plan(overwrite=True)
+    assert plan()
+
+
+def test_a_training_that_goes_on_gets_an_evaluator_again_also_where_the_last_one_is_still_at_work(tmp_path):
+    folder = tmp_path / "run"
+    write_config(folder)
+    record(folder).add()
+    with local_job(folder, "evaluator"):
+        again = resubmit([folder], {})
+        cancel(again)
+    assert [job.kind for job in again] == ["training", "evaluator"]
 
 
 def test_beside_an_evaluator_training_does_not_evaluate(plan):

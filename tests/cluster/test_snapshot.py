@@ -49,6 +49,21 @@ def test_it_holds_tracked_changed_and_new_files_and_nothing_that_git_ignores(che
     assert (code / "link.py").is_symlink() and os.access(code / "run.sh", os.X_OK)
 
 
+def test_two_that_submit_the_same_code_at_once_share_it(checkout, tmp_path, monkeypatch):
+    store = tmp_path / "store"
+
+    def be_slower(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(snapshot, "keep_git_state", keep_git_state)
+            others.append(take_snapshot(store, checkout))
+        keep_git_state(*arguments)
+
+    others, keep_git_state = [], snapshot.keep_git_state
+    monkeypatch.setattr(snapshot, "keep_git_state", be_slower)
+    assert [take_snapshot(store, checkout)] == others
+    assert list(store.iterdir()) == others
+
+
 def test_the_same_code_is_kept_once_and_other_code_beside_it(checkout, tmp_path):
     store = tmp_path / "store"
     first = take_snapshot(store, checkout)

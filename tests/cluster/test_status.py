@@ -8,14 +8,16 @@ import subprocess
 
 import pytest
 
-from xray_lazy.cluster.evaluator_job import watch_job
+from tests.cluster.slurm_doubles import put_into_path
+from xray_lazy.cluster.evaluator_job import submit_evaluators, watch_job
+from xray_lazy.cluster.executors import make_executor, submit_functions
 from xray_lazy.cluster.job_record import JobRecord, newest_jobs, read_records
 from xray_lazy.cluster.job_state import JobState
 from xray_lazy.cluster.profile import Profile
-from xray_lazy.cluster.slurm_commands import explain_refusal
+from xray_lazy.cluster.slurm_commands import QueueState, check_request, explain_refusal, job_states
 from xray_lazy.cluster.status import process_runs, read_status
 from xray_lazy.cluster.tables import print_statuses
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 DEAD_PROCESS = 2**22 + 1  # above the largest number that Linux gives
 
@@ -154,3 +156,43 @@ def test_whether_a_job_goes_on_is_told_to_its_evaluator(tmp_path, monkeypatch):
 def test_a_refusal_is_one_line_with_a_fix(said, message, fix):
     error = explain_refusal(said)
     assert error.message == message and fix in error.fix
+
+
+def test_what_a_cluster_says_beside_its_answers_is_passed_over(tmp_path, monkeypatch):
+    says = "echo 'Maintenance: on Monday'; "
+    put_into_path(
+        tmp_path / "bin",
+        monkeypatch,
+        sbatch="",
+        squeue=says + "echo '12_0|RUNNING|None'",
+        sacct=says + "echo '13|CANCELLED by 1000|0:0'",
+        sinfo=says + "echo 'gpu|2|gpu:a100:4(S:0-1)|64+|1-00:00:00'",
+    )
+    assert job_states(["12_0", "13", "14"]) == {"12_0": QueueState("RUNNING"), "13": QueueState("CANCELLED")}
+    check_request(Profile(partition="gpu", time="60", gpus_per_node=4))
+    with pytest.raises(UserError, match="have 4"):
+        check_request(Profile(partition="gpu", time="60", gpus_per_node=5))
+
+
+def test_an_answer_that_cannot_be_read_is_no_news_of_a_job(tmp_path, monkeypatch):
+    put_into_path(tmp_path / "bin", monkeypatch, sbatch="", squeue="echo 'Segmentation violation'")
+    record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10"))).add()
+    with pytest.raises(RunFailure, match="squeue can't be read: Segmentation violation"):
+        job_states(["12"])
+    assert watch_job(tmp_path, "12")() is None
+
+
+def test_a_submission_without_a_job_id_is_told_as_it_is(tmp_path, monkeypatch):
+    put_into_path(tmp_path / "bin", monkeypatch, sbatch="echo Welcome", squeue="", srun="")
+    executor = make_executor(Profile(time="10"), tmp_path / "jobs", "name", tmp_path / "start.sh")
+    with pytest.raises(RunFailure, match=r"no job id: .*Welcome"):
+        submit_functions(executor, [print])
+
+
+def test_a_refused_evaluator_leaves_no_doubt_about_its_training(tmp_path, monkeypatch):
+    refuse = "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1"
+    put_into_path(tmp_path / "bin", monkeypatch, sbatch=refuse, squeue="", srun="")
+    training = record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10")))
+    with pytest.raises(UserError, match=r"submitted, as job 12; its evaluator is not: .*QOSMaxSubmit") as error:
+        submit_evaluators([training])
+    assert f"cancel {tmp_path}" in error.value.fix

@@ -1,15 +1,19 @@
 """What surviving is made of, without SLURM: the looked-after process, the failing task's words, the state file."""
 
+import datetime
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.cluster.slurm_doubles import put_into_path
+from xray_lazy.cluster import task_watch
 from xray_lazy.cluster.failure import explain_failure
 from xray_lazy.cluster.job_state import JobState, read_state
-from xray_lazy.cluster.requeue import time_limit_warnings
+from xray_lazy.cluster.requeue import reason_to_leave, requeue, time_limit_warnings
 from xray_lazy.cluster.supervised_process import SupervisedProcess
 from xray_lazy.cluster.task import Task
 from xray_lazy.cluster.task_watch import TaskWatch
@@ -26,10 +30,17 @@ def start(code, folder, **options):
 
 @pytest.fixture
 def watch(tmp_path):
-    """Run a command as a task of a job that has no queue to go back to."""
+    """Run a command as a task of a job that has no queue to go back to; it may keep checkpoints."""
+    last = tmp_path / "last_checkpoint"
 
     def run(code, **task):
-        watch = TaskWatch(Task(**{"job_id": "7", **task}), tmp_path / "state.json", max_timeouts=3, signal_delay=60)
+        watch = TaskWatch(
+            Task(**{"job_id": "7", **task}),
+            tmp_path / "state.json",
+            max_timeouts=3,
+            signal_delay=60,
+            newest_checkpoint=lambda: last.read_text() if last.exists() else "",
+        )
         watch.run(python(code), tmp_path, os.environ)
 
     return run
@@ -117,6 +128,74 @@ def test_a_task_that_is_told_to_end_lets_its_process_leave_in_order(watch, tmp_p
         watch(code + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(30)")
     state = read_state(tmp_path / "state.json")
     assert state.state == "stopped" and "told to end" in state.reason
+
+
+def test_a_run_that_ended_early_for_the_sake_of_another_task_is_not_finished(watch, tmp_path):
+    with pytest.raises(SystemExit):
+        watch("open('last_checkpoint', 'w').write('model_0000004.pth')", tasks=2)
+    assert read_state(tmp_path / "state.json").state == "stopped"
+    watch("open('last_checkpoint', 'w').write('model_final.pth')", tasks=2)
+    assert read_state(tmp_path / "state.json").state == "finished"
+
+
+def test_a_complete_run_that_was_given_more_to_do_and_could_not_save_is_not_finished(watch, tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_final.pth")
+    with pytest.raises(SystemExit):
+        watch("import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(1); exit(1)")
+    assert read_state(tmp_path / "state.json").state == "stopped"
+
+
+SCONTROL = """
+case "$1 $SLURM_TIME_FORMAT" in
+  requeue*) touch requeued ;;
+  *standard) echo JobState=RUNNING StartTime={start} EndTime={end} PreemptTime={preempted} ;;
+  *) echo JobState=RUNNING StartTime=10 Nov EndTime=Today PreemptTime=None ;;
+esac
+"""
+
+
+def tell_job(folder, monkeypatch, minutes_left, preempted="None"):
+    """Have `scontrol` tell of a job that runs."""
+    start = datetime.datetime.now().replace(microsecond=0)
+    end = start + datetime.timedelta(minutes=minutes_left)
+    script = SCONTROL.format(start=start.isoformat(), end=end.isoformat(), preempted=preempted)
+    put_into_path(folder / "bin", monkeypatch, scontrol=script)
+
+
+def test_times_are_understood_whatever_format_a_person_has_chosen_for_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    tell_job(tmp_path, monkeypatch, minutes_left=2)
+    assert reason_to_leave("7", signal_delay=90) == "time limit"
+    tell_job(tmp_path, monkeypatch, minutes_left=60)
+    assert reason_to_leave("7", signal_delay=90) == "signal"
+
+
+def test_where_slurm_is_out_of_reach_of_a_job_its_reason_is_kept(watch, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # a container without SLURM's commands
+    monkeypatch.setattr(task_watch, "REQUEUE_SECONDS", 0)
+    assert reason_to_leave("7", 90) == "signal" and "scontrol" in requeue("7", attempts=1)
+    with pytest.raises(SystemExit):
+        watch("import os, signal; os.kill(os.getppid(), signal.SIGUSR2)", on_slurm=True)
+    state = read_state(tmp_path / "state.json")
+    assert state.state == "stopped" and "SLURM does not requeue it" in state.reason
+
+
+def test_a_job_that_goes_on_at_another_time_is_at_no_time_told_to_have_ended(watch, tmp_path, monkeypatch):
+    tell_job(tmp_path, monkeypatch, 60, preempted="2999-01-01T00:00:00")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(task_watch, "REQUEUE_SECONDS", 0)
+    leave = "import os, signal, shutil, time\nsignal.signal(signal.SIGUSR2, lambda *_: None)\n"
+    with pytest.raises(SystemExit):
+        watch(
+            leave + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(4); shutil.copy('state.json', 'seen.json')",
+            on_slurm=True,
+        )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert (tmp_path / "requeued").exists()
+    assert (read_state(tmp_path / "seen.json").state, read_state(tmp_path / "state.json").state) == (
+        "running",
+        "requeued",
+    )
 
 
 @pytest.mark.parametrize(

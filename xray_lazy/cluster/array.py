@@ -30,7 +30,8 @@ def expand(overrides: Sequence[str]) -> list[Element]:
     """The jobs that overrides with sweeps describe: every combination, the last one varying fastest.
 
     Raises:
-        UserError: an override is not in the grammar or can't be listed, two jobs are the same, or there are too many.
+        UserError: an override is not in the grammar or can't be listed, two jobs are the same, there are too many, or
+            none.
     """
     choices = [expand_sweep(text) for text in overrides]
     varying = [index for index, texts in enumerate(choices) if len(texts) > 1]
@@ -39,9 +40,14 @@ def expand(overrides: Sequence[str]) -> list[Element]:
         count *= len(texts)
     if count > MAX_JOBS:
         raise UserError(f"these overrides are {count} jobs, more than {MAX_JOBS}", "tools/sweep.py tries some of many")
+    if empty := [text for text, texts in zip(overrides, choices, strict=True) if not texts]:
+        raise UserError(f"{empty[0]} has no values", "give one at least")
     combinations = [list(texts) for texts in itertools.product(*choices)]
+    keys = [_key(text) for text in overrides if not text.startswith("~")]
     for index in varying:
         key = _key(overrides[index])
+        if keys.count(key) > 1:
+            raise UserError(f"{key} is given twice, and once with several values", "give it once")
         if key == "train.output_dir":
             raise UserError("each job of an array has a folder of its own in train.output_dir", "give one folder")
         if len(set(choices[index])) < len(choices[index]):
@@ -70,7 +76,7 @@ def _labels(keys: list[str]) -> list[str]:
 
 def _name(pairs: list[tuple[str, str]]) -> str:
     # only what a path, a shell and the overrides' grammar take without quotes
-    parts = [f"{label}={_plain(text.partition('=')[2])}" for label, text in pairs]
+    parts = [f"{_plain(label)}={_plain(text.partition('=')[2])}" for label, text in pairs]
     return "_".join(parts)[:MAX_NAME]
 
 
@@ -80,9 +86,11 @@ def _plain(value: str) -> str:
 
 def _distinct(names: list[str]) -> list[str]:
     """Names that were cut or stripped to the same get a number."""
-    total, seen = Counter(names), Counter()
+    total, taken = Counter(names), set(names)
     numbered = []
     for name in names:
-        seen[name] += 1
-        numbered.append(f"{name}_{seen[name]}" if total[name] > 1 else name)
+        if total[name] > 1:
+            name = next(free for number in itertools.count(1) if (free := f"{name}_{number}") not in taken)
+            taken.add(name)
+        numbered.append(name)
     return numbered

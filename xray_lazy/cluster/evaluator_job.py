@@ -26,7 +26,13 @@ def submit_evaluators(trainings: Sequence[JobRecord]) -> list[JobRecord]:
     for training in trainings:
         record = _evaluator(training)
         on_slurm = training.executor == "slurm"
-        records += submit_records([record], sbatch={"dependency": f"after:{training.job_id}"} if on_slurm else None)
+        try:
+            records += submit_records([record], sbatch={"dependency": f"after:{training.job_id}"} if on_slurm else None)
+        except UserError as error:
+            raise UserError(
+                f"the training is submitted, as job {training.job_id}; its evaluator is not: {error.message}",
+                f"{error.fix}; start {TOOL} by hand, or take the training back: submit.py cancel {training.output_dir}",
+            ) from None
     return records
 
 

@@ -18,6 +18,7 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import explain_refusal, require_slurm
 from xray_lazy.cluster.snapshot import import_paths
+from xray_lazy.errors import RunFailure
 
 # a job on this machine has no time limit of its own
 LOCAL_MINUTES = 365 * 24 * 60
@@ -87,6 +88,7 @@ def submit_functions(executor: submitit.Executor, functions: Sequence[Callable])
 
     Raises:
         UserError: SLURM refuses them.
+        RunFailure: its answer can't be read.
     """
     try:
         # submitit prints what sbatch said before it raises it
@@ -94,8 +96,11 @@ def submit_functions(executor: submitit.Executor, functions: Sequence[Callable])
             if len(functions) == 1:
                 return [executor.submit(functions[0])]
             return executor.submit_array(functions)
-    except (FailedJobError, FailedSubmissionError) as error:
+    except FailedJobError as error:
         raise explain_refusal(str(error)) from None
+    except FailedSubmissionError as error:
+        answer = str(error).splitlines()[0]
+        raise RunFailure(f"sbatch has told no job id: {answer}", "`squeue --me` shows whether there is a job") from None
 
 
 def write_start_script(

@@ -131,7 +131,8 @@ def _check_folder(job: PlannedJob, options: SubmitOptions) -> None:
     """Refuse a folder that holds another run, or that a job works on."""
     from xray_lazy.engine.run_folder import check_run_folder
 
-    for status in read_status(read_records(job.output_dir)[-1:], with_progress=False):
+    newest = {record.kind: record for record in read_records(job.output_dir)}
+    for status in read_status(list(newest.values()), with_progress=False):
         if status.active:
             raise UserError(
                 f"the job {status.record.job_id} works on {job.output_dir}: it is {status.state}",

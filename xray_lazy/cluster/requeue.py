@@ -1,6 +1,7 @@
 """Why SLURM asks a job to leave, and how the job goes back into the queue."""
 
 import datetime
+import os
 import subprocess
 import time
 
@@ -34,9 +35,11 @@ def reason_to_leave(job_id: str, signal_delay: float) -> str:
 def job_facts(job_id: str) -> dict[str, str]:
     """What `scontrol show job` tells; empty where SLURM does not answer."""
     command = ["scontrol", "--oneliner", "show", "job", job_id]
+    # a person may have another format of times for all of SLURM's commands
+    environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS)
-    except subprocess.TimeoutExpired:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
         return {}
     return dict(word.split("=", 1) for word in answer.stdout.split() if "=" in word)
 
@@ -51,8 +54,8 @@ def requeue(job_id: str, attempts: int = 3) -> str:
             answer = subprocess.run(
                 ["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=ANSWER_SECONDS
             )
-        except subprocess.TimeoutExpired:
-            objection = f"no answer within {ANSWER_SECONDS} s"
+        except (OSError, subprocess.TimeoutExpired) as error:
+            objection = str(error)
             continue
         if answer.returncode == 0:
             return ""

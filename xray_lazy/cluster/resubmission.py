@@ -21,8 +21,8 @@ from xray_lazy.errors import UserError
 def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> list[JobRecord]:
     """Submit again what is not done in output folders, or below the folder of an array.
 
-    Each training has the config in its folder, the profile of its last job, and the code as it is now. An evaluator
-    that was beside it and has ended comes again, too.
+    Each training has the config in its folder, the profile of its last job, and the code as it is now. Where it had
+    an evaluator beside it, it gets one again.
 
     Args:
         flags: keys of the profile to change; None leaves a key as it was.
@@ -30,8 +30,9 @@ def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> 
     Raises:
         UserError: see `plan_jobs` and `newest_jobs`; or all jobs are done or at work.
     """
-    statuses = [status for status in read_status(newest_jobs(folders)) if not status.active]
-    trainings = [status.record for status in statuses if status.record.kind == "training" and not _done(status)]
+    statuses = read_status(newest_jobs(folders))
+    trainings = [s.record for s in statuses if s.record.kind == "training" and not (s.active or _done(s))]
+    # also one that is still at work: it ends with the job that it was submitted for
     evaluators = {status.record.output_dir for status in statuses if status.record.kind == "evaluator"}
     if not trainings:
         raise UserError("there is nothing to submit again", "`submit.py status` tells which jobs are done or at work")

@@ -66,8 +66,8 @@ def job_states(job_ids: Iterable[str]) -> dict[str, QueueState]:
         return {}
     require_slurm()
     found = {}
-    for line in _ask("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r").splitlines():
-        job_id, state, reason = line.split("|", 2)
+    command = ("squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r")
+    for job_id, state, reason in _rows(r"(\S+)\|([A-Z_]+)\|(.*)", *command):
         found[job_id] = QueueState(state, "" if reason in ("None", "NonZeroExitCode") else reason)
     missing = {_array(job_id) for job_id in wanted - set(found)}
     if missing:
@@ -123,15 +123,15 @@ def require_slurm() -> None:
 
 def _partitions() -> dict[str, Partition]:
     found: dict[str, Partition] = {}
-    for line in _ask("sinfo", "--noheader", "--format=%R|%D|%G|%c|%l").splitlines():
-        name, nodes, resources, cores, limit = line.split("|")
+    row = r"(.+)\|(\d+)\|(.*)\|(\d+)\+?\|(\S+)"
+    for name, nodes, resources, cores, limit in _rows(row, "sinfo", "--noheader", "--format=%R|%D|%G|%c|%l"):
         other = found.get(name, Partition(name, 0, 0, 0, 0))
         minutes = parse_time(limit) if limit[0].isdigit() else None
         found[name] = Partition(
             name,
             other.nodes + int(nodes),
             max(other.gpus, sum(map(int, re.findall(r"gpu:(?:[^:,(]+:)?(\d+)", resources)))),
-            max(other.cores, int(cores.rstrip("+"))),
+            max(other.cores, int(cores)),
             None if minutes is None or other.minutes is None else max(minutes, other.minutes),
         )
     return found
@@ -163,20 +163,28 @@ def _problem(profile: Profile, partition: Partition) -> tuple[str, str] | None:
 def _accounted(job_ids: set[str]) -> dict[str, QueueState]:
     """The states in SLURM's accounting, where the cluster keeps one."""
     columns = "--format=JobID,State,ExitCode"
+    command = ("sacct", "--allocations", "--noheader", "--parsable2", columns, "--jobs", ",".join(sorted(job_ids)))
     try:
-        text = _ask("sacct", "--allocations", "--noheader", "--parsable2", columns, "--jobs", ",".join(sorted(job_ids)))
+        rows = _rows(r"(\S+)\|([A-Z_]+)[^|]*\|(\d+):(\d+)", *command)  # "CANCELLED by 1000"
     except RunFailure:
         return {}
     found = {}
-    for line in text.splitlines():
-        job_id, state, exit_code = line.split("|")
-        code, signal = exit_code.split(":")
+    for job_id, state, code, signal in rows:
         reason = f"exit code {code}" if code != "0" else f"signal {signal}" if signal != "0" else ""
         for array, *span in read_job_id(job_id):  # 12, 12_0, or elements that were cancelled together: 12_[2-5]
             elements = range(int(span[0]), int(span[-1]) + 1) if span else ()
             for name in [f"{array}_{element}" for element in elements] or [array]:
-                found[name] = QueueState(state.split()[0], reason)  # "CANCELLED by 1000"
+                found[name] = QueueState(state, reason)
     return found
+
+
+def _rows(row: str, *command: str) -> list[tuple[str, ...]]:
+    """The lines of an answer that are as the pattern `row`, by its groups; others are what a cluster says of itself."""
+    lines = _ask(*command).splitlines()
+    rows = [match.groups() for line in lines if (match := re.fullmatch(row, line))]
+    if lines and not rows:
+        raise RunFailure(f"the answer of {command[0]} can't be read: {lines[0]}", SLURM_FIX)
+    return rows
 
 
 def _ask(*command: str) -> str:

@@ -101,7 +101,11 @@ def _copy(checkout: Path, files: list[str], store: Path) -> Path:
         if not final.is_dir():
             keep_git_state(checkout, temporary)
             temporary.chmod(0o755)  # mkdtemp's is private, and colleagues may look at a job's code
-            temporary.rename(final)
+            try:
+                temporary.rename(final)
+            except OSError:
+                if not final.is_dir():  # of the same code, by another one who submits
+                    raise
         return final
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def print_submitted(records: Sequence[JobRecord]) -> None:
     console.print(table)
     if records[0].executor == "debug":
         return
-    folders = " ".join(dict.fromkeys(shown_path(Path(record.logs).parent) for record in records))
+    folders = shlex.join(dict.fromkeys(shown_path(Path(record.logs).parent) for record in records))
     console.print(f"code      {escape(shown_path(records[0].code) if records[0].code else 'of the installed package')}")
     console.print(f"logs      {escape(shown_path(records[0].logs))}")
     console.print(f"status    python tools/submit.py status {escape(folders)}", soft_wrap=True)

@@ -80,18 +80,29 @@ class TaskWatch:
             elif code != 0:
                 self._fail(code, process.tail)
             elif self.task.rank == 0 and not self._has_failed():
-                self._write("finished")
+                if self._newest_checkpoint and self._newest_checkpoint() not in (saved_before, FINAL_CHECKPOINT):
+                    self._leave(saved_before, True)  # the signal has reached another task, or the process alone
+                else:
+                    self._write("finished")
 
     def _wait(self, process: SupervisedProcess) -> int | None:
         """The exit code; None where time is up and the process has not left."""
         patience = max(self.signal_delay - MARGIN_SECONDS, self.signal_delay / 2)
+        has_told = False
         while (code := process.wait(1)) is None:
-            if self._terminated and self.task.rank == 0 and not self._has_failed():
-                self._write("stopped", reason=TOLD_TO_END, fix=RESUME)  # now: SLURM may not wait for the end
+            if self._terminated and self.task.rank == 0 and not has_told and not self._has_failed():
+                has_told = True
+                self._tell_end()
             late = self._asked_at is not None and time.monotonic() > self._asked_at + patience
             if late and self.task.rank == 0:
                 return None
         return code
+
+    def _tell_end(self) -> None:
+        """At once, for SLURM may not wait for the end; unless the job goes on at another time."""
+        task = self.task
+        if not task.on_slurm or reason_to_leave(task.job_id, self.signal_delay) == "cancelled":
+            self._write("stopped", reason=TOLD_TO_END, fix=RESUME)
 
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
@@ -125,7 +136,9 @@ class TaskWatch:
         """Decide what becomes of a job whose process was asked to leave."""
         if self._has_failed():
             sys.exit(1)
-        if self._newest_checkpoint and self._newest_checkpoint() == FINAL_CHECKPOINT:
+        # a run that was complete, and was given more to do, begins with that checkpoint
+        may_be_done = has_saved or saved_before != FINAL_CHECKPOINT
+        if may_be_done and self._newest_checkpoint and self._newest_checkpoint() == FINAL_CHECKPOINT:
             self._write("finished")
             return
         if not self.task.on_slurm:
@@ -133,7 +146,7 @@ class TaskWatch:
         reason = reason_to_leave(self.task.job_id, self.signal_delay)
         if reason == "cancelled":
             self._stop("it was cancelled, or put back into the queue by hand", RESUME)
-        if self._asked_at is None and reason != "preempted":
+        if self._asked_at is None and reason not in ("preempted", "time limit"):
             self._stop(TOLD_TO_END, RESUME)
         state = self._state()
         state.state, state.reason = "requeued", reason if has_saved else f"{reason}; it could not save"
@@ -142,7 +155,7 @@ class TaskWatch:
             self._check_time_limit(state, saved_before)
         else:
             state.preemptions += 1
-        self._requeue(state)
+        self._requeue(state, reason)
 
     def _check_time_limit(self, state: JobState, saved_before: str | None) -> None:
         if self._newest_checkpoint and self._newest_checkpoint() == saved_before:
@@ -155,15 +168,19 @@ class TaskWatch:
                 f"it reached its time limit, for which it is requeued {self.max_timeouts} times (max_timeouts)", RESUME
             )
 
-    def _requeue(self, state: JobState) -> None:
+    def _requeue(self, state: JobState, reason: str) -> None:
         state.timeouts_left = self.max_timeouts - state.timeouts
         state.write(self.state_file)
         print(f"job {self.task.job_id} goes back into the queue: {state.reason}", flush=True)
         objection = requeue(self.task.job_id)
         if objection:
+            print(f"job {self.task.job_id}: SLURM does not requeue it: {objection}", flush=True)
+        # SLURM ends it now; one that is preempted, and stays, it requeues by itself
+        if not objection or reason != "time limit":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(REQUEUE_SECONDS)
+        if objection:
             self._stop(f"{state.reason}, and SLURM does not requeue it: {objection}", RESUME)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        time.sleep(REQUEUE_SECONDS)
         sys.exit(0)
 
     def _stop(self, reason: str, fix: str) -> None:
