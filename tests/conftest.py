@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.data.coco_sets import write_set
 from tests.wandb_service import serving
@@ -16,6 +17,10 @@ ROOT = Path(__file__).parent.parent
 
 # where a shell runs the tests in the background, Ctrl-C is ignored, and the tools that they start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# an example may take as long as a busy machine needs for it
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 
 @pytest.fixture(scope="session")

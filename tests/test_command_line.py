@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.patience import PATIENCE
 from xray_lazy.atomic_file import write_text
 from xray_lazy.command_line import at_least, run_tool
 from xray_lazy.errors import RunFailure, UserError
@@ -89,7 +90,7 @@ def test_a_reader_that_leaves_early_hears_no_complaint():
     tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     tool.stdout.readline()
     tool.stdout.close()
-    assert (tool.stderr.read(), tool.wait(60)) == ("", 1)
+    assert (tool.stderr.read(), tool.wait(PATIENCE)) == ("", 1)
     tool.stderr.close()
 
 

@@ -17,7 +17,7 @@ def report(python=sys.executable, before: str = "", **variables: str) -> subproc
     """Run `python -m xray_lazy.env`, `before` that some statements in the same process."""
     code = f"{before}\nimport runpy\nrunpy.run_module('xray_lazy.env', run_name='__main__')"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **variables}
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment)
 
 
 def test_a_complete_installation_can_train():

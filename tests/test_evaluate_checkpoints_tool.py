@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.quick_processes import run_group
+from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
 from xray_lazy.tracking.metrics_file import read_json_lines
@@ -46,10 +47,18 @@ def precisions_of(folder):
     return {line["iteration"]: line["bbox/AP"] for line in lines if "bbox/AP" in line}
 
 
-def wait_until(condition, process):
-    while not condition():
-        assert process.poll() is None
-        time.sleep(0.002)
+def meeting_of(folder, processes, number):
+    """Overrides by which a worker waits in its evaluation of this number until so many workers are in theirs."""
+    folder.mkdir()
+    target = "tests.engine.waiting_evaluator.WaitingEvaluator"
+    values = {"meeting": folder, "processes": processes, "number": number}
+    return [f"dataloader.evaluator._target_={target}", *(f"+dataloader.evaluator.{k}={v}" for k, v in values.items())]
+
+
+def wait_for_one_in(meeting, worker):
+    while not list(meeting.iterdir()):
+        assert worker.poll() is None
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +89,10 @@ def expected(environment, finished, tmp_path_factory):
     return precisions_of(folder)
 
 
-def test_several_workers_share_the_checkpoints(environment, copy, expected):
-    files = sorted(copy.glob("model_*.pth"))
-    for path in files:
-        path.rename(path.with_suffix(".later"))
-    workers = [start(environment, copy) for _ in range(2)]
-    assert all("evaluating the checkpoints" in worker.stdout.readline() for worker in workers)
-    for path in files:
-        path.with_suffix(".later").rename(path)
-    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+def test_several_workers_share_the_checkpoints(environment, copy, expected, tmp_path):
+    meeting = meeting_of(tmp_path / "meeting", processes=2, number=1)  # each has one when the other has its first
+    workers = [start(environment, copy, *meeting) for _ in range(2)]
+    outputs = [worker.communicate(timeout=PATIENCE)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     done = [evaluated(output) for output in outputs]
     assert all(done) and sorted(done[0] + done[1]) == NAMES
@@ -98,13 +102,13 @@ def test_several_workers_share_the_checkpoints(environment, copy, expected):
     assert not list((copy / "evaluator").glob("*.claim*")) and not list((copy / "evaluator").glob("*.pth"))
 
 
-def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, expected):
-    with start(environment, copy, "--once") as worker:
-        queue = copy / "evaluator"
-        claim = queue / "model_0000001.claim1"
-        wait_until(lambda: claim.exists() and claim.stat().st_size, worker)  # it says whose it is
+def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, expected, tmp_path):
+    meeting = meeting_of(tmp_path / "meeting", processes=2, number=2)
+    with start(environment, copy, "--once", *meeting) as worker:
+        wait_for_one_in(tmp_path / "meeting", worker)
         worker.send_signal(signal.SIGKILL)
-    assert not (queue / "model_0000001.json").exists()
+    queue = copy / "evaluator"
+    assert (queue / "model_0000001.claim1").exists() and not (queue / "model_0000001.json").exists()
     answer = run(environment, copy, "--once")
     assert answer.returncode == 0 and evaluated(answer.stdout) == NAMES[1:], answer.stderr
     assert precisions_of(copy) == expected
@@ -112,12 +116,13 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, ex
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, expected, number):
-    with start(environment, copy) as worker:
-        queue = copy / "evaluator"
-        wait_until(lambda: (queue / "model_0000002.claim1").exists(), worker)
+def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, expected, number, tmp_path):
+    meeting = meeting_of(tmp_path / "meeting", processes=2, number=3)
+    with start(environment, copy, *meeting) as worker:
+        wait_for_one_in(tmp_path / "meeting", worker)
         worker.send_signal(number)
-        output, _ = worker.communicate(timeout=60)
+        output, _ = worker.communicate(timeout=PATIENCE)
+    queue = copy / "evaluator"
     assert worker.returncode == 0 and f"left on {number.name}" in output
     assert not list(queue.glob("*.claim*")) and not (queue / "model_0000002.json").exists()
     assert evaluated(run(environment, copy, "--order", "newest").stdout) == NAMES[:1:-1]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
 
@@ -83,7 +85,7 @@ def test_sigterm_to_all_processes_of_a_run_saves_and_ends_it_in_order(environmen
     while process.poll() is None and not (folder / "model_0000001.pth").exists():
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert "received SIGTERM" in (folder / "log.txt").read_text()
     assert (folder / (folder / "last_checkpoint").read_text()).is_file()
@@ -115,7 +117,7 @@ def test_a_failure_in_a_process_of_a_group_is_one_message(environment, tmp_path)
 def test_an_error_in_one_process_ends_all_of_them_with_its_message(environment, tmp_path):
     fail = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
     arguments = ("--config-file", CONFIG, f"train.output_dir={tmp_path / 'run'}", "--num-processes", 2, fail)
-    assert_user_error(run(environment, *arguments, timeout=120), "can't read its pictures", "buy a new disk")
+    assert_user_error(run(environment, *arguments, timeout=PATIENCE), "can't read its pictures", "buy a new disk")
 
 
 def test_too_many_gpus_is_one_message(environment):

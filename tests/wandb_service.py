@@ -42,7 +42,11 @@ class WandbService(WandbBackend):
         self.status = 200
         self._answering = threading.Event()
         self._answering.set()
-        self._server = _Server(("127.0.0.1", 0), self)
+        # bound, and never listening: while the service is stopped the system gives its port to nobody else
+        self._held_port = socket.socket()
+        self._held_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held_port.bind(("127.0.0.1", 0))
+        self._server = _Server(self._held_port.getsockname(), self)
         super().__init__(f"http://127.0.0.1:{self._server.server_port}")
         self._serve()
 
@@ -70,6 +74,10 @@ class WandbService(WandbBackend):
         self._server.shutdown()
         self._server.cut()
         self._server.server_close()
+
+    def release_port(self) -> None:
+        """After the last `stop`."""
+        self._held_port.close()
 
     def _serve(self) -> None:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -191,3 +199,4 @@ def serving() -> Iterator[WandbService]:
     finally:
         service.answer()
         service.stop()
+        service.release_port()

@@ -13,7 +13,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
 
 def run(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture

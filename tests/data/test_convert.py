@@ -414,7 +414,7 @@ def test_labels_match_pictures_whose_accents_are_written_the_other_way(tmp_path)
 def test_the_command_converts_checks_and_does_not_overwrite(tmp_path):
     def run(*arguments) -> subprocess.CompletedProcess:
         command = [sys.executable, str(TOOL), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True)
 
     write_picture(tmp_path / "set" / "images" / "a.png")
     write_picture(tmp_path / "set" / "images" / "b.png")

@@ -169,10 +169,34 @@ def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
     [
         ([], "no classes are declared"),
         ([{"id": 1, "name": "gun"}, {"id": 1, "name": "knife"}], "two classes have the same id"),
+        ([{"id": "1", "name": "gun"}, {"id": "3", "name": "knife"}], "'1' of a class is no whole number"),
+        ([{"id": -1, "name": "gun"}], "-1 of a class is no whole number"),
     ],
 )
 def test_classes_that_are_none_or_share_an_id_are_an_error(tmp_path, categories, words):
     write_set(tmp_path, categories=categories)
     with pytest.raises(UserError, match=words) as error:
+        load_datasets(reference(tmp_path))
+    assert "check" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[5, 5, 9, 5, float("nan"), 9]],
+        [[5, 5, 9, 5, float("inf"), 9]],
+        [[0, 0, 1e9, 0, 1e9, 1e9]],
+        {"size": [48, 64], "counts": [5, 5]},
+        {"size": [48, 64], "counts": [5, -5, 3072]},
+        {"size": [48, 64], "counts": "5o"},
+        {"size": [48, 64], "counts": "5 0"},
+        {"size": [48, 64]},
+    ],
+)
+def test_masks_that_pycocotools_cannot_draw_are_an_error(tmp_path, mask):
+    content = write_set(tmp_path)
+    content["annotations"][1]["segmentation"] = mask
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="the mask of annotation 101") as error:
         load_datasets(reference(tmp_path))
     assert "check" in error.value.fix

@@ -1,7 +1,9 @@
 """Processes that read pictures and die: one message in words of the config, whichever way torch notices."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -77,3 +79,18 @@ def test_a_full_shared_memory_is_told_from_a_full_memory(word, advice):
     with pytest.raises(RunFailure) as error, explained_worker_death():
         raise RuntimeError(word)
     assert advice in error.value.fix
+
+
+def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path):
+    write_set(tmp_path, pictures=8)
+    sampler = ShuffledEpochs(seed=0, shuffle=False)
+    batches = TrainLoader(load_datasets(reference(tmp_path)), DetectionMapper([]), sampler, 2, num_workers=2).batches(0)
+    next(batches)
+    readers = multiprocessing.active_children()
+    for reader in readers:
+        subprocess.run(["kill", str(reader.pid)], check=True)
+    assert [len(batch) for batch, _ in zip(batches, range(20), strict=False)] == [2] * 20
+    assert len(readers) == 2 and all(reader.is_alive() for reader in readers)
+    readers[0].terminate()
+    readers[0].join()
+    assert readers[0].exitcode == 0

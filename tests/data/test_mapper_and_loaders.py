@@ -171,6 +171,15 @@ def test_a_mask_of_another_size_than_its_picture_is_an_error(dataset):
         DetectionMapper([])(record)
 
 
+@pytest.mark.parametrize("counts", ["T3b1:", "T3b1Xi8"], ids=["too few", "too many"])
+def test_a_mask_whose_runs_do_not_add_up_is_an_error(dataset, counts):
+    record = dataset[0]
+    record["annotations"][0]["segmentation"] = {"size": [48, 64], "counts": counts}
+    with pytest.raises(UserError, match="do not add up") as error:
+        DetectionMapper([])(record)
+    assert "check" in error.value.fix
+
+
 def test_workers_leave_the_objects_that_they_share_to_themselves(dataset):
     class FrozenObjects:
         def __call__(self, record):

@@ -129,6 +129,21 @@ def test_a_full_disk_is_told_once_and_training_goes_on(dataset, folder, monkeypa
     assert entries(folder) == []
 
 
+def test_what_another_person_left_in_a_shared_cache_is_no_error(dataset, folder, monkeypatch):
+    (folder / "ab").mkdir(parents=True)
+    abandoned = folder / "ab" / ".0123.tmp"
+    abandoned.touch()
+    os.utime(abandoned, (0, 0))
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # as root, tests may delete whatever they like
+    monkeypatch.setattr(Path, "unlink", refuse)
+    DetectionMapper([T.Resize((30, 41))], cache=PictureCache(folder))(dataset[0])
+    assert len(entries(folder)) == 2
+
+
 def test_a_missing_picture_and_a_wrong_size_are_told_as_without_a_cache(dataset, folder):
     mapper = DetectionMapper(MULTI_SCALE, cache=PictureCache(folder))
     with pytest.raises(UserError, match=r"64x48.*99x48"):

@@ -1,5 +1,8 @@
 """What the processes of a machine share: made once, mapped by the others, gone with the last."""
 
+import errno
+import fcntl
+import functools
 import json
 import os
 import signal
@@ -96,6 +99,32 @@ def test_a_folder_that_is_open_to_others_is_not_trusted(temporary_folder):
     (folder,) = temporary_folder.iterdir()
     folder.chmod(0o777)
     assert shared_object("numbers", lambda: numbers(2))["numbers"][0] == 2 != kept["numbers"][0]
+
+
+def without_locks(folder, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", functools.partial(raise_error, OSError(errno.ENOSYS, "no locks")))
+
+
+def without_a_lock_file(folder, monkeypatch):
+    (folder / "lock").mkdir()
+
+
+def without_room_for_the_link(folder, monkeypatch):
+    monkeypatch.setattr(Path, "symlink_to", functools.partial(raise_error, OSError(errno.EDQUOT, "quota")))
+
+
+def raise_error(error, *_):
+    raise error
+
+
+@pytest.mark.parametrize("disturb", [without_locks, without_a_lock_file, without_room_for_the_link])
+def test_where_nothing_can_be_shared_each_process_makes_its_own_once(temporary_folder, monkeypatch, disturb):
+    folder = temporary_folder / f"xray_lazy_{os.getuid()}"
+    folder.mkdir(mode=0o700)
+    disturb(folder, monkeypatch)
+    open_files, made = len(os.listdir("/proc/self/fd")), []
+    shared_object("numbers", lambda: made.append(1))
+    assert made == [1] and len(os.listdir("/proc/self/fd")) == open_files
 
 
 def test_what_cannot_be_made_is_an_error_and_hinders_nobody():

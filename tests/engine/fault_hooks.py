@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 
 import torch
 from detectron2.utils import comm
@@ -13,16 +14,23 @@ from tests.engine.hooks_for_tests import AtIteration
 
 
 class KillAt(AtIteration):
-    """The last process is killed, as by the kernel when memory runs out, so many seconds after the step before."""
-
-    def __init__(self, iteration: int, wait: float = 0.0):
-        super().__init__(iteration)
-        self.wait = wait
+    """The last process is killed, as by the kernel when memory runs out."""
 
     def act(self):
-        time.sleep(self.wait)
         if comm.get_rank() == comm.get_world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WaitAt(AtIteration):
+    """Training goes on once there is a file, or the test's process is gone."""
+
+    def __init__(self, iteration: int, file: str):
+        super().__init__(iteration)
+        self.file = Path(file)
+
+    def act(self):
+        while not self.file.exists() and multiprocessing.parent_process().is_alive():
+            time.sleep(0.01)
 
 
 class KillReaderAt(AtIteration):

@@ -10,16 +10,14 @@ from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.engine.preloaded"])
+_held_ports: list[socket.socket] = []
 
 
 def start_group(function: Callable, *arguments, processes: int = 1, log: Path | None = None) -> list[BaseProcess]:
     """Start `function(*arguments)` in so many processes, of one group if several; what they print goes to `log`."""
     environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
     if processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        environment |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_meeting_port())}
         environment |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     started = []
     for rank in range(processes):
@@ -36,6 +34,14 @@ def run_group(function: Callable, *arguments, processes: int = 1, log: Path | No
     for process in started:
         process.join()
     assert [process.exitcode for process in started] == [0] * processes, log.read_text() if log else ""
+
+
+def _meeting_port() -> int:
+    """A port that the system gives to nobody until this process ends: a socket is bound to it that never listens."""
+    _held_ports.append(socket.socket())
+    _held_ports[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held_ports[-1].bind(("127.0.0.1", 0))
+    return _held_ports[-1].getsockname()[1]
 
 
 def _child(environment: dict[str, str], output: str, function: Callable, arguments: tuple) -> None:

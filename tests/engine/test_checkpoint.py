@@ -1,5 +1,7 @@
 """Checkpoints: whole or absent, and clear about what did not fit."""
 
+import contextlib
+import io
 import logging
 import pickle
 import re
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from xray_lazy.engine import checkpoint
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights, periodic_files, remove_leftovers
 from xray_lazy.errors import RunFailure, UserError
 
@@ -81,6 +84,23 @@ def test_a_failed_save_keeps_the_checkpoint_of_the_same_name(tmp_path, monkeypat
         checkpointer.save("model_final")
     assert (tmp_path / "model_final.pth").read_bytes() == before
     assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")]
+)
+@pytest.mark.parametrize("written", [0, 1000])
+def test_what_a_signal_raises_during_a_save_is_no_failure_of_the_disk(tmp_path, monkeypatch, raised, written):
+    class Interrupted(io.BytesIO):
+        def write(self, data):
+            if self.tell() >= written:
+                raise raised
+            return super().write(data)
+
+    monkeypatch.setattr(checkpoint, "atomic_writer", lambda path: contextlib.nullcontext(Interrupted()))
+    with pytest.raises(type(raised)) as error:
+        Checkpointer(make_model(), tmp_path).save("model_final")
+    assert error.value is raised
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
 from tests.engine.small_training import train_small
+from tests.patience import PATIENCE
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.checkpoint_evaluation.worker import EvaluatorOptions, evaluate_checkpoints
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
@@ -25,7 +26,7 @@ from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts
 
 ONCE = EvaluatorOptions(device="cpu", follow=False, poll=0.05)
-FOLLOW = EvaluatorOptions(device="cpu", poll=0.1, timeout=120)
+FOLLOW = EvaluatorOptions(device="cpu", poll=0.1, timeout=PATIENCE)
 SHORT = ["train.max_iter=7", "train.checkpointer.period=2", "train.device=cpu", "hooks.best_checkpoint.metric=bbox/AP"]
 SHORT += ["~hooks.prediction_pictures", "~hooks.evaluation_media", "train.checkpointer.max_to_keep=1"]
 # so that each checkpoint has another AP
@@ -137,7 +138,7 @@ def test_a_live_training_is_followed_and_stopped_early(tmp_path):
     folder.mkdir()  # it was submitted, and starts later
     (training,) = start_group(train, folder, *endless, log=tmp_path / "training.txt")
     lines = evaluate(folder, FOLLOW)
-    training.join(60)
+    training.join(PATIENCE)
     assert training.exitcode == 0, (tmp_path / "training.txt").read_text()
     assert lines[0].startswith("waiting for a training to start") and lines[-1].startswith("training has ended")
     names = evaluated(lines)

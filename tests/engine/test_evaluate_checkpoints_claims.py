@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from tests.patience import PATIENCE
+from xray_lazy.engine.checkpoint_evaluation import claims as claims_module
 from xray_lazy.engine.checkpoint_evaluation.claims import Claims
 
 # takes whatever is free of 40 names, one after the other, and says what it has done
@@ -19,6 +22,7 @@ from xray_lazy.engine.checkpoint_evaluation.claims import Claims
 
 folder = Path(sys.argv[1])
 claims = Claims(folder)
+print("ready", flush=True)
 while not (folder / "go").exists():
     time.sleep(0.001)
 for name in (f"model_{number}" for number in range(40)):
@@ -54,16 +58,22 @@ def owner(tmp_path):
         process.kill()
 
 
+def wait_for_renewal(claim):
+    before = claim.stat().st_mtime_ns
+    while claim.stat().st_mtime_ns == before:
+        time.sleep(0.01)
+
+
 def pretend_other_machine(folder):
     for path in folder.glob("*.claim*"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "another one"}))
 
 
 def test_of_several_processes_each_name_has_one_that_does_it(tmp_path):
-    processes = [start(WORK, tmp_path) for _ in range(4)]
-    time.sleep(1)
+    processes = [start(WORK, tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
     (tmp_path / "go").touch()
-    assert [process.wait(60) for process in processes] == [0] * 4
+    assert [process.wait(PATIENCE) for process in processes] == [0] * 4
     assert [(tmp_path / f"model_{number}.done").read_text() for number in range(40)] == ["done\n"] * 40
     assert not list(tmp_path.glob("*.claim*"))
 
@@ -75,13 +85,21 @@ def test_what_a_living_process_has_is_not_given_to_another(tmp_path, owner):
         time.sleep(0.05)
 
 
-def test_what_a_living_process_of_another_machine_has_is_not_given_to_another(tmp_path, owner):
+def test_what_a_living_process_of_another_machine_has_is_not_given_to_another(tmp_path, owner, monkeypatch):
     pretend_other_machine(tmp_path)
+    clock = SimpleNamespace(monotonic=lambda: clock.now, strftime=time.strftime, now=0.0)
+    monkeypatch.setattr(claims_module, "time", clock)
     claims = Claims(tmp_path, stale_seconds=2)
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
+    for _ in range(5):
         assert claims.take("model") is None
-        time.sleep(0.1)
+        clock.now += 1.9
+        wait_for_renewal(tmp_path / "model.claim1")
+    clock.now += 2
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    assert claims.take("model") is None  # the time since the last renewal counts, which it sees now
+    clock.now += 2
+    assert claims.take("model") is not None
 
 
 def test_what_a_killed_process_of_this_machine_had_is_free_at_once(tmp_path, owner):

@@ -12,6 +12,7 @@ import torch
 
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
+from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
@@ -48,7 +49,7 @@ def finish(overrides, folder, processes=1, **options):
     """Train to the end of the run and return the exit codes and the message of an error."""
     started = start(overrides, folder, processes, **options)
     for process in started:
-        process.join(timeout=120)
+        process.join(timeout=PATIENCE)
     message = folder.with_suffix(".txt")
     return [process.exitcode for process in started], message.read_text() if message.exists() else ""
 
@@ -109,7 +110,7 @@ def test_kills_at_several_iterations_change_nothing(tmp_path, processes, workers
     for iteration in (0, 3, 6):
         kill = add_hook("KillAt", iteration=iteration)
         group = start([*overrides, kill], killed, processes, overwrite=True)
-        group[-1].join(timeout=120)
+        group[-1].join(timeout=PATIENCE)
         assert group[-1].exitcode == -9
         for process in group:
             process.kill()

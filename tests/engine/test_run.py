@@ -2,6 +2,8 @@
 
 import json
 import math
+import multiprocessing
+import os
 
 import pytest
 import torch
@@ -101,6 +103,53 @@ def test_a_resumed_run_takes_the_learning_rate_from_its_config(output):
     assert {**rates_of(undisturbed), **before} == rates_of(folder)
 
 
+def test_a_resumed_run_takes_the_optimizers_numbers_from_its_config(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=2"])
+    changed = ["optimizer.momentum=0.5", "optimizer.weight_decay=0.25"]
+    start([*overrides, "train.max_iter=3", *changed], resume=True, overwrite=True)
+    groups = torch.load(folder / "model_final.pth", weights_only=True)["optimizer"]["param_groups"]
+    assert [(group["momentum"], group["weight_decay"]) for group in groups] == [(0.5, 0.25), (0.5, 0.0)]
+
+
+def test_a_run_is_resumed_with_a_loss_scaler_that_it_had_not(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=2"])
+    amp = ["train.amp.enabled=True", "train.amp.dtype=float16"]
+    start([*overrides, "train.max_iter=3", *amp], resume=True, overwrite=True)
+    assert torch.load(folder / "model_final.pth", weights_only=True)["scaler"]["scale"] > 0
+
+
+def test_a_run_of_another_model_is_not_resumed(output):
+    _, overrides = output
+    start([*overrides, "train.max_iter=2"])
+    with pytest.raises(UserError, match=r"the shapes of 3 weights differ: roi_heads\.mask_head"):
+        start([*overrides, "model.roi_heads.mask_head.conv_dims=[16,24]"], resume=True, overwrite=True)
+
+
+def resume_beside(folder, overrides):
+    """As on machines that share no disk: each process has an output folder of its own."""
+    rank = os.environ["RANK"]
+    try:
+        start([*overrides, f"train.output_dir={folder}/{rank}"], resume=True, overwrite=True)
+    except UserError as error:
+        (folder / f"{rank}.txt").write_text(error.message)
+
+
+def test_processes_that_see_different_checkpoints_do_not_train(output, tmp_path):
+    _, overrides = output
+    start([*overrides, "train.max_iter=2", f"train.output_dir={tmp_path}/0"])
+    run_group(resume_beside, tmp_path, overrides, processes=2, log=tmp_path / "log.txt")
+    for rank in range(2):
+        assert "they would begin at the iterations 2, 0" in (tmp_path / f"{rank}.txt").read_text()
+
+
+def test_no_process_that_reads_outlives_the_training(output):
+    _, overrides = output
+    start([*overrides, "dataloader.train.num_workers=2"])
+    assert not multiprocessing.active_children()
+
+
 def test_a_run_whose_record_is_lost_goes_on_in_its_wandb_run(output):
     folder, overrides = output
     overrides = [*overrides, "writers.wandb.mode=offline", "train.checkpointer.period=1"]
@@ -187,6 +236,17 @@ def test_a_file_named_stop_ends_the_run_in_order(output):
     assert max(losses_of(folder)) == 2
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
     assert (folder / "evaluation" / "tiny" / "iter_2" / "metrics.json").is_file()
+
+
+def test_a_file_named_stop_counts_for_a_run_that_waits_to_go_on_but_not_for_one_that_is_complete(output):
+    folder, overrides = output
+    overrides = [*overrides, "train.max_iter=6", "train.checkpointer.period=1"]
+    start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 1}"])
+    (folder / "stop").touch()
+    start(overrides, resume=True, overwrite=True)
+    assert max(losses_of(folder)) == 2
+    start(overrides, resume=True)
+    assert max(losses_of(folder)) == 5 and not (folder / "stop").exists()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import cv2
 import pytest
 
 from tests.data.coco_sets import write_set
+from tests.patience import PATIENCE
 
 TOOL = Path(__file__).parents[2] / "tools" / "visualize.py"
 DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"
@@ -127,29 +129,38 @@ def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(run, files, 
 def test_the_browser_serves_the_chosen_pictures(files):
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
-    command = [sys.executable, str(TOOL), "data", *map(str, files), "--browse", "--class", "knife", "--port", "7931"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))  # of two of these tests at the same time each has its own
+        port = str(probe.getsockname()[1])
+    command = [sys.executable, str(TOOL), "data", *map(str, files), "--browse", "--class", "knife", "--port", port]
     environment = os.environ | {"BROWSER": "true", "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         address = server.stdout.readline().split()[0]
         assert address.startswith("http://127.0.0.1:")
-        assert "2 of 2 images" in patiently(f"{address}/gallery")
-        assert "bag_1.png" in patiently(f"{address}/detail/1") and "bag_5.png" in patiently(f"{address}/detail/2")
-        assert len(patiently(f"{address}/images/bag_1.png", binary=True)) == (files[1] / "bag_1.png").stat().st_size
+        wait_for_answers(address, server)
+        assert "2 of 2 images" in page(f"{address}/gallery")
+        assert "bag_1.png" in page(f"{address}/detail/1") and "bag_5.png" in page(f"{address}/detail/2")
+        picture = urllib.request.urlopen(f"{address}/images/bag_1.png", timeout=PATIENCE).read()
+        assert picture == (files[1] / "bag_1.png").read_bytes()
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
+        assert server.wait(PATIENCE) == 0
 
 
-def patiently(address: str, binary: bool = False) -> str | bytes:
-    for _ in range(100):
+def wait_for_answers(address: str, server: subprocess.Popen) -> None:
+    while server.poll() is None:
         try:
-            content = urllib.request.urlopen(address, timeout=10).read()
+            urllib.request.urlopen(address, timeout=PATIENCE).close()
         except urllib.error.URLError:
             time.sleep(0.1)
         else:
-            return content if binary else content.decode()
-    raise AssertionError(f"nothing answers at {address}")
+            return
+    raise AssertionError("the server has ended")
+
+
+def page(address: str) -> str:
+    return urllib.request.urlopen(address, timeout=PATIENCE).read().decode()
 
 
 def test_a_missing_package_of_the_browser_is_named(run, files, monkeypatch):

@@ -5,6 +5,7 @@ import gc
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ SPLITS = ("train", "val", "test")
 PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
+# COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
+WHOLE_TEXT = re.compile("[0-o]*[0-O]")
 
 logger = logging.getLogger(__name__)
 
@@ -229,6 +232,8 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
         raise ValueError("no classes are declared in `categories`")
     if len(index_of_category) < len(categories):
         raise ValueError("two classes have the same id")
+    if wrong := [number for number in index_of_category if int(number) != number or number < 0]:
+        raise ValueError(f"the id {wrong[0]!r} of a class is no whole number from 0 on")
     records = {}
     for image in content["images"]:
         records[image["id"]] = {
@@ -277,11 +282,30 @@ def _instance(annotation: dict, category: int) -> dict | None:
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):
         segmentation = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
-        segmentation = _compressed(segmentation)
     if segmentation:
-        instance["segmentation"] = segmentation
+        _refuse_broken(segmentation, annotation["id"])
+        is_list = isinstance(segmentation, dict) and isinstance(segmentation["counts"], list)
+        instance["segmentation"] = _compressed(segmentation) if is_list else segmentation
     return instance
+
+
+def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
+    """pycocotools draws what it is given: such masks are random, fill the memory or end the process.
+
+    Whether the runs of a text add up is seen when it is drawn: to read all of them here takes longer than all else.
+    """
+    from xray_lazy.data.check.masks import rle_fault
+    from xray_lazy.data.check.values import are_coordinates
+
+    if isinstance(segmentation, list):
+        fault = "" if all(map(are_coordinates, segmentation)) else "something else than finite numbers"
+    elif isinstance(segmentation.get("counts"), str) and WHOLE_TEXT.fullmatch(segmentation["counts"]):
+        fault = "" if "size" in segmentation else "no [height, width] under `size`"
+    else:
+        kind, why = rle_fault(segmentation, None) or ("", "")
+        fault = why if kind == "rle_invalid" else ""
+    if fault:
+        raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
 
 
 def _compressed(rle: dict) -> dict:

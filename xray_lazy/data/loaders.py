@@ -3,6 +3,8 @@
 import gc
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -280,8 +282,18 @@ def _start_worker(worker: int) -> None:
 
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
-    # a terminal or a batch system signals the whole process group; the training process decides when workers end
+    # a terminal signals the whole process group, and a batch system all processes; the training process decides when
+    # workers end
     os.setpgrp()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_for_parent, daemon=True).start()
     # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_for_parent() -> None:
+    """End this process by a SIGTERM of the one that started it, which is about to end."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -55,7 +55,7 @@ class MaskRasters:
         """One mask: polygons `[[x, y, x, y, ...], ...]` or COCO's compressed RLE, of the picture before.
 
         Raises:
-            UserError: the RLE is of another size than the picture.
+            UserError: the RLE is of another size than the picture, or its runs are.
         """
         if isinstance(segmentation, list):
             corners = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
@@ -155,6 +155,8 @@ def _decode_columns(rle: dict, first: int, last: int) -> np.ndarray:
     """Columns `first` to `last` (not included) of a mask, shape `(columns, height)`."""
     height = rle["size"][0]
     runs = run_lengths(rle["counts"])
+    if runs.sum() != height * rle["size"][1] or runs.min() < 0:
+        raise UserError("the runs of a mask do not add up to its size", "find it with `tools/dataset.py check`")
     ends = np.clip(runs.cumsum() - first * height, 0, (last - first) * height)
     bits = np.zeros(len(runs), bool)
     bits[1::2] = True

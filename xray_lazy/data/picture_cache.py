@@ -141,7 +141,7 @@ class PictureCache:
                         file.unlink()
                     else:
                         total += facts.st_size
-                except FileNotFoundError:
+                except OSError:  # it has gone in this moment, or is another person's
                     continue
         return total
 

@@ -1,5 +1,6 @@
 """Objects that the processes of a machine share: the first that asks for one makes it, the others map its memory."""
 
+import contextlib
 import fcntl
 import hashlib
 import mmap
@@ -26,14 +27,21 @@ def shared_object(name: str, make: Callable[[], T]) -> T:
     Args:
         name: equal for what is equal in content.
     """
-    try:
-        folder = _own_folder()
-    except OSError:
-        return make()
-    label = f"xray_lazy_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        memory = _found(folder / label) or _written(make(), folder / label)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = _own_folder()
+            # some network file systems know no locks
+            fcntl.flock(stack.enter_context(open(folder / "lock", "w")), fcntl.LOCK_EX)
+        except OSError:
+            return make()
+        link = folder / f"xray_lazy_{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        memory = _found(link)
+        if memory is None:
+            made = make()
+            try:
+                memory = _written(made, link)
+            except OSError:
+                return made
     return _mapped(memory)
 
 
@@ -68,13 +76,17 @@ def _written(made: object, link: Path) -> int:
     head = pickle.dumps(made, protocol=5, buffer_callback=buffers.append)
     index = pickle.dumps((head, [buffer.raw().nbytes for buffer in buffers]))
     memory = os.memfd_create(link.name)
-    with open(memory, "wb", closefd=False) as stream:
-        for part in (len(index).to_bytes(8, "little"), index, *buffers):
-            stream.write(part)
-    temporary = link.with_suffix(f".{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(f"/proc/{os.getpid()}/fd/{memory}")
-    temporary.replace(link)
+    try:
+        with open(memory, "wb", closefd=False) as stream:
+            for part in (len(index).to_bytes(8, "little"), index, *buffers):
+                stream.write(part)
+        temporary = link.with_suffix(f".{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(f"/proc/{os.getpid()}/fd/{memory}")
+        temporary.replace(link)
+    except OSError:
+        os.close(memory)
+        raise
     for other in link.parent.glob("xray_lazy_*"):
         if not _leads_to_memory(other):
             other.unlink(missing_ok=True)

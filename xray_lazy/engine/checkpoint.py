@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from xray_lazy.atomic_file import atomic_writer, write_text
+from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
 
@@ -52,6 +53,7 @@ class Checkpointer(DetectionCheckpointer):
             with atomic_writer(path) as stream:
                 torch.save(content, stream)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+            _raise_what_a_signal_raised(error)
             free = shutil.disk_usage(self.save_dir).free / 2**20
             raise RunFailure(
                 f"can't save the checkpoint {path}: {str(error).splitlines()[0]} ({free:.0f} MiB are free)",
@@ -67,17 +69,21 @@ class Checkpointer(DetectionCheckpointer):
         """Load the newest checkpoint that can be read, with all states; returns the next iteration.
 
         Raises:
-            UserError: none can be read.
+            UserError: none can be read, or none is of this model.
         """
+        self.must_fit = True  # the optimizer's state is that of weights of the same shapes
+        reasons = []
         for path in self.resumable_files():
             try:
                 content = self.load(str(path))
             except UserError as error:
                 logger.warning("%s; trying the checkpoint before it", error.message)
+                reasons.append(error.message)
                 continue
             return content.get("iteration", -1) + 1
+        why = f": {reasons[0]}" if reasons else ""
         raise UserError(
-            f"none of the checkpoints in {self.save_dir} can be read", "start anew in another train.output_dir"
+            f"none of the checkpoints in {self.save_dir} can be read{why}", "start anew in another train.output_dir"
         )
 
     def resumable_files(self) -> list[Path]:
@@ -157,6 +163,14 @@ class Checkpointer(DetectionCheckpointer):
                 f"the checkpoint does not fit the model; {'; '.join(differ + lack)}",
                 f"take the config that it was trained with (its number of classes?), or other weights: {self.named_by}",
             )
+
+
+def _raise_what_a_signal_raised(error: BaseException | None) -> None:
+    """Such as Ctrl-C while a file was written: torch then fails to end the file, and raises that instead."""
+    while error is not None:
+        if not isinstance(error, Exception) or is_worker_death(error):
+            raise error
+        error = error.__context__
 
 
 def load_trained_weights(model: nn.Module, path: str, named_by: str = Checkpointer.named_by) -> dict[str, Any]:

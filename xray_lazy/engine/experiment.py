@@ -10,7 +10,7 @@ from detectron2.config import instantiate
 from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +23,7 @@ from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled,
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.run_folder import start_logging
 from xray_lazy.engine.trainer import Trainer
+from xray_lazy.errors import UserError
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_evaluation import add_evaluation
@@ -51,10 +52,11 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
     if resume and trainer.checkpointer.has_checkpoint():
-        start_iteration = trainer.checkpointer.resume()
+        start_iteration = resume_training(cfg, trainer)
     else:
         trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
         start_iteration = 0
+    _check_equal_starts(comm.all_gather(start_iteration))
     if start_iteration >= cfg.train.max_iter:
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
         return
@@ -145,6 +147,34 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
         node["lr"] *= cfg.dataloader.train.total_batch_size / scale.batch_size
     groups = make_groups(model, node["lr"], node.get("weight_decay", 0.0))
     return instantiate_optimizer({**node, "params": groups})
+
+
+def resume_training(cfg: DictConfig, trainer: Trainer) -> int:
+    """Load the newest checkpoint; returns the next iteration.
+
+    Numbers that the config gives the optimizer, such as its weight decay, are the config's; what an optimizer itself
+    keeps beside them comes from the checkpoint.
+    """
+    groups = trainer.optimizer.param_groups
+    numbers = {"weight_decay", *(name for name, value in cfg.optimizer.items() if _holds_numbers(value))} - {"lr"}
+    configured = [{name: group[name] for name in numbers & group.keys()} for group in groups]
+    start_iteration = trainer.checkpointer.resume()
+    for group, values in zip(trainer.optimizer.param_groups, configured, strict=True):
+        group.update(values)
+    return start_iteration
+
+
+def _holds_numbers(value: object) -> bool:
+    # not switches: what is switched on may need a state that the checkpoint has not
+    return isinstance(value, int | float | ListConfig) and not isinstance(value, bool)
+
+
+def _check_equal_starts(starts: Sequence[int]) -> None:
+    if len(set(starts)) > 1:
+        raise UserError(
+            f"processes see different checkpoints: they would begin at the iterations {', '.join(map(str, starts))}",
+            "put train.output_dir into a folder that all machines share",
+        )
 
 
 def record_start(

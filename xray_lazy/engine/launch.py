@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from xray_lazy.command_line import EXIT_INTERRUPTED
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
 
@@ -127,6 +129,8 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             while not context.join(grace_period=GRACE_SECONDS):
                 pass
         except torch.multiprocessing.ProcessExitedException as error:
+            if error.exit_code == EXIT_INTERRUPTED:
+                raise KeyboardInterrupt from None
             raise _first_error(Path(folder)) or RunFailure(
                 f"process {error.error_index} ended without a word ({error})",
                 "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
@@ -165,6 +169,8 @@ def _child(local_rank: int, plan: LaunchPlan, function: Callable, arguments: tup
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".pickle", delete=False) as stream:
             pickle.dump(error, stream)
         raise
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)  # torch would let the process end as if all were done
 
 
 def _first_error(folder: Path) -> UserError | None:
@@ -227,7 +233,7 @@ def _group_of_other_launcher(device: str) -> LaunchPlan | None:
         machines = int(environment["WORLD_SIZE"]) // processes
         return LaunchPlan(device, processes, machines, dist_url="env://", group_rank=int(environment["RANK"]))
     tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
-    if tasks == 1:
+    if tasks == 1 or _is_in_shell():
         return None
     machines = int(environment["SLURM_STEP_NUM_NODES"])
     return LaunchPlan(
@@ -241,10 +247,21 @@ def _group_of_other_launcher(device: str) -> LaunchPlan | None:
 
 def _slurm_meeting_point() -> str:
     environment = os.environ
-    first = _ask_slurm("hostnames", environment["SLURM_STEP_NODELIST"]).split()[0]
+    first = _first_host(environment["SLURM_STEP_NODELIST"])
     # one port for each step of each job, also where they share a node, away from those that systems give by themselves
     number = int(environment["SLURM_JOB_ID"]) + 4001 * int(environment["SLURM_STEP_ID"])
     return f"tcp://{_address(first)}:{15000 + number % 15000}"
+
+
+def _is_in_shell() -> bool:
+    """Whether this process was typed into the shell of `srun --pty -n 4 bash`: the other tasks' shells are gone."""
+    return "SLURM_PTY_PORT" in os.environ and os.environ.get("SLURM_TASK_PID") != str(os.getpid())
+
+
+def _first_host(nodes: str) -> str:
+    """Of SLURM's list, such as `n[07-09,12],m1`; its own command for that is not in every container."""
+    first = re.match(r"(?:\[[^\]]*\]|[^,\[])+", nodes)[0]
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
 
 
 def _address(node: str) -> str:
@@ -253,9 +270,6 @@ def _address(node: str) -> str:
         socket.getaddrinfo(node, None)
         return node
     except socket.gaierror:
-        return re.search(r"NodeAddr=(\S+)", _ask_slurm("node", node))[1]
-
-
-def _ask_slurm(kind: str, name: str) -> str:
-    answer = subprocess.run(["scontrol", "show", kind, name], capture_output=True, text=True, check=True, timeout=60)
-    return answer.stdout
+        command = ["scontrol", "show", "node", node]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return re.search(r"NodeAddr=(\S+)", answer.stdout)[1]

@@ -30,8 +30,16 @@ class Precision:
         self.device, self.enabled, self.dtype = device, enabled, DTYPES[dtype]
         if enabled and device == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported(False):
             logger.warning("this GPU emulates bfloat16, which is slow: train.amp.dtype=float16 is for such GPUs")
-        self.scaler = torch.amp.GradScaler(device, enabled=enabled and dtype == "float16")
+        self.scaler = _LossScaler(device, enabled=enabled and dtype == "float16")
 
     def autocast(self) -> AbstractContextManager:
         """The context of a forward pass."""
         return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled)
+
+
+class _LossScaler(torch.amp.GradScaler):
+    """Begins anew in a run that is resumed from one that scaled no loss."""
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        if state_dict:
+            super().load_state_dict(state_dict)

@@ -65,12 +65,18 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        (folder / "stop").unlink(missing_ok=True)
+        if not (resume and _is_under_way(folder)):  # else it was meant for the run that goes on
+            (folder / "stop").unlink(missing_ok=True)
         save_config(cfg, folder / CONFIG_NAME)
     except PermissionError as error:
         raise UserError(
             f"can't write into the output folder {folder}: {error}", "choose another train.output_dir"
         ) from None
+
+
+def _is_under_way(folder: Path) -> bool:
+    last = folder / "last_checkpoint"
+    return last.is_file() and last.read_text().strip() != "model_final.pth"
 
 
 def _delete_run(folder: Path) -> None:

@@ -119,6 +119,7 @@ class Trainer(TrainerBase):
                     logger.info("stopped after iteration %d: %s", self.iter, self.stop_reason)
                     break
             self.iter = self.iterations_done  # as in detectron2
+            del self._batches  # ends the processes that read, which leave files where Python's end ends them
             self.after_train()
 
     @property

@@ -61,6 +61,7 @@ def test_learned_boxes_can_start_as_the_cells_of_a_grid(boxes):
     torch.testing.assert_close(started[-1, 0], torch.tensor(wanted))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400))
 def test_cells_of_the_grid_lie_in_the_picture_and_beside_each_other(count):
     boxes = cells(count)
