@@ -200,6 +200,15 @@ def test_a_service_process_that_is_stuck_is_no_wait_at_any_time(training):
     assert time.monotonic() - begin < 60
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds W&B's process in /proc")
+@pytest.mark.parametrize("last", [6, 200])
+def test_a_service_process_that_is_ended_with_a_job_is_one_warning(training, last):
+    training.run(stop=last, stop_service=5, service_signal="SIGTERM", evaluate=10**6)
+    assert training.code == 0
+    assert training.errors.count("WARNING") == training.errors.count("W&B failed to") == 1
+    assert "Traceback" not in training.errors
+
+
 @pytest.mark.parametrize(
     ("end", "code", "state"),
     [("", 0, "finished"), ("fail", 1, "failed"), ("interrupt", 255, "failed"), ("preempt", 1, "preempted")],

@@ -17,7 +17,7 @@ from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_session import WandbSession
 
 DEFAULTS = {"mode": "online", "timeout": 5, "start": 0, "evaluate": 5, "pause": None, "end": "", "pace": 0.0}
-DEFAULTS |= {"stop_service": None}
+DEFAULTS |= {"stop_service": None, "service_signal": "SIGSTOP"}
 
 
 def main(output: str, given: str) -> None:
@@ -60,7 +60,7 @@ def train(session: WandbSession, asked: dict) -> float:
             sys.stdin.readline()
         if iteration == asked["stop_service"]:
             for service in services():
-                os.kill(service, signal.SIGSTOP)
+                os.kill(service, signal.Signals[asked["service_signal"]])
         begin = time.monotonic()
         session.log({"iteration": iteration, "loss": 1 / (iteration + 1)})
         if (iteration + 1) % asked["evaluate"] == 0:

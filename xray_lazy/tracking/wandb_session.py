@@ -65,7 +65,7 @@ class WandbSession:
         self._options = {name: value for name, value in options.items() if value}  # else W&B asks its environment
         self._run = None
         self._background: Background | None = None
-        self._is_open = self._is_preempting = False
+        self._is_open = self._is_preempting = self._has_lost_service = False
         self._one_warning = threading.Lock()
 
     @property
@@ -154,6 +154,8 @@ class WandbSession:
         background.do(lambda: self._finish(exit_code))
         if not background.wait(self._timeout):
             self._give_up("finish", TimeoutError(f"it took more than {self._timeout:g} s"))
+            _end_service()
+        elif self._has_lost_service:
             _end_service()
         was_open, self._is_open = self._is_open, False
         background.close()
@@ -254,6 +256,7 @@ class WandbSession:
             logger.info("W&B run: %s", self._run.url)
 
     def _give_up(self, action: str, error: Exception) -> None:
+        self._has_lost_service |= isinstance(error, ConnectionError)  # that to a server is the service's own matter
         with self._one_warning:
             is_first, self._is_open = self._is_open, False
         if is_first:
@@ -306,7 +309,10 @@ def _check_answers(url: str, timeout: float) -> None:
 
 
 def _end_service() -> None:
-    """Kill W&B's service process, for whose end W&B would wait for ever as Python ends; a next run gets another."""
+    """Kill W&B's service process; a next run gets another one.
+
+    W&B would wait for ever for the end of one that is stuck as Python ends, and print a traceback for a dead one.
+    """
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib.service import service_token
 
