@@ -85,7 +85,7 @@ def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path):
     write_set(tmp_path, pictures=8)
     sampler = ShuffledEpochs(seed=0, shuffle=False)
     batches = TrainLoader(load_datasets(reference(tmp_path)), DetectionMapper([]), sampler, 2, num_workers=2).batches(0)
-    next(batches)
+    assert len([next(batches), next(batches)]) == 2  # one of each: both have started
     readers = multiprocessing.active_children()
     for reader in readers:
         subprocess.run(["kill", str(reader.pid)], check=True)

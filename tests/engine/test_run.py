@@ -340,7 +340,7 @@ def test_faults_are_reported_before_anything_is_written(output, override, words)
 
 
 def test_more_gpus_than_there_are_is_an_error_that_says_how_many_there_are(output):
-    with pytest.raises(UserError, match="1024 GPUs asked for, but this machine has"):
+    with pytest.raises(UserError, match="1,024 GPUs asked for, but this machine has"):
         start(output[1][:1], num_gpus=1024)
 
 

@@ -256,7 +256,7 @@ class WandbSession:
             logger.info("W&B run: %s", self._run.url)
 
     def _give_up(self, action: str, error: Exception) -> None:
-        self._has_lost_service |= isinstance(error, ConnectionError)  # that to a server is the service's own matter
+        self._has_lost_service |= _is_loss_of_service(error)
         with self._one_warning:
             is_first, self._is_open = self._is_open, False
         if is_first:
@@ -306,6 +306,11 @@ def _check_answers(url: str, timeout: float) -> None:
         # it answers; whether it can be trusted is for W&B to find out, by certificates that Python may not have
         if not isinstance(error.reason, ssl.SSLError):
             raise
+
+
+def _is_loss_of_service(error: Exception) -> bool:
+    """Whether W&B's own process is gone, in the words of its package; the loss of a server is that process's matter."""
+    return isinstance(error, ConnectionError) or type(error).__name__ in ("HandleAbandonedError", "MailboxClosedError")
 
 
 def _end_service() -> None:
