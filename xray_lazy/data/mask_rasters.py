@@ -155,9 +155,10 @@ def _decode_columns(rle: dict, first: int, last: int) -> np.ndarray:
     """Columns `first` to `last` (not included) of a mask, shape `(columns, height)`."""
     height = rle["size"][0]
     runs = run_lengths(rle["counts"])
-    if runs.sum() != height * rle["size"][1] or runs.min() < 0:
+    ends = runs.cumsum()
+    if ends[-1] != height * rle["size"][1] or runs.min() < 0:
         raise UserError("the runs of a mask do not add up to its size", "find it with `tools/dataset.py check`")
-    ends = np.clip(runs.cumsum() - first * height, 0, (last - first) * height)
+    ends = np.clip(ends - first * height, 0, (last - first) * height)
     bits = np.zeros(len(runs), bool)
     bits[1::2] = True
     return np.repeat(bits, np.diff(ends, prepend=0)).reshape(last - first, height)
