@@ -1,4 +1,5 @@
 # setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
+# test-gpu: what only a GPU can show
 # slurm-up, slurm-down: a SLURM cluster on this machine                        test-slurm: jobs on it, for real
 # docs: these pages as a site       bench: speed beside the peers     clean: remove what these commands made
 
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.setup-$(DETECTRON2)
 SLURM_FOLDER := $(abspath $(or $(XRAY_SLURM_FOLDER),output/slurm))
 CLUSTER := XRAY_SLURM_FOLDER=$(SLURM_FOLDER) $(PYTHON) slurm/test_cluster/cluster.py
 
-.PHONY: setup demo test test-slurm slurm-up slurm-down lint docs bench clean
+.PHONY: setup demo test test-gpu test-slurm slurm-up slurm-down lint docs bench clean
 
 setup: $(STAMP)
 
@@ -39,6 +40,10 @@ demo: setup
 # two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+
+# on a machine with a GPU, in ten minutes; XRAY_GPU_TESTS_ON=cpu rehearses it without one
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu -rs
 
 slurm-up:
 	@$(CLUSTER) up

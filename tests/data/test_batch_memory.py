@@ -13,8 +13,6 @@ from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.errors import UserError
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
 
 def sample():
     square = np.array([1.0, 1, 5, 1, 5, 5, 1, 5])
@@ -74,7 +72,7 @@ def test_an_error_in_place_of_a_sample_passes():
     assert PinnableBatch([error]).samples == to_device([error], torch.device("meta")) == [error]
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_pinning_keeps_the_values_of_every_tensor():
     original = sample()
     [pinned] = PinnableBatch([original]).pin_memory().samples
@@ -83,7 +81,7 @@ def test_pinning_keeps_the_values_of_every_tensor():
             assert value.is_pinned() and torch.equal(value, tensors_of(original)[path]), path
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_training_batches_are_pinned_where_the_process_uses_a_gpu(tmp_path, num_workers):
     torch.zeros(1, device="cuda")

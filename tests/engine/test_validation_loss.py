@@ -94,7 +94,7 @@ def test_model_random_states_and_event_storage_are_left_as_they_were(parts):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_random_state_of_the_gpu_is_left_as_it_was(parts):
     model, loader = parts
     torch.cuda.manual_seed(5)

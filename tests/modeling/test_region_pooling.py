@@ -74,7 +74,7 @@ def test_other_types_are_left_to_detectron2(pooler_type):
     assert torch.equal(found, expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_same():
     pooler = RegionPooler(7, SCALES, 2, "ROIAlignV2")
     boxes = Boxes(torch.tensor([[0.0, 0, 64, 64], [10.0, 5, 30, 90]]))

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from tests.gpu_marker import pytest_runtest_setup  # noqa: F401
+
 
 @pytest.fixture
 def one_thread():

@@ -175,7 +175,7 @@ def test_costs_are_of_pairs_within_a_picture():
     assert operators.largest == 6 * 20 * sum(counts)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_the_gpu_is_waited_for_once():
     logits, boxes, targets = random_problem(6, 20, [3, 0, 25, 7], "focal")
     on_gpu = Targets(targets.classes.cuda(), targets.boxes.cuda(), targets.counts, targets.scales.cuda())
