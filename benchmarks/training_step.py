@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from detectron2.config import instantiate
 from detectron2.engine import SimpleTrainer
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, MaskRCNNConvUpsampleHead, StandardROIHeads
@@ -60,6 +61,7 @@ def plain_detectron2(cfg: DictConfig) -> DictConfig:
     plain = copy.deepcopy(cfg)
     heads = plain.model.roi_heads
     plain.model.proposal_generator._target_, heads._target_ = RPN, StandardROIHeads
+    plain.model.proposal_generator.anchor_generator._target_ = DefaultAnchorGenerator
     heads.box_pooler._target_ = heads.mask_pooler._target_ = ROIPooler
     heads.box_predictor._target_, heads.mask_head._target_ = FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
     del plain.model.proposal_generator["seed"], heads["seed"]

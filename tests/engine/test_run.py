@@ -162,6 +162,8 @@ def test_a_run_whose_record_is_lost_goes_on_in_its_wandb_run(output):
 
 def test_two_processes_have_the_losses_of_one(output, tmp_path):
     folder, overrides = output
+    # in big steps, rounding grows until proposals of about the same score change places
+    overrides = [*overrides, "optimizer.lr=0.001"]
     start(overrides)
     parallel = tmp_path / "parallel"
     start([*overrides, f"train.output_dir={parallel}"], processes=2)

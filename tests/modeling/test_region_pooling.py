@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xray_lazy.modeling.region_pooling import RegionPooler, channels_together, use_region_poolers
+from xray_lazy.modeling.region_pooling import RegionPooler, channels_together, pooler_boxes, use_region_poolers
 
 SCALES = [1 / 4, 1 / 8, 1 / 16]
 HEIGHT, WIDTH = 96, 128
@@ -51,6 +51,23 @@ def test_wild_boxes_have_torchvisions_features_and_gradients(boxes, sampling_rat
     tensors = [torch.tensor(of_picture).reshape(-1, 4) for of_picture in boxes]
     boxes = [Boxes(torch.cat([t[:, :2], t[:, :2] + t[:, 2:]], 1)) for t in tensors]
     assert_same((output_size, SCALES, sampling_ratio, "ROIAlignV2"), boxes, len(boxes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(boxes=st.lists(st.lists(box, max_size=6), min_size=1, max_size=3), sampling_ratio=st.sampled_from([0, 2]))
+def test_what_a_gpu_does_gives_the_same(boxes, sampling_ratio):
+    tensors = [torch.tensor(of_picture).reshape(-1, 4) for of_picture in boxes]
+    boxes = [Boxes(torch.cat([t[:, :2], t[:, :2] + t[:, 2:]], 1)) for t in tensors]
+    expected_of, features = feature_maps(len(boxes)), feature_maps(len(boxes))
+    expected = ROIPooler(7, SCALES, sampling_ratio, "ROIAlignV2", canonical_box_size=56)(expected_of, boxes)
+    pooler = RegionPooler(7, SCALES, sampling_ratio, "ROIAlignV2", canonical_box_size=56)
+    pooled = pooler._of_all_levels(features, pooler_boxes(boxes), pooler._levels(boxes))
+    assert torch.equal(pooled, expected)
+    for maps, found in ((features, pooled), (expected_of, expected)):
+        found.square().sum().backward()
+        assert all(level.grad is not None for level in maps)
+    for one, other in zip(features, expected_of, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_one_level_and_no_boxes():

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from detectron2.utils.events import EventStorage
 from torch import nn
 
 from xray_lazy.engine.determinism import seed_everything
+from xray_lazy.modeling.step_numbers import StepStorage
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def beside_training(model: nn.Module, seed: int = 0) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     # models seed their draws with the storage's iteration, and may draw pictures at iteration 0
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), EventStorage(1), torch.no_grad():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), StepStorage(1), torch.no_grad():
         try:
             seed_everything(seed)
             yield

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter
+from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +21,7 @@ from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import RunFailure
+from xray_lazy.modeling.step_numbers import StepStorage
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Trainer(TrainerBase):
         self.iterations_done = start_iter
         self.model.train()
         self._batches = self.loader.batches(start_iter)
-        with EventStorage(start_iter) as self.storage:
+        with StepStorage(start_iter) as self.storage:
             self.before_train()
             if any(comm.all_gather(self._wish_to_stop)):  # such as a resumed run that had stopped early
                 logger.info("no training: %s", self._wish_to_stop)
@@ -112,6 +113,7 @@ class Trainer(TrainerBase):
             for self.iter in range(start_iter, max_iter):
                 self.before_step()
                 self.run_step()
+                self.storage.send()
                 self.iterations_done = self.iter + 1
                 with self.phase("hooks"):
                     self.after_step()

@@ -1,49 +1,101 @@
-"""Anchors and proposals drawn with a seed of their picture.
+"""Anchors and proposals drawn with a seed of their picture, in steps that wait little for a GPU.
 
 detectron2 draws them from the global random state, so a picture's losses depend on what was drawn before it and on
 which process it is in. Here a picture of a given global batch gets the same draw in any process: data-parallel
 training has the losses of one process with the same batch.
 """
 
-import math
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 
+from xray_lazy.modeling.box_losses import box_loss
+from xray_lazy.modeling.object_matching import PaddedBoxes, match_objects, objects_of, padded_rows
+from xray_lazy.modeling.region_proposals import best_proposals
+from xray_lazy.modeling.step_numbers import put_numbers
+
+
+class Draw(NamedTuple):
+    """What is drawn for each of `B` pictures.
+
+    places: `(B, K)`, the first `positives` of them of positives, the others of negatives.
+    drawn: `(B, K)`, where there were enough.
+    """
+
+    places: torch.Tensor
+    drawn: torch.Tensor
+    positives: int
+
+    def counts(self) -> torch.Tensor:
+        """Positives and negatives of each picture that are drawn, `(B, 2)`."""
+        sections = [self.positives, self.drawn.shape[1] - self.positives]
+        return torch.stack([part.sum(1) for part in self.drawn.split(sections, 1)], 1)
+
 
 class PictureSeededRPN(RPN):
-    """detectron2's RPN; `seed` is that of the draws."""
+    """detectron2's RPN; `seed` is that of the draws. Training loses no time with anchors that are not drawn."""
 
     def __init__(self, *, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self._draws = PictureDraws(seed)
-        self._diverged = False
+        self._is_finite: torch.Tensor | None = None
 
     def forward(self, images, features, gt_instances=None):
-        self._diverged = False
         proposals, losses = super().forward(images, features, gt_instances)
-        return proposals, {name: loss * math.nan for name, loss in losses.items()} if self._diverged else losses
+        # detectron2 raises where training has diverged, in one process of several; losses tell it to all of them
+        return proposals, {name: loss.where(self._is_finite, torch.nan) for name, loss in losses.items()}
 
     def predict_proposals(self, anchors, logits, deltas, image_sizes):
-        # detectron2 raises where training has diverged, in one process of several; losses tell it to all of them
-        try:
+        if not self.training:
             return super().predict_proposals(anchors, logits, deltas, image_sizes)
-        except FloatingPointError:
-            self._diverged = True
-            zero_logits, zero_deltas = ([torch.zeros_like(x) for x in values] for values in (logits, deltas))
-            return super().predict_proposals(anchors, zero_logits, zero_deltas, image_sizes)
+        counts = self.pre_nms_topk[True], self.post_nms_topk[True]
+        settings = (self.box2box_transform, image_sizes, self.nms_thresh, *counts, self.min_box_size)
+        with torch.no_grad():
+            proposals, self._is_finite = best_proposals(anchors, logits, deltas, *settings)
+        return proposals
 
-    def label_and_sample_anchors(self, anchors, gt_instances):
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[Draw, torch.Tensor]:
+        """The draw of each picture's anchors, and the boxes of their objects, `(B, K, 4)`."""
+        anchors, objects = Boxes.cat(anchors), objects_of(gt_instances)
+        matched, labels = match_objects(objects, anchors.tensor[None], self.anchor_matcher)
+        if self.anchor_boundary_thresh >= 0:
+            sizes = (of_picture.image_size for of_picture in gt_instances)
+            inside = torch.stack([anchors.inside_box(size, self.anchor_boundary_thresh) for size in sizes])
+            labels = labels.where(inside, -1)
         self._draws.start(len(gt_instances))
-        return super().label_and_sample_anchors(anchors, gt_instances)
+        draw = self._draws.draw(labels == 1, labels == 0, self.batch_size_per_image, self.positive_fraction)
+        return draw, _of_pictures(objects.boxes, matched.gather(1, draw.places))
 
-    def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
-        positive, negative = self._draws.subsample(label, self.batch_size_per_image, self.positive_fraction, 0)
-        # unlike label[positive] = 1, for which the host waits for a GPU
-        return label.fill_(-1).index_fill_(0, positive, 1).index_fill_(0, negative, 0)
+    def losses(self, anchors, pred_objectness_logits, gt_labels: Draw, pred_anchor_deltas, gt_boxes: torch.Tensor):
+        draw, pictures, positives = gt_labels, len(gt_boxes), gt_labels.positives
+        counts = draw.counts().float().mean(0)
+        put_numbers(**{"rpn/num_pos_anchors": counts[0], "rpn/num_neg_anchors": counts[1]})
+        logits = _of_pictures(torch.cat(pred_objectness_logits, 1), draw.places).float()
+        wanted = (torch.arange(logits.shape[1], device=logits.device) < positives).float().expand_as(logits)
+        objectness = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").where(draw.drawn, 0.0).sum()
+        places = draw.places[:, :positives]
+        localization = box_loss(
+            _of_pictures(torch.cat(pred_anchor_deltas, 1), places),
+            Boxes.cat(anchors).tensor[places],
+            gt_boxes[:, :positives],
+            draw.drawn[:, :positives],
+            self.box2box_transform,
+            self.box_reg_loss_type,
+            self.smooth_l1_beta,
+        )
+        losses = {"loss_rpn_cls": objectness, "loss_rpn_loc": localization}
+        share = 1 / (self.batch_size_per_image * pictures)
+        return {name: loss * share * self.loss_weight.get(name, 1.0) for name, loss in losses.items()}
 
 
 class PictureSeededROIHeads(StandardROIHeads):
@@ -51,7 +103,8 @@ class PictureSeededROIHeads(StandardROIHeads):
 
     def __init__(self, *, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        self._draws = PictureDraws(seed)
+        self._draws = PictureDraws(seed + 1)
+        self._foreground: list[int] = []  # proposals of each picture, which come first
 
     def forward(self, images, features, proposals, targets=None):
         # ROIAlign takes boxes in the features' type: in bfloat16, corners would move by up to 4 pixels of 1024 to 2048
@@ -60,65 +113,103 @@ class PictureSeededROIHeads(StandardROIHeads):
     def forward_with_given_boxes(self, features, instances):
         return super().forward_with_given_boxes(_in_float32(features), instances)
 
-    def label_and_sample_proposals(self, proposals, targets):
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        if self.proposal_append_gt:
+            proposals = add_ground_truth_to_proposals(targets, proposals)
+        padded = PaddedBoxes.collect([of_picture.proposal_boxes.tensor for of_picture in proposals])
+        objects, background = objects_of(targets), self.num_classes
+        matched, labels = match_objects(objects, padded.boxes, self.proposal_matcher)
+        classes = padded_rows([of_picture.gt_classes for of_picture in targets], background).gather(1, matched)
+        classes = torch.where(labels == 0, background, torch.where(labels == -1, -1, classes))
+        classes = classes.where(objects.there.any(1, keepdim=True), background)
+        may_be_drawn = padded.there & (classes != -1)
+        is_background = classes == background
         self._draws.start(len(targets))
-        return super().label_and_sample_proposals(proposals, targets)
-
-    def _sample_proposals(
-        self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = torch.full_like(matched_idxs, self.num_classes)
-        if gt_classes.numel():
-            matched = torch.where(matched_labels == -1, -1, gt_classes[matched_idxs])
-            labels = torch.where(matched_labels == 0, self.num_classes, matched)
-        foreground, background = self._draws.subsample(
-            labels, self.batch_size_per_image, self.positive_fraction, self.num_classes
+        draw = self._draws.draw(
+            may_be_drawn & ~is_background,
+            may_be_drawn & is_background,
+            self.batch_size_per_image,
+            self.positive_fraction,
         )
-        sampled = torch.cat([foreground, background])
-        return sampled, labels[sampled]
+        # with these numbers, the heads compute for what is drawn, and need to ask for no more
+        counts = draw.counts().tolist()
+        self._foreground = [foreground for foreground, _ in counts]
+        storage = get_event_storage()
+        for name, numbers in zip(("fg", "bg"), zip(*counts, strict=True), strict=True):
+            storage.put_scalar(f"roi_head/num_{name}_samples", sum(numbers) / len(numbers))
+        results = []
+        for picture, (foreground, others) in enumerate(counts):
+            places = draw.places[picture]
+            places = torch.cat([places[:foreground], places[draw.positives : draw.positives + others]])
+            result = proposals[picture][places]
+            result.gt_classes = classes[picture][places]
+            if len(targets[picture]):
+                own = matched[picture][places]
+                for name, value in targets[picture].get_fields().items():
+                    if name.startswith("gt_") and not result.has(name):
+                        result.set(name, value[own])
+            results.append(result)
+        return results
+
+    def _forward_mask(self, features, instances):
+        if not (self.training and self.mask_on and self.mask_pooler):
+            return super()._forward_mask(features, instances)
+        instances = [of_picture[:count] for of_picture, count in zip(instances, self._foreground, strict=True)]
+        pooled = self.mask_pooler(
+            [features[name] for name in self.mask_in_features], [i.proposal_boxes for i in instances]
+        )
+        return self.mask_head(pooled, instances)
 
 
 class PictureDraws:
-    """Random subsets for the pictures of one step, taken in the order of the local batch."""
+    """Random subsets for the pictures of one step, the same on any device."""
 
     def __init__(self, seed: int):
         self.seed = seed
-        self._next = 0
-        self._iteration = 0
+        self._seeds: list[int] = []
 
     def start(self, pictures: int) -> None:
         """Begin a local batch of `pictures` pictures."""
-        self._next = 0
-        self._iteration = get_event_storage().iter if has_event_storage() else 0
+        iteration = get_event_storage().iter if has_event_storage() else 0
+        # process r holds the places r, r + world size, ... of the global batch (see data.sampling.BatchStream)
+        places = range(comm.get_rank(), comm.get_rank() + pictures * comm.get_world_size(), comm.get_world_size())
+        self._seeds = [hash((self.seed, iteration, place)) % 2**32 for place in places]
 
-    def subsample(
-        self, labels: torch.Tensor, count: int, positive_fraction: float, background: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw for the next picture.
+    def draw(self, positive: torch.Tensor, negative: torch.Tensor, count: int, positive_fraction: float) -> Draw:
+        """Draw for each picture.
 
         Args:
-            labels: `(N,)`; -1 is never drawn, `background` is negative, all else positive.
+            positive, negative: `(B, N)`, what may be drawn as such.
             count: how many to draw in all, fewer where there are not enough.
             positive_fraction: the largest share of positives.
-
-        Returns:
-            indices of the positives and of the negatives, 1-d.
         """
-        # process r holds the places r, r + world size, ... of the global batch (see data.sampling.BatchStream)
-        place = self._next * comm.get_world_size() + comm.get_rank()
-        self._next += 1
-        generator = torch.Generator().manual_seed(hash((self.seed, self._iteration, place)) % 2**63)
-        positive = torch.nonzero((labels != -1) & (labels != background)).squeeze(1)
-        negative = torch.nonzero(labels == background).squeeze(1)
-        positive = _draw(positive, int(count * positive_fraction), generator)
-        return positive, _draw(negative, count - len(positive), generator)
+        numbers = self._numbers(positive)
+        limit = min(int(count * positive_fraction), numbers.shape[1])
+        values, positives = numbers.where(positive, 2**32).topk(limit, largest=False)
+        is_positive = values < 2**32
+        values, negatives = numbers.where(negative, 2**32).topk(min(count, numbers.shape[1]), largest=False)
+        left = count - is_positive.sum(1, keepdim=True)
+        is_negative = (values < 2**32) & (torch.arange(values.shape[1], device=values.device) < left)
+        return Draw(torch.cat([positives, negatives], 1), torch.cat([is_positive, is_negative], 1), limit)
+
+    def _numbers(self, like: torch.Tensor) -> torch.Tensor:
+        """Random numbers of 32 bits, `(B, N)`, all different in a picture: those with the lowest ones are drawn."""
+        seeds = torch.tensor(self._seeds)[:, None].to(like.device, non_blocking=True)
+        return _scrambled(_scrambled(torch.arange(like.shape[1], device=like.device)) + seeds & 0xFFFFFFFF)
+
+
+def _scrambled(values: torch.Tensor) -> torch.Tensor:
+    """A permutation of the numbers of 32 bits, in int64: C. Wellons' `lowbias32`."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        values = (values ^ (values >> shift)) * factor & 0xFFFFFFFF
+    return values ^ (values >> 16)
+
+
+def _of_pictures(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The values `(B, N, ...)` at each picture's places `(B, K)`, as `(B, K, ...)`."""
+    return values[torch.arange(len(values), device=values.device)[:, None], places]
 
 
 def _in_float32(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: feature.float() for name, feature in features.items()}
-
-
-def _draw(indices: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    # on the CPU for any device: one seed gives one draw everywhere
-    order = torch.randperm(len(indices), generator=generator)[:count]
-    return indices[order.to(indices.device, non_blocking=True)]

@@ -1,28 +1,33 @@
-"""ROIAlign on a CPU, channels last: a bin is a weighted sum of cells, which one gather-and-sum does."""
+"""ROIAlign of several levels: on a CPU a gather-and-sum of cells, on a GPU without asking which boxes are where."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels, convert_boxes_to_pooler_format
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import nn
 
 
 class RegionPooler(ROIPooler):
-    """detectron2's pooler with the same features (He et al., "Mask R-CNN", ICCV 2017), faster on a CPU.
+    """detectron2's pooler with the same features (He et al., "Mask R-CNN", ICCV 2017), for which no GPU is waited for.
 
-    torchvision's kernel goes through each channel's map by itself, and its backward pass is single-threaded. Here a
-    cell's channels lie side by side and are summed at once. The maps of channels-last models are so already; others are
-    copied, see `channels_together`. What isn't ROIAlignV2 of float32 on a CPU is left to detectron2's pooler.
+    On a CPU, torchvision's kernel goes through each channel's map by itself, and its backward pass is single-threaded.
+    Here a cell's channels lie side by side and are summed at once. The maps of channels-last models are so already;
+    others are copied, see `channels_together`. On a GPU, each level takes all boxes, of which those of other levels are
+    moved out of the map, where the kernel ends at once and gives zeros. What isn't ROIAlignV2 is left to detectron2's
+    pooler.
     """
 
     def forward(self, x: list[torch.Tensor], box_lists: list[Boxes]) -> torch.Tensor:
         """Features of all boxes, `(M, C, R, R)`, from one map `(B, C, h, w)` for each level."""
-        if not _is_run_on_cpu(x) or x[0].dtype != torch.float32 or not is_aligned(self):
+        is_quick_on_cpu = _is_run_on_cpu(x) and x[0].dtype == torch.float32
+        if _is_exported() or not is_aligned(self) or (x[0].device.type == "cpu" and not is_quick_on_cpu):
             return super().forward(x, box_lists)
-        rois = convert_boxes_to_pooler_format(box_lists)
+        rois = pooler_boxes(box_lists)
         levels = self._levels(box_lists)
+        if not is_quick_on_cpu:
+            return self._of_all_levels(x, rois, levels)
         height, width = self.output_size
         pooled = x[0].new_zeros(len(rois), height * width, x[0].shape[1])
         for level, feature in enumerate(x):
@@ -32,6 +37,17 @@ class RegionPooler(ROIPooler):
                 bins = F.embedding_bag(index, cells, mode="sum", per_sample_weights=weights)
                 pooled[of_level[chosen]] = bins.view(len(chosen), *pooled.shape[1:])
         return pooled.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def _of_all_levels(self, features: list[torch.Tensor], rois: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        pooled = []
+        for level, (pooler, feature) in enumerate(zip(self.level_poolers, features, strict=True)):
+            pixels = 1 / pooler.spatial_scale
+            outside = F.pad(rois.new_full((4,), -16 * pixels), (1, 0))  # without extent: one sample in each bin
+            pooled.append(pooler(feature, rois.where((levels == level)[:, None], outside)))
+        total = pooled[0]
+        for other in pooled[1:]:
+            total += other
+        return total
 
     def _levels(self, boxes: list[Boxes]) -> torch.Tensor:
         sizes = (self.canonical_box_size, self.canonical_level)
@@ -81,6 +97,11 @@ class RegionPooler(ROIPooler):
             yield there[kind_of == kind], x, y
 
 
+def pooler_boxes(boxes: Sequence[Boxes]) -> torch.Tensor:
+    """Boxes of several pictures with the number of their picture: `(M, 5)`, number and xyxy pixels."""
+    return torch.cat([F.pad(of_picture.tensor, (1, 0), value=number) for number, of_picture in enumerate(boxes)])
+
+
 def channels_together(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Feature maps as a `RegionPooler` takes them without a copy: for those that are pooled from several times."""
     if not _is_run_on_cpu(features):
@@ -106,9 +127,12 @@ def is_aligned(pooler: ROIPooler) -> bool:
 
 
 def _is_run_on_cpu(features: Sequence[torch.Tensor]) -> bool:
+    return features[0].device.type == "cpu" and not _is_exported()
+
+
+def _is_exported() -> bool:
     # an exported graph is to have ROIAlign, for pictures of any size
-    exported = torch.jit.is_tracing() or torch.compiler.is_exporting()
-    return features[0].device.type == "cpu" and not exported
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def _like(pooler: ROIPooler) -> RegionPooler:

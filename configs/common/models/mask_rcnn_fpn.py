@@ -2,7 +2,6 @@
 
 from detectron2.config import LazyCall as L
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.backbone import FPN, BasicStem, ResNet
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -11,6 +10,7 @@ from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.modeling.proposal_generator import StandardRPNHead
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 
+from xray_lazy.modeling.anchors import AnchorGenerator
 from xray_lazy.modeling.global_losses import GlobalMeanBoxPredictor, GlobalMeanMaskHead
 from xray_lazy.modeling.picture_sampling import PictureSeededROIHeads, PictureSeededRPN
 from xray_lazy.modeling.region_pooling import RegionPooler
@@ -34,7 +34,7 @@ model = L(GeneralizedRCNN)(
         seed="${train.seed}",
         in_features=["p2", "p3", "p4", "p5", "p6"],
         head=L(StandardRPNHead)(in_channels="${model.backbone.out_channels}", num_anchors=3),
-        anchor_generator=L(DefaultAnchorGenerator)(
+        anchor_generator=L(AnchorGenerator)(
             sizes=[[32], [64], [128], [256], [512]],
             aspect_ratios=[0.5, 1.0, 2.0],
             strides=[4, 8, 16, 32, 64],
