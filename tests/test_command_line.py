@@ -1,16 +1,18 @@
 """How a tool ends: its exit code, and what a person reads."""
 
 import argparse
+import ast
 import errno
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.patience import PATIENCE
 from xray_lazy.atomic_file import write_text
-from xray_lazy.command_line import at_least, run_tool
+from xray_lazy.command_line import real, run_tool, whole
 from xray_lazy.errors import RunFailure, UserError
 
 
@@ -86,7 +88,7 @@ def test_with_debug_an_error_comes_with_its_traceback(error):
 
 
 def test_a_reader_that_leaves_early_hears_no_complaint():
-    code = "from xray_lazy.command_line import at_least, run_tool; run_tool(lambda: print('line\\n' * 100000))"
+    code = "from xray_lazy.command_line import real, run_tool, whole; run_tool(lambda: print('line\\n' * 100000))"
     tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     tool.stdout.readline()
     tool.stdout.close()
@@ -99,11 +101,35 @@ def test_an_error_keeps_its_fix_on_its_way_between_processes():
     assert (type(again), again.message, again.fix, again.exit_code) == (RunFailure, "a", "b", 1)
 
 
-@pytest.mark.parametrize(("text", "message"), [("0", "0 is less than 1"), ("a", "invalid integer value: 'a'")])
-def test_a_number_that_is_too_small_or_none_is_refused(capsys, text, message):
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (whole(1), "0", "0 is less than 1"),
+        (whole(1), "a", "invalid integer value: 'a'"),
+        (whole(1), "1.5", "invalid integer value: '1.5'"),
+        (whole(1, 9), "10", "10 is more than 9"),
+        (real(least=0, below=1), "1", "1.0 is not below 1"),
+        (real(above=0), "0", "0.0 is not above 0"),
+        (real(least=0), "nan", "nan is not a finite number"),
+        (real(least=0), "inf", "inf is not a finite number"),
+    ],
+)
+def test_a_number_that_is_out_of_its_range_or_none_is_refused(capsys, kind, text, message):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=at_least(1))
-    assert parser.parse_args(["--count", "1"]).count == 1
+    parser.add_argument("--size", type=kind)
     with pytest.raises(SystemExit, match="2"):
-        parser.parse_args(["--count", text])
+        parser.parse_args(["--size", text])
     assert message in capsys.readouterr().err
+
+
+def test_numbers_at_the_ends_of_their_range_are_taken():
+    assert [whole(1, 9)(text) for text in ("1", "9")] == [1, 9]
+    assert [real(least=0, most=1)(text) for text in ("0", "1")] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("tool", sorted(Path(__file__).parents[1].glob("tools/*.py")), ids=lambda path: path.stem)
+def test_every_number_of_a_tool_has_a_range(tool):
+    """argparse's own `int` and `float` would let through what trains nothing, such as --num-gpus -1."""
+    calls = [node for node in ast.walk(ast.parse(tool.read_text())) if isinstance(node, ast.Call)]
+    types = [word.value for call in calls for word in call.keywords if word.arg == "type"]
+    assert {name.id for name in types if isinstance(name, ast.Name)} & {"int", "float"} == set()

@@ -65,3 +65,11 @@ def test_a_misspelled_key_is_one_message_with_exit_code_2(tmp_path):
 def test_what_the_loop_does_not_do_is_refused():
     with pytest.raises(UserError, match="does not accumulate"):
         plain("train.accumulate=2")
+
+
+def test_a_folder_with_checkpoints_gets_no_advice_to_a_flag_that_this_tool_lacks(tmp_path):
+    folder = tmp_path / "run"
+    plain("train.max_iter=1", f"train.output_dir={folder}")
+    with pytest.raises(UserError, match="holds checkpoints of this very config") as refused:
+        plain("train.max_iter=1", f"train.output_dir={folder}")
+    assert "--resume" not in refused.value.fix and "--overwrite" in refused.value.fix

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import at_least, run_tool
+from xray_lazy.command_line import real, run_tool, whole
 from xray_lazy.errors import UserError
 
 EXAMPLES = """examples:
@@ -42,12 +42,12 @@ def add_detections(commands) -> None:
     add_truth(parser)
     parser.add_argument(
         "--score-threshold",
-        type=float,
+        type=real(least=0, most=1),
         metavar="SCORE",
         help="that counts for confusions and pictures (default: the one of the highest F1)",
     )
     parser.add_argument(
-        "--count", type=at_least(0), default=12, metavar="N", help="pictures drawn of each kind (default: 12)"
+        "--count", type=whole(0), default=12, metavar="N", help="pictures drawn of each kind (default: 12)"
     )
     parser.set_defaults(run_command=run_detections)
 
@@ -93,9 +93,11 @@ def add_compare(commands) -> None:
         "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
     )
     add_truth(parser)
-    parser.add_argument("--resamples", type=at_least(1), default=1000, metavar="N", help="default: 1000")
-    parser.add_argument("--confidence", type=float, default=0.95, metavar="SHARE", help="default: 0.95")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--resamples", type=whole(1), default=1000, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
     parser.set_defaults(run_command=run_compare)
 
 
@@ -132,10 +134,8 @@ def add_model(commands) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
     parser.add_argument("--size", metavar="WxH", help="of the picture as the network sees it (default: the config's)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
-    parser.add_argument("--repeats", type=at_least(1), default=5, metavar="N", help="timed passes (default: 5)")
-    parser.add_argument(
-        "--depth", type=at_least(0), default=2, metavar="N", help="of the parts in the table (default: 2)"
-    )
+    parser.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="timed passes (default: 5)")
+    parser.add_argument("--depth", type=whole(0), default=2, metavar="N", help="of the parts in the table (default: 2)")
     parser.add_argument(
         "--output", metavar="FILE", help="for the JSON (default: analysis/model.json in a run's folder)"
     )

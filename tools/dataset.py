@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import at_least, run_tool
+from xray_lazy.command_line import real, run_tool, whole
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -35,15 +35,15 @@ def add_demo(commands) -> None:
         help="demo (320x192, the default), astrophysics, smith or rapiscan; may be given several times",
     )
     parser.add_argument(
-        "--train", type=at_least(0), default=240, metavar="N", help="training pictures (default: %(default)s)"
+        "--train", type=whole(0), default=240, metavar="N", help="training pictures (default: %(default)s)"
     )
     parser.add_argument(
-        "--val", type=at_least(0), default=60, metavar="N", help="validation pictures (default: %(default)s)"
+        "--val", type=whole(0), default=60, metavar="N", help="validation pictures (default: %(default)s)"
     )
-    parser.add_argument("--test", type=at_least(0), default=0, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument("--test", type=whole(0), default=0, metavar="N", help="test pictures (default: %(default)s)")
     parser.add_argument(
         "--export",
-        type=at_least(0),
+        type=whole(0),
         metavar="N",
         help="instead, N pictures in one folder with one JSON, as a scanner exports them",
     )
@@ -52,16 +52,20 @@ def add_demo(commands) -> None:
         "--classes", default="13", metavar="N|NAMES", help="number of classes, or gun,knife,... (default: 13)"
     )
     parser.add_argument(
-        "--empty", type=float, default=0.1, metavar="SHARE", help="share of bags without items (default: 0.1)"
+        "--empty",
+        type=real(least=0, most=1),
+        default=0.1,
+        metavar="SHARE",
+        help="share of bags without items (default: 0.1)",
     )
     parser.add_argument(
         "--masks", default="rle", metavar="FORM", help="rle (exact, the default) or polygon (holes filled)"
     )
     parser.add_argument("--format", default="jpg", metavar="EXT", help="jpg (the default) or png")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same seed makes the same files (default: 0)"
+        "--seed", type=whole(0), default=0, metavar="N", help="the same seed makes the same files (default: 0)"
     )
-    parser.add_argument("--workers", type=at_least(1), metavar="N", help="processes (default: one per core)")
+    parser.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one per core)")
     parser.set_defaults(run=run_demo)
 
 
@@ -198,9 +202,14 @@ def add_split(commands) -> None:
     )
     parser.add_argument("--output", metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
     parser.add_argument(
-        "--ratios", nargs=3, type=float, default=(0.7, 0.15, 0.15), metavar=("TRAIN", "VAL", "TEST"), help="sum to 1"
+        "--ratios",
+        nargs=3,
+        type=real(least=0, most=1),
+        default=(0.7, 0.15, 0.15),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="sum to 1",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--seed", type=whole(0), default=0, help="default: 0")
     parser.add_argument(
         "--group-by",
         metavar="REGEX",

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import real, run_tool
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -22,10 +22,16 @@ def build_parser() -> argparse.ArgumentParser:
     how_long.add_argument("--follow", action="store_true", help="until training has ended (the default)")
     how_long.add_argument("--once", action="store_true", help="only what is there now")
     parser.add_argument(
-        "--timeout", type=float, default=60, metavar="MINUTES", help="end without news for so long (default: 60)"
+        "--timeout",
+        type=real(least=0),
+        default=60,
+        metavar="MINUTES",
+        help="end without news for so long (default: 60)",
     )
     parser.add_argument("--job", metavar="ID", help="of the training: end with this job, not by --timeout")
-    parser.add_argument("--poll", type=float, default=10, metavar="SECONDS", help="between two looks (default: 10)")
+    parser.add_argument(
+        "--poll", type=real(above=0), default=10, metavar="SECONDS", help="between two looks (default: 10)"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -45,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="to compare on, instead of some of the test set; may be given several times",
     )
-    parser.add_argument("--count", type=int, default=3, metavar="N", help="of the test set to compare on (default: 3)")
+    parser.add_argument(
+        "--count", type=whole(1), default=3, metavar="N", help="of the test set to compare on (default: 3)"
+    )
     parser.add_argument("--device", default="cpu", help="that TorchScript and torch.export stay on (default: cpu)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -12,11 +12,17 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog="It trains in memory only: no run and no checkpoint is touched. It needs a GPU."
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps with each batch size (default: 10)")
     parser.add_argument(
-        "--margin", type=float, default=0.1, metavar="SHARE", help="of the memory, to stay free (default: 0.1)"
+        "--steps", type=whole(1), default=10, metavar="N", help="steps with each batch size (default: 10)"
     )
-    parser.add_argument("--limit", type=int, default=512, metavar="N", help="try no more pictures (default: 512)")
+    parser.add_argument(
+        "--margin",
+        type=real(least=0, below=1),
+        default=0.1,
+        metavar="SHARE",
+        help="of the memory, to stay free (default: 0.1)",
+    )
+    parser.add_argument("--limit", type=whole(1), default=512, metavar="N", help="try no more pictures (default: 512)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -12,9 +12,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog="It trains in memory only: no run and no checkpoint is touched."
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
-    parser.add_argument("--iterations", type=int, default=100, metavar="N", help="rates to try (default: 100)")
-    parser.add_argument("--lowest", type=float, default=1e-6, metavar="LR", help="first rate (default: 1e-6)")
-    parser.add_argument("--highest", type=float, default=1.0, metavar="LR", help="last rate (default: 1)")
+    parser.add_argument("--iterations", type=whole(2), default=100, metavar="N", help="rates to try (default: 100)")
+    parser.add_argument("--lowest", type=real(above=0), default=1e-6, metavar="LR", help="first rate (default: 1e-6)")
+    parser.add_argument("--highest", type=real(above=0), default=1.0, metavar="LR", help="last rate (default: 1)")
     parser.add_argument(
         "--output", metavar="FOLDER", help="for table and plot (default: train.output_dir with _learning_rate)"
     )

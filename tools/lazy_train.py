@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -21,10 +21,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="apply configs/presets/NAME.yaml before the overrides: one_batch, overfit, profile or anomaly",
     )
-    parser.add_argument("--num-gpus", type=int, metavar="N", help="GPUs on this machine (default: one if there is one)")
-    parser.add_argument("--num-processes", type=int, metavar="N", help="processes on the CPU, data-parallel")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in the run")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0")
+    parser.add_argument(
+        "--num-gpus", type=whole(1), metavar="N", help="GPUs on this machine (default: one if there is one)"
+    )
+    parser.add_argument("--num-processes", type=whole(1), metavar="N", help="processes on the CPU, data-parallel")
+    parser.add_argument("--num-machines", type=whole(1), default=1, metavar="N", help="machines in the run")
+    parser.add_argument("--machine-rank", type=whole(0), default=0, metavar="R", help="number of this machine, from 0")
     parser.add_argument("--dist-url", default="auto", metavar="URL", help="tcp://HOST:PORT of machine 0")
     parser.add_argument("--resume", action="store_true", help="go on from the output folder's last checkpoint, if any")
     parser.add_argument("--eval-only", action="store_true", help="evaluate train.init_checkpoint")

@@ -34,7 +34,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
         raise UserError("this loop does not accumulate gradients", "train.accumulate=1, or take lazy_train.py")
     raise_faults(check_experiment(cfg, world_size=1))
     raise_faults(resolve_epochs(cfg, overrides))
-    check_run_folder(cfg, resume=False, overwrite=options.overwrite)
+    check_run_folder(cfg, resume=False, overwrite=options.overwrite, can_resume=False)
     open_run_folder(cfg, resume=False, overwrite=options.overwrite)
     with explained_worker_death():
         train(cfg, plan_launch(cfg.train.device).device)

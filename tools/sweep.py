@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 
 from xray_lazy.cluster.profile import add_profile_flags, given_flags, load_profile
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -19,12 +19,18 @@ def build_parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 failure while running, 2 something for you to fix.",
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="the LazyConfig that is trained")
-    parser.add_argument("--num-gpus", type=int, metavar="N", help="GPUs of each trial (default: one if there is one)")
-    parser.add_argument("--num-processes", type=int, metavar="N", help="processes of each trial, on the CPU")
     parser.add_argument(
-        "--trials-in-parallel", type=int, default=1, metavar="K", help="trials at once on this machine (default: 1)"
+        "--num-gpus", type=whole(1), metavar="N", help="GPUs of each trial (default: one if there is one)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="trials in all, over all workers and resumes")
+    parser.add_argument("--num-processes", type=whole(1), metavar="N", help="processes of each trial, on the CPU")
+    parser.add_argument(
+        "--trials-in-parallel",
+        type=whole(1),
+        default=1,
+        metavar="K",
+        help="trials at once on this machine (default: 1)",
+    )
+    parser.add_argument("--count", type=whole(1), metavar="N", help="trials in all, over all workers and resumes")
     parser.add_argument(
         "--output-dir", metavar="FOLDER", help="of the sweep (default: output/sweeps/ and the file's name)"
     )

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import real, run_tool
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -12,7 +12,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="the output folder of a training")
     parser.add_argument(
-        "--timeout", type=float, default=300, metavar="S", help="seconds to send what was cut off (default: 300)"
+        "--timeout",
+        type=real(least=0),
+        default=300,
+        metavar="S",
+        help="seconds to send what was cut off (default: 300)",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

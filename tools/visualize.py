@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import at_least, run_tool
+from xray_lazy.command_line import real, run_tool, whole
 
 DATA_EXAMPLES = """\
 examples:
@@ -56,8 +56,8 @@ def add_data(commands) -> None:
     what.add_argument("--augmented", action="store_true", help="pictures as training with --config-file sees them")
     what.add_argument("--browse", action="store_true", help="open hotcoco's browser on the chosen pictures")
     chosen = parser.add_argument_group("which pictures")
-    chosen.add_argument("--count", type=at_least(1), default=20, metavar="N", help="at most (default: %(default)s)")
-    chosen.add_argument("--seed", type=int, default=0, metavar="N", help="of the random choice (default: 0)")
+    chosen.add_argument("--count", type=whole(1), default=20, metavar="N", help="at most (default: %(default)s)")
+    chosen.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the random choice (default: 0)")
     chosen.add_argument("--ids", nargs="+", default=(), metavar="ID", help="with these ids in the JSON")
     chosen.add_argument("--names", nargs="+", default=(), metavar="NAME", help="with these files or patterns")
     chosen.add_argument("--class", nargs="+", default=(), dest="classes", metavar="CLASS", help="with items of these")
@@ -72,12 +72,12 @@ def add_data(commands) -> None:
     )
     drawn = parser.add_argument_group("how they are drawn")
     drawn.add_argument("--grey", action="store_true", help="on a ground without colours")
-    drawn.add_argument("--columns", type=at_least(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
+    drawn.add_argument("--columns", type=whole(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
     drawn.add_argument("--config-file", metavar="FILE", help="whose training augments (with --augmented)")
+    drawn.add_argument("--draws", type=whole(1), default=4, metavar="N", help="of each picture (default: %(default)s)")
     drawn.add_argument(
-        "--draws", type=at_least(1), default=4, metavar="N", help="of each picture (default: %(default)s)"
+        "--port", type=whole(1, 65535), default=7860, metavar="N", help="of --browse (default: %(default)s)"
     )
-    drawn.add_argument("--port", type=int, default=7860, metavar="N", help="of --browse (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(run=run_data)
 
@@ -130,9 +130,9 @@ def add_features(commands) -> None:
     parser.add_argument("--dataset", metavar="SET", help="pictures of this set, with their ground truth")
     parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
     parser.add_argument(
-        "--count", type=at_least(1), default=4, metavar="N", help="pictures at most (default: %(default)s)"
+        "--count", type=whole(1), default=4, metavar="N", help="pictures at most (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their choice (default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of their choice (default: 0)")
     parser.add_argument("--weights", metavar="FILE", help="file or URL (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda:1")
     parser.add_argument("--output", metavar="DIR", help="default: visualizations/features in the run's folder")
@@ -144,10 +144,14 @@ def add_features(commands) -> None:
         help="of levels, proposals, stages, attention, activation (default: all that the model has)",
     )
     parser.add_argument(
-        "--top", type=at_least(1), default=30, metavar="N", help="proposals to draw (default: %(default)s)"
+        "--top", type=whole(1), default=30, metavar="N", help="proposals to draw (default: %(default)s)"
     )
     parser.add_argument(
-        "--score-threshold", type=float, default=0.5, metavar="S", help="of detections (default: %(default)s)"
+        "--score-threshold",
+        type=real(least=0, most=1),
+        default=0.5,
+        metavar="S",
+        help="of detections (default: %(default)s)",
     )
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(run=run_features)

@@ -5,8 +5,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from xray_lazy.errors import UserError
+from xray_lazy.limits import Limits
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -50,15 +52,30 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     sys.exit(code)
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """A flag's whole number that may not be smaller, as argparse's `type`."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A flag's whole number in a range, as argparse's `type`."""
+    limits = Limits(least=least, most=most)
 
     def integer(text: str) -> int:
-        if (number := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
-        return number
+        return _within(int(text), limits)
 
     return integer
+
+
+def real(**ends: float) -> Callable[[str], float]:
+    """A flag's number in a range with the ends that `Limits` has, as argparse's `type`; never infinity or NaN."""
+    limits = Limits(**ends)
+
+    def number(text: str) -> float:
+        return _within(float(text), limits)
+
+    return number
+
+
+def _within(number: Any, limits: Limits) -> Any:
+    if complaint := limits.complaint(number):
+        raise argparse.ArgumentTypeError(complaint)
+    return number
 
 
 def print_error(message: str, fix: str) -> None:

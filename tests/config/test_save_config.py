@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -85,6 +86,16 @@ def test_paths_are_saved_as_text_and_not_a_number_as_itself(tmp_path):
 def test_what_has_no_name_to_load_it_by_is_refused_with_its_key(value):
     with pytest.raises(UserError, match=r"node\.value: .* can't be saved"):
         to_yaml(with_value(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [(range(3), "list(...)"), ({1}, "list(...)"), ({}.keys(), "list(...)"), (np.arange(3), ".tolist()")],
+)
+def test_a_collection_that_is_no_list_is_to_be_made_one(value, fix):
+    with pytest.raises(UserError) as refused:
+        to_yaml(with_value(value))
+    assert fix in refused.value.fix and type(value).__name__ in refused.value.message
 
 
 def test_a_function_of_a_config_file_is_refused_with_its_key(tmp_path):

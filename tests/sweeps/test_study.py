@@ -228,5 +228,13 @@ def test_strict_stopping_looks_at_the_value_at_the_band():
     assert should_stop(strict, Metric("loss"), [1, 9, 9, 9], FALLING)
 
 
+@pytest.mark.parametrize(("trials", "eta", "kept"), [(6, 3, 2), (4, 3, 2), (3, 3, 1), (4, 2, 2), (5, 2, 3), (2, 3, 1)])
+def test_as_many_trials_go_on_as_the_share_says(trials, eta, kept):
+    curves = [[loss, loss] for loss in range(trials)]
+    stop = EarlyTerminate(bands=(2,), eta=eta)
+    stopped = [should_stop(stop, Metric("loss"), c, [o for o in curves if o is not c]) for c in curves]
+    assert stopped == [False] * kept + [True] * (trials - kept)
+
+
 def test_the_first_trial_is_never_stopped():
     assert not should_stop(STOP, Metric("loss"), [9, 9, 9, 9, 9], [])

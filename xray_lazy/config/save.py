@@ -4,6 +4,7 @@ import enum
 import functools
 import os
 import re
+from collections.abc import Iterator, KeysView, ValuesView
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,18 @@ def _storable_key(part: Any, key: str) -> Any:
 def _named(value: Any, key: str) -> str | NamedObject:
     name = dotted_name(value)
     if name is None:
-        raise UserError(
-            f"{key}: {value!r} can't be saved: it can't be imported by a name",
-            "move it into a Python module and use it from there; wrap an object that has to be built in a LazyCall",
-        )
+        raise UserError(*_unsavable(value, key))
     return name if key == "_target_" or key.endswith("._target_") else NamedObject(name)
+
+
+def _unsavable(value: Any, key: str) -> tuple[str, str]:
+    """Message and fix for a value without a name."""
+    kind = type(value).__name__
+    if hasattr(value, "tolist"):  # arrays and tensors
+        return f"{key}: a value of type {kind} can't be saved", "write it as a list: append .tolist()"
+    if isinstance(value, (range, set, frozenset, Iterator, KeysView, ValuesView)):
+        return f"{key}: a value of type {kind} can't be saved", "write it as a list: list(...)"
+    return (
+        f"{key}: {value!r} can't be saved: it can't be imported by a name",
+        "move it into a Python module and use it from there; wrap an object that has to be built in a LazyCall",
+    )

@@ -18,13 +18,14 @@ SHOWN_DIFFERENCES = 8
 TALKATIVE = ("detectron2.data.common", "torch.fx._symbolic_trace")
 
 
-def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
+def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume: bool = True) -> None:
     """Refuse a folder that holds another run, before anything is written.
 
     Args:
         cfg: the config of the run that wants to start.
         resume: it goes on with what is in the folder; its config must be the same.
         overwrite: the person said that what is there may go (or, with `resume`, that the config may differ).
+        can_resume: the tool that asks has the flag for `resume`, so that it may be proposed.
 
     Raises:
         UserError: the folder holds a run with another config, or one that would be overwritten; or it can't be made.
@@ -48,7 +49,8 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     if not resume and checkpoint_exists(cfg):
         raise UserError(
             f"the output folder {folder} holds checkpoints of this very config",
-            "--resume goes on from the last one, --overwrite deletes that run, or choose another train.output_dir",
+            f"{'--resume goes on from the last one, ' if can_resume else ''}--overwrite deletes that run, or choose "
+            "another train.output_dir",
         )
 
 

@@ -88,6 +88,8 @@ if __name__ == "__main__":
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--output", type=Path, default=Path("detections"))
     arguments = parser.parse_args()
+    if not 0 <= arguments.threshold <= 1:
+        parser.error(f"--threshold is a score, from 0 to 1: {arguments.threshold}")
     session, facts = load(arguments.model)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for file in arguments.pictures:

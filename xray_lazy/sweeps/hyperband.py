@@ -5,6 +5,7 @@ one bracket of successive halving that waits for no trial. Optuna's own pruner w
 place of logged values and spread the trials over brackets, and so give the same file another meaning.
 """
 
+import math
 from collections.abc import Sequence
 
 from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
@@ -13,7 +14,7 @@ from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
 def should_stop(
     stop: EarlyTerminate, metric: Metric, values: Sequence[float], others: Sequence[Sequence[float]]
 ) -> bool:
-    """Whether a trial is outside of the best 1/eta of all that came as far as the last band that it has passed.
+    """Whether a trial is outside of the best 1/eta, rounded up, of all that came as far as the last band it has passed.
 
     Args:
         stop: the bands, in numbers of logged values.
@@ -27,6 +28,6 @@ def should_stop(
     band = passed[-1]
     at_band = [curve[band - 1] for curve in (values, *others) if len(curve) >= band]
     ranked = sorted(at_band, reverse=metric.goal == "maximize")
-    threshold = ranked[int(len(ranked) / stop.eta)]
+    threshold = ranked[math.ceil(len(ranked) / stop.eta) - 1]
     reached = values[band - 1] if stop.strict else metric.best(list(values))
     return metric.is_better(threshold, reached)
