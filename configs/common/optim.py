@@ -14,7 +14,7 @@ groups = L(ParameterGroups)(
     layers=[f"backbone.bottom_up.{layer}" for layer in ("stem", "res2", "res3", "res4", "res5")],
 )
 
-# fused=True updates all parameters in one kernel; None leaves it to torch
+# fused=True updates all parameters in one kernel, as None does on a GPU: steps then wait for no numbers of theirs
 sgd = L(torch.optim.SGD)(params=groups, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=None)
 
 adamw = L(torch.optim.AdamW)(params=groups, lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=None)

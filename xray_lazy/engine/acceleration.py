@@ -1,7 +1,7 @@
 """Speed-ups that leave the losses as they are, and that a run goes on without where they fail."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,6 +14,8 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.errors import UserError
 
+# whose fused kernels look at `found_inf`, an attribute that torch's loss scaling sets
+LEAVE_OUT = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad)
 GIVES_WAY = "%s fails for %s, which runs without it: %s"
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,12 @@ def use_channels_last(model: nn.Module) -> None:
 
 
 def instantiate_optimizer(node: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer that a node describes; without its fused kernel, and with a warning, where it has none for it."""
+    """The optimizer that a node describes; without its fused kernel, and with a warning, where it has none for it.
+
+    Where the node leaves `fused` open, that is what a GPU gets.
+    """
+    if "fused" in node and node["fused"] is None and any(p.device.type != "cpu" for p in _parameters(node["params"])):
+        node = {**node, "fused": True}
     try:
         optimizer = instantiate(node)
     except RuntimeError as error:
@@ -83,6 +90,25 @@ def instantiate_optimizer(node: Mapping[str, Any]) -> torch.optim.Optimizer:
     # momentum is uninitialised memory from then on if it was the first step, which a scaler often leaves out.
     optimizer._step_supports_amp_scaling = False
     return optimizer
+
+
+def can_leave_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step can be left to the device, see `step_if`."""
+    return type(optimizer) in LEAVE_OUT and all(group.get("fused") for group in optimizer.param_groups)
+
+
+def step_if(optimizer: torch.optim.Optimizer, condition: torch.Tensor) -> None:
+    """A step of a fused optimizer that changes nothing unless a scalar on the device is true: nobody waits for it."""
+    optimizer.found_inf = (~condition).float()
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf
+
+
+def _parameters(groups: Iterable) -> Iterator[torch.Tensor]:
+    for group in groups:
+        yield from group["params"] if isinstance(group, Mapping) else [group]
 
 
 def _guard(module: nn.Module, call: Callable, undo: Callable[[], None], what: str, where: str) -> None:

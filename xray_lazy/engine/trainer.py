@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.engine.train_loop import HookBase, TrainerBase
+from detectron2.layers import FrozenBatchNorm2d
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
@@ -16,10 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from xray_lazy.data.batch_memory import to_device
 from xray_lazy.data.loaders import TrainLoader
+from xray_lazy.engine.acceleration import can_leave_out, step_if
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
 from xray_lazy.modeling.step_numbers import StepStorage
 
@@ -42,6 +45,10 @@ class Trainer(TrainerBase):
         accumulate: parts that a batch is worked through in, one after the other, for one step of the optimizer.
         max_skipped_steps: steps whose loss or gradient is not finite are left out, up to so many in a run.
         seed: of all that is random in a step, together with iteration and process.
+
+    A step never waits for a GPU to know its losses and gradient, if the optimizer is fused and no loss is scaled: the
+    GPU leaves out one that is not finite, and the host reads the numbers after the next one has begun, or where
+    somebody asks for them. A wish to stop travels with them.
 
     Hooks read `last_losses` (means over all processes), `data_time` (seconds), `batch_size` and `iterations_done`, and
     may call `request_stop` and `put_results`. What evaluation looks at is in `evaluated_models`, by the suffix of their
@@ -67,14 +74,15 @@ class Trainer(TrainerBase):
         self.model, self.optimizer, self.loader, self.precision = model, optimizer, loader, precision
         self.checkpointer, self.writers, self.evaluate = checkpointer, writers, evaluate
         self.device = next(model.parameters()).device
+        self.reads_later = self.device.type != "cpu"  # numbers of a step, with the next one
         self.max_norm, self.accumulate, self.seed = max_norm, accumulate, seed
         self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
         self.evaluated_models: dict[str, nn.Module] = {"": checkpointer.model}
         self.named_hooks = dict(hooks)
         self.register_hooks(list(hooks.values()))
         self.data_time = 0.0
-        self.last_losses: dict[str, float] = {}
-        self.gradient_norm = 0.0
+        self.last_step: StepOutcome | None = None
+        self._is_settled = True  # the last step was judged, and what it asked for was done
         self.stop_reason = ""
         self.has_results = False  # that are to be written after this step
         self.iterations_done = 0
@@ -125,6 +133,16 @@ class Trainer(TrainerBase):
             self.after_train()
 
     @property
+    def last_losses(self) -> dict[str, float]:
+        """Losses of the last step, for which this waits where a GPU has not computed them yet."""
+        return self.last_step.losses if self.last_step else {}
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the last step, as `last_losses`."""
+        return self.last_step.gradient_norm if self.last_step else 0.0
+
+    @property
     def bare_model(self) -> nn.Module:
         """The model without its data-parallel wrapper."""
         return self.checkpointer.model
@@ -161,18 +179,28 @@ class Trainer(TrainerBase):
             batch = to_device(next(self._batches), self.device)
         self.data_time = time.perf_counter() - start
         self.optimizer.zero_grad(set_to_none=True)
-        buffers = [b.clone() for b in self.model.buffers()] if self.max_skipped_steps else []
+        is_left_to_device = self._is_left_to_device()
+        before = self._changing_buffers(clone=True) if self.max_skipped_steps or is_left_to_device else []
         losses = self._forward_and_backward(batch)
         self.precision.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
-        self._share(losses, norm)
-        if self._is_finite():
+        self._settle()  # the step before, which by now is done
+        wishes = bool(self._wish_to_stop), self._wish_to_finish
+        # float16's loss scaling looks after gradients itself: it leaves out the step and lowers the scale
+        step = StepOutcome(self.iter, losses, norm, batch, wishes, only_loss=self.precision.scaler.is_enabled())
+        if comm.is_main_process():
+            self.storage.put_later(step.to_log())
+        self.last_step, self._is_settled = step, False
+        is_wanted = is_left_to_device or self._settle()
+        if is_wanted:
             with self.phase("optimizer"):
-                self._step(norm)
-            if comm.is_main_process():
-                self.storage.put_scalars(**self.last_losses, gradient_norm=self.gradient_norm)
+                self._step(norm, step.is_finite if is_left_to_device else None)
         else:
-            self._skip_step(losses, batch, buffers)
+            self.precision.scaler.update()  # it has unscaled, and would refuse to do so again
+        if is_left_to_device or not is_wanted:
+            self._restore(before, step.is_finite)
+        if self.iter + 1 >= self.max_iter or self.stop_reason:
+            self._settle()  # there is no next step to do it
 
     def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
         """Gradients of the mean over the parts of a batch; returns the means, and `total_loss`."""
@@ -197,55 +225,66 @@ class Trainer(TrainerBase):
     def _parameters(self) -> Iterator[nn.Parameter]:
         return (p for group in self.optimizer.param_groups for p in group["params"])
 
-    def _step(self, norm: torch.Tensor) -> None:
+    def _is_left_to_device(self) -> bool:
+        """Whether the device leaves out a step that is not finite, and the host looks at its numbers one step later."""
+        # SGD's first step makes its momentum, which a step that is left out would leave as it is in fresh memory
+        has_states = len(self.optimizer.state) > 0
+        return (
+            self.reads_later and has_states and can_leave_out(self.optimizer) and not self.precision.scaler.is_enabled()
+        )
+
+    def _step(self, norm: torch.Tensor, is_finite: torch.Tensor | None) -> None:
         if self.max_norm is not None:
             nn.utils.clip_grads_with_norm_(list(self._parameters()), self.max_norm, norm)
+        if is_finite is not None:
+            step_if(self.optimizer, is_finite)
+            return
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
 
-    def _is_finite(self) -> bool:
-        # float16's loss scaling looks after gradients itself: it leaves out the step and lowers the scale
-        gradient = self.precision.scaler.is_enabled() or math.isfinite(self.gradient_norm)
-        return math.isfinite(self.last_losses["total_loss"]) and gradient
+    def _changing_buffers(self, clone: bool = False) -> list[torch.Tensor]:
+        """Those that a forward pass may change, such as batch norm's statistics."""
+        modules = (m for m in self.model.modules() if m.training and not isinstance(m, FrozenBatchNorm2d))
+        buffers = [buffer for module in modules for buffer in module.buffers(recurse=False)]
+        return [buffer.clone() for buffer in buffers] if clone else buffers
+
+    @torch.no_grad()
+    def _restore(self, before: list[torch.Tensor], is_finite: torch.Tensor) -> None:
+        """What a forward pass has changed, unless its step is finite."""
+        for buffer, value in zip(self._changing_buffers(), before, strict=True):
+            buffer.copy_(buffer.where(is_finite, value))
 
     def _seed_step(self) -> None:
         """Randomness inside the model depends on the step alone, so that a resumed run repeats it."""
         seed_everything(hash((self.seed, self.iter, comm.get_rank())) % 2**32)
 
-    @torch.no_grad()
-    def _share(self, losses: dict[str, torch.Tensor], norm: torch.Tensor) -> None:
-        """Average losses and gradient norm over processes, with one transfer from the device for all of them."""
-        numbers = torch.stack([*(loss.float() for loss in losses.values()), norm.float()])
-        wish_to_stop, wish_to_finish = bool(self._wish_to_stop), self._wish_to_finish
-        if comm.get_world_size() > 1:
-            # the wish to stop travels with them
-            numbers = torch.cat([numbers, numbers.new_tensor([wish_to_stop, wish_to_finish])])
-            torch.distributed.all_reduce(numbers)
-            *values, wish_to_stop, wish_to_finish = (numbers / comm.get_world_size()).tolist()
-        else:
-            values = numbers.tolist()
-        *means, self.gradient_norm = values
-        self.last_losses = dict(zip(losses, means, strict=True))
+    def _settle(self) -> bool:
+        """Do what the last step's numbers ask for, if that is not done; whether they are finite. All processes alike.
+
+        Raises:
+            RunFailure: they are not, more often than may be.
+        """
+        step = self.last_step
+        if step is None or self._is_settled:
+            return True
+        self._is_settled = True
+        wish_to_stop, wish_to_finish = step.wishes
         if wish_to_stop:
             self.stop_reason = self._wish_to_stop or "another process was asked to"
-            self._finish_early = wish_to_finish > 0
-
-    @torch.no_grad()
-    def _skip_step(self, losses: dict[str, torch.Tensor], batch: list[dict], buffers: list[torch.Tensor]) -> None:
+            self._finish_early = wish_to_finish
+        if step.was_finite:
+            return True
         self.skipped_steps += 1
         if self.skipped_steps > self.max_skipped_steps:
-            self._raise_not_finite(losses, batch)
-        self.precision.scaler.update()  # it has unscaled, and would refuse to do so again
-        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
-            buffer.copy_(value)  # the forward pass has been into batch norm's statistics
+            self._raise_not_finite(step)
         number = f"{self.skipped_steps} of at most {self.max_skipped_steps}"
-        logger.warning("skipped iteration %d, whose loss or gradient is not finite (%s)", self.iter, number)
+        logger.warning("skipped iteration %d, whose loss or gradient is not finite (%s)", step.iteration, number)
         self.storage.put_scalar("skipped_steps", self.skipped_steps, smoothing_hint=False)
+        return False
 
-    def _raise_not_finite(self, losses: dict[str, torch.Tensor], batch: list[dict]) -> None:
-        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        suspect = bad or math.isfinite(self.last_losses["total_loss"])
-        files = [sample["file_name"] for sample in batch] if suspect else []
+    def _raise_not_finite(self, step: StepOutcome) -> None:
+        bad = step.not_finite_here()
+        files = step.files if bad or math.isfinite(step.losses["total_loss"]) else []
         gathered = comm.all_gather((bad, files))
         names = sorted({name for bad, _ in gathered for name in bad} - {"total_loss"})
         pictures = ", ".join(file for _, files in gathered for file in files)
@@ -255,7 +294,7 @@ class Trainer(TrainerBase):
             what = f"after {self.max_skipped_steps} skipped steps, {what}"
         saved = self.checkpointer.get_checkpoint_file() if self.checkpointer.has_checkpoint() else ""
         raise RunFailure(
-            f"{what} is not finite at iteration {self.iter}{which} with the pictures {pictures}",
+            f"{what} is not finite at iteration {step.iteration}{which} with the pictures {pictures}",
             "lower optimizer.lr, lengthen the warm-up or set train.clip_gradients.enabled=True, and look at these "
             + (f"pictures' annotations; the last good checkpoint is {saved}" if saved else "pictures' annotations"),
         )
@@ -263,7 +302,8 @@ class Trainer(TrainerBase):
     def state_dict(self) -> dict[str, Any]:
         states = {name: hook.state_dict() for name, hook in self.named_hooks.items()}
         states = {name: state for name, state in states.items() if state}
-        counts = {"iteration": self.iter, "skipped_steps": self.skipped_steps}
+        is_skipped = not self._is_settled and not self.last_step.was_finite
+        counts = {"iteration": self.iter, "skipped_steps": self.skipped_steps + is_skipped}
         return {**counts, "run_facts": self.run_facts, "hooks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Numbers of a training step that are on the device: the host reads them when it needs them, not when they come up."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ class NumbersOnTheWay:
     def tolist(self) -> list[float]:
         if self._copied is not None:
             self._copied.synchronize()
+            self._copied = None
         return self._host.tolist()
 
 
@@ -51,6 +53,10 @@ class StepStorage(EventStorage):
             values = {name: value for name, value in zip(names, numbers.tolist(), strict=True) if value == value}
             self.put_scalars(cur_iter=iteration, **values)
 
+    def is_on_the_way(self, names: Iterable[str]) -> bool:
+        """Whether one of these scalars is not put yet."""
+        return not {*self._new, *(name for _, sent, _ in self._sent for name in sent)}.isdisjoint(names)
+
     def latest(self) -> dict[str, tuple[float, int]]:
         self.settle()
         return super().latest()
@@ -66,6 +72,13 @@ class StepStorage(EventStorage):
     def histories(self) -> dict[str, Any]:
         self.settle()
         return super().histories()
+
+
+def latest_with(storage: EventStorage, names: Iterable[str]) -> dict[str, tuple[float, int]]:
+    """`storage.latest()` as it is, if none of `names` has to be waited for."""
+    if isinstance(storage, StepStorage) and not storage.is_on_the_way(names):
+        return EventStorage.latest(storage)
+    return storage.latest()
 
 
 def put_numbers(**numbers: torch.Tensor) -> None:

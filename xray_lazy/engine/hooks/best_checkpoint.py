@@ -18,6 +18,7 @@ from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.step_numbers import latest_with
 
 SIGNS = {"max": 1, "min": -1}
 
@@ -85,8 +86,9 @@ class BestCheckpoint(HookBase):
     def _measured(self) -> tuple[str, float]:
         """The metric's full name and its value in this step; NaN where it was not measured."""
         trainer = self.trainer
-        latest = trainer.storage.latest()
-        name = next((name for name in possible_names(self.metric, trainer.evaluated_models) if name in latest), None)
+        names = possible_names(self.metric, trainer.evaluated_models)
+        latest = latest_with(trainer.storage, names)
+        name = next((name for name in names if name in latest), None)
         if name is None:
             self._warn_once(latest)
             return self.metric, math.nan

@@ -11,6 +11,7 @@ from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.step_numbers import latest_with
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ class EarlyStopping(HookBase):
         trainer = self.trainer
         if self.patience is None or not comm.is_main_process():
             return
-        values = {n: float(value) for n, (value, put_at) in trainer.storage.latest().items() if put_at == trainer.iter}
-        name = next((name for name in possible_names(self.metric, trainer.evaluated_models) if name in values), None)
+        names = possible_names(self.metric, trainer.evaluated_models)
+        latest = latest_with(trainer.storage, names)
+        values = {name: float(value) for name, (value, put_at) in latest.items() if put_at == trainer.iter}
+        name = next((name for name in names if name in values), None)
         if name is None:
             self._warn_of_name(values)
         elif not self._is_exhausted():
