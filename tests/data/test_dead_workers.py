@@ -1,9 +1,12 @@
 """Processes that read pictures and die: one message in words of the config, whichever way torch notices."""
 
+import errno
+import mmap
 import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.loaders import TrainLoader, explained_worker_death
+from xray_lazy.data.loaders import TestLoader, TrainLoader, explained_worker_death
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.errors import RunFailure
@@ -63,6 +66,56 @@ def test_a_killed_worker_is_explained(tmp_path):
 def test_an_exception_of_the_mapper_in_a_worker_is_not_taken_for_its_death(tmp_path, end, kind):
     with pytest.raises(kind, match="somebody's augmentation"):
         read_an_epoch(tmp_path, end)
+
+
+class MapperWithAnExtra(DetectionMapper):
+    """Adds what `make()` makes to picture 5, which a queue's own thread then has to send."""
+
+    def __init__(self, make):
+        super().__init__([])
+        self.make = make
+
+    def __call__(self, record):
+        sample = super().__call__(record)
+        return sample | ({"extra": self.make()} if record["file_name"].endswith("bag_5.png") else {})
+
+
+def more_than_the_shared_memory():
+    there = os.statvfs("/dev/shm")
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE: it is never touched, and takes no memory
+    memory = mmap.mmap(-1, there.f_blocks * there.f_frsize + 2**20, flags=flags)
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
+def a_lock():
+    return threading.Lock()
+
+
+class OpensAFileToBeSent:
+    def __reduce__(self):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+UNSENT = [
+    (more_than_the_shared_memory, "--shm-size"),
+    (a_lock, "can't be sent between processes"),
+    (OpensAFileToBeSent, "ulimit"),
+]
+
+
+@pytest.mark.parametrize("loader_class", [TrainLoader, TestLoader])
+@pytest.mark.parametrize(("make", "advice"), UNSENT)
+def test_a_batch_that_can_not_be_handed_over_ends_the_run_with_the_reason(tmp_path, loader_class, make, advice):
+    write_set(tmp_path, pictures=8)
+    dataset, mapper = load_datasets(reference(tmp_path)), MapperWithAnExtra(make)
+    if loader_class is TrainLoader:
+        batches = TrainLoader(dataset, mapper, ShuffledEpochs(seed=0, shuffle=False), 2, num_workers=1).batches(0)
+    else:
+        batches = TestLoader(dataset, mapper, batch_size=2, num_workers=1)
+    with pytest.raises(RunFailure) as error:
+        for batch, _ in zip(batches, range(8), strict=False):
+            assert len(batch) <= 2
+    assert "can't hand over a batch" in error.value.message and advice in error.value.fix
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import gc
 import logging
+import multiprocessing.queues
 import os
+import pickle
 import signal
 import threading
 import time
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # A data set where so many neighbours in the stream can't be read has another trouble than a broken file.
 ATTEMPTS = 10
+# in errors of torch and of the system
+SIGNS_OF_FULL_SHARED_MEMORY = ("shared memory", "No space left on device", "/torch_", "shm")
 
 
 class TrainLoader:
@@ -179,8 +183,11 @@ def is_worker_death(error: Exception) -> bool:
 
 def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
     """The batches of `loader`; one that a worker has sent is fetched from it, which fails where it died in between."""
-    with _sigterm_held():
-        batches = iter(loader)
+    try:
+        with _sigterm_held():
+            batches = iter(loader)
+    except OSError as error:  # no room for the queues' semaphores, no more processes or files
+        raise _worker_death(error) from None
     while True:
         try:
             batch = next(batches)
@@ -191,6 +198,8 @@ def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
                 raise  # the mapper's own
             time.sleep(1)  # torch's word of it comes by a signal, and must not come after ours, where none expects it
             raise _worker_death(error) from None
+        if isinstance(batch, RunFailure):
+            raise batch
         yield batch
 
 
@@ -205,14 +214,30 @@ def _sigterm_held() -> Iterator[None]:
 
 
 def _worker_death(error: Exception) -> RunFailure:
-    shared = "shared memory" in str(error)
-    return RunFailure(
-        f"a process that reads pictures died: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-        ("the shared memory /dev/shm is most likely full" if shared else "the memory most likely ran out")
-        + ": set dataloader.train.num_workers and dataloader.test.num_workers lower"
-        + (", or give a container more with --shm-size" if shared else "")
-        + "; go on with --resume",
-    )
+    return RunFailure(f"a process that reads pictures died: {_first_line(error)}", _advice(error))
+
+
+def _unsent(error: Exception) -> RunFailure:
+    return RunFailure(f"a process that reads pictures can't hand over a batch: {_first_line(error)}", _advice(error))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, pickle.PicklingError | TypeError | AttributeError):
+        return "the mapper returns an object that can't be sent between processes: return arrays, tensors and numbers"
+    fewer = "set dataloader.train.num_workers and dataloader.test.num_workers lower"
+    if "Too many open files" in text:
+        return f"raise the limit with `ulimit -n 65536`, or {fewer}; go on with --resume"
+    if any(sign in text for sign in SIGNS_OF_FULL_SHARED_MEMORY):
+        return (
+            f"the shared memory /dev/shm is most likely full: {fewer}, or give a container more with --shm-size; "
+            "go on with --resume"
+        )
+    return f"the memory most likely ran out: {fewer}; go on with --resume"
 
 
 class _ReadableSamples(torch.utils.data.Dataset):
@@ -291,6 +316,8 @@ def _workers(count: int) -> dict[str, Any]:
 def _start_worker(worker: int) -> None:
     import cv2
 
+    # torch's queue would print a traceback, and its reader wait for the batch for ever
+    multiprocessing.queues.Queue._on_queue_feeder_error = _send_error_instead
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
     # a terminal signals the whole process group, and a batch system all processes, with a SIGTERM that is blocked here;
@@ -300,6 +327,13 @@ def _start_worker(worker: int) -> None:
     # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _send_error_instead(queue: multiprocessing.queues.Queue, error: Exception, item: object) -> None:
+    """Send the error in the place of a batch that a queue's thread could not send."""
+    if not isinstance(item, tuple):  # it was pickled already: the pipe is broken, and with it the way to say so
+        os._exit(1)
+    queue.put((item[0], _unsent(error)))
 
 
 def _end_for_parent() -> None:
