@@ -27,7 +27,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.launch import plan_launch
     from xray_lazy.engine.preflight import check_experiment
-    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
+    from xray_lazy.engine.run_folder import check_run_folder, claimed_run_folder
 
     cfg = load_config(options.config_file, overrides)
     if cfg.train.accumulate > 1:
@@ -35,12 +35,11 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     raise_faults(check_experiment(cfg, world_size=1))
     raise_faults(resolve_epochs(cfg, overrides))
     check_run_folder(cfg, resume=False, overwrite=options.overwrite, can_resume=False)
-    open_run_folder(cfg, resume=False, overwrite=options.overwrite)
-    with explained_worker_death():
-        train(cfg, plan_launch(cfg.train.device).device)
+    with claimed_run_folder(cfg.train.output_dir), explained_worker_death():
+        train(cfg, plan_launch(cfg.train.device).device, options.overwrite)
 
 
-def train(cfg, device: str) -> None:
+def train(cfg, device: str, overwrite: bool = False) -> None:
     """The whole training, from top to bottom."""
     import json
     import time
@@ -55,10 +54,10 @@ def train(cfg, device: str) -> None:
     from xray_lazy.engine.evaluation_run import EvaluationRun
     from xray_lazy.engine.experiment import build_model, build_optimizer
     from xray_lazy.engine.precision import Precision
-    from xray_lazy.engine.run_folder import start_logging
+    from xray_lazy.engine.run_folder import hold_log, open_run_folder, start_logging
 
     output = Path(cfg.train.output_dir)
-    start_logging(output)
+    hold_log()
     set_determinism(cfg.train.deterministic)
 
     # A model: any module that returns a dict of losses for a batch in training, and detections else.
@@ -77,6 +76,9 @@ def train(cfg, device: str) -> None:
     # A batch is a list of dicts, see DetectionMapper; a second loader, say of unlabelled pictures, is one line more.
     batches = instantiate(cfg.dataloader.train).batches(start_iteration=0)
 
+    # All is built: from here on the output folder is this run's.
+    open_run_folder(cfg, resume=False, overwrite=overwrite)
+    start_logging(output)
     model.train()
     log = (output / "metrics.json").open("w")
     start = time.perf_counter()

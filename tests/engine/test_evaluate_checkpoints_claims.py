@@ -11,14 +11,14 @@ from types import SimpleNamespace
 import pytest
 
 from tests.patience import PATIENCE
-from xray_lazy.engine.checkpoint_evaluation import claims as claims_module
-from xray_lazy.engine.checkpoint_evaluation.claims import Claims
+from xray_lazy.engine import claims as claims_module
+from xray_lazy.engine.claims import Claims
 
 # takes whatever is free of 40 names, one after the other, and says what it has done
 WORK = """
 import sys, time
 from pathlib import Path
-from xray_lazy.engine.checkpoint_evaluation.claims import Claims
+from xray_lazy.engine.claims import Claims
 
 folder = Path(sys.argv[1])
 claims = Claims(folder)
@@ -37,7 +37,7 @@ for name in (f"model_{number}" for number in range(40)):
 HOLD = """
 import sys, time
 from pathlib import Path
-from xray_lazy.engine.checkpoint_evaluation.claims import Claims
+from xray_lazy.engine.claims import Claims
 
 claim = Claims(Path(sys.argv[1]), heartbeat_seconds=0.05).take("model")
 print("taken", flush=True)

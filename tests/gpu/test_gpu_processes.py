@@ -19,15 +19,11 @@ def train_sharing_a_gpu(config, overrides, device, report):
 
     from xray_lazy.config import load_config
     from xray_lazy.engine.experiment import train
-    from xray_lazy.engine.run_folder import open_run_folder
 
     torch.distributed.init_process_group("gloo", init_method="env://")
     comm.create_local_process_group(2)
     cfg = load_config(config, overrides)
     try:
-        if comm.is_main_process():
-            open_run_folder(cfg, False, False)
-        comm.synchronize()
         train(cfg, device)
     except UserError as error:
         with open(report, "w") as stream:

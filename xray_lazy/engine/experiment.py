@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision
-from xray_lazy.engine.run_folder import start_logging
+from xray_lazy.engine.run_folder import claimed_run_folder, hold_log, open_run_folder, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.freezing import freeze
@@ -33,19 +34,30 @@ DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2
 logger = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequence[str] = ()) -> None:
+def train(
+    cfg: DictConfig, device: str, resume: bool = False, overwrite: bool = False, overrides: Sequence[str] = ()
+) -> None:
     """Train, from the start or from the last checkpoint.
 
+    Nothing in the output folder changes before model, data, hooks, writers and weights are there.
+
     Args:
-        cfg: the checked config; its output folder is open.
+        cfg: the checked config.
         device: "cuda" or "cpu".
         resume: continue where the newest checkpoint was saved, or from the start where none was; in the same W&B run.
+        overwrite: another run in the output folder is replaced (or, with `resume`, goes on with this config).
         overrides: those of the command line, for the record in `run.json`.
 
     Raises:
-        UserError, RunFailure: see `Trainer.train` and `Checkpointer`.
+        UserError, RunFailure: see `Trainer.train`, `Checkpointer` and `claimed_run_folder`.
     """
-    start_logging(cfg.train.output_dir)
+    hold_log()
+    with claimed_run_folder(cfg.train.output_dir) if comm.is_main_process() else nullcontext():
+        comm.synchronize()
+        _train(cfg, device, resume, overwrite, overrides)
+
+
+def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, overrides: Sequence[str]) -> None:
     if augmentation_enabled(cfg):
         logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
     set_determinism(cfg.train.deterministic)
@@ -60,6 +72,11 @@ def train(cfg: DictConfig, device: str, resume: bool = False, overrides: Sequenc
     if start_iteration >= cfg.train.max_iter:
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
         return
+    trainer.check()
+    if comm.is_main_process():
+        open_run_folder(cfg, resume, overwrite)
+    comm.synchronize()
+    start_logging(cfg.train.output_dir)
     _log_size(model)
     try:
         if comm.is_main_process():

@@ -53,13 +53,13 @@ def run(options: RunOptions) -> None:
     )
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment
-    from xray_lazy.engine.run_folder import check_run_folder, open_run_folder
+    from xray_lazy.engine.run_folder import check_run_folder
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
     if not options.eval_only:
         raise_faults(resolve_epochs(cfg, options.overrides))
-        if plan.group_rank in (None, 0):
+        if plan.group_rank in (None, 0) and plan.machine_rank == 0:
             check_run_folder(cfg, options.resume, options.overwrite)
     if options.dry_run:
         print(to_yaml(cfg), end="")
@@ -68,19 +68,18 @@ def run(options: RunOptions) -> None:
     if options.eval_only:
         run_processes(plan, _evaluate, text, plan)
         return
-    if plan.group_rank in (None, 0) and plan.machine_rank == 0:
-        open_run_folder(cfg, options.resume, options.overwrite)
-    run_processes(plan, _train, text, plan, options.resume, options.applied_overrides + options.overrides)
+    overrides = options.applied_overrides + options.overrides
+    run_processes(plan, _train, text, plan, options.resume, options.overwrite, overrides)
 
 
-def _train(text: str, plan: LaunchPlan, resume: bool, overrides: list[str]) -> None:
+def _train(text: str, plan: LaunchPlan, resume: bool, overwrite: bool, overrides: list[str]) -> None:
     from xray_lazy.config import from_yaml
     from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.experiment import train
 
     with explained_worker_death():
         # what runs is what config.yaml says
-        train(from_yaml(text, "the config"), plan.device, resume, overrides)
+        train(from_yaml(text, "the config"), plan.device, resume, overwrite, overrides)
 
 
 def _evaluate(text: str, plan: LaunchPlan) -> None:

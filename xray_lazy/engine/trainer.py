@@ -102,12 +102,19 @@ class Trainer(TrainerBase):
         """Pictures per iteration over all processes."""
         return self.loader.total_batch_size
 
+    def check(self) -> None:
+        """Let the hooks raise UserError for what can be known before training; nothing is written by it."""
+        for hook in self.named_hooks.values():
+            if hasattr(hook, "check"):
+                hook.check()
+
     def train(self, start_iter: int, max_iter: int) -> None:
         """Train iterations `start_iter` to `max_iter - 1`; hooks' `after_train` is called unless an error ends it.
 
         Raises:
             RunFailure: more steps than allowed had a loss or gradient that is not finite; none of them changed weights.
         """
+        self.check()
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
         self.iterations_done = start_iter
         self.model.train()

@@ -9,9 +9,9 @@ from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.engine.checkpoint_evaluation.claims import Claim
 from xray_lazy.engine.checkpoint_evaluation.queue import FINAL, CheckpointQueue, Result
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
+from xray_lazy.engine.claims import Claim
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.metrics_file import read_json_lines
 from xray_lazy.tracking.run_record import RUN_FILE, RunRecord

@@ -11,7 +11,7 @@ from typing import Any
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.checkpoint import PERIODIC_NAME
-from xray_lazy.engine.checkpoint_evaluation.claims import Claims
+from xray_lazy.engine.claims import Claims
 
 FOLDER = "evaluator"  # in the run's output folder
 FINAL = "model_final"

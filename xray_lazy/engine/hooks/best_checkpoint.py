@@ -52,10 +52,13 @@ class BestCheckpoint(HookBase):
         self.kept: list[dict[str, Any]] = []  # the best one first
         self._warned = False
 
-    def before_train(self) -> None:
+    def check(self) -> None:
+        """Called before anything is written."""
         others = [hook for hook in self.trainer.named_hooks.values() if isinstance(hook, BestCheckpoint)]
         if sum(hook.file_name == self.file_name for hook in others) > 1:
             raise UserError(f"two hooks write {self.file_name}.pth", "give one of them another file_name")
+
+    def before_train(self) -> None:
         self._folder = Path(self.trainer.checkpointer.save_dir)
 
     def after_step(self) -> None:

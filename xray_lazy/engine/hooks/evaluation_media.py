@@ -57,9 +57,12 @@ class EvaluationMedia(HookBase):
         self.score_threshold, self.long_edge = score_threshold, long_edge
         self.shown_at = 0  # iterations that were done then
 
-    def before_train(self) -> None:
+    def check(self) -> None:
+        """Called before anything is written: a wrong name is told now, not hours later."""
         if self.chosen:
-            chosen_records(self.trainer.evaluate.dataset, self.chosen)  # a wrong name is told now, not hours later
+            chosen_records(self.trainer.evaluate.dataset, self.chosen)
+
+    def before_train(self) -> None:
         self.join_evaluation()
 
     def join_evaluation(self) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ class Claims:
 
     A claim is the file `<name>.claim<n>`, which only one process can create; it tells host, process and time, and its
     owner renews its time stamp while it lives. Whoever finds the file of a dead owner takes it over as the next `n`,
-    which again only one can create. Dead is a process of this machine that is gone, and any whose time stamp has not
-    changed for `stale_seconds`, by the clock of the one who looks.
+    which again only one can create. Dead is a process of this machine that is gone, one of an earlier start of this
+    SLURM job, and any of another machine whose time stamp has not changed for `stale_seconds`, by the clock of the one
+    who looks.
 
     Args:
         folder: of all processes' claims.
@@ -32,6 +34,7 @@ class Claims:
     ):
         self._folder, self._heartbeat, self._stale = folder, heartbeat_seconds, stale_seconds
         self._seen: dict[Path, tuple[int, float]] = {}  # time stamp, and since when it is known
+        self._renewed: set[Path] = set()  # those that were seen to be
 
     def take(self, name: str) -> "Claim | None":
         """Claim `name`; None where a living process has it."""
@@ -52,6 +55,21 @@ class Claims:
         newest = self._newest(name)
         return newest is not None and self._is_alive(newest)
 
+    def owner(self, name: str) -> dict[str, Any]:
+        """Who has claimed `name`, alive or dead: `host`, `pid`, `time`; empty where nobody has."""
+        newest = self._newest(name)
+        try:
+            return json.loads(newest.read_bytes()) if newest else {}
+        except (FileNotFoundError, ValueError):  # gone, or its owner is still writing it
+            return {}
+
+    def is_surely_taken(self, name: str) -> bool:
+        """Whether the owner is seen to live: a process of this machine, or one that has renewed its claim meanwhile."""
+        newest = self._newest(name)
+        if newest is None or not self._is_alive(newest):
+            return False
+        return self.owner(name).get("machine") == _machine() or newest in self._renewed
+
     def _newest(self, name: str) -> Path | None:
         return max(self._folder.glob(f"{name}.claim*"), key=_number, default=None)
 
@@ -63,10 +81,14 @@ class Claims:
             return False
         except ValueError:  # its owner is still writing it
             owner = {}
-        if owner.get("machine") == _machine() and not _is_running(owner["pid"]):
+        if owner.get("machine") == _machine():
+            return _started(owner["pid"]) == owner["started"]
+        if _is_earlier_start(owner.get("slurm_job")):
             return False
         known_stamp, since = self._seen.get(path, (None, 0.0))
         if stamp != known_stamp:
+            if known_stamp is not None and owner:
+                self._renewed.add(path)
             self._seen[path] = stamp, time.monotonic()
             return True
         return time.monotonic() - since < self._stale
@@ -113,7 +135,9 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": os.getpid(),
+        "started": _started(os.getpid()),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "slurm_job": _slurm_job(),
     }
 
 
@@ -126,11 +150,34 @@ def _machine() -> str:
         return socket.gethostname()
 
 
-def _is_running(pid: int) -> bool:
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, which tells it from a later one of its number; None where it is gone."""
     try:
+        # after the name, which may have spaces in it
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else numbers[18]
+    except OSError:
+        return _exists(pid)
+
+
+def _exists(pid: int) -> str | None:
+    if Path("/proc/self/stat").exists():
+        return None
+    try:  # not on Linux
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return None
     except PermissionError:  # another person's
-        return True
-    return True
+        pass
+    return "at some time"
+
+
+def _slurm_job() -> tuple[str, int] | None:
+    """The job that this process belongs to, and how often it was put back into the queue."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return (job, int(os.environ.get("SLURM_RESTART_COUNT", 0))) if job else None
+
+
+def _is_earlier_start(job: Sequence | None) -> bool:
+    own = _slurm_job()
+    return bool(own and job and own[0] == job[0] and job[1] < own[1])

@@ -1,0 +1,143 @@
+"""The output folder: it stays as it is until a new run can start, and has one run at a time."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.engine.conftest import CONFIG
+from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.engine.run_folder import TRAINING, claimed_run_folder
+from xray_lazy.errors import UserError
+
+QUICK = ["train.max_iter=1", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures"]
+
+
+def start(overrides, **options):
+    run(RunOptions(CONFIG, overrides, **options))
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, with_tiny_set):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    overrides = [f"train.output_dir={folder}", "train.device=cpu", *QUICK]
+    start(overrides)
+    return folder, overrides
+
+
+FAULTS = {
+    "of a hook": ["++hooks.best_checkpoint.keep=0"],
+    "of what a hook is told": ["hooks.evaluation_media.chosen=[absent.png]"],
+    "of two hooks together": ["hooks.other=${hooks.best_checkpoint}"],
+    "of a writer": ["writers.wandb.mode=sometimes"],
+    "of the optimizer": ["optimizer.lr=-1"],
+    "of frozen parts": ["train.freeze=[absent]"],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_run_that_cannot_start_leaves_the_old_one_as_it_was(trained, fault):
+    folder, overrides = trained
+    before = contents(folder)
+    with pytest.raises((UserError, ValueError)):
+        start([*overrides, *fault], overwrite=True)
+    assert contents(folder) == before
+
+
+def test_a_config_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(trained):
+    folder, overrides = trained
+    before = contents(folder)
+    wider = ["train.max_iter=2", "model.roi_heads.box_head.fc_dims=[24]"]
+    with pytest.raises(UserError, match="none of the checkpoints"):
+        start([*overrides, *wider], resume=True, overwrite=True)
+    assert contents(folder) == before
+
+
+def test_overwriting_does_not_delete_what_the_new_run_starts_from(trained):
+    folder, overrides = trained
+    before = contents(folder)
+    for weights in (folder / "model_final.pth", folder / "../run/model_final.pth"):
+        with pytest.raises(UserError, match="belongs to the run that --overwrite deletes"):
+            start([*overrides, f"train.init_checkpoint={weights}"], overwrite=True, dry_run=True)
+    assert contents(folder) == before
+
+
+def test_a_start_that_fails_leaves_no_new_folder_behind(tmp_path):
+    folder = tmp_path / "runs" / "new"
+    with pytest.raises(UserError):
+        start([f"train.output_dir={folder}", "train.device=cpu", "train.freeze=[absent]"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_log_begins_with_what_was_said_before_the_folder_was_opened(trained):
+    assert "no train.init_checkpoint: training starts from scratch" in (trained[0] / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}, {"resume": True, "overwrite": True}])
+def test_a_folder_where_a_run_is_at_work_is_refused(trained, options):
+    folder, overrides = trained
+    with claimed_run_folder(folder):
+        before = contents(folder)
+        with pytest.raises(UserError, match="another run is at work"):
+            start(overrides, **options)
+        assert contents(folder) == before
+    assert not list(folder.glob("*.claim*"))
+
+
+def test_of_two_that_start_together_one_is_refused(tmp_path):
+    with claimed_run_folder(tmp_path), pytest.raises(UserError, match="another run is at work"):
+        claimed_run_folder(tmp_path).__enter__()
+
+
+def test_what_a_killed_run_of_this_machine_left_stops_nobody(tmp_path):
+    script = (
+        "import os, signal, sys; from xray_lazy.engine.claims import Claims; from pathlib import Path;"
+        "Claims(Path(sys.argv[1])).take('training'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert list(tmp_path.glob("*.claim*"))
+    with claimed_run_folder(tmp_path, stale_seconds=600):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def claimed_elsewhere(folder, **facts):
+    """A claim as a process of another machine has left it."""
+    claim = Claims(folder).take(TRAINING)
+    claim._released.set()
+    path = next(folder.glob("*.claim*"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "other", "host": "node7", **facts}))
+    return path
+
+
+def test_a_silent_run_of_another_machine_is_waited_for_and_given_up(tmp_path):
+    claimed_elsewhere(tmp_path)
+    with claimed_run_folder(tmp_path, stale_seconds=0.2):
+        assert Claims(tmp_path).owner(TRAINING)["host"] != "node7"
+
+
+def test_a_run_of_another_machine_that_gives_signs_of_life_is_respected(tmp_path, monkeypatch):
+    path = claimed_elsewhere(tmp_path)
+    ticks = iter(range(10**9 + 1, 10**9 + 100))
+
+    def wait(seconds):
+        os.utime(path, (next(ticks), next(ticks)))
+
+    monkeypatch.setattr("xray_lazy.engine.run_folder.time.sleep", wait)
+    with pytest.raises(UserError, match="on node7"), claimed_run_folder(tmp_path, stale_seconds=600):
+        pass
+
+
+def test_a_requeued_job_does_not_wait_for_its_own_earlier_start_on_another_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    claimed_elsewhere(tmp_path, slurm_job=["41", 0])
+    with claimed_run_folder(tmp_path, stale_seconds=600):
+        pass
