@@ -111,7 +111,7 @@ class _MadeBatches:
     total_batch_size = epoch_length = PICTURES
     dataset = ()
 
-    def batches(self, start: int) -> Iterator[list[dict]]:
+    def batches(self, start: int, images_seen: int = 0) -> Iterator[list[dict]]:
         torch.manual_seed(0)
         batch = [make_picture(SIZE, OBJECTS, 2) for _ in range(PICTURES)]
         while True:

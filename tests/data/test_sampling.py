@@ -87,7 +87,7 @@ def test_without_shuffling_the_order_is_that_of_the_data_set():
 @given(world_size=st.sampled_from([1, 2, 3, 6]), start=st.integers(0, 9))
 def test_processes_together_see_the_batches_of_one_process(sampler, world_size, start):
     def batches(world, rank):
-        return take(BatchStream(sampler, BAGS, 6, rank, world, start), 4)
+        return take(BatchStream(sampler, BAGS, 6, rank, world, start * 6), 4)
 
     alone = batches(1, 0)
     shared = [batches(world_size, rank) for rank in range(world_size)]

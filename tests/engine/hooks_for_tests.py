@@ -1,5 +1,6 @@
 """Hooks that disturb a run at a given iteration."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -45,6 +46,20 @@ class TouchStopFileAt(AtIteration):
     def act(self):
         (Path(self.trainer.checkpointer.save_dir) / "stop").touch()
         time.sleep(StopSignals.LOOK_SECONDS)
+
+
+class DeleteAt(AtIteration):
+    """Something that writers write to goes away."""
+
+    def __init__(self, iteration: int, name: str):
+        super().__init__(iteration)
+        self.name = name
+
+    def act(self):
+        path = Path(self.trainer.checkpointer.save_dir) / self.name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.suffix:
+            path.mkdir()  # nothing can be appended to it
 
 
 class PoisonAt(AtIteration):

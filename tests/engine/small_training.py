@@ -36,7 +36,7 @@ class RandomBatches:
 
     total_batch_size = BATCH
 
-    def batches(self, start):
+    def batches(self, start, images_seen):
         share = slice(comm.get_rank(), None, comm.get_world_size())
         return (self._batch(iteration)[share] for iteration in range(start, 1000))
 

@@ -47,7 +47,7 @@ class KnownDetections(HookBase):
     def __init__(self, dataset, writer, suffixes=("",)):
         self.dataset, self.observers, self.writer, self.suffixes = dataset, [], writer, suffixes
 
-    def before_train(self):
+    def check(self):
         self.trainer.evaluate, self.trainer.writers = self, {"numbers": object(), "own": self.writer}
         self.trainer.evaluated_models = dict.fromkeys(self.suffixes, nn.Identity())
 

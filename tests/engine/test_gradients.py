@@ -55,7 +55,7 @@ class Batches:
         ]
         return samples[self.share]
 
-    def batches(self, start):
+    def batches(self, start, images_seen):
         return (self.batch(iteration) for iteration in range(start, 1000))
 
 

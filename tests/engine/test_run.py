@@ -349,3 +349,14 @@ def test_more_gpus_than_there_are_is_an_error_that_says_how_many_there_are(outpu
 def test_a_batch_must_be_divisible_by_the_processes(output):
     with pytest.raises(UserError, match=r"2 pictures .* 3 processes"):
         start(output[1], num_processes=3)
+
+
+def test_a_resumed_run_with_another_batch_size_goes_on_where_it_was_in_the_data(output):
+    folder, overrides = output
+    quick = [*overrides, "~hooks.evaluation", "train.log_period=1", "train.max_iter=3"]
+    start(quick)
+    start([*quick, "train.max_iter=5", "dataloader.train.total_batch_size=4"], resume=True, overwrite=True)
+    seen = {line["iteration"]: line["images_seen"] for line in lines_of(folder) if "images_seen" in line}
+    assert seen == {0: 2, 1: 4, 2: 6, 3: 10, 4: 14}
+    checkpoint = torch.load(folder / "model_final.pth", weights_only=True)
+    assert checkpoint["trainer"]["images_seen"] == 14

@@ -80,8 +80,12 @@ class TrainLoader:
         """Pictures in one epoch of the sampler."""
         return self._epoch_length
 
-    def batches(self, start_iteration: int) -> Iterator[list[dict]]:
+    def batches(self, start_iteration: int, images_seen: int | None = None) -> Iterator[list[dict]]:
         """The batches from `start_iteration` on.
+
+        Args:
+            start_iteration: of the first batch.
+            images_seen: before it, where earlier batches had another size.
 
         Raises:
             UserError: more than `max_unreadable` pictures could not be read.
@@ -92,7 +96,7 @@ class TrainLoader:
             self.total_batch_size,
             comm.get_rank(),
             comm.get_world_size(),
-            start_iteration,
+            start_iteration * self.total_batch_size if images_seen is None else images_seen,
         )
         loader = torch.utils.data.DataLoader(
             self._samples,

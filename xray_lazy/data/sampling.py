@@ -76,7 +76,7 @@ class BatchStream:
         sampler: gives the stream.
         dataset: the records.
         total_batch_size: of all processes together; divisible by `world_size`.
-        start_iteration: the first batch belongs to this iteration.
+        images_seen: places of the stream that come before the first batch.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class BatchStream:
         total_batch_size: int,
         rank: int,
         world_size: int,
-        start_iteration: int,
+        images_seen: int,
     ):
         self.sampler, self.dataset, self.total_batch_size = sampler, dataset, total_batch_size
-        self.rank, self.world_size, self.start_iteration = rank, world_size, start_iteration
+        self.rank, self.world_size, self.images_seen = rank, world_size, images_seen
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        stream = self.sampler.stream(self.dataset, self.start_iteration * self.total_batch_size)
+        stream = self.sampler.stream(self.dataset, self.images_seen)
         while True:
             batch = [next(stream) for _ in range(self.total_batch_size)]
             yield batch[self.rank :: self.world_size]

@@ -27,6 +27,7 @@ from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.wandb_evaluation import add_evaluation
 
 DDP_ARGUMENTS = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed one
@@ -137,7 +138,7 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         precision=Precision(device, **cfg.train.amp),
         checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
         hooks=build_hooks(cfg),
-        writers={name: instantiate(writer) for name, writer in cfg.writers.items()} if main else {},
+        writers={n: UnfailingWriter(n, instantiate(writer)) for n, writer in cfg.writers.items()} if main else {},
         evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
         max_norm=clip.max_norm if clip.enabled else None,
         accumulate=cfg.train.accumulate,

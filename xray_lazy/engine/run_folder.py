@@ -182,12 +182,12 @@ def hold_log() -> None:
 
 def start_logging(output_dir: str) -> None:
     """Log to the console and, each process to its own file, to `<output_dir>/log.txt`."""
-    handlers = [handler for name in LOGGED for handler in logging.getLogger(name).handlers]
-    held = [record for handler in handlers if isinstance(handler, MemoryHandler) for record in handler.buffer]
+    loggers = [logging.getLogger(name) for name in LOGGED]
+    handlers = [(logger, handler) for logger in loggers for handler in logger.handlers]
+    held = [(record, logger) for logger, h in handlers if isinstance(h, MemoryHandler) for record in h.buffer]
     _set_up_logging(str(Path(output_dir) / "log.txt"))
-    for record in sorted(held, key=lambda record: record.created):
-        *_, to_file = logging.getLogger(record.name.partition(".")[0]).handlers
-        to_file.handle(record)
+    for record, logger in sorted(held, key=lambda item: item[0].created):
+        logger.handlers[-1].handle(record)  # the last one is that of the file
 
 
 def _set_up_logging(file: str | None) -> None:

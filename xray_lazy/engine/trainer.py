@@ -86,6 +86,7 @@ class Trainer(TrainerBase):
         self.stop_reason = ""
         self.has_results = False  # that are to be written after this step
         self.iterations_done = 0
+        self.images_seen: int | None = None  # in all iterations, whose batches may have had other sizes
         # a resumed run takes the optimizer's state from its checkpoint, but the learning rates from its config
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         # labels the parts of a step for a profiler, while there is one
@@ -118,7 +119,9 @@ class Trainer(TrainerBase):
         self.iter, self.start_iter, self.max_iter = start_iter, start_iter, max_iter
         self.iterations_done = start_iter
         self.model.train()
-        self._batches = self.loader.batches(start_iter)
+        if self.images_seen is None:
+            self.images_seen = start_iter * self.batch_size
+        self._batches = self.loader.batches(start_iter, self.images_seen)
         with StepStorage(start_iter) as self.storage:
             self.before_train()
             if any(comm.all_gather(self._wish_to_stop)):  # such as a resumed run that had stopped early
@@ -130,6 +133,7 @@ class Trainer(TrainerBase):
                 self.run_step()
                 self.storage.send()
                 self.iterations_done = self.iter + 1
+                self.images_seen += self.batch_size
                 with self.phase("hooks"):
                     self.after_step()
                 if self.stop_reason:
@@ -310,11 +314,13 @@ class Trainer(TrainerBase):
         states = {name: hook.state_dict() for name, hook in self.named_hooks.items()}
         states = {name: state for name, state in states.items() if state}
         is_skipped = not self._is_settled and not self.last_step.was_finite
-        counts = {"iteration": self.iter, "skipped_steps": self.skipped_steps + is_skipped}
+        counts = {"iteration": self.iter, "images_seen": self.images_seen}
+        counts["skipped_steps"] = self.skipped_steps + is_skipped
         return {**counts, "run_facts": self.run_facts, "hooks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.iter, self.skipped_steps = state_dict["iteration"], state_dict.get("skipped_steps", 0)
+        self.images_seen = state_dict.get("images_seen")
         self.run_facts = state_dict.get("run_facts", {})
         for name, state in state_dict["hooks"].items():
             if name in self.named_hooks:

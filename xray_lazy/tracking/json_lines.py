@@ -38,6 +38,7 @@ class JsonWriter(Writer):
         self.period = period
         self._path = Path(path)
         self._scalars = UnwrittenScalars(window_size)
+        self._unwritten: list[str] = []  # what the disk refused comes with the next lines
 
     def start(self, run: RunRecord) -> dict:
         """Drop the lines of the iterations that this run does again, and what a crash left half-written."""
@@ -51,7 +52,7 @@ class JsonWriter(Writer):
         return True
 
     def write(self) -> None:
-        lines = []
+        lines = self._unwritten
         for iteration, values in self._scalars.take(get_event_storage()).items():
             values = {name: value if math.isfinite(value) else None for name, value in sorted(values.items())}
             lines.append(json.dumps({"iteration": iteration, **values}) + "\n")
@@ -61,6 +62,7 @@ class JsonWriter(Writer):
                 # a process that was killed, or a full disk, may have left a line without its end
                 start = "" if _ends_with_line(stream) else "\n"
                 stream.write((start + "".join(lines)).encode())
+            self._unwritten = []
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """TensorBoard: the storage's scalars, pictures and histograms."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 
 from detectron2.utils.events import get_event_storage
@@ -65,6 +66,7 @@ class TensorboardWriter(Writer):
     def write(self) -> None:
         if self._events is None:
             return
+        self._reopen_if_deleted()
         storage = get_event_storage()
         for iteration, values in self._scalars.take(storage).items():
             for name, value in values.items():
@@ -78,6 +80,15 @@ class TensorboardWriter(Writer):
         storage.clear_histograms()
         self._events.flush()
 
+    def _reopen_if_deleted(self) -> None:
+        # TensorBoard's own thread would die of it, with a traceback
+        if not os.path.isdir(self._log_dir):
+            message = f"{self._log_dir} was deleted: TensorBoard has the numbers from here on only"
+            logger.warning("%s", message)
+            os.makedirs(self._log_dir)
+            self.close()
+            self._open(purge_step=None)
+
     @property
     def takes_media(self) -> bool:
         return self._events is not None
@@ -85,6 +96,7 @@ class TensorboardWriter(Writer):
     def write_media(self, media: Mapping[str, Media], iteration: int) -> None:
         if self._events is None:
             return
+        self._reopen_if_deleted()
         named = {self._names.logged(name): item for name, item in media.items()}
         self._drawing.wait()  # so that slow drawing never keeps the pictures of many evaluations in memory
         self._drawing.do(lambda: self._draw(named, iteration))

@@ -82,12 +82,14 @@ class UnwrittenScalars:
 def axes_at(storage: EventStorage, iteration: int) -> dict[str, float]:
     """Where an iteration lies on every axis: `iteration`, `epoch` and `images_seen`.
 
-    The last two grow by the same amount at each iteration, so that their latest values tell those of all; they are
-    missing where no hook puts them.
+    The last two grow by the same amount at each iteration of this start, so that two of its values tell those of all;
+    they are missing where no hook puts them.
     """
     axes: dict[str, float] = {"iteration": iteration}
     for name in ("epoch", "images_seen"):
         if name in storage.latest():
             value, put_at = storage.latest()[name]
-            axes[name] = value * (iteration + 1) / (put_at + 1)
+            first, first_at = storage.history(name).values()[0]
+            growth = (value - first) / (put_at - first_at) if put_at > first_at else value / (put_at + 1)
+            axes[name] = value - growth * (put_at - iteration)
     return axes

@@ -15,6 +15,7 @@ from xray_lazy.engine.claims import Claim
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.metrics_file import read_json_lines
 from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.writer import Writer
 
 CLAIM = "publication"
@@ -56,8 +57,8 @@ class Publication:
         """Those of the run's writers that can add to it; none where another process publishes."""
         if self._writers is None and self._claim is not None:
             run = RunRecord.collect(self._cfg, resumed=True)
-            writers = self._new_writers()
-            self._writers = {n: writer for n, writer in writers.items() if hasattr(writer, "join") and writer.join(run)}
+            writers = {name: UnfailingWriter(name, writer) for name, writer in self._new_writers().items()}
+            self._writers = {name: writer for name, writer in writers.items() if writer.join(run)}
         return self._writers or {}
 
     def complete(self) -> bool:
@@ -135,11 +136,12 @@ class Publication:
         return {name: instantiate(writer) for name, writer in self._cfg.writers.items()}
 
     def _axes(self, iteration: int) -> dict[str, float]:
-        """Epoch and pictures seen after an iteration, from what training has logged last."""
+        """Epoch and pictures seen after an iteration, from what training has logged next to it."""
         metrics = self._queue.run_folder / "metrics.json"
         lines = [line for line in read_json_lines(metrics) if "epoch" in line] if metrics.exists() else []
-        share = (iteration + 1) / (lines[-1]["iteration"] + 1) if lines else 0.0
-        return {name: share * lines[-1][name] for name in ("epoch", "images_seen") if lines and name in lines[-1]}
+        line = next((line for line in lines if line["iteration"] >= iteration), lines[-1] if lines else None)
+        share = (iteration + 1) / (line["iteration"] + 1) if line else 0.0
+        return {name: share * line[name] for name in ("epoch", "images_seen") if line and name in line}
 
     def _ask_to_stop(self) -> None:
         """By the file `stop`, again and again: a training that is started deletes it."""

@@ -21,13 +21,12 @@ class Progress(HookBase):
     def after_step(self) -> None:
         now, trainer = time.perf_counter(), self.trainer
         done = trainer.iter + 1
-        images_seen = done * trainer.batch_size
         step_time = now - self._step_start
         per_iteration = (now - self._train_start) / (done - trainer.start_iter)
         trainer.storage.put_scalars(
             smoothing_hint=False,
-            epoch=images_seen / trainer.loader.epoch_length,
-            images_seen=images_seen,
+            epoch=trainer.images_seen / trainer.loader.epoch_length,
+            images_seen=trainer.images_seen,
             eta_seconds=per_iteration * (trainer.max_iter - done),
         )
         trainer.storage.put_scalars(
