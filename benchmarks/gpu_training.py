@@ -28,6 +28,7 @@ from benchmarks.made_pictures import make_picture
 from xray_lazy.config import get_config
 from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
+from xray_lazy.modeling.step_numbers import StepStorage
 
 CONFIGS = ("xray/mask_rcnn_r50.py", "xray/sparse_rcnn_r50.py")
 BF16, CHANNELS = "train.amp.enabled=True", "train.channels_last=True"
@@ -109,7 +110,7 @@ def _our_step(config: str, device: str, batches: list, overrides: list[str], fol
     trainer.iter, trainer.max_iter, trainer._batches = 0, 10**9, itertools.cycle(batches)
 
     def step() -> float:
-        with EventStorage(0) as trainer.storage:
+        with StepStorage(0) as trainer.storage:
             trainer.run_step()
         return trainer.last_losses["total_loss"]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 from detectron2.config import instantiate
-from detectron2.utils.events import EventStorage
 from torch import nn
 
 from benchmarks.pairs import Comparison, compare
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
 from xray_lazy.engine.experiment import build_optimizer, build_trainer, record_start
+from xray_lazy.modeling.step_numbers import StepStorage
 
 STEPS = 20  # as many as lie between two writes
 
@@ -64,7 +64,7 @@ def compare_all(folder: Path) -> list[Comparison]:
         loss.item()  # any loop looks at its loss
 
     name = "trainer with its default hooks and writers, model of 50 ms (bare loop)"
-    with EventStorage(0) as ours.storage:
+    with StepStorage(0) as ours.storage:
         ours.before_train()
         comparison = compare(name, "step", our_step, bare_step, units=1, pairs=31, calls=STEPS)
     for writer in ours.writers.values():

@@ -23,6 +23,7 @@ from benchmarks.straightforward_sparse_rcnn import straightforward
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
 from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
+from xray_lazy.modeling.step_numbers import StepStorage
 
 STEPS, PAIRS = 3, 5
 
@@ -76,7 +77,7 @@ def our_steps(cfg: DictConfig, model: nn.Module, batches: list[list[dict]]) -> C
     def steps() -> None:
         trainer.model.train()
         trainer._batches = iter(batches)
-        with EventStorage(0) as trainer.storage:
+        with StepStorage(0) as trainer.storage:
             for _ in batches:
                 trainer.run_step()
 

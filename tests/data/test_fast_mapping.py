@@ -1,21 +1,19 @@
 """The mapper's fast path against detectron2's: equal masks, boxes and random draws, pixels equal but for rounding."""
 
-import pickle
-
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, BoxMode
+from detectron2.structures import BoxMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.mapper import DetectionMapper
-from xray_lazy.data.mask_rasters import MaskWindow, PlacedMasks, draw_polygons, run_lengths, sample_rle
+from xray_lazy.data.mask_rasters import draw_polygons, run_lengths, sample_rle
 from xray_lazy.data.picture_transforms import resize
 
 WIDTH, HEIGHT = 90, 60
@@ -215,17 +213,3 @@ def test_a_window_is_hardly_larger_than_its_polygon():
     assert window.bits.shape[0] <= 36 and window.bits.shape[1] <= 26
     left, top, right, bottom = window.box()
     assert 499 <= left <= 501 and 599 <= top <= 601 and 519 <= right <= 522 and 629 <= bottom <= 632
-
-
-def test_masks_go_to_another_process_in_kilobytes_and_arrive_whole():
-    bits = np.random.default_rng(0).random((90, 110)) > 0.5
-    masks = PlacedMasks.place([MaskWindow(700, 300, bits), MaskWindow(0, 0, bits[:1, :1])], (800, 1333))
-    sent = pickle.dumps(masks)
-    arrived = pickle.loads(sent)
-    assert len(sent) < 3000 and type(arrived) is BitMasks and arrived.image_size == (800, 1333)
-    assert torch.equal(arrived.tensor, masks.tensor) and masks.tensor[0].sum() == bits.sum()
-    # what was changed, chosen or put together since then goes as it is
-    assert torch.equal(pickle.loads(pickle.dumps(masks[1:])).tensor, masks.tensor[1:])
-    assert len(pickle.loads(pickle.dumps(PlacedMasks.cat([masks, masks])))) == 4
-    masks.tensor[1, 5, 5] = True
-    assert torch.equal(pickle.loads(pickle.dumps(masks)).tensor, masks.tensor)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 
+from xray_lazy.data.placed_masks import PlacedMasks
+
 
 class PinnableBatch:
     """A batch of dataset dicts on its way through a DataLoader, whose pinning thread calls `pin_memory`."""
@@ -36,6 +38,8 @@ def _on_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) ->
         return {name: _on_tensors(item, function) for name, item in value.items()}
     if isinstance(value, Instances):
         return Instances(value.image_size, **_on_tensors(value.get_fields(), function))
+    if isinstance(value, PlacedMasks):
+        return value.on_tensors(function)
     if isinstance(value, BitMasks):
         return BitMasks(function(value.tensor))
     if isinstance(value, Boxes | Keypoints):

@@ -9,10 +9,11 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from xray_lazy.config.plain_lists import make_lists_plain
-from xray_lazy.data.mask_rasters import MaskRasters, PlacedMasks
+from xray_lazy.data.mask_rasters import MaskRasters
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
 from xray_lazy.data.picture_file import read_record
 from xray_lazy.data.picture_transforms import PictureInput, as_planes
+from xray_lazy.data.placed_masks import PlacedMasks
 
 # detectron2's: boxes that are not wider and higher than this are empty
 SMALLEST_EXTENT = 1e-5

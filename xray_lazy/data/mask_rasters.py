@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks
 from pycocotools import mask as mask_util
 
 from xray_lazy.errors import UserError
@@ -33,6 +31,12 @@ class MaskWindow(NamedTuple):
             return 0, 0, 0, 0
         left, top = self.left, self.top
         return left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+
+    def tight(self) -> "MaskWindow":
+        """The same mask in its tight box."""
+        left, top, right, bottom = self.box()
+        rows, columns = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
+        return MaskWindow(left, top, self.bits[rows, columns]) if right else NO_MASK
 
 
 NO_MASK = MaskWindow(0, 0, np.zeros((0, 0), bool))
@@ -68,40 +72,7 @@ class MaskRasters:
             )
         if self._places is not None:
             return sample_rle(segmentation, *self._places)
-        return MaskWindow(0, 0, self.transforms.apply_segmentation(mask_util.decode(segmentation)))
-
-
-class PlacedMasks(BitMasks):
-    """Bit masks that a reading process sends to the training process as their windows: kilobytes, not a megabyte each.
-
-    They arrive as plain `BitMasks`.
-    """
-
-    @classmethod
-    def place(cls, windows: Sequence[MaskWindow], size: tuple[int, int]) -> "PlacedMasks":
-        """Bit masks of a picture of `size` (height, width)."""
-        # zeros of numpy take no memory before they are written to; most of them never are
-        bitmaps = np.zeros((len(windows), *size), bool)
-        for bitmap, (left, top, bits) in zip(bitmaps, windows, strict=True):
-            bitmap[top : top + bits.shape[0], left : left + bits.shape[1]] = bits
-        masks = cls(torch.from_numpy(bitmaps))
-        masks._windows, masks._version = list(windows), masks.tensor._version
-        return masks
-
-    def __reduce_ex__(self, protocol: int) -> tuple:
-        # without windows there are those that were made of others; changed in place, windows no longer tell all
-        if not hasattr(self, "_windows") or self.tensor._version != self._version:
-            return BitMasks, (self.tensor,)
-        packed = [(left, top, bits.shape, np.packbits(bits)) for left, top, bits in self._windows]
-        return _unpack_masks, (packed, tuple(self.image_size))
-
-
-def _unpack_masks(packed: list[tuple], size: tuple[int, int]) -> BitMasks:
-    windows = [
-        MaskWindow(left, top, np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape))
-        for left, top, shape, bits in packed
-    ]
-    return BitMasks(PlacedMasks.place(windows, size).tensor)
+        return MaskWindow(0, 0, self.transforms.apply_segmentation(mask_util.decode(segmentation))).tight()
 
 
 def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> MaskWindow:

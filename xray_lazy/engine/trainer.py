@@ -131,7 +131,6 @@ class Trainer(TrainerBase):
             for self.iter in range(start_iter, max_iter):
                 self.before_step()
                 self.run_step()
-                self.storage.send()
                 self.iterations_done = self.iter + 1
                 self.images_seen += self.batch_size
                 with self.phase("hooks"):
@@ -196,6 +195,7 @@ class Trainer(TrainerBase):
         self.precision.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
         self._settle()  # the step before, which by now is done
+        self.storage.settle(before=self.iter)
         wishes = bool(self._wish_to_stop), self._wish_to_finish
         # float16's loss scaling looks after gradients itself: it leaves out the step and lowers the scale
         step = StepOutcome(self.iter, losses, norm, batch, wishes, only_loss=self.precision.scaler.is_enabled())
@@ -212,6 +212,7 @@ class Trainer(TrainerBase):
             self._restore(before, step.is_finite)
         if self.iter + 1 >= self.max_iter or self.stop_reason:
             self._settle()  # there is no next step to do it
+        self.storage.send()
 
     def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
         """Gradients of the mean over the parts of a batch; returns the means, and `total_loss`."""
