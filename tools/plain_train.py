@@ -30,9 +30,9 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     from xray_lazy.engine.run_folder import check_run_folder, claimed_run_folder
 
     cfg = load_config(options.config_file, overrides)
+    raise_faults(check_experiment(cfg, world_size=1))
     if cfg.train.accumulate > 1:
         raise UserError("this loop does not accumulate gradients", "train.accumulate=1, or take lazy_train.py")
-    raise_faults(check_experiment(cfg, world_size=1))
     raise_faults(resolve_epochs(cfg, overrides))
     check_run_folder(cfg, resume=False, overwrite=options.overwrite, can_resume=False)
     with claimed_run_folder(cfg.train.output_dir), explained_worker_death():

@@ -34,6 +34,9 @@ class Limits:
         return ""
 
     def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if self.least is not None and self.most is not None:
+            return f"{kind} from {self.least} to {self.most}"
         ends = (("above", self.above), ("of at least", self.least), ("below", self.below), ("of at most", self.most))
         texts = [f"{word} {end}" for word, end in ends if end is not None]
-        return f"a {'whole ' if self.whole else ''}number {' and '.join(texts)}".strip()
+        return f"{kind} {' and '.join(texts)}"

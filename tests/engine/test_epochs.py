@@ -124,7 +124,7 @@ def test_a_dry_run_shows_iterations(output, capsys, tmp_path):
     ("override", "words"),
     [
         ("train.eval_period=1 week", "train.eval_period=1 week"),
-        ("dataloader.train.sampler.fraction=2.0", "fraction 2.0"),
+        ("dataloader.train.sampler.fraction=2.0", "fraction: 2.0 is more than 1"),
         (f"dataloader.train.sampler.balance=[{{_target_: {BALANCE}.EmptyShare, share: 1}}]", "share"),
         (f"dataloader.train.sampler.balance=[{{_target_: {BALANCE}.DatasetBalance, weights: {{x: 1}}}}]", "tiny"),
     ],

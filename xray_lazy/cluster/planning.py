@@ -16,7 +16,6 @@ from xray_lazy.config import (
     Fault,
     apply_overrides,
     apply_presets,
-    check_config,
     flatten,
     load_config,
     raise_faults,
@@ -89,7 +88,7 @@ def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fa
         checked: remembers the data, models and weights that were looked at: jobs of an array mostly share them.
     """
     from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.preflight import check_experiment, check_parts
 
     device = OmegaConf.select(job.cfg, "train.device")
     if device == "cuda" and not profile.gpus_per_node:
@@ -98,8 +97,8 @@ def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fa
         ]
     if device == "cpu" and profile.gpus_per_node:
         return [Fault("train.device", "it is cpu, and the job asks for GPUs", "leave out --gpus-per-node, or this key")]
-    faults = check_config(job.cfg)
     looked_at = _what_data_checks_need(job.cfg)
+    faults = check_parts(job.cfg)
     if not faults and looked_at not in checked:
         faults = check_experiment(job.cfg, profile.world_size)
         checked.add(looked_at)
@@ -110,7 +109,7 @@ def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fa
 
 def _plan_job(base: DictConfig, name: str, overrides: list[str]) -> PlannedJob:
     cfg = apply_overrides(base, overrides)
-    if name:
+    if name and OmegaConf.select(cfg, "train.output_dir"):  # where it is missing, `find_faults` says so
         cfg.train.output_dir = os.path.join(cfg.train.output_dir, name)
     return PlannedJob(name, cfg, overrides)
 

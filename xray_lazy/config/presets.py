@@ -24,7 +24,8 @@ def apply_presets(config: DictConfig, names: Sequence[str]) -> DictConfig:
     for name in names:
         for key, value in _read(name).items():
             OmegaConf.update(changed, key, value, merge=False, force_add=True)
-        changed.train.output_dir = f"{changed.train.output_dir}_{name}"
+        if OmegaConf.select(changed, "train.output_dir"):
+            changed.train.output_dir += f"_{name}"
     return changed
 
 

@@ -25,19 +25,25 @@ def resolve_epochs(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[Fault
         overrides: those of the command line; an iteration number there that `train.max_epochs` decides on is a fault.
     """
     max_epochs = OmegaConf.select(cfg, "train.max_epochs")
-    faults = [*_check_max_epochs(max_epochs, overrides), *_check_periods(cfg)]
+    faults = [*_check_max_epochs(max_epochs, overrides), *check_periods(cfg)]
     if faults:
         return faults
     try:
         epoch = iterations_per_epoch(cfg)
     except UserError as error:
         return [Fault("dataloader.train.sampler", error.message, error.fix)]
+    put_iterations(cfg, epoch)
+    return []
+
+
+def put_iterations(cfg: DictConfig, epoch: int) -> None:
+    """Put iterations where `cfg` has epochs of so many, in place."""
+    max_epochs = OmegaConf.select(cfg, "train.max_epochs")
     if max_epochs is not None:
         cfg.train.max_iter = to_iterations(max_epochs, epoch)
     for _, container, part in list(_periods(cfg)):
         if isinstance(container[part], str):
             container[part] = to_iterations(parse_epochs(container[part]), epoch)
-    return []
 
 
 def iterations_per_epoch(cfg: DictConfig) -> int:
@@ -63,7 +69,8 @@ def _periods(cfg: DictConfig) -> Iterator[tuple[str, DictConfig, str]]:
             yield key, container, part
 
 
-def _check_periods(cfg: DictConfig) -> Iterator[Fault]:
+def check_periods(cfg: DictConfig) -> Iterator[Fault]:
+    """Periods that are neither a number nor epochs."""
     for key, container, part in _periods(cfg):
         value = container[part]
         if isinstance(value, str) and parse_epochs(value) is None:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from xray_lazy.config.plain_lists import make_lists_plain
+from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
@@ -119,12 +120,35 @@ def build_model(cfg: DictConfig, device: str) -> nn.Module:
     seed_everything(cfg.train.seed)
     model = instantiate(cfg.model).to(device)
     make_lists_plain(model)
-    freeze(model, cfg.train.freeze)
+    freeze_parts(cfg, model)
+    accelerate(cfg, model)
+    return model
+
+
+def accelerate(cfg: DictConfig, model: nn.Module) -> None:
+    """Let a model compute as fast as the config says.
+
+    Raises:
+        UserError: `train.compile` names a part that the model has not, or what torch doesn't know.
+    """
     if cfg.train.channels_last:
         use_channels_last(model)
     if cfg.train.compile.enabled:
         compile_parts(model, **{name: value for name, value in cfg.train.compile.items() if name != "enabled"})
-    return model
+
+
+def freeze_parts(cfg: DictConfig, model: nn.Module) -> None:
+    """Freeze what the config says.
+
+    Raises:
+        UserError: it names a part that the model has not.
+    """
+    patterns = cfg.train.freeze
+    if not isinstance(patterns, ListConfig):
+        raise UserError(
+            f"train.freeze: {patterns!r} is not a list", "write a list: train.freeze=[backbone.bottom_up.res3]"
+        )
+    freeze(model, patterns)
 
 
 def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
@@ -138,7 +162,7 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         precision=Precision(device, **cfg.train.amp),
         checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
         hooks=build_hooks(cfg),
-        writers={n: UnfailingWriter(n, instantiate(writer)) for n, writer in cfg.writers.items()} if main else {},
+        writers={n: UnfailingWriter(n, instantiate(w)) for n, w in given(cfg.writers).items()} if main else {},
         evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
         max_norm=clip.max_norm if clip.enabled else None,
         accumulate=cfg.train.accumulate,
@@ -147,12 +171,17 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
     )
 
 
+def given(nodes: DictConfig) -> dict[str, DictConfig]:
+    """Those of hooks or writers that are not null, which leaves one out."""
+    return {name: node for name, node in nodes.items() if node is not None}
+
+
 def build_hooks(cfg: DictConfig) -> dict[str, HookBase]:
     """The hooks of a config by name, in their order but for those that save what the others did, which come last.
 
     These have `comes_last` above 0; a hook that the command line adds stands behind them in the config.
     """
-    hooks = {name: instantiate(hook) for name, hook in cfg.hooks.items()}
+    hooks = {name: instantiate(hook) for name, hook in given(cfg.hooks).items()}
     return dict(sorted(hooks.items(), key=lambda item: getattr(item[1], "comes_last", 0)))
 
 
@@ -164,6 +193,8 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     if scale.enabled:
         node["lr"] *= cfg.dataloader.train.total_batch_size / scale.batch_size
     groups = make_groups(model, node["lr"], node.get("weight_decay", 0.0))
+    if not groups:
+        raise UserError(f"no parameter of {type(model).__name__} is trained", "leave something out of train.freeze")
     return instantiate_optimizer({**node, "params": groups})
 
 
@@ -210,6 +241,18 @@ def record_start(
         trainer.run_facts.update(writer.start(run) or {})
     run.wandb_id = trainer.run_facts.get("wandb_id", run.wandb_id)
     run.write(Path(trainer.checkpointer.save_dir) / "run.json")
+
+
+def check_data_parallel_options(cfg: DictConfig) -> None:
+    """Refuse arguments that DistributedDataParallel hasn't.
+
+    Raises:
+        UserError: one is unknown; near names are given.
+    """
+    for name in cfg.train.ddp:
+        if name not in DDP_ARGUMENTS:
+            near = did_you_mean(nearest(name, DDP_ARGUMENTS))
+            raise UserError(f"DistributedDataParallel has no argument {name}", near or "leave it out")
 
 
 def _data_parallel(model: nn.Module, device: str, options: DictConfig) -> nn.Module:

@@ -10,7 +10,11 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config
+from xray_lazy.config.keys import all_keys
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.engine.epochs import check_periods
+from xray_lazy.engine.setting_limits import check_settings
+from xray_lazy.engine.trial_build import build_on_trial
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 
@@ -25,6 +29,20 @@ REQUIRED_NODES = (
     "dataloader.test",
     "dataloader.evaluator",
 )
+# what is read of `train` by its key, beside references
+EVALUATION_KEYS = (
+    "output_dir",
+    "init_checkpoint",
+    "seed",
+    "deterministic",
+    "freeze",
+    "channels_last",
+    "compile.enabled",
+)
+TRAINING_KEYS = (*EVALUATION_KEYS, "max_iter", "accumulate", "max_skipped_steps", "amp", "ddp")
+TRAINING_KEYS += ("clip_gradients.enabled", "clip_gradients.max_norm", "scale_lr.enabled", "scale_lr.batch_size")
+# where evaluation meets a wrong value
+EVALUATED = ("model", "test", "dataloader.test", "dataloader.evaluator", "train.output_dir", "train.seed")
 
 
 def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) -> list[Fault]:
@@ -35,11 +53,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         world_size: processes that will share a batch.
         training: False looks only at what evaluation needs.
     """
-    required = [*REQUIRED_NODES, *(["train.tracking"] if _writers_name_numbers(cfg) else [])]
-    missing = [name for name in required if OmegaConf.select(cfg, name) is None]
-    if missing:
-        return [Fault(name, "the config has no such node", "import one from configs/common") for name in missing]
-    faults = check_config(cfg)
+    faults = check_parts(cfg, training)
     if faults:
         return faults  # what follows builds the data sets, for which the nodes must be sound
     faults += _check_numbers(cfg, world_size) if training else []
@@ -59,26 +73,40 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     return faults
 
 
+def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:
+    """The faults that show without data and weights: missing nodes, arguments, values, and what can't be built."""
+    missing = list(_missing(cfg, training))
+    faults = missing or check_config(cfg)
+    faults = faults or [*check_settings(cfg, None if training else EVALUATED), *check_periods(cfg)]
+    return faults or build_on_trial(cfg, training)
+
+
+def _missing(cfg: DictConfig, training: bool) -> Iterator[Fault]:
+    required = [*REQUIRED_NODES, *(["train.tracking"] if _writers_name_numbers(cfg) else [])]
+    missing = [name for name in required if OmegaConf.select(cfg, name) is None]
+    for name in missing:
+        yield Fault(name, "the config has no such node", "import one from configs/common")
+    there = set(all_keys(cfg))
+    keys = [f"train.{name}" for name in (TRAINING_KEYS if training else EVALUATION_KEYS)]
+    for key in () if missing else keys:
+        if key not in there:
+            yield Fault(key, "the config has no such key", "begin with the train of configs/common/train.py")
+
+
 def _writers_name_numbers(cfg: DictConfig) -> bool:
     """Whether writers are those of configs/common, which go by a node that a `train` of one's own may not have."""
     return "${train.tracking." in str(OmegaConf.to_container(cfg.get("writers") or OmegaConf.create(), resolve=False))
 
 
 def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
-    batch, parts = cfg.dataloader.train.total_batch_size, max(cfg.train.accumulate, 1) * world_size
-    if batch < 1 or batch % parts:
+    batch, parts = cfg.dataloader.train.total_batch_size, cfg.train.accumulate * world_size
+    if batch % parts:
         accumulation = f" in {cfg.train.accumulate} parts" if cfg.train.accumulate > 1 else ""
         yield Fault(
             "dataloader.train.total_batch_size",
             f"a batch of {batch} pictures can't be spread evenly over {world_size} processes{accumulation}",
             f"set it to a multiple of {parts}, e.g. {max(batch // parts, 1) * parts}",
         )
-    if cfg.train.max_iter < 1:
-        yield Fault("train.max_iter", f"{cfg.train.max_iter} iterations train nothing", "set it to 1 or more")
-    for key in ("train.accumulate", "train.log_period", "train.checkpointer.period"):
-        number = OmegaConf.select(cfg, key)
-        if not isinstance(number, str) and number < 1:  # periods in epochs are looked at by `resolve_epochs`
-            yield Fault(key, "it is below 1", "set it to 1 or more")
 
 
 def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:

@@ -39,12 +39,14 @@ def run(options: RunOptions) -> None:
         UserError: any fault of config, data, weights, devices or output folder, before anything is written.
         RunFailure: training began and can't go on.
     """
+    from omegaconf import OmegaConf
+
     from xray_lazy.config import apply_overrides, apply_presets, load_config, raise_faults, to_yaml
 
     cfg = apply_presets(load_config(options.config_file), options.presets)
     cfg = apply_overrides(cfg, options.overrides)
     plan = plan_launch(
-        cfg.train.device,
+        OmegaConf.select(cfg, "train.device", default="auto"),  # where it is missing, the check below says so
         options.num_gpus,
         options.num_processes,
         options.num_machines,

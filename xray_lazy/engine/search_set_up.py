@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import load_config, raise_faults
 from xray_lazy.engine.launch import plan_launch
@@ -21,7 +21,7 @@ def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool 
     from xray_lazy.engine.run_folder import TALKATIVE
 
     cfg = load_config(config_file, overrides)
-    device = plan_launch(cfg.train.device).device
+    device = plan_launch(OmegaConf.select(cfg, "train.device", default="auto")).device
     if needs_gpu and device != "cuda":
         raise UserError(
             "this search needs a GPU: on a CPU no batch fails, it only gets slower",

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy.config import Fault, apply_overrides, flatten
 from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.override_text import override, value_text
 from xray_lazy.sweeps.search_space import Parameter
@@ -86,10 +87,13 @@ def _parameter_faults(parameter: Parameter, cfg: DictConfig, fixed: set[str]) ->
     for value in _probes(parameter):
         text = override(parameter.key, value)
         try:
-            apply_overrides(cfg, [text])
+            changed = apply_overrides(cfg, [text])
         except UserError as error:
             message = error.message.removeprefix(f"{text}: ")
             yield Fault(place, message, error.fix.partition(" (+")[0])
+            return
+        if faults := check_settings(changed, [parameter.key]):
+            yield Fault(place, faults[0].message, faults[0].fix)
             return
     present = OmegaConf.select(cfg, parameter.key)
     if isinstance(present, float) and parameter.distribution == "int_uniform":

@@ -1,0 +1,103 @@
+"""What a start would refuse, the check before it refuses, with the key and exit code 2."""
+
+import pytest
+
+from tests.engine.conftest import CONFIG
+from xray_lazy.config import apply_overrides, load_config
+from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.errors import UserError
+from xray_lazy.limits import Limits
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_config(CONFIG)
+
+
+def faults_of(config, *overrides):
+    return check_experiment(apply_overrides(config, overrides), world_size=1)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("optimizer.lr=-0.01", "optimizer.lr", "not above 0"),
+        ("optimizer.momentum=-1", "optimizer.momentum", "less than 0"),
+        ("++optimizer.lr='abc'", "optimizer.lr", "not a number"),
+        ("+optimizer.dampening=0.5 +optimizer.nesterov=True", "optimizer", "Nesterov"),
+        ("optimizer.params.layer_decay=0", "optimizer.params.layer_decay", "not above 0"),
+        ("lr_multiplier.warmup_factor=-1", "lr_multiplier.warmup_factor", "less than 0"),
+        ("hooks.ema.decay=1", "hooks.ema", "decay is 1"),
+        ("hooks.early_stopping.patience=0", "hooks.early_stopping", "patience of 0"),
+        ("hooks.best_checkpoint.mode=up", "hooks.best_checkpoint", "mode 'up'"),
+        ("hooks.checkpoint.period=0", "hooks.checkpoint.period", "less than 1"),
+        ("+hooks.mine={a: 1}", "hooks.mine", "not a hook"),
+        ("writers.wandb.mode=on", "writers.wandb", "'on'"),
+        ('train.freeze=["*"]', "optimizer", "no parameter of GeneralizedRCNN is trained"),
+        ("train.freeze=[nothing]", "train.freeze", "means no parameter"),
+        ("++train.freeze=backbone", "train.freeze", "is not a list"),
+        ("train.output_dir=null", "train.output_dir", "not a text"),
+        ("++train.max_iter='many'", "train.max_iter", "not a number"),
+        ("train.seed=-1", "train.seed", "less than 0"),
+        ("train.clip_gradients.max_norm=-1", "train.clip_gradients.max_norm", "not above 0"),
+        ("train.amp.dtype=float8", "train.amp.dtype", "float8"),
+        ("+train.amp.scale=1", "train.amp", "scale"),
+        ("+train.ddp.find_unused=True", "train.ddp", "find_unused"),
+        ("~train.accumulate", "train.accumulate", "no such key"),
+        ("dataloader.train.num_workers=-1", "dataloader.train.num_workers", "less than 0"),
+        ("dataloader.train.mapper.augmentations.0.sample_style=any", "dataloader.train.mapper", "can't be built"),
+        ("model.roi_heads.positive_fraction=2", "model.roi_heads.positive_fraction", "more than 1"),
+    ],
+)
+def test_a_value_that_can_not_be_meant_is_a_fault_of_its_key(tiny, override, key, words):
+    faults = faults_of(tiny, *override.split(" +")[:1], *(f"+{more}" for more in override.split(" +")[1:]))
+    assert [fault.key for fault in faults] == [key]
+    assert words in faults[0].message and faults[0].fix
+
+
+def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):
+    # seeds of sampler and loader refer to it
+    assert len(faults_of(tiny, "train.seed=-1")) == 1
+    assert [fault.key for fault in faults_of(tiny, "+train.rate=-1.0", "optimizer.lr=${train.rate}")] == [
+        "optimizer.lr"
+    ]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["train.eval_period=0", "train.eval_period=1 epoch", "train.seed=0", "dataloader.train.num_workers=0"]
+    + [
+        "hooks.early_stopping=null",
+        "dataloader.test.dataset.seed=null",
+        "optimizer.momentum=0",
+        "train.max_epochs=0.5",
+    ],
+)
+def test_values_at_the_ends_of_their_range_are_taken(tiny, override):
+    assert faults_of(tiny, override) == []
+
+
+def test_evaluation_takes_what_only_training_would_refuse(tiny):
+    overrides = ["optimizer.lr=-1", "train.eval_period=-1", "train.init_checkpoint="]
+    faults = check_experiment(apply_overrides(tiny, overrides), world_size=1, training=False)
+    assert [fault.key for fault in faults] == ["train.init_checkpoint"]
+
+
+def test_a_config_without_train_is_told_so(tmp_path):
+    (tmp_path / "model.py").write_text("model = dict(a=1)\n")
+    for presets in ([], ["overfit"]):
+        with pytest.raises(UserError, match="hooks: the config has no such node"):
+            run(RunOptions(str(tmp_path / "model.py"), presets=presets, dry_run=True))
+
+
+def test_a_hook_or_writer_that_is_null_is_left_out(output):
+    folder, overrides = output
+    run(RunOptions(CONFIG, [*overrides, "hooks.early_stopping=null", "writers.tensorboard=null", "train.max_iter=1"]))
+    assert (folder / "model_final.pth").is_file() and not (folder / "tensorboard").exists()
+
+
+def test_limits_say_what_to_write():
+    assert str(Limits(least=0, most=1)) == "a number from 0 to 1"
+    assert str(Limits(least=1, whole=True)) == "a whole number of at least 1"
+    assert Limits(least=1, whole=True).complaint(1.5) == "1.5 is not a whole number"

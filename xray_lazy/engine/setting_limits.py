@@ -1,0 +1,171 @@
+"""Which values the config's keys may have, where the class that gets one doesn't say so itself."""
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from xray_lazy.config import Fault
+from xray_lazy.config.keys import MISSING, read, walk
+from xray_lazy.config.period import is_period_key
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.engine.precision import DTYPES
+from xray_lazy.limits import Limits
+
+COUNT = Limits(least=0, whole=True)
+SOME = Limits(least=1, whole=True)
+SHARE = Limits(least=0, most=1)
+SOME_SHARE = Limits(above=0, most=1)
+POSITIVE = Limits(above=0)
+NOT_NEGATIVE = Limits(least=0)
+PERIOD = SOME
+PERIOD_OR_OFF = COUNT
+
+# Patterns of keys, `*` for anything, dots included; the first one that fits a key counts. Of a list, each item's.
+SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
+    "train.output_dir": str,
+    "train.max_iter": SOME,
+    "train.max_epochs": POSITIVE,
+    "train.seed": COUNT,
+    "train.deterministic": bool,
+    "train.device": ("auto", "cuda", "cpu"),
+    "train.amp.enabled": bool,
+    "train.amp.dtype": tuple(DTYPES),
+    "train.accumulate": SOME,
+    "train.max_skipped_steps": COUNT,
+    "train.clip_gradients.enabled": bool,
+    "train.clip_gradients.max_norm": POSITIVE,
+    "train.compile.enabled": bool,
+    "train.channels_last": bool,
+    "train.ddp.find_unused_parameters": bool,
+    "train.scale_lr.enabled": bool,
+    "train.scale_lr.batch_size": SOME,
+    "train.log_period": PERIOD,
+    "train.eval_period": PERIOD_OR_OFF,
+    "train.checkpointer.period": PERIOD,
+    "train.checkpointer.*": COUNT,
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": Limits(least=0, below=1),
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.params.weight_decay*": NOT_NEGATIVE,
+    "optimizer.params.lr_factors*": NOT_NEGATIVE,
+    "optimizer.params.layer_decay": SOME_SHARE,
+    "lr_multiplier.warmup_iters": COUNT,
+    "lr_multiplier.warmup_factor": SHARE,
+    "lr_multiplier.final_factor": SHARE,
+    "lr_multiplier.milestones": SHARE,
+    "lr_multiplier.gamma": POSITIVE,
+    "dataloader.*batch_size": SOME,
+    "dataloader.*.num_workers": COUNT,
+    "dataloader.*.max_unreadable": COUNT,
+    "dataloader.*.seed": COUNT,
+    "dataloader.*.fraction": SOME_SHARE,
+    "dataloader.*.max_pictures": SOME,
+    "dataloader.*.max_gib": POSITIVE,
+    "dataloader.*.max_size": SOME,
+    "dataloader.*.short_edge_length": SOME,
+    "dataloader.*.prob": SHARE,
+    "dataloader.evaluator.max_detections": SOME,
+    "hooks.checkpoint.period": PERIOD,
+    "hooks.*.period": PERIOD_OR_OFF,
+    "hooks.*.max_to_keep": COUNT,
+    "hooks.*.keep_every": COUNT,
+    "hooks.*.count": COUNT,
+    "hooks.*.worst": COUNT,
+    "hooks.*.long_edge": SOME,
+    "hooks.*.score_threshold": SHARE,
+    "hooks.*.num_batches": COUNT,
+    "hooks.*.min_delta": NOT_NEGATIVE,
+    "hooks.*.warmup*": COUNT,
+    "hooks.*.steps": SOME,
+    "hooks.*.time_limit": POSITIVE,
+    "writers.*.period": PERIOD_OR_OFF,
+    "writers.*.window_size": SOME,
+    "writers.*timeout": NOT_NEGATIVE,
+    "test.tta.enabled": bool,
+    "test.tta.*_size": SOME,
+    "test.tta.*.short_edge_lengths": SOME,
+    "test.tta.*.nms_threshold": SHARE,
+    "test.tta.*.detections_per_image": SOME,
+    "model.*nms_thresh": SHARE,
+    "model.*.test_score_thresh": SHARE,
+    "model.*.positive_fraction": SHARE,
+    "model.*.batch_size_per_image": SOME,
+    "model.*.p*_nms_topk": SOME,
+    "model.*.test_topk_per_image": SOME,
+    "model.*num_classes": SOME,
+    "model.*num_proposals": SOME,
+    "model.*num_stages": SOME,
+    "model.*_channels": SOME,
+    "model.*_dim": SOME,
+    "model.*_weight": NOT_NEGATIVE,
+    "model.*dropout": Limits(least=0, below=1),
+    "model.*drop_path_rate": Limits(least=0, below=1),
+    "model.pixel_std": POSITIVE,
+}
+
+# Keys that may be null, which stands for the choice of the class that gets them.
+OPTIONAL = (
+    "train.max_epochs",
+    "dataloader.*.seed",
+    "dataloader.*.max_pictures",
+    "writers.*.period",
+    "optimizer.params.weight_decay*",
+    "optimizer.params.lr_factors",
+    "model.*.out_channels",
+)
+
+
+def allowed_values(key: str) -> Limits | type | tuple[str, ...] | None:
+    """What the value of a dotted key may be; None where nothing is said of it."""
+    return next((allowed for pattern, allowed in SETTINGS.items() if fnmatchcase(key, pattern)), None)
+
+
+def check_settings(cfg: DictConfig, below: Sequence[str] | None = None) -> list[Fault]:
+    """Values that can't be meant, such as a negative learning rate or a text where a number belongs.
+
+    Args:
+        cfg: a config whose references lead somewhere.
+        below: only these keys and what is in them; None for all.
+    """
+    own, referred = [], []
+    for key, container, part in walk(cfg):
+        if below is not None and not any(key == node or key.startswith(f"{node}.") for node in below):
+            continue
+        faults = list(_value_faults(key, part, read(container, part)))
+        (referred if OmegaConf.is_interpolation(container, part) else own).extend(faults)
+    return own or referred  # what refers to a faulty value is faulty with it
+
+
+def _value_faults(key: str, part: Any, value: Any) -> Iterator[Fault]:
+    allowed = allowed_values(key)
+    if allowed is None or value == MISSING or (value is None and any(fnmatchcase(key, o) for o in OPTIONAL)):
+        return
+    if isinstance(value, str) and is_period_key(part):
+        return  # in epochs: `check_periods` reads it
+    if isinstance(value, DictConfig):
+        return  # its values have keys of their own
+    for item in value if isinstance(value, (list, tuple, ListConfig)) and isinstance(allowed, Limits) else [value]:
+        complaint = _complaint(item, allowed)
+        if complaint:
+            yield Fault(key, *complaint)
+            return
+
+
+def _complaint(value: Any, allowed: Limits | type | tuple[str, ...]) -> tuple[str, str] | None:
+    """What is wrong with a value, and what to write instead; None where nothing is."""
+    shown = "null" if value is None else repr(value)
+    if isinstance(allowed, Limits):
+        if isinstance(value, DictConfig):
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return f"{shown} is not a number", f"write {allowed}"
+        complaint = allowed.complaint(value)
+        return (complaint, f"write {allowed}") if complaint else None
+    if isinstance(allowed, tuple):
+        near = did_you_mean(nearest(value, allowed)) if isinstance(value, str) else ""
+        return None if value in allowed else (f"it is {shown}", near or f"it may be {', '.join(allowed)}")
+    if allowed is bool:
+        return None if isinstance(value, bool) else (f"{shown} is not a flag", "write true or false")
+    return None if isinstance(value, str) and value else (f"{shown} is not a text", "give a text that is not empty")

@@ -1,0 +1,99 @@
+"""Build the parts of a training once before it starts, without memory for weights: what a class refuses is a fault."""
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from detectron2.config import instantiate
+from detectron2.engine.train_loop import HookBase
+from omegaconf import DictConfig
+from torch import nn
+
+from xray_lazy.config import Fault
+from xray_lazy.config.names import locate
+from xray_lazy.engine.epochs import put_iterations
+from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts, given
+from xray_lazy.engine.precision import Precision
+from xray_lazy.errors import UserError
+from xray_lazy.tracking.writer import Writer
+
+
+def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
+    """Faults that classes of a config find in their arguments: model, what is frozen, optimizer, hooks, writers.
+
+    Writers that are not our `Writer`s are left out: others may open files when they are built.
+
+    Args:
+        cfg: a config without faults that can be told without building.
+        training: False builds what evaluation needs.
+    """
+    cfg = copy.deepcopy(cfg)
+    put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
+    faults: list[Fault] = []
+    with _quiet():
+        model = _try(faults, "model", lambda: _build_model(cfg))
+        frozen = model is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
+        _try(faults, "dataloader.test.mapper", lambda: instantiate(cfg.dataloader.test.get("mapper")))
+        if not training:
+            return faults
+        if frozen:
+            _try(faults, "optimizer", lambda: build_optimizer(cfg, model))
+            _try(faults, "train.compile", lambda: accelerate(cfg, model))
+        for part in ("mapper", "sampler"):
+            node = cfg.dataloader.train.get(part)
+            _try(faults, f"dataloader.train.{part}", lambda node=node: instantiate(node))
+        _try(faults, "train.ddp", lambda: check_data_parallel_options(cfg))
+        _try(faults, "train.amp", lambda: Precision("cpu", **cfg.train.amp))
+        _try(faults, "lr_multiplier", lambda: instantiate(cfg.lr_multiplier))
+        if not any(fault.key == "lr_multiplier" for fault in faults):
+            for name, node in given(cfg.hooks).items():
+                _try(faults, f"hooks.{name}", lambda node=node: _build_hook(node))
+        for name, node in given(cfg.writers).items():
+            if _is_our_writer(node):
+                _try(faults, f"writers.{name}", lambda node=node: instantiate(node))
+    return faults
+
+
+def _try(faults: list[Fault], key: str, build: Callable[[], Any]) -> Any:
+    """What `build` makes; None, and one more fault, where it fails."""
+    try:
+        return build()
+    except UserError as error:
+        faults.append(Fault(key, error.message.removeprefix(f"{key}: "), error.fix))
+    except Exception as error:  # whatever a class of the config says of its arguments
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        faults.append(Fault(key, f"it can't be built: {reason}", "correct its arguments"))
+    return None
+
+
+def _build_model(cfg: DictConfig) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return instantiate(cfg.model)
+    except Exception:  # some classes look at values while they are built, which meta tensors have not
+        return instantiate(cfg.model)
+
+
+def _build_hook(node: Any) -> None:
+    hook = instantiate(node)
+    if not isinstance(hook, HookBase):
+        raise UserError(f"a {type(hook).__name__} is not a hook", "give it a _target_ that is a subclass of HookBase")
+
+
+def _is_our_writer(node: Any) -> bool:
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    target = locate(target) if isinstance(target, str) else target
+    return isinstance(target, type) and issubclass(target, Writer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log of detectron2, which tells of a failure what the fault tells, or of what is built again later."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
