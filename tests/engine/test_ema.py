@@ -143,7 +143,9 @@ def test_beside_the_weights_their_average_is_evaluated_under_its_own_name(output
     during = (evaluations / "iter_1_EMA" / "predictions.json").read_text()
     assert during != (evaluations / "iter_1" / "predictions.json").read_text()
     start([*overrides, f"train.init_checkpoint={folder / 'model_final_ema.pth'}"], eval_only=True)
-    assert (evaluations / "iter_1" / "predictions.json").read_text() == during
+    (again,) = (p for p in evaluations.iterdir() if p.name not in ("iter_1", "iter_1_EMA"))
+    assert (again / "predictions.json").read_text() == during
+    assert (evaluations / "iter_1" / "predictions.json").read_text() != during
 
 
 def test_instead_of_the_weights_their_average_is_evaluated_and_kept_as_the_best(output):

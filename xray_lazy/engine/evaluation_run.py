@@ -18,6 +18,7 @@ from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
+MARK_FILE = "evaluated_as.txt"
 AUGMENTED_SUFFIX = "_TTA"  # detectron2's, at the names of tasks
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,13 @@ class EvaluationRun:
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
 
     Attributes:
+        mark: in the folder's name behind the iteration, where the results are not those of the run in `output_dir`.
         observers: called on the first process at the end of each evaluation, with the evaluators and the suffix. The
             evaluators then still hold all detections, which they forget when the observers have returned.
     """
 
     def __init__(self, dataloader: DictConfig, output_dir: str):
+        self.mark = ""
         self._dataloader = dataloader
         self.output_dir = Path(output_dir)
         self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
@@ -59,7 +62,7 @@ class EvaluationRun:
         """
         results = run_inference(model, self.loader, self.evaluators)
         if comm.is_main_process():
-            folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"
+            folder = self._folder(iteration, suffix)
             for evaluator in self.evaluators:
                 if hasattr(evaluator, "save"):  # detectron2's own have no such method
                     evaluator.save(folder)
@@ -70,6 +73,18 @@ class EvaluationRun:
         for evaluator in self.evaluators:
             evaluator.reset()  # a large set's detections take gigabytes, which training may need
         return {f"{task}{suffix}": metrics for task, metrics in results.items()}
+
+    def _folder(self, iteration: int, suffix: str) -> Path:
+        folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"
+        marked = folder.with_name(f"iter_{iteration}{self.mark}{suffix}")
+        if not self.mark or (self.output_dir / "config.yaml").is_file():
+            return marked
+        sign = folder / MARK_FILE  # without a run in this folder, the first ones to come have the plain name
+        if folder.is_dir() and not (sign.is_file() and sign.read_text() == self.mark):
+            return marked
+        folder.mkdir(parents=True, exist_ok=True)
+        sign.write_text(self.mark)
+        return folder
 
     @property
     def dataset(self) -> DetectionDataset:

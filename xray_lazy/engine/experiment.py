@@ -21,6 +21,7 @@ from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.determinism import seed_everything, set_determinism
+from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.run_folder import claimed_run_folder, hold_log, open_run_folder, start_logging
@@ -66,6 +67,9 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
     if resume and trainer.checkpointer.has_checkpoint():
+        check_data_of_run(cfg.train.output_dir, "train", trainer.loader.dataset)
+        if "test" in cfg.dataloader:
+            check_data_of_run(cfg.train.output_dir, "test", trainer.evaluate.dataset)
         start_iteration = resume_training(cfg, trainer)
     else:
         trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
@@ -104,6 +108,8 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     model = build_model(cfg, device)
     checkpoint = load_trained_weights(model, cfg.train.init_checkpoint)
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+    is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", run.dataset)
+    run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
     iteration = checkpoint.get("iteration", 0)
     results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
     if comm.is_main_process():

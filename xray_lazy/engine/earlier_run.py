@@ -1,0 +1,100 @@
+"""What a run in a folder has recorded, against what its weights are used with now."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from xray_lazy.config import flatten, load_config
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.fingerprint import fingerprint
+from xray_lazy.engine.checkpoint import PERIODIC_NAME
+from xray_lazy.errors import UserError
+
+MEASURES = ("model.", "dataloader.test.", "dataloader.evaluator.", "test.")  # what results depend on
+UNMEASURED = ("num_workers", "test.tta.enabled")  # it adds results under names of their own
+
+logger = logging.getLogger(__name__)
+
+
+def check_data_of_run(folder: str | Path, part: str, dataset: DetectionDataset) -> bool:
+    """Whether a data set is what the run in `folder` had; a warning where its content is another one.
+
+    Args:
+        folder: with `run.json`; without it nothing is known, and True is returned.
+        part: "train" or "test".
+        dataset: that is used now.
+
+    Raises:
+        UserError: it has other classes or another order of them, so that each number of the model would mean another.
+    """
+    recorded = _recorded(Path(folder) / "run.json")
+    classes = next((facts["classes"] for facts in recorded.values() if facts.get("classes")), [])
+    names = list(getattr(dataset, "class_names", ()))
+    if classes and names and classes != names:
+        raise UserError(
+            f"the classes of {dataset.name} are not those that {folder} was trained with: "
+            f"{', '.join(names)} / {', '.join(classes)}",
+            "take the data set of that training, or bring its `categories` into that order; "
+            "to train other classes, start a new run with train.init_checkpoint",
+        )
+    before, now = recorded.get(part), fingerprint(dataset)
+    if before is None or before.get("name") != now["name"] or _content(before) == _content(now):
+        return before is None or before.get("name") == now["name"]
+    counts = [f"{facts['pictures']} pictures and {facts['annotations']} annotations" for facts in (before, now)]
+    message = f"{dataset.name} has changed since {folder} was trained: {counts[0]} then, {counts[1]} now"
+    logger.warning("%s", message)
+    return False
+
+
+def mark_of_evaluation(cfg: DictConfig, checkpoint: dict[str, Any], is_same_data: bool) -> str:
+    """What an evaluation's folder has behind its iteration: "" for the results of the run itself that is there.
+
+    Results of other weights, settings or data have a name made of these, so that they replace only their own kind.
+    """
+    folder, weights = Path(cfg.train.output_dir), Path(cfg.train.init_checkpoint)
+    present = folder / "config.yaml"
+    is_of_run = present.is_file() and is_same_data and _is_of_run(folder, weights, checkpoint)
+    if is_of_run and _settings(load_config(present)) == _settings(cfg):
+        return ""
+    digest = hashlib.sha256(repr(_settings(cfg)).encode())
+    if weights.is_file():
+        with open(weights, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    else:
+        digest.update(str(weights).encode())
+    return f"_{digest.hexdigest()[:8]}"
+
+
+def _is_of_run(folder: Path, weights: Path, checkpoint: dict[str, Any]) -> bool:
+    """Whether a file has weights that the run evaluates under their iteration, not averaged ones."""
+    if weights.resolve().parent != folder.resolve() or weights.stem.endswith("_ema"):
+        return False
+    judged_by = checkpoint.get("evaluation") or f"iter_{checkpoint.get('iteration')}"
+    is_named = weights.name == "model_final.pth" or PERIODIC_NAME.fullmatch(weights.name) or "metric" in checkpoint
+    return bool(is_named) and Path(judged_by).name == f"iter_{checkpoint.get('iteration')}"
+
+
+def _settings(cfg: DictConfig) -> list[tuple[str, Any]]:
+    values = flatten(cfg).items()
+    matters = (item for item in values if item[0].startswith(MEASURES) and not item[0].endswith(UNMEASURED))
+    return sorted((key, str(value)) for key, value in matters)
+
+
+def _content(facts: dict[str, Any]) -> tuple:
+    return facts.get("pictures"), facts.get("annotations"), _hashes(facts.get("files", {}).values())
+
+
+def _hashes(values: Iterable[str | None]) -> list[str]:
+    return [value for value in values if value]
+
+
+def _recorded(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return json.loads(file.read_bytes()).get("datasets") or {}
+    except (OSError, ValueError):
+        return {}
