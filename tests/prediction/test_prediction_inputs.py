@@ -94,3 +94,11 @@ def test_what_names_nothing_is_an_error(scans, tmp_path, words, message):
     words = [word.replace("SCANS", str(scans)).replace("EMPTY", str(tmp_path / "empty")) for word in words]
     with pytest.raises(UserError, match=message):
         find_inputs(words)
+
+
+def test_a_coco_file_of_pictures_alone_is_an_input(tmp_path):
+    write_set(tmp_path, pictures=2)
+    json_file = tmp_path / "annotations.json"
+    content = json.loads(json_file.read_text())
+    json_file.write_text(json.dumps({"images": content["images"], "categories": content["categories"]}))
+    assert [p.image_id for p in find_inputs([str(json_file)]).pictures] == [10, 11]

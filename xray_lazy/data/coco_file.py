@@ -2,39 +2,57 @@
 
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from xray_lazy.errors import UserError
 
 REQUIRED_LISTS = ("images", "annotations", "categories")
+GZIP_START = b"\x1f\x8b"
 
 
-def read_coco(path: str | os.PathLike) -> dict:
+def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -> dict:
     """The content of a COCO file: a dict with the lists `images`, `annotations` and `categories`.
+
+    Args:
+        needed: the lists that it has to have; a set of pictures to predict on has `images` alone.
 
     Nothing is corrected; `xray_lazy.data.check` finds the faults inside the lists.
 
     Raises:
-        UserError: there is no such file, it is not JSON, or one of the three lists is missing.
+        UserError: there is no such file, it is not JSON, or a list that is needed is missing.
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        if data.startswith(GZIP_START):
+            raise UserError(f"{path} is compressed by gzip", f"unpack it: {_unpack(path)}")
+        content = json.loads(data)
     except FileNotFoundError:
         raise UserError(f"there is no annotation file {path}", _nearby(path)) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a COCO JSON file", _nearby(path / "x")) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}", "export it again; the file may be cut off") from None
+    except RecursionError:
+        raise UserError(
+            f"{path} has lists or objects inside of each other, deeper than any COCO file", "export it again"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a JSON {type(content).__name__}, not a COCO object", _CONVERT)
-    missing = [name for name in REQUIRED_LISTS if not isinstance(content.get(name), list)]
+    missing = [name for name in needed if not isinstance(content.get(name), list)]
     if missing:
         raise UserError(f"{path} is not a COCO file: it has no list {' or '.join(missing)}", _CONVERT)
     return content
 
 
 _CONVERT = "COCO needs the lists images, annotations and categories; `tools/dataset.py convert` makes one"
+
+
+def _unpack(path: Path) -> str:
+    unpacked = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"unpacked_{path.name}")
+    return f"gunzip < {shlex.quote(str(path))} > {shlex.quote(str(unpacked))}"
 
 
 def _nearby(path: Path) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.inputs import Picture
 from xray_lazy.visualization.overlay import Drawn
@@ -15,6 +15,7 @@ class GroundTruth:
 
     Args:
         json_file: COCO file; annotations that can't be drawn are left out.
+        needed: its lists that have to be there; others count as empty.
         class_names: the model's, whose colours equal names share.
 
     Attributes:
@@ -25,8 +26,10 @@ class GroundTruth:
         UserError: it is no COCO file.
     """
 
-    def __init__(self, json_file: str | Path, class_names: Sequence[str]) -> None:
-        content = read_coco(Path(json_file))
+    def __init__(
+        self, json_file: str | Path, class_names: Sequence[str], needed: Sequence[str] = REQUIRED_LISTS
+    ) -> None:
+        content = {name: [] for name in REQUIRED_LISTS} | read_coco(json_file, needed)
         try:
             categories = sorted(content["categories"], key=lambda entry: entry["id"])
             self.category_ids = {str(entry["name"]): entry["id"] for entry in categories}

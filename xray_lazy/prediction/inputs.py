@@ -98,7 +98,7 @@ def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> l
 
 
 def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[Picture]:
-    content = read_coco(json_file)
+    content = read_coco(json_file, needed=("images",))
     if not image_root.is_dir():
         raise UserError(f"there is no folder {image_root} for the pictures of {json_file}", "name it with --image-root")
     pictures = []

@@ -85,8 +85,12 @@ class _Run:
         self.output = Path(options.output)
         self.console = Console()
         # ids are those of the COCO file that named the pictures, too; only a ground truth that is asked for is drawn
-        coco_file = options.ground_truth or next(iter(inputs.coco_files), None)
-        self.truth = GroundTruth(coco_file, predictor.class_names) if coco_file else None
+        if options.ground_truth:
+            self.truth = GroundTruth(options.ground_truth, predictor.class_names)
+        elif inputs.coco_files:
+            self.truth = GroundTruth(inputs.coco_files[0], predictor.class_names, needed=("images",))
+        else:
+            self.truth = None
         self.class_names = predictor.class_names
         self.found: list[Found] = []
         self.found_in_videos: dict[Picture, list[Found]] = {}

@@ -1,0 +1,21 @@
+"""COCO files that can't be read end in one message."""
+
+import gzip
+
+import pytest
+
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["set.json", "a set.json.gz"])
+def test_a_compressed_file_is_told_with_the_command_that_unpacks_it(name, tmp_path):
+    (tmp_path / name).write_bytes(gzip.compress(b'{"images": [], "annotations": [], "categories": []}'))
+    with pytest.raises(UserError, match=r"compressed by gzip\nfix: unpack it: gunzip < .*set\.json"):
+        read_coco(tmp_path / name)
+
+
+def test_deep_nesting_is_told(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(UserError, match="inside of each other"):
+        read_coco(tmp_path / "deep.json")
