@@ -32,10 +32,18 @@ def atomic_writer(path: str | os.PathLike) -> Iterator[BinaryIO]:
         raise
 
 
+def utf8(text: str) -> bytes:
+    """Text as UTF-8; bytes of a file name that are not UTF-8, lone surrogates to Python, become `\\udcXX`.
+
+    In JSON that is their own escape: who reads the file has the same name again.
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8."""
     with atomic_writer(path) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(utf8(text))
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:

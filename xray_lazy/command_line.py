@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,9 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     pipe get messages of their own.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name a person's own classes.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes may hold what its encoding doesn't know
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.path.append(os.getcwd())  # last: a file there doesn't stand in for an installed package of the same name
         code = main() or 0

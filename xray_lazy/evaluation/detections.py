@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
-from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.data.mask_encoding import EncodedMasks, encode_bitmaps
 
 # So many pictures of each process are sent at a time: with 100 masks each, about 50 MB.
@@ -90,7 +90,7 @@ class CocoResults(Sequence[dict]):
         with atomic_writer(path) as stream:
             for image_id, found in self._pictures.items():
                 if len(found):
-                    stream.write(separator + json.dumps(self.of_picture(image_id), ensure_ascii=False).encode()[1:-1])
+                    stream.write(separator + utf8(json.dumps(self.of_picture(image_id), ensure_ascii=False))[1:-1])
                     separator = b",\n"
             stream.write(b"[]\n" if separator == b"[" else b"]\n")
 

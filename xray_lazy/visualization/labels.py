@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from xray_lazy.wording import printable
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # How bad it is to cover, per pixel: another label can't be read then; one's own item is what the picture is about.
 COST_LABEL, COST_OWN_ITEM, COST_OTHER_ITEM = 10.0, 2.0, 1.0
@@ -30,7 +32,7 @@ class Label:
 
 def label_size(text: str, text_height: int) -> tuple[int, int]:
     """Width and height in pixels of a label with its margin."""
-    (width, height), descent = cv2.getTextSize(text, FONT, _font_scale(text_height), _stroke(text_height))
+    (width, height), descent = cv2.getTextSize(printable(text), FONT, _font_scale(text_height), _stroke(text_height))
     margin = _margin(text_height)
     return width + 2 * margin, height + descent + 2 * margin
 
@@ -60,8 +62,9 @@ def draw_label(canvas: np.ndarray, label: Label, corner: tuple[int, int], text_h
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 120 else (255, 255, 255)
     cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), label.colour, cv2.FILLED)
     scale, stroke, margin = _font_scale(text_height), _stroke(text_height), _margin(text_height)
-    (_, ascent), _ = cv2.getTextSize(label.text, FONT, scale, stroke)
-    cv2.putText(canvas, label.text, (x + margin, y + margin + ascent), FONT, scale, ink, stroke, cv2.LINE_AA)
+    text = printable(label.text)
+    (_, ascent), _ = cv2.getTextSize(text, FONT, scale, stroke)
+    cv2.putText(canvas, text, (x + margin, y + margin + ascent), FONT, scale, ink, stroke, cv2.LINE_AA)
 
 
 def _candidates(label: Label, width: int, height: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xray_lazy.visualization.labels import FONT
 from xray_lazy.visualization.overlay import text_height_for
+from xray_lazy.wording import printable
 
 BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
 
@@ -71,6 +72,7 @@ def with_title(picture: np.ndarray, title: str, text_height: int | None = None) 
     stroke = max(1, round(text_height / 12))
     scale = cv2.getFontScaleFromHeight(FONT, text_height, stroke)
     room = picture.shape[1] - text_height
+    title = printable(title)
     while len(title) > 4 and cv2.getTextSize(title, FONT, scale, stroke)[0][0] > room:
         title = title.removesuffix("...")[:-1].rstrip() + "..."
     baseline = (text_height // 2, text_height + text_height // 2)
