@@ -21,6 +21,7 @@ from xray_lazy.config import (
     raise_faults,
 )
 from xray_lazy.config.period import parse_epochs
+from xray_lazy.config.unread import warn_of_unread_keys
 from xray_lazy.errors import UserError
 
 
@@ -64,7 +65,9 @@ def plan_jobs(options: SubmitOptions, profile: Profile) -> list[PlannedJob]:
     """
     if profile.executor == "slurm":
         check_request(profile)
-    base = apply_presets(load_config(options.config_file), options.presets)
+    base = load_config(options.config_file)
+    warn_of_unread_keys(base)
+    base = apply_presets(base, options.presets)
     overrides = list(options.overrides)
     if options.with_evaluator and OmegaConf.select(base, "hooks.evaluation") is not None:
         overrides.append("~hooks.evaluation")  # the other job does it

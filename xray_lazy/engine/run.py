@@ -42,9 +42,12 @@ def run(options: RunOptions) -> None:
     from omegaconf import OmegaConf
 
     from xray_lazy.config import apply_overrides, apply_presets, load_config, raise_faults, to_yaml
+    from xray_lazy.config.unread import warn_of_unread_keys
 
-    cfg = apply_presets(load_config(options.config_file), options.presets)
-    cfg = apply_overrides(cfg, options.overrides)
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    cfg = load_config(options.config_file)
+    warn_of_unread_keys(cfg)
+    cfg = apply_overrides(apply_presets(cfg, options.presets), options.overrides)
     plan = plan_launch(
         OmegaConf.select(cfg, "train.device", default="auto"),  # where it is missing, the check below says so
         options.num_gpus,
@@ -57,7 +60,6 @@ def run(options: RunOptions) -> None:
     from xray_lazy.engine.preflight import check_experiment
     from xray_lazy.engine.run_folder import check_run_folder
 
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
     if not options.eval_only:
         raise_faults(resolve_epochs(cfg, options.overrides))
