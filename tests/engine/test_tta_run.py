@@ -49,10 +49,9 @@ def test_the_command_line_reports_plain_and_augmented_metrics_and_keeps_both(ove
     table = log[log.index("plain and with test-time augmentation") :]
     assert [line.split()[0] for line in table.splitlines()[3:7]] == ["bbox", "segm", "bbox_TTA", "segm_TTA"]
     assert "4 copies of each picture" in log
+    files = RESULT_FILES | {"evaluated_as.txt"}
     for name in ("iter_1", "iter_1_TTA"):
-        assert {p.name for p in (folder / "evaluation" / "tiny" / name).iterdir()} == RESULT_FILES | {
-            "evaluated_as.txt"
-        }
+        assert {p.name for p in (folder / "evaluation" / "tiny" / name).iterdir()} == files
         assert {"bbox", "segm"} <= read(folder, f"{name}/metrics.json").keys()
     plain, augmented = (read(folder, f"{name}/predictions.json") for name in ("iter_1", "iter_1_TTA"))
     assert plain and augmented and plain != augmented

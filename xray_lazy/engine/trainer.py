@@ -176,6 +176,12 @@ class Trainer(TrainerBase):
         """
         self._wish_to_stop, self._wish_to_finish = reason, finish
 
+    def save_before_evaluation(self) -> None:
+        """Called before weights are evaluated in a step: what would be saved after it is on disk if that fails."""
+        for hook in self.named_hooks.values():
+            if hasattr(hook, "before_evaluation"):
+                hook.before_evaluation()
+
     def put_results(self, results: Mapping[str, float]) -> None:
         """Put what is measured now and then, such as an evaluation's metrics: all writers write after this step."""
         self.storage.put_scalars(**results, smoothing_hint=False)

@@ -23,19 +23,32 @@ class PeriodicCheckpoint(HookBase):
 
     comes_last = 2
 
+    _saved_before_evaluation = -1
+
     def __init__(self, period: int, max_to_keep: int = 0, keep_every: int = 0):
         self.period, self.max_to_keep, self.keep_every = period, max_to_keep, keep_every
 
+    def before_evaluation(self) -> None:
+        """Save what is due; a resumed run begins with it only when the evaluation is done, whose outcome it lacks."""
+        if (name := self._due()) and self._saved_before_evaluation != self.trainer.iter:
+            self._saved_before_evaluation = self.trainer.iter
+            self.trainer.checkpointer.save(name, tag_last=False, iteration=self.trainer.iter)
+
     def after_step(self) -> None:
         trainer = self.trainer
-        if trainer.is_finished:
-            trainer.checkpointer.save("model_final", iteration=trainer.iter)
-        elif trainer.iterations_done % self.period == 0 or trainer.is_last_step:
-            trainer.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
-        else:
+        if not (name := self._due()):
             return
+        trainer.checkpointer.save(name, iteration=trainer.iter)
         if self.max_to_keep and comm.is_main_process():
             self._delete_old()
+
+    def _due(self) -> str:
+        """The name of the checkpoint that belongs to this step, or ""."""
+        trainer = self.trainer
+        if trainer.is_finished:
+            return "model_final"
+        is_due = trainer.iterations_done % self.period == 0 or trainer.is_last_step
+        return f"model_{trainer.iter:07d}" if is_due else ""
 
     def _delete_old(self) -> None:
         checkpointer = self.trainer.checkpointer
