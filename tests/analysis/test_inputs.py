@@ -1,6 +1,7 @@
 """What is analyzed is found, and what does not fit together is refused with the fix."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +139,25 @@ def test_a_set_that_has_changed_since_the_evaluation_is_refused(tmp_path, truth)
 def test_a_scanner_is_known_by_the_name_of_its_set():
     assert scanner_of("xray_smith_heimann_val") == "smith_heimann"
     assert scanner_of("bags") == "bags"
+
+
+def write_names(tmp_path, **names):
+    images = [{"id": int(number.removeprefix("id_")), "file_name": name} for number, name in names.items()]
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images}))
+
+
+def test_detections_with_ids_of_their_own_are_found_by_the_names_of_their_pictures(tmp_path, truth):
+    names = {image["id"]: image["file_name"] for image in json.loads(Path(truth[0]).read_text())["images"]}
+    assert len(names) > 1
+    # the ids are those of the ground truth, but of other pictures
+    write_names(
+        tmp_path, **{f"id_{number}": name for number, name in zip(names, reversed(names.values()), strict=True)}
+    )
+    found = inputs_of_files(write_detections(tmp_path, *(detection(image_id=number) for number in names)), *truth)
+    assert [one["image_id"] for one in found.detections] == list(reversed(names))
+
+
+def test_detections_on_a_picture_that_the_truth_has_not_by_name_are_refused(tmp_path, truth):
+    write_names(tmp_path, id_10="stranger.png")
+    with pytest.raises(UserError, match=r"no picture with the name stranger\.png"):
+        inputs_of_files(write_detections(tmp_path, detection()), *truth)

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.coco_file import read_coco
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
 
 PREDICTIONS_NAME = "predictions.json"
+NAMES_NAME = "annotations.json"  # of the pictures that `tools/predict.py` made the detections on
 _EVALUATION_FOLDER = re.compile(r"iter_(?P<iteration>\d+)(?P<suffix>.*)")
 _SHOWN = 5
 MOST_OUTSIDE = 0.05  # share of detections
@@ -109,6 +110,9 @@ def inputs_of_files(
     predictions = Path(predictions)
     detections, dataset = read_detections(predictions), load_truth(ground_truth, images)
     truth = coco_of(dataset)
+    named = predictions.with_name(NAMES_NAME)
+    if named.is_file():
+        detections = with_ids_of(truth, detections, named)
     check_fit(truth, detections, dataset.name, str(predictions))
     folder = predictions.parent / "analysis" / predictions.stem
     return Inputs(dataset.name, str(predictions), predictions.name, truth, detections, max_detections, folder)
@@ -223,6 +227,42 @@ def _is_result(one: Any) -> bool:
     box = one.get("bbox")
     boxed = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
     return isinstance(one.get("score"), int | float) and (boxed or (not box and "segmentation" in one))
+
+
+def with_ids_of(
+    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], named: Path
+) -> list[dict[str, Any]]:
+    """Detections under the ground truth's ids of their pictures, which are found by name.
+
+    Args:
+        named: COCO file with the names of the pictures under the detections' own ids.
+
+    Raises:
+        UserError: a picture with detections is not in the ground truth, or several there could be it.
+    """
+    names = {image.get("id"): str(image.get("file_name")) for image in read_coco(named, needed=("images",))["images"]}
+    ids_by_last_part: dict[str, list] = {}
+    truth_names = {image["id"]: image["file_name"] for image in ground_truth["images"]}
+    for image_id, name in truth_names.items():
+        ids_by_last_part.setdefault(PurePath(name).name, []).append(image_id)
+    ids = {}
+    for image_id in {detection["image_id"] for detection in detections} & names.keys():
+        name = PurePath(names[image_id])
+        fitting = ids_by_last_part.get(name.name, [])
+        if image_id in fitting:
+            fitting = [image_id]
+        elif len(fitting) > 1:
+            fitting = [one for one in fitting if PurePath(truth_names[one]).parts[-len(name.parts) :] == name.parts]
+        if len(fitting) != 1:
+            count = f"{len(fitting)} pictures" if fitting else "no picture"
+            raise UserError(
+                f"the ground truth has {count} with the name {name}, which {named} gives to the id {image_id!r}",
+                "give the ground truth of these pictures, or predict on its JSON file",
+            )
+        ids[image_id] = fitting[0]
+    return [
+        {**detection, "image_id": ids.get(detection["image_id"], detection["image_id"])} for detection in detections
+    ]
 
 
 def check_fit(
