@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from xray_lazy.config import apply_overrides, flatten
+from xray_lazy.config import apply_overrides, flatten, load_config
 from xray_lazy.errors import UserError
 
 
@@ -155,3 +155,13 @@ def test_a_key_behind_a_reference_names_the_key_to_set_instead(tiny, prefix):
 def test_all_wrong_overrides_are_reported_together(tiny):
     message = refused(tiny, "train.max_itr=5", "optimizer.lr=0.1", "train.amp.enabled=1").message
     assert "2 overrides" in message and "train.max_itr" in message and "train.amp.enabled" in message
+
+
+def test_a_path_in_the_home_folder_is_written_out_in_overrides_and_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = "train = dict(output_dir='~/run', log='${.output_dir}/log', other='a~/b')"
+    (tmp_path / "experiment.py").write_text(source)
+    config = load_config(tmp_path / "experiment.py")
+    assert (config.train.output_dir, config.train.log) == (f"{tmp_path}/run", f"{tmp_path}/run/log")
+    changed = apply_overrides(config, ["train.output_dir='~/second'"])
+    assert (changed.train.output_dir, changed.train.other) == (f"{tmp_path}/second", "a~/b")

@@ -95,6 +95,15 @@ def _value_at(config: DictConfig, key: str) -> Any:
         return None
 
 
+def expand_home(config: DictConfig) -> None:
+    """Let texts that begin with `~/` begin with the home folder, in place: no shell expands it after a `key=`."""
+    for _, container, part in walk(config):
+        if not (OmegaConf.is_interpolation(container, part) or OmegaConf.is_missing(container, part)):
+            value = container[part]
+            if isinstance(value, str) and value.startswith("~/"):
+                container[part] = str(Path(value).expanduser())
+
+
 def parts_of(container: DictConfig | ListConfig) -> list:
     """Names or indices of a container's direct children, those that are missing or broken included."""
     return list(range(len(container))) if isinstance(container, ListConfig) else list(container.keys())

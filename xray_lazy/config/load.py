@@ -11,7 +11,7 @@ from types import TracebackType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xray_lazy.config.keys import first_line
+from xray_lazy.config.keys import expand_home, first_line
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.config.yaml_format import parse_yaml
 from xray_lazy.errors import UserError
@@ -36,6 +36,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictC
     if not path.is_file():
         raise UserError(f"there is no config file {path}", _near_files(path))
     config = _load_python(path) if path.suffix == ".py" else _load_yaml(path)
+    expand_home(config)
     if overrides:
         from xray_lazy.config.overrides import apply_overrides
 

@@ -8,7 +8,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from xray_lazy.config.fit import fit_at, fit_target, is_interpolation, type_name
-from xray_lazy.config.keys import MISSING, all_keys, first_line, join_key, key_of, parts_of, read, reference_fix
+from xray_lazy.config.keys import (
+    MISSING,
+    all_keys,
+    expand_home,
+    first_line,
+    join_key,
+    key_of,
+    parts_of,
+    read,
+    reference_fix,
+)
 from xray_lazy.config.override_grammar import Change, parse_override
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
 from xray_lazy.errors import UserError
@@ -37,6 +47,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 errors.append(error)
         if not errors:
             errors = list(_interpolation_errors(changed, changes))
+        expand_home(changed)
     _raise(errors)
     return changed
 
