@@ -2,6 +2,7 @@
 
 import json
 import logging
+import types
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def make_trainer(folder, model=None, loader=None, precision=None, **options):
         Checkpointer(bare, folder),
         hooks={"keep": KeepLogged()},
         writers={},
-        evaluate=None,
+        evaluate=types.SimpleNamespace(),
         **options,
     )
 

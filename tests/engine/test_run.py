@@ -33,7 +33,8 @@ def lines_of(folder):
 
 
 def losses_of(folder):
-    return {line["iteration"]: line["total_loss"] for line in lines_of(folder)}
+    # metrics that come late, as of an evaluation that a resumed run has done, have a line of their own
+    return {line["iteration"]: line["total_loss"] for line in lines_of(folder) if "total_loss" in line}
 
 
 def rates_of(folder):

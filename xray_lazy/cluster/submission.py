@@ -1,5 +1,6 @@
 """Submit trainings: fix their code, config and output folders, hand them to submitit, and keep records of the jobs."""
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -33,28 +34,28 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
     Raises:
         UserError: the code is too large for a snapshot, a folder can't be written, or SLURM refuses the jobs.
     """
-    from xray_lazy.engine.run_folder import open_run_folder
+    from xray_lazy.engine.run_folder import prepared_run_folder
 
     group = jobs[0].output_dir.parent if jobs[0].name else jobs[0].output_dir
     facts = submission_facts(profile, group)
-    for job in jobs:
-        open_run_folder(job.cfg, options.resume, options.overwrite)
-        if options.with_evaluator:
-            # training keeps checkpoints for it, also before it starts
-            (job.output_dir / "evaluator").mkdir(exist_ok=True)
-    return submit_records(
-        [
-            JobRecord(
-                kind="training",
-                output_dir=str(job.output_dir),
-                max_iter=job.cfg.train.max_iter,
-                overrides=job.overrides,
-                typed=shlex.join(map(argument_without_secrets, sys.argv)),
-                **facts,
-            )
-            for job in jobs
-        ]
-    )
+    records = [
+        JobRecord(
+            kind="training",
+            output_dir=str(job.output_dir),
+            max_iter=job.cfg.train.max_iter,
+            overrides=job.overrides,
+            typed=shlex.join(map(argument_without_secrets, sys.argv)),
+            **facts,
+        )
+        for job in jobs
+    ]
+    with contextlib.ExitStack() as folders:
+        for job in jobs:
+            folders.enter_context(prepared_run_folder(job.cfg, options.resume, options.overwrite))
+            if options.with_evaluator:
+                # training keeps checkpoints for it, also before it starts
+                (job.output_dir / "evaluator").mkdir(exist_ok=True)
+        return submit_records(records)
 
 
 def submission_facts(profile: Profile, group: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class EvaluationRun:
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
 
     Attributes:
+        is_unwanted: asked between two batches; where it is true on any process, the evaluation ends without results.
         mark: in the folder's name behind the iteration, where the results are not those of the run in `output_dir`.
         observers: called on the first process at the end of each evaluation, with the evaluators and the suffix. The
             evaluators then still hold all detections, which they forget when the observers have returned.
@@ -41,6 +42,7 @@ class EvaluationRun:
         self.mark = ""
         self._dataloader = dataloader
         self.output_dir = Path(output_dir)
+        self.is_unwanted: Callable[[], bool] = bool  # never
         self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
 
     @cached_property
@@ -59,8 +61,11 @@ class EvaluationRun:
             model: gives detections for the batches of the test loader.
             iteration: of the model's weights.
             suffix: at the names of the tasks and of the folder, to tell apart what is evaluated in another way.
+
+        Raises:
+            InferenceStopped: it was unwanted, on all processes.
         """
-        results = run_inference(model, self.loader, self.evaluators)
+        results = run_inference(model, self.loader, self.evaluators, is_unwanted=self.is_unwanted)
         if comm.is_main_process():
             folder = self._folder(iteration, suffix)
             for evaluator in self.evaluators:

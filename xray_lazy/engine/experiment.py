@@ -75,7 +75,7 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
         trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
         start_iteration = 0
     _check_equal_starts(comm.all_gather(start_iteration))
-    if start_iteration >= cfg.train.max_iter:
+    if start_iteration >= cfg.train.max_iter and not trainer.has_evaluation_left:
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
         return
     trainer.check()

@@ -18,6 +18,8 @@ from xray_lazy.engine.claims import STALE_SECONDS, Claims
 from xray_lazy.errors import UserError
 
 CONFIG_NAME = "config.yaml"
+# where an overwritten run waits until the job that takes its place has started
+ASIDE_NAME = ".overwritten"
 SHOWN_DIFFERENCES = 8
 TRAINING = "training"  # the claim of the process that trains in a folder
 LOGGED = ("xray_lazy", "detectron2", "fvcore")
@@ -116,12 +118,56 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     with _explained_refusal(folder):
         if overwrite and not resume and (folder / CONFIG_NAME).is_file():
             for path in _files_of_run(folder):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                _delete(path)
+        shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         if not (resume and _is_under_way(folder)):  # else it was meant for the run that goes on
             (folder / "stop").unlink(missing_ok=True)
         save_config(cfg, folder / CONFIG_NAME)
+
+
+@contextmanager
+def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Save the config for a job that opens the folder when it starts; the run that it replaces is set aside until then.
+
+    Where the block fails, all is as it was.
+    """
+    folder = Path(cfg.train.output_dir)
+    aside, config = folder / ASIDE_NAME, folder / CONFIG_NAME
+    before = config.read_bytes() if config.is_file() else None
+    moved: list[Path] = []
+    try:
+        with _explained_refusal(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if overwrite and not resume and before is not None:
+                if aside.is_dir():  # of a job that never started: the run that is there is to stay
+                    for path in _files_of_run(folder):
+                        _delete(path)
+                else:
+                    aside.mkdir()
+                    for path in _files_of_run(folder):
+                        path.rename(aside / path.name)
+                        moved.append(path)
+            if not (resume and _is_under_way(folder)):
+                (folder / "stop").unlink(missing_ok=True)
+            save_config(cfg, config)
+        yield
+    except BaseException:
+        for path in moved:
+            (aside / path.name).replace(path)
+        if moved:
+            aside.rmdir()
+        elif before is not None:
+            config.write_bytes(before)
+        raise
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
+from xray_lazy.evaluation.inference import InferenceStopped
 from xray_lazy.modeling.step_numbers import StepStorage
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,11 @@ class Trainer(TrainerBase):
         self.phase: Callable[[str], AbstractContextManager] = nullcontext
         self.run_facts: dict[str, str] = {}  # what the writers know of the run, such as its W&B id
         self._wish_to_stop = ""
-        self._wish_to_finish = self._finish_early = False
+        self._wish_to_finish = self._finish_early = self._evaluation_was_cut_short = False
+        # the hook that had begun to evaluate when the run that is resumed ended, and what was measured in that step
+        self._evaluating_hook = ""
+        self._unwritten: list[tuple[str, float, bool]] = []
+        evaluate.is_unwanted = lambda: bool(self._wish_to_stop) and not self._wish_to_finish
         checkpointer.add_checkpointable("optimizer", optimizer)
         checkpointer.add_checkpointable("scaler", precision.scaler)
         checkpointer.add_checkpointable("trainer", self)
@@ -112,6 +117,8 @@ class Trainer(TrainerBase):
     def train(self, start_iter: int, max_iter: int) -> None:
         """Train iterations `start_iter` to `max_iter - 1`; hooks' `after_train` is called unless an error ends it.
 
+        A run that ended while it evaluated, or before it could, first does what was left to do after its last step.
+
         Raises:
             RunFailure: more steps than allowed had a loss or gradient that is not finite; none of them changed weights.
         """
@@ -128,7 +135,10 @@ class Trainer(TrainerBase):
                 logger.info("no training: %s", self._wish_to_stop)
                 self.after_train()
                 return
-            for self.iter in range(start_iter, max_iter):
+            if self._evaluating_hook:
+                self._finish_last_step()
+            end = start_iter if self.is_last_step else max_iter
+            for self.iter in range(start_iter, end):
                 self.before_step()
                 self.run_step()
                 self.iterations_done = self.iter + 1
@@ -136,8 +146,9 @@ class Trainer(TrainerBase):
                 with self.phase("hooks"):
                     self.after_step()
                 if self.stop_reason:
-                    logger.info("stopped after iteration %d: %s", self.iter, self.stop_reason)
                     break
+            if self.stop_reason:
+                logger.info("stopped after iteration %d: %s", self.iterations_done - 1, self.stop_reason)
             self.iter = self.iterations_done  # as in detectron2
             del self._batches  # ends the processes that read, which leave files where Python's end ends them
             self.after_train()
@@ -163,9 +174,19 @@ class Trainer(TrainerBase):
         return self.is_finished or bool(self.stop_reason)
 
     @property
+    def has_trained_all(self) -> bool:
+        """Whether no iteration is left; the last ones may still have to be evaluated."""
+        return self.iterations_done >= self.max_iter or self._finish_early
+
+    @property
     def is_finished(self) -> bool:
         """Whether training is complete with the iterations that are done."""
-        return self.iterations_done >= self.max_iter or self._finish_early
+        return self.has_trained_all and not self._evaluation_was_cut_short
+
+    @property
+    def has_evaluation_left(self) -> bool:
+        """Whether a resumed run ended before its last evaluation was done."""
+        return bool(self._evaluating_hook)
 
     def request_stop(self, reason: str, finish: bool = False) -> None:
         """Ask from any one process; all of them end after the next step that they do together.
@@ -176,11 +197,57 @@ class Trainer(TrainerBase):
         """
         self._wish_to_stop, self._wish_to_finish = reason, finish
 
-    def save_before_evaluation(self) -> None:
-        """Called before weights are evaluated in a step: what would be saved after it is on disk if that fails."""
-        for hook in self.named_hooks.values():
-            if hasattr(hook, "before_evaluation"):
-                hook.before_evaluation()
+    def save_before(self, hook: HookBase) -> None:
+        """Let hooks save what was trained, before `hook` evaluates it: that may take long, or fail.
+
+        A run that is resumed from there begins with the `after_step` of `hook` and those after it. A hook that saves
+        has a method `save_before_evaluation`.
+        """
+        if self._evaluating_hook:
+            return  # of another hook in this step, or what is resumed: it is saved
+        self._settle()  # a step that is not finite is told before it is saved
+        self._evaluating_hook = next(name for name, one in self.named_hooks.items() if one is hook)
+        for one in self.named_hooks.values():
+            if hasattr(one, "save_before_evaluation"):
+                one.save_before_evaluation()
+
+    def after_step(self) -> None:
+        self._call_after_step(list(self.named_hooks))
+
+    def _finish_last_step(self) -> None:
+        """What the run that is resumed had still to do after its last step."""
+        names = list(self.named_hooks)
+        start = names.index(self._evaluating_hook) if self._evaluating_hook in names else len(names)
+        self.iter, self.storage.iter = self.start_iter - 1, self.start_iter - 1
+        for name, value, is_smoothed in self._unwritten:
+            self.storage.put_scalar(name, value, smoothing_hint=is_smoothed)
+        logger.info("iteration %d was not evaluated to the end: once more", self.iter)
+        self._call_after_step(names[start:])
+
+    def _call_after_step(self, names: list[str]) -> None:
+        saves = [name for name in names if hasattr(self.named_hooks[name], "save_before_evaluation")]
+        for name in names:
+            if name == next(iter(saves[-1:]), None):
+                self._evaluating_hook = ""  # what is saved now is evaluated
+            try:
+                self.named_hooks[name].after_step()
+            except InferenceStopped:
+                self.stop_reason = self._wish_to_stop or "another process was asked to"
+                self._evaluation_was_cut_short = True
+                # writers and checkpoint: what is written now, a resumed run needn't write
+                for last in names[names.index(name) :]:
+                    if getattr(self.named_hooks[last], "comes_last", 0):
+                        self.named_hooks[last].after_step()
+                return
+        self._evaluating_hook = ""
+
+    def _measured_in_this_step(self) -> list[tuple[str, float, bool]]:
+        """Names, values and smoothing hints of what the writers have not yet got."""
+        if self._evaluation_was_cut_short:
+            return []
+        hints = self.storage.smoothing_hints()
+        latest = self.storage.latest().items()
+        return [(name, float(value), hints[name]) for name, (value, put_at) in latest if put_at == self.iter]
 
     def put_results(self, results: Mapping[str, float]) -> None:
         """Put what is measured now and then, such as an evaluation's metrics: all writers write after this step."""
@@ -323,11 +390,17 @@ class Trainer(TrainerBase):
         is_skipped = not self._is_settled and not self.last_step.was_finite
         counts = {"iteration": self.iter, "images_seen": self.images_seen}
         counts["skipped_steps"] = self.skipped_steps + is_skipped
+        if self._evaluating_hook:
+            counts |= {"evaluating_hook": self._evaluating_hook, "finish_early": self._finish_early}
+            counts["unwritten"] = self._measured_in_this_step()
         return {**counts, "run_facts": self.run_facts, "hooks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.iter, self.skipped_steps = state_dict["iteration"], state_dict.get("skipped_steps", 0)
         self.images_seen = state_dict.get("images_seen")
+        self._evaluating_hook = state_dict.get("evaluating_hook", "")
+        self._unwritten = state_dict.get("unwritten", [])
+        self._finish_early = state_dict.get("finish_early", False)
         self.run_facts = state_dict.get("run_facts", {})
         for name, state in state_dict["hooks"].items():
             if name in self.named_hooks:

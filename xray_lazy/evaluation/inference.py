@@ -25,6 +25,7 @@ def run_inference(
     evaluator: DatasetEvaluator | Sequence[DatasetEvaluator],
     progress: Callable[[int, int], None] | None = None,
     log_every: float = 10.0,
+    is_unwanted: Callable[[], bool] = bool,
 ) -> dict:
     """Evaluate `model` on all batches of `loader`; every process calls this with its share of the pictures.
 
@@ -36,9 +37,13 @@ def run_inference(
         evaluator: one or more; more must not give the same result names.
         progress: called after each batch with the numbers of batches done and in all.
         log_every: seconds between two lines in the log.
+        is_unwanted: asked after each batch; once it is true, this process reads no more.
 
     Returns:
         What the evaluators return on the main process, an empty dict on the others.
+
+    Raises:
+        InferenceStopped: `is_unwanted` was true on any process; raised on all of them, when all have stopped reading.
     """
     evaluators = [evaluator] if isinstance(evaluator, DatasetEvaluator) else list(evaluator)
     evaluator = evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
@@ -58,9 +63,16 @@ def run_inference(
             waiting_since = now
             if progress is not None:
                 progress(done, len(loader))
+            if is_unwanted():
+                break
     speed.log_end()
-    comm.synchronize()
+    if any(comm.all_gather(is_unwanted())):
+        raise InferenceStopped
     return evaluator.evaluate() or {}
+
+
+class InferenceStopped(Exception):
+    """An evaluation was asked to end before its last batch."""
 
 
 @contextmanager

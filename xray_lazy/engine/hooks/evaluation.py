@@ -18,7 +18,7 @@ class Evaluation(HookBase):
         trainer = self.trainer
         if not trainer.is_finished and (self.period <= 0 or trainer.iterations_done % self.period):
             return
-        trainer.save_before_evaluation()
+        trainer.save_before(self)
         for suffix, model in trainer.evaluated_models.items():
             results = trainer.evaluate(model, trainer.iter, suffix)
             trainer.put_results(flatten_results_dict(results))

@@ -18,37 +18,33 @@ class PeriodicCheckpoint(HookBase):
             training stays in the folder `evaluator/` until it is.
         keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
 
+    What is to be evaluated is saved before, at any iteration, and once more when its evaluation is done.
+
     It comes after the hooks whose state it saves, and after the writers: no line is lost between the two.
     """
 
     comes_last = 2
 
-    _saved_before_evaluation = -1
-
     def __init__(self, period: int, max_to_keep: int = 0, keep_every: int = 0):
         self.period, self.max_to_keep, self.keep_every = period, max_to_keep, keep_every
-
-    def before_evaluation(self) -> None:
-        """Save what is due; a resumed run begins with it only when the evaluation is done, whose outcome it lacks."""
-        if (name := self._due()) and self._saved_before_evaluation != self.trainer.iter:
-            self._saved_before_evaluation = self.trainer.iter
-            self.trainer.checkpointer.save(name, tag_last=False, iteration=self.trainer.iter)
+        self._saved_before_evaluation = -1
 
     def after_step(self) -> None:
         trainer = self.trainer
-        if not (name := self._due()):
-            return
+        is_due = trainer.iterations_done % self.period == 0 or trainer.is_last_step
+        if is_due or self._saved_before_evaluation == trainer.iter:
+            self._save()
+
+    def save_before_evaluation(self) -> None:
+        self._saved_before_evaluation = self.trainer.iter
+        self._save()
+
+    def _save(self) -> None:
+        trainer = self.trainer
+        name = "model_final" if trainer.has_trained_all else f"model_{trainer.iter:07d}"
         trainer.checkpointer.save(name, iteration=trainer.iter)
         if self.max_to_keep and comm.is_main_process():
             self._delete_old()
-
-    def _due(self) -> str:
-        """The name of the checkpoint that belongs to this step, or ""."""
-        trainer = self.trainer
-        if trainer.is_finished:
-            return "model_final"
-        is_due = trainer.iterations_done % self.period == 0 or trainer.is_last_step
-        return f"model_{trainer.iter:07d}" if is_due else ""
 
     def _delete_old(self) -> None:
         checkpointer = self.trainer.checkpointer

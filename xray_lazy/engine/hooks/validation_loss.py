@@ -41,7 +41,7 @@ class ValidationLoss(HookBase):
         trainer = self.trainer
         if self.period <= 0 or (trainer.iterations_done % self.period and not trainer.is_finished):
             return
-        trainer.save_before_evaluation()
+        trainer.save_before(self)
         for suffix, model in trainer.evaluated_models.items():
             start = time.perf_counter()
             losses = mean_losses(model, self._loader, trainer.precision, trainer.accumulate)
