@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     pipe get messages of their own.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name a person's own classes.
     """
+    global _show_tracebacks
+    _show_tracebacks = debug
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files and classes may hold what its encoding doesn't know
             stream.reconfigure(errors="backslashreplace")
@@ -36,24 +39,33 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         sys.path.append(os.getcwd())  # last: a file there doesn't stand in for an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
-    except UserError as error:
-        if debug:
-            raise
-        print_error(error.message, error.fix)
-        code = error.exit_code
     except BrokenPipeError:
         # `tool | head` closes our output; say nothing, and keep Python from complaining at its own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILURE
-    except KeyboardInterrupt:
-        print_error("interrupted", "")
-        code = EXIT_INTERRUPTED
-    except Exception as error:
-        if debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if debug and not isinstance(error, KeyboardInterrupt):
             raise
-        message, fix, code = _explained(error)
-        print_error(message, fix)
+        code = report_error(error)
     sys.exit(code)
+
+
+_show_tracebacks = False
+
+
+def report_error(error: BaseException) -> int:
+    """Print an error as the running tool ends with it; returns the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else EXIT_FAILURE
+    if isinstance(error, KeyboardInterrupt):
+        print_error("interrupted", "")
+        return EXIT_INTERRUPTED
+    message, fix, code = explained(error)
+    if _show_tracebacks:
+        traceback.print_exception(error)
+    else:
+        print_error(message, fix)
+    return code
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -90,8 +102,10 @@ def print_error(message: str, fix: str) -> None:
     sys.stderr.flush()
 
 
-def _explained(error: Exception) -> tuple[str, str, int]:
-    """Message, fix and exit code of what no one has foreseen."""
+def explained(error: BaseException) -> tuple[str, str, int]:
+    """Message, fix and exit code of an error, also of one that no one has foreseen."""
+    if isinstance(error, UserError):
+        return error.message, error.fix, error.exit_code
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL_DISK:
         return f"the disk is full: {error}", "free some space; what was complete before is untouched", EXIT_FAILURE

@@ -3,24 +3,30 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.utils import comm
 
 from tests.engine.conftest import CONFIG
-from tests.engine.quick_processes import run_group
-from xray_lazy.engine import launch
-from xray_lazy.engine.launch import plan_launch
+from tests.engine.quick_processes import run_group, start_group
+from tests.patience import PATIENCE
+from xray_lazy.engine import group_watch, launch, meeting
+from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_GPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
 
     def set_number(number):
@@ -36,11 +42,10 @@ def test_the_default_is_one_gpu_where_there_is_one_and_else_the_cpu(gpus):
     assert (plan_launch("auto").device, plan_launch("auto").world_size) == ("cpu", 1)
 
 
-def test_several_gpus_meet_at_a_free_local_port(gpus):
+def test_several_gpus_have_a_process_each_and_meet_at_any_free_port(gpus):
     gpus(4)
-    plans = [plan_launch("auto", num_gpus=4) for _ in range(5)]
-    assert all(plan.world_size == 4 and plan.dist_url.startswith("tcp://127.0.0.1:") for plan in plans)
-    assert len({plan.dist_url for plan in plans}) > 1  # a system may give a free port out twice in a row
+    plan = plan_launch("auto", num_gpus=4)
+    assert (plan.device, plan.world_size, plan.dist_url) == ("cuda", 4, "")
 
 
 def test_processes_on_the_cpu_do_not_take_the_gpus_of_the_machine(gpus):
@@ -57,6 +62,17 @@ def test_processes_on_the_cpu_do_not_take_the_gpus_of_the_machine(gpus):
         (2, {"device": "cuda", "num_processes": 2}, "train.device is cuda"),
         (2, {"device": "auto", "num_gpus": 1, "num_processes": 1}, "exclude each other"),
         (2, {"device": "auto", "num_gpus": 2, "num_machines": 2}, "--dist-url"),
+        (0, {"device": "cpu", "num_machines": 2, "machine_rank": 5, "dist_url": "tcp://localhost:1"}, "not one of"),
+        (
+            0,
+            {"device": "cpu", "num_machines": 2, "machine_rank": -1, "dist_url": "tcp://localhost:29500"},
+            "not one of",
+        ),
+        (0, {"device": "cpu", "machine_rank": 1}, "not one of 1 machine"),
+        (0, {"device": "cpu", "num_machines": 0}, "--num-machines is 0"),
+        (0, {"device": "cpu", "num_machines": 2, "dist_url": "localhost:29500"}, "is not tcp://HOST:PORT"),
+        (0, {"device": "cpu", "num_machines": 2, "dist_url": "tcp://localhost:99999"}, "is not tcp://HOST:PORT"),
+        (0, {"device": "cpu", "num_machines": 2, "dist_url": "tcp://no.such.invalid:29500"}, "can't be found"),
     ],
 )
 def test_what_does_not_fit_is_an_error(gpus, there, arguments, words):
@@ -84,10 +100,147 @@ def test_a_process_of_torchrun_joins_its_group(gpus, monkeypatch):
     gpus(0)
     for name, value in {"RUN_ID": "x"}.items():
         monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
-    for name, value in {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "RANK": "4"}.items():
+    for name, value in {
+        "WORLD_SIZE": "6",
+        "LOCAL_WORLD_SIZE": "3",
+        "RANK": "4",
+        "LOCAL_RANK": "1",
+        "MASTER_PORT": "29400",
+    }.items():
         monkeypatch.setenv(name, value)
     plan = plan_launch("cpu")
     assert (plan.world_size, plan.processes, plan.machines, plan.group_rank) == (6, 3, 2, 4)
+
+
+def set_torchrun(monkeypatch, **numbers):
+    usual = {"WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 2, "RANK": 3, "LOCAL_RANK": 1, "MASTER_PORT": 29400}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for name, value in (usual | numbers).items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("there", "numbers", "arguments", "words"),
+    [
+        (1, {}, {"device": "cuda"}, "2 processes were started on this machine, but this machine has 1 GPU"),
+        (2, {}, {"device": "cuda", "num_gpus": 4}, "--num-gpus is 4"),
+        (0, {}, {"device": "cpu", "num_processes": 4}, "--num-processes is 4"),
+        (0, {}, {"device": "cpu", "num_machines": 3}, "--num-machines is 3"),
+        (0, {"LOCAL_RANK": ""}, {"device": "cpu"}, "LOCAL_RANK is ''"),
+        (0, {"RANK": 4}, {"device": "cpu"}, "rank 4 of 4"),
+    ],
+)
+def test_what_does_not_fit_the_processes_of_another_launcher_is_an_error(
+    gpus, monkeypatch, there, numbers, arguments, words
+):
+    gpus(there)
+    set_torchrun(monkeypatch, **numbers)
+    with pytest.raises(UserError) as error:
+        plan_launch(**arguments)
+    assert words in str(error.value)
+
+
+def set_step(monkeypatch, **values):
+    step = {"SLURM_STEP_NUM_TASKS": 3, "SLURM_STEP_NUM_NODES": 2, "SLURM_STEP_NODELIST": "localhost"}
+    step |= {"SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_JOB_ID": 7, "SLURM_STEP_ID": 0}
+    for name, value in (step | values).items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "node", "processes"),
+    [(0, 0, 0, 2), (1, 0, 1, 1), (2, 1, 0, 2)],  # cyclic: rank 2 is beside rank 0
+)
+def test_ranks_of_uneven_and_cyclic_tasks_are_read(gpus, monkeypatch, rank, local_rank, node, processes):
+    gpus(0)
+    set_step(monkeypatch, SLURM_PROCID=rank, SLURM_LOCALID=local_rank, SLURM_NODEID=node)
+    plan = plan_launch("cpu")
+    assert (plan.group_rank, plan.local_rank, plan.machine_rank, plan.processes) == (rank, local_rank, node, processes)
+    assert plan.world_size == 3
+
+
+def test_a_task_with_a_gpu_of_its_own_sees_no_other(gpus, monkeypatch):
+    gpus(1)
+    set_step(monkeypatch, SLURM_PROCID=2, SLURM_LOCALID=1, SLURM_NODEID=0)
+    with pytest.raises(UserError, match="2 processes were started"):
+        plan_launch("cuda")
+    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "1")
+    assert plan_launch("cuda").local_rank == 1
+
+
+def test_a_batch_script_without_srun_is_warned_of(gpus, monkeypatch, caplog):
+    gpus(0)
+    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert plan_launch("cpu").world_size == 1
+    assert "given this job 4 tasks, but it trains in 1 process" in caplog.text
+
+
+def test_who_does_not_come_is_waited_for_with_words_and_with_an_end(monkeypatch, capfd):
+    monkeypatch.setattr(meeting, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(meeting, "WAIT_SECONDS", 1)
+    store = meeting.open_store("127.0.0.1", 0)
+    with pytest.raises(UserError, match="in vain for machine 1 of 2"):
+        meeting.meet(store, "machine", 0, 2)
+    assert capfd.readouterr().err.count("waiting for machine 1 of 2") == 1
+    with pytest.raises(UserError, match="two with the number 0"):
+        meeting.meet(store, "machine", 0, 2)
+    with pytest.raises(UserError, match="the port is in use"):
+        meeting.open_store("127.0.0.1", store.port)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(UserError, match="in vain for the run's first process"):
+            meeting.reach_store("127.0.0.1", closed.getsockname()[1])
+
+
+def work_in_group(folder, fault):
+    """Twice, in which rank 1 may fail while rank 0 waits for it; a group that is ended then would wait, too."""
+    for number in range(2):
+        run_processes(plan_launch("cpu"), fail_or_gather, folder, fault, number)
+
+
+def fail_or_gather(folder, fault, number):
+    if fault:
+        torch.distributed.destroy_process_group = lambda: time.sleep(PATIENCE)
+    if fault == "hang":
+        group_watch.STEP_SECONDS, group_watch.SLOWER_THAN_EVER = 0.5, 0
+        with group_watch.step_in_time("iteration 0"):
+            time.sleep(0.01)
+    with group_watch.step_in_time("iteration 1"):
+        if fault and comm.get_rank() == 1:
+            if fault == "hang":
+                time.sleep(PATIENCE)
+            raise {"user": UserError, "foreign": ValueError, "interrupt": KeyboardInterrupt}[fault]("rank 1 fell over")
+        comm.synchronize()
+    (folder / f"{number}_{comm.get_rank()}_{comm.get_local_rank()}_{comm.get_local_size()}").touch()
+
+
+def test_a_process_may_run_twice_in_a_group(tmp_path):
+    run_group(work_in_group, tmp_path, "", processes=2, log=tmp_path / "log.txt")
+    names = {path.name for path in tmp_path.iterdir()} - {"log.txt"}
+    assert names == {"0_0_0_2", "0_1_1_2", "1_0_0_2", "1_1_1_2"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "word"),
+    [
+        ("user", 2, "error: rank 1 fell over"),
+        ("foreign", 1, "error: ValueError: rank 1 fell over"),
+        ("interrupt", 130, "error: interrupted"),
+        ("hang", 1, "error: iteration 1 has not ended in time on rank"),
+    ],
+)
+def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
+    log = tmp_path / "log.txt"
+    group = start_group(work_in_group, tmp_path, fault, processes=2, log=log)
+    for process in group:
+        process.join(PATIENCE / 2)
+    assert [process.exitcode for process in group] == [code, code]
+    text = log.read_text()
+    assert word in text
+    assert text.count("error: ") == 1 or fault == "hang"
+    assert ("in fail_or_gather" in text) == (fault == "hang")
 
 
 @pytest.mark.parametrize(
@@ -95,12 +248,19 @@ def test_a_process_of_torchrun_joins_its_group(gpus, monkeypatch):
     [("n1", "n1"), ("n[1-2]", "n1"), ("n[07,10-12],m1", "n07"), ("a1,b2", "a1"), ("r[3-4]n[08-09]", "r3n08")],
 )
 def test_the_first_of_slurms_nodes(nodes, first):
-    assert launch._first_host(nodes) == first
+    assert _first_host(nodes) == first
 
 
 def test_what_is_typed_into_the_shell_of_a_job_is_no_task_of_it(monkeypatch):
     step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NODELIST": "localhost"}
-    step |= {"SLURM_PROCID": "0", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_TASK_PID": str(os.getpid())}
+    step |= {
+        "SLURM_PROCID": "0",
+        "SLURM_JOB_ID": "7",
+        "SLURM_STEP_ID": "0",
+        "SLURM_TASK_PID": str(os.getpid()),
+        "SLURM_NODEID": "0",
+        "SLURM_LOCALID": "0",
+    }
     for name, value in {**step, "SLURM_PTY_PORT": "40000"}.items():
         monkeypatch.setenv(name, value)
     assert plan_launch("cpu").world_size == 4  # srun --pty python tools/lazy_train.py

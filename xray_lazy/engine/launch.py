@@ -1,53 +1,33 @@
 """Start the processes of a run: one here, several on this machine, or as one of a group that torchrun or srun made."""
 
-import gc
+import logging
+import multiprocessing.connection
 import os
 import pickle
-import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
+import threading
+import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.command_line import EXIT_INTERRUPTED
+from xray_lazy.command_line import EXIT_INTERRUPTED, explained
+from xray_lazy.engine.group_watch import end_process
+from xray_lazy.engine.launch_plan import LaunchPlan, check_gpus, joined_group, tasks_without_srun
+from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
+from xray_lazy.engine.process_group import run_as_started, run_in_group
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
 
-# Rank 0 may evaluate or load for long while the others wait.
-TIMEOUT = timedelta(hours=2)
 # Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
 GRACE_SECONDS = 5
+# For processes of other machines, which ask the first machine's store how the run ended.
+STORE_SECONDS = 2
 
-
-@dataclass(frozen=True)
-class LaunchPlan:
-    """The processes of a run.
-
-    Attributes:
-        device: "cuda" or "cpu"; every process of a CUDA run has the GPU of its local rank.
-        processes: on this machine.
-        machines: in the run.
-        machine_rank: of this machine.
-        dist_url: where the processes meet; "" for a single one.
-        group_rank: this process's rank, where another launcher has started it; else None.
-    """
-
-    device: str
-    processes: int = 1
-    machines: int = 1
-    machine_rank: int = 0
-    dist_url: str = ""
-    group_rank: int | None = None
-
-    @property
-    def world_size(self) -> int:
-        return self.processes * self.machines
+logger = logging.getLogger(__name__)
 
 
 def plan_launch(
@@ -82,17 +62,63 @@ def plan_launch(
         device = "cpu" if num_processes or (num_gpus is None and not gpus) else "cuda"
     if device not in ("cuda", "cpu"):
         raise UserError(f"train.device is {device!r}", "it may be auto, cuda or cpu")
-    group = _group_of_other_launcher(device)
+    group = joined_group(device)
     if group:
+        _check_joined(group, num_gpus if device == "cuda" else num_processes, num_machines, gpus, dist_url)
         return group
+    _check_machines(num_machines, machine_rank, dist_url)
     processes = (num_gpus if device == "cuda" else num_processes) or 1
     if device == "cuda" and processes > gpus:
         wanted = f"{counted(processes, 'GPU')} asked for"
         instead = f"use --num-gpus {gpus}" if gpus else "run on the CPU: --num-processes 1 train.device=cpu"
         raise UserError(f"{wanted}, but this machine has {gpus or 'none'}", instead)
+    if (tasks := tasks_without_srun()) > processes * num_machines:
+        logger.warning(
+            "SLURM has given this job %d tasks, but it trains in %s: start the command with srun to use all of them",
+            tasks,
+            counted(processes * num_machines, "process", "processes"),
+        )
     if processes * num_machines == 1:
         return LaunchPlan(device)
-    return LaunchPlan(device, processes, num_machines, machine_rank, _meeting_point(dist_url, num_machines))
+    return LaunchPlan(device, processes, num_machines, machine_rank, "" if dist_url == "auto" else dist_url)
+
+
+def _check_machines(num_machines: int, machine_rank: int, dist_url: str) -> None:
+    if num_machines < 1:
+        raise UserError(f"--num-machines is {num_machines}", "give the number of machines, 1 or more")
+    if not 0 <= machine_rank < num_machines:
+        raise UserError(
+            f"--machine-rank {machine_rank} is not one of {counted(num_machines, 'machine')}",
+            f"they count from 0 to {num_machines - 1}; --num-machines says how many there are",
+        )
+    if dist_url == "auto":
+        if num_machines > 1:
+            fix = "give --dist-url tcp://HOST:PORT with machine 0's host"
+            raise UserError("--dist-url auto is for one machine", fix)
+        return
+    host, port = check_url(dist_url)
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise UserError(f"--dist-url names {host}, which can't be found: {error}", "give a name or address") from None
+
+
+def _check_joined(group: LaunchPlan, processes: int | None, num_machines: int, gpus: int, dist_url: str) -> None:
+    """What the command line says beside another launcher must be what that has started."""
+    name = "--num-gpus" if group.device == "cuda" else "--num-processes"
+    if processes and processes != group.processes:
+        raise UserError(
+            f"{name} is {processes}, but torchrun or srun has started {group.processes} on this machine",
+            f"leave {name} out beside another launcher",
+        )
+    if num_machines not in (1, group.machines):
+        raise UserError(
+            f"--num-machines is {num_machines}, but torchrun or srun has started the run on {group.machines}",
+            "leave --num-machines out beside another launcher",
+        )
+    if dist_url != "auto":
+        raise UserError("--dist-url is for our own launcher", "leave it out beside torchrun and srun, which know it")
+    check_gpus(group, gpus)
 
 
 def count_gpus() -> int:
@@ -109,37 +135,79 @@ def run_processes(plan: LaunchPlan, function: Callable, *arguments: Any) -> Any:
         UserError, RunFailure: as a process raised it first; the others are ended.
     """
     if plan.group_rank is not None:
-        local_rank = plan.group_rank % plan.processes
-        return _in_group(plan, local_rank, plan.group_rank, function, arguments)
+        return run_as_started(plan, function, arguments)
     if plan.world_size == 1:
         return function(*arguments)
     return _spawn(plan, function, arguments)
 
 
 def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
-    import torch.multiprocessing
-
+    # held here: it outlives each of the processes, and they hear of each other's failures
+    store = None
+    if not plan.dist_url:
+        store = open_store("127.0.0.1", 0)
+        address = ("127.0.0.1", store.port)
+    else:
+        address = check_url(plan.dist_url)
+        store = open_store(*address) if plan.machine_rank == 0 else reach_store(*address)
+        meet(store, "machine", plan.machine_rank, plan.machines)
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="xray_lazy_") as folder:
-        context = torch.multiprocessing.start_processes(
-            _child, (plan, function, arguments, folder), nprocs=plan.processes, join=False, start_method="spawn"
-        )
-        forward = _SignalForwarder(context.processes)
+        processes = [
+            context.Process(target=_child, args=(rank, plan, address, function, arguments, folder))
+            for rank in range(plan.processes)
+        ]
+        forward = _SignalForwarder(processes)
         previous = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
         try:
-            while not context.join(grace_period=GRACE_SECONDS):
-                pass
-        except torch.multiprocessing.ProcessExitedException as error:
-            if error.exit_code == EXIT_INTERRUPTED:
-                raise KeyboardInterrupt from None
-            raise _first_error(Path(folder)) or RunFailure(
-                f"process {error.error_index} ended without a word ({error})",
-                "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
-            ) from None
-        except torch.multiprocessing.ProcessRaisedException as error:
-            raise _first_error(Path(folder)) or RunFailure(str(error)) from None
+            for process in processes:
+                process.start()
+            failed = _wait_for(processes)
         finally:
+            _end(processes)  # also after a second Ctrl-C
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if plan.machine_rank == 0:
+            _wait_for_machines(store, plan)
+        if failed:
+            _raise(failed, processes.index(failed), Path(folder))
+
+
+def _wait_for(processes: list) -> Any:
+    """The first process that has failed, or None when all have succeeded."""
+    running = {process.sentinel: process for process in processes}
+    while running:
+        for sentinel in multiprocessing.connection.wait(running):
+            process = running.pop(sentinel)
+            process.join()
+            if process.exitcode:
+                return process
+    return None
+
+
+def _end(processes: list) -> None:
+    """Those that still run have a while to end by themselves, and another after SIGTERM."""
+    started = [process for process in processes if process.pid]
+    for ask in (lambda process: None, lambda process: process.terminate(), lambda process: process.kill()):
+        for process in started:
+            if process.is_alive():
+                ask(process)
+        end = time.monotonic() + GRACE_SECONDS
+        for process in started:
+            process.join(max(0, end - time.monotonic()))
+
+
+def _raise(process: Any, number: int, folder: Path) -> None:
+    error = _first_error(folder)
+    if error and process.exitcode > 0:  # else others say that they have lost it
+        raise error
+    if process.exitcode == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    how = f"by {signal.Signals(-process.exitcode).name}" if process.exitcode < 0 else f"exit code {process.exitcode}"
+    raise RunFailure(
+        f"process {number} ended without a word ({how})",
+        "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
+    )
 
 
 FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -160,116 +228,51 @@ class _SignalForwarder:
             raise KeyboardInterrupt
 
 
-def _child(local_rank: int, plan: LaunchPlan, function: Callable, arguments: tuple, folder: str) -> None:
+def _child(
+    local_rank: int, plan: LaunchPlan, address: tuple[str, int], function: Callable, arguments: tuple, folder: str
+) -> None:
     rank = plan.machine_rank * plan.processes + local_rank
     os.setpgrp()  # each signal comes once, from the parent, also where a terminal signals the whole group
+    _end_with_parent()
+
+    def record(error: BaseException) -> int:
+        if isinstance(error, KeyboardInterrupt):
+            return EXIT_INTERRUPTED
+        message, fix, code = explained(error)
+        told = UserError(message, fix) if code == UserError.exit_code else RunFailure(message, fix)
+        where = "".join(traceback.format_exception(error))
+        # complete or not there
+        path = Path(folder) / f"{time.time_ns()}"
+        path.write_bytes(pickle.dumps((told, where)))
+        path.rename(path.with_suffix(".pickle"))
+        return code
+
     try:
-        _in_group(plan, local_rank, rank, function, arguments)
-    except UserError as error:
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".pickle", delete=False) as stream:
-            pickle.dump(error, stream)
-        raise
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)  # torch would let the process end as if all were done
+        run_in_group(plan, rank, local_rank, address, "group", function, arguments, record)
+    except BaseException as error:  # before it was in the group
+        end_process(record(error))
 
 
 def _first_error(folder: Path) -> UserError | None:
-    for path in sorted(folder.glob("*.pickle"), key=lambda p: p.stat().st_mtime_ns):
-        if path.stat().st_size:
-            return pickle.loads(path.read_bytes())
+    for path in sorted(folder.glob("*.pickle")):
+        error, where = pickle.loads(path.read_bytes())
+        error.add_note(where)  # seen with --debug
+        return error
     return None
 
 
-def _in_group(plan: LaunchPlan, local_rank: int, rank: int, function: Callable, arguments: tuple) -> Any:
-    import torch
-    from detectron2.utils import comm
+def _end_with_parent() -> None:
+    """A process whose parent was killed has no one who ends it."""
+    parent = multiprocessing.parent_process()
 
-    if plan.device == "cuda":
-        # srun may give each process a GPU of its own, and show it no other
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.processes))
-    torch.distributed.init_process_group(
-        backend="nccl" if plan.device == "cuda" else "gloo",
-        init_method=plan.dist_url,
-        world_size=plan.world_size,
-        rank=rank,
-        timeout=TIMEOUT,
-    )
-    comm.create_local_process_group(plan.processes)
-    try:
-        return function(*arguments)
-    finally:
-        _leave_group()
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent_watch", daemon=True).start()
 
 
-def _leave_group() -> None:
-    """End the group with its threads: one that is at work when Python ends would abort the process."""
-    import torch
-    from detectron2.utils import comm
-
-    # detectron2's references to it, which would keep the threads
-    comm._get_global_gloo_group.cache_clear()
-    comm._LOCAL_PROCESS_GROUP = None
-    torch.distributed.destroy_process_group()
-    gc.collect()  # a trainer and its hooks, which refer to each other, hold a data-parallel model, and that the group
-
-
-def _meeting_point(dist_url: str, num_machines: int) -> str:
-    if dist_url != "auto":
-        return dist_url
-    if num_machines > 1:
-        raise UserError("--dist-url auto is for one machine", "give --dist-url tcp://HOST:PORT with machine 0's host")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def _group_of_other_launcher(device: str) -> LaunchPlan | None:
-    """The group that torchrun or srun has put this process into, from the environment."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
-        processes = int(environment["LOCAL_WORLD_SIZE"])
-        machines = int(environment["WORLD_SIZE"]) // processes
-        return LaunchPlan(device, processes, machines, dist_url="env://", group_rank=int(environment["RANK"]))
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
-    if tasks == 1 or _is_in_shell():
-        return None
-    machines = int(environment["SLURM_STEP_NUM_NODES"])
-    return LaunchPlan(
-        device,
-        tasks // machines,
-        machines,
-        dist_url=_slurm_meeting_point(),
-        group_rank=int(environment["SLURM_PROCID"]),
-    )
-
-
-def _slurm_meeting_point() -> str:
-    environment = os.environ
-    first = _first_host(environment["SLURM_STEP_NODELIST"])
-    # one port for each step of each job, also where they share a node, away from those that systems give by themselves
-    number = int(environment["SLURM_JOB_ID"]) + 4001 * int(environment["SLURM_STEP_ID"])
-    return f"tcp://{_address(first)}:{15000 + number % 15000}"
-
-
-def _is_in_shell() -> bool:
-    """Whether this process was typed into the shell of `srun --pty -n 4 bash`: the other tasks' shells are gone."""
-    return "SLURM_PTY_PORT" in os.environ and os.environ.get("SLURM_TASK_PID") != str(os.getpid())
-
-
-def _first_host(nodes: str) -> str:
-    """Of SLURM's list, such as `n[07-09,12],m1`; its own command for that is not in every container."""
-    first = re.match(r"(?:\[[^\]]*\]|[^,\[])+", nodes)[0]
-    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
-
-
-def _address(node: str) -> str:
-    """The node's name, or its address where SLURM has it under a name that is not the network's."""
-    try:
-        socket.getaddrinfo(node, None)
-        return node
-    except socket.gaierror:
-        command = ["scontrol", "show", "node", node]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        return re.search(r"NodeAddr=(\S+)", answer.stdout)[1]
+def _wait_for_machines(store: Any, plan: LaunchPlan) -> None:
+    """Processes of other machines may still ask the store how all ended."""
+    if plan.machines > 1:
+        time.sleep(STORE_SECONDS)

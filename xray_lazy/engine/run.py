@@ -4,7 +4,8 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from xray_lazy.engine.launch import LaunchPlan, plan_launch, run_processes
+from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.launch_plan import LaunchPlan
 
 
 @dataclass

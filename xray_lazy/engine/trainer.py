@@ -21,6 +21,7 @@ from xray_lazy.engine.acceleration import can_leave_out, step_if
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
+from xray_lazy.engine.group_watch import step_in_time
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
@@ -140,7 +141,8 @@ class Trainer(TrainerBase):
             end = start_iter if self.is_last_step else max_iter
             for self.iter in range(start_iter, end):
                 self.before_step()
-                self.run_step()
+                with step_in_time(f"iteration {self.iter}"):
+                    self.run_step()
                 self.iterations_done = self.iter + 1
                 self.images_seen += self.batch_size
                 with self.phase("hooks"):
