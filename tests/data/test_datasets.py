@@ -191,6 +191,7 @@ def test_classes_that_are_none_or_share_an_id_are_an_error(tmp_path, categories,
         {"size": [48, 64], "counts": "5o"},
         {"size": [48, 64], "counts": "5 0"},
         {"size": [48, 64]},
+        "[[5, 5, 9, 5, 9, 9]]",
     ],
 )
 def test_masks_that_pycocotools_cannot_draw_are_an_error(tmp_path, mask):
@@ -200,3 +201,74 @@ def test_masks_that_pycocotools_cannot_draw_are_an_error(tmp_path, mask):
     with pytest.raises(UserError, match="the mask of annotation 101") as error:
         load_datasets(reference(tmp_path))
     assert "check" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        [48.0, 64.0],
+        [48],
+        [48, 64, 1],
+        ["48", "64"],
+        [-48, -64],
+        [0, 0],
+        [True, True],
+        [10**7, 10**7],
+        {"h": 48},
+        "48x64",
+        None,
+    ],
+)
+@pytest.mark.parametrize("counts", ["Pm0P`1", [1200, 1872]])
+def test_a_run_length_encoded_mask_without_a_size_is_an_error(tmp_path, size, counts):
+    content = write_set(tmp_path)
+    content["annotations"][1]["segmentation"] = {"size": size, "counts": counts}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"the mask of annotation 101: no \[height, width\]"):
+        load_datasets(reference(tmp_path))
+
+
+@pytest.mark.parametrize("states_size", [True, False])
+@pytest.mark.parametrize("counts", ["Pm0P`1", [1200, 1872]])
+def test_a_mask_of_another_size_than_its_picture_is_an_error(tmp_path, counts, states_size):
+    content = write_set(tmp_path)
+    content["annotations"][1]["segmentation"] = {"size": [64, 48], "counts": counts}
+    if not states_size:
+        content["images"][1].pop("width")
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="the mask of annotation 101: an RLE of 48x64 in picture 11 of 64x48"):
+        load_datasets(reference(tmp_path))
+
+
+OUTLINE = [5, 5, 9, 5, 9, 9]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        [*OUTLINE, 5],
+        [5, 5, 9, 9],
+        [],
+        [[5, 5], [9, 5], [9, 9]],
+        [OUTLINE],
+        [[5, 5]] * 6,
+        [{"x": 5, "y": 5}] * 6,
+        5,
+        {"x": 5},
+    ],
+)
+def test_polygons_of_another_form_are_left_out_with_a_warning(tmp_path, caplog, part):
+    content = write_set(tmp_path)
+    content["annotations"][0]["segmentation"] = [OUTLINE, part]
+    content["annotations"][1]["segmentation"] = [part]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    assert [a.get("segmentation") for r in dataset for a in r["annotations"]][:2] == [[OUTLINE], None]
+    assert "left out polygons of 2 annotations, e.g. 100" in caplog.text
+    assert "1 annotation without a mask, e.g. 101" in caplog.text
+
+
+def test_a_set_of_boxes_is_not_told_that_it_has_no_masks(tmp_path, caplog):
+    write_set(tmp_path, masks=False)
+    load_datasets(reference(tmp_path))
+    assert not caplog.records

@@ -73,9 +73,9 @@ def test_faulty_pictures_are_shown_with_their_faults_also_where_the_set_cannot_b
     assert unknown.returncode == 2 and "box_empty" in unknown.stderr
 
 
-def test_entries_that_are_none_are_no_obstacle_to_faulty_pictures(run, tmp_path):
+def test_entries_that_are_none_and_masks_without_a_size_are_no_obstacle_to_faulty_pictures(run, tmp_path):
     content = write_set(tmp_path, pictures=2, size=(320, 192))
-    content["annotations"][0]["bbox"] = [5, 6, 0, 0]
+    content["annotations"][0] |= {"bbox": [5, 6, 0, 0], "segmentation": {"size": [10**7, 10**7], "counts": "Pm0P`1"}}
     for name in ("images", "annotations", "categories"):
         content[name].append(None)
     (tmp_path / "annotations.json").write_text(json.dumps(content))

@@ -3,15 +3,14 @@
 import functools
 import gc
 import logging
-import math
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.coco_instance import read_instance, refuse_other_sizes
 from xray_lazy.data.packed_records import PackedRecords
 from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
@@ -22,8 +21,6 @@ SPLITS = ("train", "val", "test")
 PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
-# COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
-WHOLE_TEXT = re.compile("[0-o]*[0-O]")
 
 logger = logging.getLogger(__name__)
 
@@ -247,73 +244,37 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     if len(records) < len(content["images"]):
         raise ValueError("two pictures have the same id")
     left_out = 0
+    no_outlines: list[int | str] = []
     for annotation in content["annotations"]:
         record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
-        instance = _instance(annotation, index) if record is not None and index is not None else None
+        found = record is not None and index is not None
+        instance, is_whole = read_instance(annotation, index) if found else (None, True)
         if instance is None:
             left_out += 1
-        else:
-            record["annotations"].append(instance)
-    if left_out:
-        count = counted(left_out, "annotation")
-        why = "without a picture, a declared class or a usable box"
-        warnings.append(f"{source.name}: left out {count} {why}: see `tools/dataset.py check`")
+            continue
+        record["annotations"].append(instance)
+        if not is_whole:
+            no_outlines.append(instance["id"])
     _fill_sizes(records.values(), source)
+    for record in records.values():
+        refuse_other_sizes(record)
     names = [str(category["name"]) for category in categories]
-    return DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
+    dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
+    losses = _losses(dataset, left_out, no_outlines)
+    warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
+    return dataset
 
 
-def _instance(annotation: dict, category: int) -> dict | None:
-    """One annotation as detectron2 has it, or None where it has no box of some area."""
-    from detectron2.structures import BoxMode
-
-    box = [float(value) for value in annotation.get("bbox") or ()]
-    if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0:
-        return None
-    area = float(annotation.get("area") or 0)
-    instance = {
-        "id": annotation["id"],
-        "bbox": box,
-        "bbox_mode": BoxMode.XYWH_ABS,
-        "category_id": category,
-        "iscrowd": int(annotation.get("iscrowd") or 0),
-        "area": area if 0 < area < math.inf else box[2] * box[3],
-    }
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        segmentation = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
-    if segmentation:
-        _refuse_broken(segmentation, annotation["id"])
-        is_list = isinstance(segmentation, dict) and isinstance(segmentation["counts"], list)
-        instance["segmentation"] = _compressed(segmentation) if is_list else segmentation
-    return instance
-
-
-def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
-    """pycocotools draws what it is given: such masks are random, fill the memory or end the process.
-
-    Whether the runs of a text add up is seen when it is drawn: to read all of them here takes longer than all else.
-    """
-    from xray_lazy.data.check.masks import rle_fault
-    from xray_lazy.data.check.values import are_coordinates
-
-    if isinstance(segmentation, list):
-        fault = "" if all(map(are_coordinates, segmentation)) else "something else than finite numbers"
-    elif isinstance(segmentation.get("counts"), str) and WHOLE_TEXT.fullmatch(segmentation["counts"]):
-        fault = "" if "size" in segmentation else "no [height, width] under `size`"
-    else:
-        kind, why = rle_fault(segmentation, None) or ("", "")
-        fault = why if kind == "rle_invalid" else ""
-    if fault:
-        raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
-
-
-def _compressed(rle: dict) -> dict:
-    """COCO's uncompressed RLE, as some tools export it, in the form that all else here takes."""
-    from pycocotools import mask as mask_util
-
-    compressed = mask_util.frPyObjects(rle, *rle["size"])
-    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}
+def _losses(dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int | str]) -> Iterator[str]:
+    """What training does not get of a file."""
+    if left_out:
+        yield f"left out {counted(left_out, 'annotation')} without a picture, a declared class or a usable box"
+    if no_outlines:
+        of = f"{counted(len(no_outlines), 'annotation')}, e.g. {no_outlines[0]}"
+        yield f"left out polygons of {of}: not an even number of 6 or more coordinates in a list of polygons"
+    bare = [a["id"] for r in dataset for a in r["annotations"] if "segmentation" not in a]
+    if bare and dataset.has_masks:
+        yield f"{counted(len(bare), 'annotation')} without a mask, e.g. {bare[0]}: training of masks leaves them out"
 
 
 def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from xray_lazy.data.check import CocoSet, Finding, check_sets
 from xray_lazy.data.check.kinds import KINDS, NOTE
+from xray_lazy.data.check.masks import rle_fault
 from xray_lazy.data.check.pictures import picture_path
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.errors import UserError
@@ -116,19 +117,9 @@ def _mask(segmentation: object) -> list | dict | None:
     if isinstance(segmentation, list):
         parts = [part for part in segmentation if isinstance(part, list) and len(part) >= 2 and are_coordinates(part)]
         return parts or None
-    if isinstance(segmentation, dict):
-        from pycocotools import mask as mask_util
-
-        try:
-            counts = segmentation["counts"]
-            rle = (
-                mask_util.frPyObjects(segmentation, *segmentation["size"]) if isinstance(counts, list) else segmentation
-            )
-            mask_util.decode(rle)
-        except Exception:  # its C code raises whatever it stumbles over
-            return None
-        return rle
-    return None
+    # pycocotools ends the process at some of what can't be decoded
+    can_be_drawn = isinstance(segmentation, dict) and rle_fault(segmentation, None) is None
+    return segmentation if can_be_drawn else None
 
 
 def _is_entry(entry: object) -> bool:

@@ -48,12 +48,12 @@ def rle_fault(rle: dict, frame: Frame) -> tuple[str, str] | None:
 
     pycocotools decodes without looking, past the end of its memory if need be: nothing goes to it before this.
     """
-    size = rle.get("size")
-    if not (isinstance(size, list) and len(size) == 2 and all(is_whole(s) and s > 0 for s in size)):
-        return "rle_invalid", "no [height, width] under `size`"
+    size = rle_size(rle)
+    if size is None:
+        return "rle_invalid", "no [height, width] of a picture under `size`"
     height, width = size
     counts = _run_lengths(rle.get("counts"))
-    if counts is None or height * width >= _MOST_PIXELS:
+    if counts is None:
         return "rle_invalid", "`counts` are no run lengths"
     if (total := int(counts.sum())) != height * width:
         return "rle_invalid", f"runs of {total} pixels for {width}x{height}"
@@ -62,6 +62,14 @@ def rle_fault(rle: dict, frame: Frame) -> tuple[str, str] | None:
     if frame is not None and (width, height) != frame:
         return "rle_size", f"{width}x{height} in a picture of {frame[0]}x{frame[1]}"
     return None
+
+
+def rle_size(rle: dict) -> tuple[int, int] | None:
+    """(height, width) of a run-length encoded mask, or None where it states none that a mask can have."""
+    size = rle.get("size")
+    if not (isinstance(size, list) and len(size) == 2 and all(is_whole(s) and s > 0 for s in size)):
+        return None
+    return tuple(size) if size[0] * size[1] < _MOST_PIXELS else None
 
 
 def mask_box(segmentation: list | dict) -> list[float]:

@@ -1,0 +1,91 @@
+"""One annotation of a COCO file as detectron2 has it; masks that pycocotools can't draw are refused."""
+
+import math
+import re
+
+# COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
+WHOLE_TEXT = re.compile("[0-o]*[0-O]")
+
+
+def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
+    """The instance, or None where it has no box of some area, and whether its mask is as the file has it.
+
+    Parts of a mask that are no outlines are left out of it.
+
+    Raises:
+        ValueError: its mask can't be drawn.
+    """
+    from detectron2.structures import BoxMode
+
+    box = [float(value) for value in annotation.get("bbox") or ()]
+    if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0:
+        return None, True
+    area = float(annotation.get("area") or 0)
+    instance = {
+        "id": annotation["id"],
+        "bbox": box,
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": category,
+        "iscrowd": int(annotation.get("iscrowd") or 0),
+        "area": area if 0 < area < math.inf else box[2] * box[3],
+    }
+    given = annotation.get("segmentation") or []
+    outlines = [part for part in given if _is_outline(part)] if isinstance(given, list) else given
+    if outlines or isinstance(given, str):
+        _refuse_broken(outlines, annotation["id"])
+        is_list = isinstance(outlines, dict) and isinstance(outlines["counts"], list)
+        instance["segmentation"] = _compressed(outlines) if is_list else outlines
+    return instance, len(outlines) == len(given)
+
+
+def refuse_other_sizes(record: dict) -> None:
+    """RLEs of another size than the picture lie nowhere in it.
+
+    Raises:
+        ValueError: the dataset dict has one.
+    """
+    size = [record["height"], record["width"]]
+    for instance in record["annotations"]:
+        mask = instance.get("segmentation")
+        if isinstance(mask, dict) and mask["size"] != size:
+            height, width = mask["size"]
+            picture = f"picture {record['image_id']} of {size[1]}x{size[0]}"
+            raise ValueError(f"the mask of annotation {instance['id']}: an RLE of {width}x{height} in {picture}")
+
+
+def _is_outline(part: object) -> bool:
+    """Whether a part of a mask has the form of a polygon; lists of points and of polygons in it have another one."""
+    return isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 and not isinstance(part[0], list | dict)
+
+
+def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
+    """pycocotools draws what it is given: such masks are random, fill the memory or end the process.
+
+    Whether the runs of a text add up is seen when it is drawn: to read all of them here takes longer than all else.
+    """
+    from xray_lazy.data.check.masks import rle_fault, rle_size
+    from xray_lazy.data.check.values import are_coordinates
+
+    if isinstance(segmentation, list):
+        fault = "" if all(map(are_coordinates, segmentation)) else "something else than finite numbers"
+    elif not isinstance(segmentation, dict):
+        fault = f"a {type(segmentation).__name__}, neither polygons nor RLE"
+    elif (
+        rle_size(segmentation)
+        and isinstance(segmentation.get("counts"), str)
+        and WHOLE_TEXT.fullmatch(segmentation["counts"])
+    ):
+        fault = ""
+    else:
+        kind, why = rle_fault(segmentation, None) or ("", "")
+        fault = why if kind == "rle_invalid" else ""
+    if fault:
+        raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
+
+
+def _compressed(rle: dict) -> dict:
+    """COCO's uncompressed RLE, as some tools export it, in the form that all else here takes."""
+    from pycocotools import mask as mask_util
+
+    compressed = mask_util.frPyObjects(rle, *rle["size"])
+    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}
