@@ -84,6 +84,8 @@ def test_every_kind_says_how_bad_it_is_and_how_to_fix_it():
         ({"segmentation": []}, "mask_missing"),
         ({"segmentation": "10 10 30 10"}, "mask_malformed"),
         ({"segmentation": SQUARE}, "polygon_flat"),
+        ({"segmentation": [[SQUARE]]}, "polygon_nested"),
+        ({"segmentation": {"size": [float(HEIGHT), WIDTH], "counts": rle()["counts"]}}, "number_as_text"),
         ({"segmentation": [SQUARE, ["a"] * 6]}, "polygon_malformed"),
         ({"segmentation": [SQUARE, [float("nan")] * 6]}, "polygon_malformed"),
         ({"segmentation": [[10, 10, 30, 10, 30]]}, "polygon_odd"),

@@ -20,6 +20,7 @@ from xray_lazy.data.scanners import SCANNER_SIZES, parse_size, scanner_size
 from xray_lazy.errors import UserError
 
 WIDTH, HEIGHT = SIZE
+POINTS = [[10, 10], [30, 10], [30, 30], [10, 30]]  # of SQUARE
 
 
 @pytest.fixture
@@ -160,6 +161,47 @@ def test_flat_polygon_is_wrapped():
     assert repaired_instance(segmentation=SQUARE)["segmentation"] == [SQUARE]
 
 
+@pytest.mark.parametrize(
+    "nested",
+    [
+        [[SQUARE]],
+        [[[SQUARE]]],
+        [POINTS],
+        POINTS,
+        [[[x, y] for x, y in POINTS]],
+        [{"x": x, "y": y} for x, y in POINTS],
+        [[{"x": str(x), "y": y} for x, y in POINTS]],
+        [list(map(str, SQUARE))],
+        list(map(str, SQUARE)),
+        json.dumps([SQUARE]),
+        json.dumps([POINTS]),
+        ",".join(map(str, SQUARE)),
+        [" ".join(map(str, SQUARE))],
+    ],
+)
+def test_masks_in_other_nestings_are_rewritten(nested):
+    result = repaired_instance(segmentation=nested)
+    assert result["segmentation"] == [SQUARE] and result["bbox"] == instance(1)["bbox"]
+
+
+def test_several_polygons_in_other_nestings_stay_several():
+    other = [40, 10, 50, 10, 50, 20]
+    assert repaired_instance(segmentation=[[SQUARE], [other]], bbox=[10, 10, 40, 20], area=450)["segmentation"] == [
+        SQUARE,
+        other,
+    ]
+    assert repaired_instance(segmentation=[[SQUARE, other]])["segmentation"] == [SQUARE, other]
+    assert repaired_instance(segmentation=[SQUARE, POINTS])["segmentation"] == [SQUARE, SQUARE]
+
+
+@pytest.mark.parametrize("respelled", [lambda r: [r], lambda r: r | {"size": ["48", 64.0]}, json.dumps])
+def test_run_lengths_in_other_forms_are_rewritten(respelled):
+    runs = [10 * 48 + 10, *[20, 28] * 19, 20]
+    rle = {"size": [48, 64], "counts": [*runs, 48 * 64 - sum(runs)]}
+    assert repaired_instance(segmentation=respelled(rle))["segmentation"] == rle
+    assert all(type(side) is int for side in repaired_instance(segmentation=respelled(rle))["segmentation"]["size"])
+
+
 def test_polygon_is_clipped_with_box_and_area():
     entry = repaired_instance(segmentation=[[50, 10, 80, 10, 80, 30, 50, 30]], bbox=[50, 10, 30, 20], area=600)
     assert entry["bbox"] == [50, 10, 14, 20]
@@ -237,7 +279,10 @@ run_lengths = st.one_of(
 rle = st.fixed_dictionaries(
     {"size": st.sampled_from([[HEIGHT, WIDTH], [WIDTH, HEIGHT], [0, 5], None, [48]]), "counts": run_lengths}
 )
-masks = st.one_of(st.lists(polygon, max_size=3), polygon, rle, st.sampled_from([None, {}, "mask", 5]))
+nested = st.recursive(polygon, lambda inside: st.lists(inside, max_size=3), max_leaves=4)
+masks = st.one_of(
+    nested, polygon, rle, st.lists(rle, max_size=2), nested.map(str), st.sampled_from([None, {}, "mask", 5])
+)
 boxes = st.one_of(
     st.just([10, 10, 20, 20]), st.lists(coordinate, max_size=5), st.lists(good_coordinate, min_size=4, max_size=4)
 )

@@ -120,6 +120,9 @@ KINDS: dict[str, Kind] = {
     ),
     "mask_malformed": Kind(ERROR, "mask is neither polygons nor RLE", "`repair` drops the mask"),
     "polygon_flat": Kind(ERROR, "polygon is not inside a list of polygons", "`repair` wraps it"),
+    "polygon_nested": Kind(
+        ERROR, "polygon in other lists, points or text than a list of coordinates", "`repair` rewrites it"
+    ),
     "polygon_malformed": Kind(ERROR, "polygon with something else than finite numbers", "`repair` drops the part"),
     "polygon_odd": Kind(ERROR, "polygon with an odd number of coordinates", "`repair` drops the part"),
     "polygon_short": Kind(ERROR, "polygon of fewer than 3 points", "`repair` drops the part"),

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from xray_lazy.data.check.mask_forms import in_coco_form
 from xray_lazy.data.check.masks import (
     EDGE_TOLERANCE,
     Frame,
@@ -81,18 +82,27 @@ def _examine_mask(mask: object, frame: Frame) -> tuple[list | dict | None, list[
     """The mask that repair leaves (the given object itself where it changes nothing, None for none) and its faults."""
     if mask is None or mask == [] or mask == {}:
         return None, []
+    given, mask = mask, in_coco_form(mask)
+    faults = [] if mask is given else [_form_fault(given)]
     if isinstance(mask, dict):
         fault = rle_fault(mask, frame)
         if fault and fault[0] != "rle_size":
             return None, [(*fault, "mask dropped")]
-        return mask, [(*fault, "")] if fault else []
+        return mask, [*faults, (*fault, "")] if fault else faults
     if not isinstance(mask, list):
         return None, [("mask_malformed", f"a {type(mask).__name__}", "mask dropped")]
-    if are_coordinates(mask):
-        parts, faults = _examine_parts([mask], frame)
-        return parts or None, [("polygon_flat", f"{len(mask)} numbers", "wrapped"), *faults]
-    parts, faults = _examine_parts(mask, frame)
-    return (parts or None, faults) if faults else (mask, [])
+    parts, part_faults = _examine_parts(mask, frame)
+    return (parts or None, faults + part_faults) if part_faults else (mask, faults)
+
+
+def _form_fault(given: object) -> Fault:
+    """Of a mask that is rewritten."""
+    if isinstance(given, dict):
+        return "number_as_text", "size or counts of an RLE", "numbers"
+    if isinstance(given, list) and are_coordinates(given):
+        return "polygon_flat", f"{len(given)} numbers", "wrapped"
+    text = str(given)
+    return "polygon_nested", text if len(text) <= 60 else f"{text[:57]}...", "rewritten"
 
 
 def _examine_parts(parts: list, frame: Frame) -> tuple[list, list[Fault]]:

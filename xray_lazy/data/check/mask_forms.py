@@ -1,0 +1,93 @@
+"""Masks in other nestings and spellings than COCO's, brought into its form where that needs no guess."""
+
+import json
+import re
+
+from xray_lazy.data.check.values import are_coordinates, as_number, as_whole
+
+# Lists in lists of a mask that are looked into; no tool writes more than three.
+_DEEPEST = 8
+_SEPARATORS = re.compile(r"[\s,;]+")
+
+
+def in_coco_form(mask: object) -> object:
+    """The mask as a list of polygons or an RLE; itself where it is that already, or can't be told to be one.
+
+    Polygons may be flat, in more lists than need be, lists of points (`[x, y]` or `{"x": x, "y": y}`), or text.
+    """
+    if isinstance(mask, str):
+        mask = _from_text(mask) or mask
+    if isinstance(mask, dict):
+        return _respelled_rle(mask)
+    if not isinstance(mask, list) or not mask or _is_list_of_polygons(mask):
+        return mask
+    if len(mask) == 1 and isinstance(mask[0], dict) and "counts" in mask[0]:
+        return _respelled_rle(mask[0])
+    if polygon := _polygon(mask):
+        return [polygon]
+    parts = [polygon for part in mask for polygon in _polygons(part)]
+    return mask if repr(parts) == repr(mask) else parts  # a NaN is not equal to itself
+
+
+def _is_list_of_polygons(mask: list) -> bool:
+    return all(isinstance(part, list) and len(part) != 2 and are_coordinates(part) for part in mask)
+
+
+def _polygons(part: object, depth: int = 0) -> list:
+    """The polygons in a part of a mask; the part itself where it is something else."""
+    if isinstance(part, str):
+        part = _from_text(part) or part
+    if not isinstance(part, list) or not part:
+        return [part]
+    if polygon := _polygon(part):
+        return [polygon]
+    inside = [polygon for child in part for polygon in _polygons(child, depth + 1)] if depth < _DEEPEST else [None]
+    return inside if all(isinstance(polygon, list) for polygon in inside) else [part]
+
+
+def _polygon(values: list) -> list | None:
+    """The flat coordinates of a list of numbers or of points, or None where it is neither."""
+    points = [_point(value) for value in values]
+    if all(points):
+        values = [coordinate for point in points for coordinate in point]
+    numbers = [_number(value) for value in values]
+    return None if None in numbers else numbers
+
+
+def _point(value: object) -> list | None:
+    if isinstance(value, dict) and set(value) == {"x", "y"}:
+        value = [value["x"], value["y"]]
+    is_pair = isinstance(value, list) and len(value) == 2
+    return value if is_pair and all(_number(coordinate) is not None for coordinate in value) else None
+
+
+def _number(value: object) -> int | float | None:
+    if isinstance(value, str):
+        return as_number(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _from_text(text: str) -> list | dict | None:
+    """What a text spells in JSON, or the numbers in it."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = [as_number(word) for word in _SEPARATORS.split(text.strip())]
+        if None in content or len(content) < 6:
+            return None
+    return content if isinstance(content, list | dict) else None
+
+
+def _respelled_rle(rle: dict) -> dict:
+    """An RLE whose size and counts are numbers where they spell them."""
+    size, counts = rle.get("size"), rle.get("counts")
+    changed = {}
+    if isinstance(counts, str) and " " in counts.strip():
+        counts = _SEPARATORS.split(counts.strip())
+    for name, values in (("size", size), ("counts", counts)):
+        if not isinstance(values, list) or not {type(value) for value in values} & {str, float}:
+            continue
+        numbers = [as_whole(value) for value in values]
+        if None not in numbers:
+            changed[name] = numbers
+    return {**rle, **changed} if changed else rle
