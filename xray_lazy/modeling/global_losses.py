@@ -13,6 +13,7 @@ from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead, ma
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
+from xray_lazy.modeling.batch_counts import mean_count
 from xray_lazy.modeling.box_losses import box_loss
 from xray_lazy.modeling.step_numbers import put_numbers
 
@@ -22,12 +23,9 @@ def share_of_global_mean(count: int, device: torch.device) -> float | torch.Tens
 
     All processes must call it in the same order.
     """
-    world_size = comm.get_world_size()
-    if world_size == 1:
+    if comm.get_world_size() == 1:
         return 1.0
-    total = torch.full((), float(count), device=device)
-    torch.distributed.all_reduce(total)
-    return count * world_size / total.clamp(min=1)
+    return count / mean_count(count, device)
 
 
 class GlobalMeanBoxPredictor(FastRCNNOutputLayers):

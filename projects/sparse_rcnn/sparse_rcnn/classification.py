@@ -4,8 +4,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from detectron2.utils import comm
 from torchvision.ops import sigmoid_focal_loss
+
+from xray_lazy.modeling.batch_counts import mean_count
 
 
 class FocalClassification:
@@ -44,7 +45,7 @@ class FocalClassification:
         Args:
             logits: `(S, B, N, num_logits)`.
             targets: `(S, B, N)`, the class of the matched object; `num_classes` where there is none.
-            num_objects: mean over processes of the number of objects, what the sum is divided by.
+            num_objects: what the sum is divided by, see `Targets.num_objects`.
         """
         one_hot = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
         losses = sigmoid_focal_loss(logits, one_hot, alpha=self.alpha, gamma=self.gamma)
@@ -93,10 +94,9 @@ class SoftmaxClassification:
     ) -> torch.Tensor:
         """As `FocalClassification.loss`, but a mean weighted by `class_weights` over all proposals of all processes."""
         losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), class_weights, reduction="none")
-        total_weight = class_weights[targets].flatten(1).sum(1)
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(total_weight)
-            total_weight = total_weight / comm.get_world_size()
+        weights = class_weights[targets].flatten(1).sum(1)
+        # the weight of a batch without objects may be less than 1, or nothing
+        total_weight = mean_count(weights, weights.device, minimum=torch.finfo(weights.dtype).tiny)
         return losses.view_as(targets).flatten(1).sum(1) / total_weight
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:

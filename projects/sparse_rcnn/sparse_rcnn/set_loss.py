@@ -12,7 +12,7 @@ from sparse_rcnn.targets import Targets
 class SetCriterion(nn.Module):
     """Losses between the predictions of all stages and the objects that the matcher gives them.
 
-    Sums are divided by the number of objects, averaged over processes and at least 1.
+    Sums are divided by the number of objects, see `Targets.num_objects`.
 
     Args:
         classification: gives the class loss.

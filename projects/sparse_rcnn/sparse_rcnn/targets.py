@@ -6,7 +6,8 @@ from functools import cached_property
 
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
-from detectron2.utils import comm
+
+from xray_lazy.modeling.batch_counts import mean_count
 
 
 @dataclass
@@ -41,15 +42,11 @@ class Targets:
 
     @cached_property
     def num_objects(self) -> torch.Tensor:
-        """What losses are divided by: objects of the global batch over the number of processes, at least 1; a scalar.
+        """What losses are divided by, see `mean_count`: objects of the global batch, at least 1; a scalar.
 
         All processes must ask for it at the same point.
         """
-        count = self.boxes.new_full((), len(self.classes))
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(count)
-            count = count / comm.get_world_size()
-        return count.clamp(min=1)
+        return mean_count(len(self.classes), self.boxes.device)
 
     def slice_of(self, picture: int) -> slice:
         """Where the objects of a picture are."""

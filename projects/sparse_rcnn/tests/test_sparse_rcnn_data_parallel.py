@@ -1,5 +1,7 @@
 """Two processes with half of the batch each have the losses and gradients of one with all of it."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -15,8 +17,8 @@ VARIANTS = {
         "overrides": ["model.supervise_proposal_boxes=True", "model.init_proposal_boxes.dropout=0"],
     },
 }
-# the processes have very different numbers of objects
-OBJECTS = [7, 2, 0, 1]
+# of the pictures of both processes: very different numbers, fewer objects than processes, none
+OBJECTS = {"many": [7, 2, 0, 1], "one": [0, 0, 1, 0], "none": [0, 0, 0, 0]}
 
 
 def losses_and_gradients(variant: str, pictures: list[dict]) -> tuple[dict, dict]:
@@ -26,19 +28,19 @@ def losses_and_gradients(variant: str, pictures: list[dict]) -> tuple[dict, dict
     return {name: loss.detach() for name, loss in losses.items()}, {n: p.grad for n, p in model.named_parameters()}
 
 
-def pictures(variant: str) -> list[dict]:
-    return [picture(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS)]
+def pictures(variant: str, objects: str) -> list[dict]:
+    return [picture(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS[objects])]
 
 
 def train_share(folder):
     torch.set_num_threads(1)
     rank, results = torch.distributed.get_rank(), {}
-    for variant in VARIANTS:
-        losses, gradients = losses_and_gradients(variant, pictures(variant)[2 * rank : 2 * rank + 2])
+    for case in itertools.product(VARIANTS, OBJECTS):
+        losses, gradients = losses_and_gradients(case[0], pictures(*case)[2 * rank : 2 * rank + 2])
         for value in (*losses.values(), *gradients.values()):
             torch.distributed.all_reduce(value)
             value /= 2  # as DistributedDataParallel does it with gradients
-        results[variant] = losses, gradients
+        results[case] = losses, gradients
     if rank == 0:
         torch.save(results, folder / "results.pth")
 
@@ -50,10 +52,11 @@ def of_two_processes(tmp_path_factory):
     return torch.load(folder / "results.pth")
 
 
+@pytest.mark.parametrize("objects", OBJECTS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_two_processes_are_as_one(variant, of_two_processes, one_thread):
-    losses, gradients = losses_and_gradients(variant, pictures(variant))
-    shared_losses, shared_gradients = of_two_processes[variant]
+def test_two_processes_are_as_one(variant, objects, of_two_processes, one_thread):
+    losses, gradients = losses_and_gradients(variant, pictures(variant, objects))
+    shared_losses, shared_gradients = of_two_processes[variant, objects]
     assert set(losses) == set(shared_losses)
     for name, value in losses.items():
         torch.testing.assert_close(shared_losses[name], value, rtol=1e-4, atol=1e-6, msg=name)
