@@ -238,6 +238,14 @@ def test_unusable_files_are_told_apart(folder):
     assert kinds == {"picture_missing": [1], "picture_unreadable": [2], "picture_truncated": [3]}
 
 
+@pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
+def test_a_picture_that_resizing_leaves_nothing_of_is_told(folder, size):
+    write_pictures(folder, ["3.png"], size, seed=5)
+    content = sound_set()
+    content["images"][2].update(width=size[0], height=size[1])
+    assert found(content, folder)["picture_thin"] == [3]
+
+
 def test_same_pixels_under_another_name_and_format_are_found(folder):
     cv2.imwrite(str(folder / "3.bmp"), cv2.imread(str(folder / "1.png")))
     content = sound_set()

@@ -63,8 +63,8 @@ def test_a_killed_worker_is_explained(tmp_path):
 
 
 @pytest.mark.parametrize(("end", "kind"), [(fall_over, RuntimeError), (miss_a_file, FileNotFoundError)])
-def test_an_exception_of_the_mapper_in_a_worker_is_not_taken_for_its_death(tmp_path, end, kind):
-    with pytest.raises(kind, match="somebody's augmentation"):
+def test_an_exception_of_the_mapper_in_a_worker_names_the_picture_and_is_not_taken_for_its_death(tmp_path, end, kind):
+    with pytest.raises(RunFailure, match=rf"/bag_\d.png can't be prepared.*{kind.__name__}: .*somebody's augmentation"):
         read_an_epoch(tmp_path, end)
 
 

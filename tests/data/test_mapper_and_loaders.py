@@ -4,11 +4,13 @@ import gc
 import itertools
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.config import LazyCall, instantiate
 from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
 from tests.data.coco_sets import reference, write_set
@@ -16,9 +18,10 @@ from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with Test would be collected
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.data.validation_loader import ValidationLoader
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 
 @pytest.fixture
@@ -72,6 +75,42 @@ def test_a_picture_of_another_size_than_the_set_says_is_an_error_with_the_fix(da
     with pytest.raises(UserError, match=r"64x48.*99x48") as error:
         DetectionMapper([])({**dataset[0], "width": 99})
     assert "repair" in error.value.fix
+
+
+@pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 5000)])
+@pytest.mark.parametrize("way", ["fast", "plain", "cached"])
+@pytest.mark.parametrize("resize", [T.ResizeShortestEdge([8, 16], 100, "choice"), T.ResizeScale(0.1, 0.1, 64, 64)])
+def test_a_very_thin_picture_keeps_a_pixel_of_its_width(tmp_path, size, way, resize):
+    path = str(tmp_path / "thin.png")
+    cv2.imwrite(path, np.full((*size, 3), 200, np.uint8))
+    annotation = {
+        "bbox": [0.0, 0.0, *map(float, size[::-1])],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": 0,
+        "iscrowd": 0,
+    }
+    record = {"file_name": path, "height": size[0], "width": size[1], "annotations": [annotation]}
+    cache = PictureCache(str(tmp_path / "cache") if way == "cached" else None)
+    mapper = DetectionMapper([resize], with_masks=False, plain=way == "plain", cache=cache)
+    for _ in range(3):
+        sample = mapper(record)
+        height, width = sample["image"].shape[1:]
+        assert min(height, width) == 1
+        assert np.allclose(sample["instances"].gt_boxes.tensor, [[0, 0, width, height]], atol=1e-4)
+
+
+def failing_mapper(record):
+    raise (
+        KeyError("an augmentation's own fault") if record["image_id"] == 11 else UserError("the mask is odd", "mend it")
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_every_error_of_a_mapper_names_its_picture(dataset, num_workers):
+    with pytest.raises(RunFailure, match=r"bag_1\.png can't be prepared.*KeyError.*own fault"):
+        list(EvaluationLoader(dataset[1:2], failing_mapper, num_workers=num_workers))
+    with pytest.raises(UserError, match=r"bag_0\.png: the mask is odd\nfix: mend it"):
+        list(EvaluationLoader(dataset[:1], failing_mapper, num_workers=num_workers))
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(dataset):

@@ -284,3 +284,11 @@ def test_settings_that_look_at_nothing_are_refused(model, setting, value):
 def test_a_model_that_can_not_give_raw_detections_is_refused_by_name():
     with pytest.raises(UserError, match="Sequential has no inference"):
         augmented(nn.Sequential())
+
+
+@pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
+def test_copies_of_a_very_thin_picture_keep_a_pixel(size):
+    copies = list(scaled_copies(np.zeros((*size, 3), np.uint8), T.ResizeShortestEdge(16, 100), [(), (-1,)]))
+    assert [min(copy.image.shape[1:]) for copy in copies] == [1, 1]
+    whole = torch.tensor([[0.0, 0.0, size[1], size[0]]])
+    assert torch.allclose(copies[1].boxes_to_file(copies[1].boxes_from_file(whole)), whole)

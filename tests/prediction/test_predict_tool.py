@@ -169,6 +169,32 @@ def test_a_video_becomes_a_video_and_a_list_by_frame(predict, belt):
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
 
 
+def test_a_video_that_breaks_off_is_told_and_marked(predict, belt, capfd):
+    belt.write_bytes(belt.read_bytes()[: belt.stat().st_size // 2])
+    record = read(predict(belt) / "videos" / "belt.json")
+    assert 0 < len(record["frames"]) < 7 and record["missing_frames"] == 7 - len(record["frames"])
+    assert "belt.avi breaks off" in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_names_in_annotations_are_those_of_the_files(predict, pictures, tmp_path):
+    scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
+    for path in (scans / "bag.bmp", scans / "bag.png", scans / "deep" / "bag.tiff", elsewhere / "bag.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.imread(str(pictures[0])))
+    output = predict(scans, elsewhere)
+    names = [image["file_name"] for image in read(output / "annotations.json")["images"]]
+    assert len(set(names)) == 4 and all((scans / name).is_file() for name in names)
+    assert {row["picture"] for row in table(output)} == set(names)
+    assert len(list((output / "pictures").rglob("*.jpg"))) == 4
+
+
+@pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 1)])
+def test_a_very_thin_picture_is_looked_at_as_others(predict, pictures, tmp_path, size):
+    cv2.imwrite(str(tmp_path / "thin.png"), np.full((*size, 3), 200, np.uint8))
+    content = read(predict(pictures[0], tmp_path / "thin.png", threshold=0) / "annotations.json")
+    assert [image["file_name"] for image in content["images"]] == ["bag_0.png", "thin.png"]
+
+
 def test_without_pictures_only_tables_are_written(predict, pictures):
     assert files(predict(pictures[0], overlays=False)) == ["annotations.json", "detections.csv", "predictions.json"]
 

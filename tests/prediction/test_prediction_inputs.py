@@ -36,8 +36,17 @@ def test_a_pattern_gives_names_below_its_fixed_part(scans):
 
 def test_a_file_comes_once_and_other_files_of_its_name_are_numbered(scans):
     words = [str(scans / "a.png"), str(scans / "deep" / "a.png"), str(scans), os.path.relpath(scans / "a.png")]
-    assert names(find_inputs(words).pictures)[:2] == ["a.png", "a_2.png"]
-    assert len(find_inputs(words).pictures) == 4
+    pictures = find_inputs(words).pictures
+    assert [str(picture.result) for picture in pictures[:2]] == ["a.png", "a_2.png"] and len(pictures) == 4
+    assert names(pictures)[:2] == ["a.png", str((scans / "deep" / "a.png").resolve())]
+
+
+def test_files_that_differ_in_their_suffix_keep_their_names_and_have_results_of_their_own(scans):
+    for name in ("bag.bmp", "bag.png", "bag.tiff", "bag_2.png"):
+        (scans / name).write_bytes(b"")
+    pictures = find_inputs([f"{scans}/bag*"]).pictures
+    assert names(pictures) == ["bag.bmp", "bag.png", "bag.tiff", "bag_2.png"]
+    assert len({picture.result.with_suffix("") for picture in pictures}) == 4
 
 
 def test_results_of_an_earlier_call_are_no_inputs(scans):
@@ -74,7 +83,8 @@ def test_the_name_of_a_data_set_gives_its_pictures(tmp_path, monkeypatch):
 def test_names_in_a_coco_file_do_not_lead_out_of_the_output_folder(tmp_path):
     content = {"images": [{"id": 1, "file_name": "../../a.png"}, {"id": 2, "file_name": "/etc/b.png"}]}
     (tmp_path / "set.json").write_text(json.dumps(content | {"annotations": [], "categories": []}))
-    assert names(find_inputs([str(tmp_path / "set.json")]).pictures) == ["a.png", "etc/b.png"]
+    pictures = find_inputs([str(tmp_path / "set.json")]).pictures
+    assert [str(picture.result) for picture in pictures] == ["a.png", "etc/b.png"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The predictor beside the plain model, and its batches."""
 
 import copy
+import dataclasses
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Instances
+from torch import nn
 
 from xray_lazy.data.picture_file import MissingPicture, read_picture
 from xray_lazy.engine.trained_model import load_trained_model
@@ -118,6 +120,34 @@ def test_a_picture_that_cannot_be_read_is_told_in_its_place(predictor, pictures,
     assert predictions[1].instances is None and predictions[3].instances is not None
     with pytest.raises(MissingPicture):
         predictor.predict([pictures[0], tmp_path / "missing.png"])
+
+
+class FailsForWideOnes(nn.Module):
+    """A model with a fault that some pictures bring out."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def inference(self, batch, do_postprocess=True):
+        if any(entry["width"] == 333 for entry in batch):
+            raise IndexError("a fault of somebody's model")
+        return self.model.inference(batch, do_postprocess=do_postprocess)
+
+
+def test_a_picture_that_the_model_fails_at_is_told_in_its_place_and_others_of_its_batch_are_found_in(
+    run_folder, pictures, tmp_path
+):
+    trained = load_trained_model(run_folder, device="cpu")
+    predictor = Predictor(
+        TrainedDetector(dataclasses.replace(trained, model=FailsForWideOnes(trained.model)), plain=True)
+    )
+    wide = tmp_path / "wide.png"
+    cv2.imwrite(str(wide), cv2.resize(read_picture(pictures[0]), (333, 250)))
+    first, second, third = predictor.stream([pictures[0], wide, pictures[1]])
+    assert (first.problem, third.problem) == (None, None) and len(first.instances) and len(third.instances)
+    assert "wide.png" in second.problem.message and "IndexError: a fault" in second.problem.message
+    assert second.instances is None
 
 
 def test_the_threshold_leaves_out_the_rest(run_folder, predictor, pictures):

@@ -45,8 +45,12 @@ def test_a_video_that_is_cut_off_gives_what_is_there(tmp_path):
     for frame in frames(20, (640, 480)):
         writer.write(frame)
     writer.release()
+    whole = Video(path)
+    assert len(list(whole)) == 20 and whole.missing_frames == 0
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert 0 < len(list(Video(path))) < 20
+    video = Video(path)
+    count = len(list(video))
+    assert 0 < count < 20 and video.missing_frames == 20 - count
 
 
 def test_what_is_no_video_is_an_error(tmp_path):

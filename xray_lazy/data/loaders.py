@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
+from xray_lazy.data.mapper import map_record
 from xray_lazy.data.packed_records import packed
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
@@ -198,8 +199,6 @@ def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
         except StopIteration:
             return
         except (ConnectionError, FileNotFoundError, EOFError) as error:
-            if not loader.num_workers or "in DataLoader worker process" in str(error):
-                raise  # the mapper's own
             time.sleep(1)  # torch's word of it comes by a signal, and must not come after ours, where none expects it
             raise _worker_death(error) from None
         if isinstance(batch, RunFailure):
@@ -256,7 +255,7 @@ class _ReadableSamples(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict | UserError:
         try:
-            return self._mapper(self._records[index])
+            return map_record(self._mapper, self._records[index])
         except UnreadablePicture as error:
             return UserError(f"a picture can't be read: {error}", "find all of them with `tools/dataset.py check`")
         except UserError as error:
@@ -296,7 +295,7 @@ class _SeededSamples(torch.utils.data.Dataset):
         state = np.random.get_state()
         np.random.seed([self._seed, position % 2**32, position // 2**32])
         try:
-            return self._mapper(record)
+            return map_record(self._mapper, record)
         finally:
             np.random.set_state(state)
 

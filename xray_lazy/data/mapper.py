@@ -1,6 +1,6 @@
 """From a dataset dict to what a detectron2 model takes: read, augment, build the instances."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,35 @@ from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.mask_rasters import MaskRasters
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
 from xray_lazy.data.picture_file import read_record
-from xray_lazy.data.picture_transforms import PictureInput, as_planes
+from xray_lazy.data.picture_transforms import PictureInput, PlainInput, as_planes
 from xray_lazy.data.placed_masks import PlacedMasks
+from xray_lazy.errors import RunFailure, UserError
 
 # detectron2's: boxes that are not wider and higher than this are empty
 SMALLEST_EXTENT = 1e-5
+
+
+def map_record(mapper: Callable[[dict], dict], record: Mapping) -> dict:
+    """`mapper(record)`, whose errors name the picture.
+
+    Raises:
+        UserError: of the mapper.
+        RunFailure: any other error of the mapper.
+    """
+    name = str(record.get("file_name", "without a name"))
+    try:
+        return mapper(record)
+    except UserError as error:
+        if name not in error.message:
+            error.message = f"picture {name}: {error.message}"
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise RunFailure(
+            f"picture {name} can't be prepared for the network: {type(error).__name__}: {reason}",
+            "look at the picture, its annotations and the augmentations; with dataloader.train.num_workers=0 "
+            "dataloader.test.num_workers=0 --debug shows where it happened",
+        ) from error
 
 
 class DetectionMapper:
@@ -71,7 +95,7 @@ class DetectionMapper:
 
     def _input(self, record: dict) -> T.AugInput:
         if self.plain:
-            return T.AugInput(read_record(record, self.image_format))
+            return PlainInput(read_record(record, self.image_format))
         if not self.cache:
             return PictureInput(read_record(record, self.image_format))
         first = self.augmentations.augs[0] if self.augmentations.augs else None

@@ -16,7 +16,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from xray_lazy.data.picture_file import read_record
-from xray_lazy.data.picture_transforms import PictureInput, resize
+from xray_lazy.data.picture_transforms import PictureInput, keep_a_pixel, resize
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -161,6 +161,7 @@ class CachedInput(PictureInput):
         if self._unread is None:
             return super().transform(tfm)
         (cache, record, order, first), self._unread = self._unread, None
+        keep_a_pixel(tfm)
         whole = record["height"], record["width"]
         resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.BILINEAR
         size = (tfm.new_h, tfm.new_w) if resizes else whole
@@ -178,7 +179,8 @@ def _sizes(augmentation: T.Augmentation, height: int, width: int) -> list[tuple[
     """The sizes (height, width) between which an augmentation draws, where they are few."""
     if type(augmentation) is T.ResizeShortestEdge and not augmentation.is_range:
         edges, longest = augmentation.short_edge_length, augmentation.max_size
-        return [T.ResizeShortestEdge.get_output_shape(height, width, edge, longest) for edge in edges if edge]
+        shapes = [T.ResizeShortestEdge.get_output_shape(height, width, edge, longest) for edge in edges if edge]
+        return [(max(height, 1), max(width, 1)) for height, width in shapes]
     return []
 
 

@@ -8,18 +8,36 @@ from PIL import Image
 from torch.nn import functional as F
 
 
+class PlainInput(T.AugInput):
+    """What augmentations work on: each does its own work, and a picture keeps one pixel at least on each side."""
+
+    def transform(self, tfm: T.Transform) -> None:
+        keep_a_pixel(tfm)
+        super().transform(tfm)
+
+
 class PictureInput(T.AugInput):
-    """What augmentations work on. Draws nothing itself, so that seeded runs see what they do with `T.AugInput`.
+    """As `PlainInput`, faster. Draws nothing itself, so that seeded runs see what they do with `T.AugInput`.
 
     Resizing bilinearly and flipping are done here; every other transform, a subclass of these too, does its own work.
     """
 
     def transform(self, tfm: T.Transform) -> None:
+        keep_a_pixel(tfm)
         self.image = transform_picture(self.image, tfm)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
         if self.sem_seg is not None:
             self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+
+
+def keep_a_pixel(transform: T.Transform) -> None:
+    """Let a resize leave a very thin picture one pixel, where its scale rounds to none; in place, for boxes follow."""
+    if isinstance(transform, T.TransformList):
+        for part in transform.transforms:
+            keep_a_pixel(part)
+    elif isinstance(transform, T.ResizeTransform):
+        transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
 
 
 def transform_picture(picture: np.ndarray, transform: T.Transform) -> np.ndarray:

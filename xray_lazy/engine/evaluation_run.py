@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.mapper import map_record
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
@@ -101,7 +102,7 @@ class EvaluationRun:
         """Records of up to `count` pictures, evenly spread over the test set, and the model's instances for them."""
         with evaluation_mode(model):
             for record in evenly_spaced(self.dataset, count):
-                yield record, model([self.loader.mapper(record)])[0]["instances"].to("cpu")
+                yield record, model([map_record(self.loader.mapper, record)])[0]["instances"].to("cpu")
 
 
 def augmentation_enabled(cfg: DictConfig) -> bool:

@@ -16,6 +16,7 @@ from torch import nn
 from torchvision.ops import clip_boxes_to_image
 
 from xray_lazy.data.picture_file import read_picture
+from xray_lazy.data.picture_transforms import PlainInput
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ def scaled_copies(
     picture: np.ndarray, resize: T.Augmentation, flips: Sequence[tuple[int, ...]]
 ) -> Iterator[PictureCopy]:
     """One copy of the picture (H, W, 3) for each of `flips`, see `PictureCopy.flipped_axes`, all of the same size."""
-    resized = T.AugInput(np.ascontiguousarray(picture))
+    resized = PlainInput(np.ascontiguousarray(picture))
     transform = resize(resized)
     image = torch.from_numpy(resized.image.transpose(2, 0, 1).copy())
     mirrors = {-1: T.HFlipTransform(image.shape[2]), -2: T.VFlipTransform(image.shape[1])}

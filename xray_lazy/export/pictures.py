@@ -7,6 +7,7 @@ import numpy as np
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from xray_lazy.data.mapper import map_record
 from xray_lazy.data.picture_file import picture_size
 from xray_lazy.errors import UserError
 from xray_lazy.export.facts import ModelFacts
@@ -29,7 +30,9 @@ def pictures_to_try(
     records = [_record(file) for file in files] if files else _of_data_set(cfg, count)
     if records:
         mapper = instantiate(cfg.dataloader.test.mapper)
-        pictures = ((record["file_name"].rpartition("/")[2], mapper(record)["image"].numpy()) for record in records)
+        pictures = (
+            (record["file_name"].rpartition("/")[2], map_record(mapper, record)["image"].numpy()) for record in records
+        )
     else:
         pictures = ((f"made up {seed + 1}", _made_up(facts, seed)) for seed in range(count))
     for number, (name, picture) in enumerate(pictures):

@@ -9,6 +9,7 @@ import numpy as np
 from detectron2.config import instantiate
 
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.mapper import map_record
 from xray_lazy.data.picture_file import PICTURE_SUFFIXES, UnreadablePicture, picture_size
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
@@ -74,7 +75,7 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
     for record in records:
         wanted = request.show or SUBJECTS
         try:
-            sample = mapper(_sized(record))
+            sample = map_record(mapper, _sized(record))
         except UnreadablePicture as problem:
             print(f"skipped: {problem.message}", file=sys.stderr)
             continue

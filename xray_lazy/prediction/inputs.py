@@ -15,19 +15,23 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's file, and its name below what was given, which is that of its results.
+    """A picture's or video's file.
 
-    `image_id` is that of the COCO file that named it; None for others.
+    Attributes:
+        name: the file's below what was given; its whole path where another file has that name below something else.
+        image_id: that of the COCO file that named it; None for others.
+        result: the name of its results below a folder of them, whose suffix does not count.
     """
 
     path: Path
     name: PurePosixPath
     image_id: int | str | None = None
+    result: PurePosixPath | None = None
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Pictures and videos in the order in which they were given, folders sorted; names are different.
+    """Pictures and videos in the order in which they were given, folders sorted; names and those of results differ.
 
     `coco_files` are those that named pictures.
     """
@@ -51,7 +55,7 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
     """
     if not words:
         raise UserError("no input is given", "name pictures, folders, patterns, videos or a COCO file")
-    inputs, seen, names = Inputs(), set(), set()
+    inputs, seen, names, results = Inputs(), set(), set(), set()
     excluded = Path(output).resolve() if output else None
     for word in words:
         for entry in _find(word, image_root, inputs.coco_files):
@@ -60,7 +64,9 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
                 continue
             seen.add(place)
             kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.pictures
-            kind.append(Picture(entry.path, _free_name(entry.name, names), entry.image_id))
+            name = PurePosixPath(place.as_posix()) if entry.name in names else entry.name
+            names.add(name)
+            kind.append(Picture(entry.path, name, entry.image_id, _free_result(entry.name, results)))
     if not inputs.pictures and not inputs.videos:
         raise UserError(f"{' '.join(words)} has no pictures", "results of an earlier call don't count")
     return inputs
@@ -123,7 +129,7 @@ def _until_magic(parts: Sequence[str]) -> list[str]:
     return list(parts[:first])
 
 
-def _free_name(name: PurePosixPath, taken: set[PurePosixPath]) -> PurePosixPath:
+def _free_result(name: PurePosixPath, taken: set[PurePosixPath]) -> PurePosixPath:
     """The name, without steps out of the output folder, numbered where another one has it; suffixes don't count."""
     inner = PurePosixPath(*(part for part in name.parts if part not in ("..", name.anchor))) or name
     free, number = inner, 2

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from xray_lazy.data.picture_file import UnreadablePicture, read_picture
-from xray_lazy.errors import UserError
+from xray_lazy.data.picture_file import read_picture
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detector import Detector, load_detector
 
 Source = str | os.PathLike | np.ndarray
@@ -24,16 +24,16 @@ class Prediction:
 
     Attributes:
         source: the file, or the picture itself.
-        picture: (H, W, 3) BGR uint8; None where the file can't be read.
+        picture: (H, W, 3) BGR uint8; None where there is a problem.
         instances: in pixels of the picture, best first, on the CPU; `pred_masks`, from models with masks, is an
-            `EncodedMasks`, whose `bitmaps()` are (N, H, W) bool. None where the file can't be read.
-        problem: why it can't.
+            `EncodedMasks`, whose `bitmaps()` are (N, H, W) bool. None where there is a problem.
+        problem: why nothing could be looked for: the file can't be read, or the network can't work on its picture.
     """
 
     source: Source
     picture: np.ndarray | None = None
     instances: Instances | None = None
-    problem: UnreadablePicture | None = None
+    problem: UserError | None = None
 
 
 class Predictor:
@@ -85,6 +85,7 @@ class Predictor:
 
         Raises:
             UnreadablePicture: of the file.
+            RunFailure: the network can't work on the picture.
         """
         return self.predict([source])[0]
 
@@ -92,7 +93,7 @@ class Predictor:
         """What is found in each of the pictures.
 
         Raises:
-            UnreadablePicture: of the first file that can't be read.
+            UnreadablePicture, RunFailure: of the first picture that has a problem.
         """
         results = []
         for prediction in self.stream(sources):
@@ -130,9 +131,11 @@ class Predictor:
     def _load(self, source: Source) -> "_Loaded":
         try:
             picture = source if isinstance(source, np.ndarray) else read_picture(source)
-        except UnreadablePicture as problem:
+            return _Loaded(source, picture, self.detector.prepare(picture), None)
+        except UserError as problem:
             return _Loaded(source, None, None, problem)
-        return _Loaded(source, picture, self.detector.prepare(picture), None)
+        except Exception as error:
+            return _Loaded(source, None, None, _problem(source, error))
 
     def _detect(self, loaded: "list[_Loaded]") -> Iterator[Prediction]:
         """Predictions in order, each when the batches up to it are done."""
@@ -145,14 +148,37 @@ class Predictor:
             for start in range(0, len(places), self.batch_size):
                 batch = places[start : start + self.batch_size]
                 batch_of |= dict.fromkeys(batch, batch)
-        found: dict[int, Instances] = {}
+        found: dict[int, Instances | UserError] = {}
         for place, entry in enumerate(loaded):
             if entry.prepared is not None and place not in found:
-                chosen = [loaded[other] for other in batch_of[place]]
-                inputs, sizes = [other.prepared for other in chosen], [other.picture.shape[:2] for other in chosen]
-                items = self.detector.detect(inputs, sizes, self.score_threshold)
+                items = self._detect_batch([loaded[other] for other in batch_of[place]])
                 found |= dict(zip(batch_of[place], items, strict=True))
-            yield Prediction(entry.source, entry.picture, found.pop(place, None), entry.problem)
+            result = found.pop(place, entry.problem)
+            if isinstance(result, UserError):
+                yield Prediction(entry.source, problem=result)
+            else:
+                yield Prediction(entry.source, entry.picture, result)
+
+    def _detect_batch(self, batch: "list[_Loaded]") -> list[Instances | UserError]:
+        """What is found in each; where the batch fails, each is looked at alone, and only those that fail are lost."""
+        inputs, sizes = [entry.prepared for entry in batch], [entry.picture.shape[:2] for entry in batch]
+        try:
+            return self.detector.detect(inputs, sizes, self.score_threshold)
+        except UserError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return [_problem(batch[0].source, error)]
+        # when the error has gone, whose frames hold the batch's memory
+        return [result for entry in batch for result in self._detect_batch([entry])]
+
+
+def _problem(source: Source, error: Exception) -> RunFailure:
+    name = "{1}x{0}".format(*source.shape) if isinstance(source, np.ndarray) else source
+    reason = (str(error).splitlines() or [""])[0]
+    problem = RunFailure(f"picture {name} can't be looked at: {type(error).__name__}: {reason}", "")
+    problem.__cause__ = error
+    return problem
 
 
 @dataclass(frozen=True)
@@ -162,4 +188,4 @@ class _Loaded:
     source: Source
     picture: np.ndarray | None
     prepared: torch.Tensor | None
-    problem: UnreadablePicture | None
+    problem: UserError | None

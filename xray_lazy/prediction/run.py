@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.console import Console
 from xray_lazy.prediction.detections import Categories, Found, video_record, write_results
 from xray_lazy.prediction.ground_truth import GroundTruth
@@ -59,7 +59,7 @@ class PredictOptions:
 
 
 def run_prediction(options: PredictOptions) -> None:
-    """Detect in everything that is named. What can't be read is reported and left out.
+    """Detect in everything that is named. What can't be read or looked at is reported and left out.
 
     Raises:
         UserError: a fault of what was given, or none of the pictures and videos can be read.
@@ -95,7 +95,7 @@ class _Run:
         self.found: list[Found] = []
         self.found_in_videos: dict[Picture, list[Found]] = {}
         self.video_facts: dict[Picture, dict] = {}
-        self.skipped = 0
+        self.skipped, self.last_problem = 0, None
 
     def run(self) -> None:
         start = time.perf_counter()
@@ -106,7 +106,8 @@ class _Run:
                 self._detect_in_video(video, pool)
         seconds = time.perf_counter() - start
         if not self.found and not self.found_in_videos:
-            raise UserError(f"none of the {self.skipped} inputs could be read", "see the lines above")
+            message = f"none of the {self.skipped} inputs could be read"
+            raise UserError(message, "see the lines above") from self.last_problem
         files = self._write_results()
         frames = [frame for frames in self.found_in_videos.values() for frame in frames]
         self.console.summary([*self.found, *frames], self._categories().names, seconds, self.skipped)
@@ -134,7 +135,7 @@ class _Run:
             drawn = draw_instances(prediction.picture, found.drawn(), self.class_names, grey=self.options.grey)
             if self.options.ground_truth:
                 drawn = self._beside_truth(picture, prediction.picture, drawn)
-            write_picture(self.output / "pictures" / picture.name.with_suffix(".jpg"), drawn)
+            write_picture(self.output / "pictures" / picture.result.with_suffix(".jpg"), drawn)
         return found, prediction
 
     def _beside_truth(self, picture: Picture, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -148,6 +149,20 @@ class _Run:
             video = Video(entry.path)
         except UserError as problem:
             return self._skip(problem)
+        try:
+            frames = self._detect_in_frames(entry, video, pool)
+        except UserError as problem:
+            return self._skip(problem)
+        self.found_in_videos[entry] = frames
+        self.video_facts[entry] = {"video": str(entry.path), **asdict(video.facts), "frames": len(frames)}
+        if video.missing_frames:
+            self.video_facts[entry]["missing_frames"] = video.missing_frames
+            self.console.warn(
+                f"video {entry.path} breaks off: {len(frames)} of the {video.facts.frames} frames that its "
+                "header tells of can be read; copy or convert it again"
+            )
+
+    def _detect_in_frames(self, entry: Picture, video: Video, pool: ThreadPoolExecutor) -> list[Found]:
         frames, path = [], self._video_path(entry, f".{self.options.video_format}")
         with self.console.progress(entry.path.name, video.facts.frames) as advance:
             numbered = enumerate(self.predictor.stream(video))
@@ -162,10 +177,11 @@ class _Run:
                 for found, _ in drawn:
                     frames.append(found)
                     advance()
-        self.found_in_videos[entry] = frames
-        self.video_facts[entry] = {"video": str(entry.path), **asdict(video.facts), "frames": len(frames)}
+        return frames
 
     def _draw_frame(self, entry: Picture, number: int, prediction: Prediction) -> tuple[Found, np.ndarray | None]:
+        if prediction.problem is not None:
+            raise RunFailure(f"video {entry.path}, frame {number}: {prediction.problem.message}", "")
         found = Found.of(prediction.instances, str(entry.name), None, number)
         if not self.options.overlays:
             return found, None
@@ -199,10 +215,10 @@ class _Run:
         return ids
 
     def _video_path(self, entry: Picture, suffix: str) -> Path:
-        return self.output / "videos" / entry.name.with_suffix(suffix)
+        return self.output / "videos" / entry.result.with_suffix(suffix)
 
     def _skip(self, problem: UserError) -> None:
-        self.skipped += 1
+        self.skipped, self.last_problem = self.skipped + 1, problem
         self.console.warn(f"skipped: {problem.message}")
 
 

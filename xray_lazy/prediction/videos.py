@@ -18,6 +18,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # of videos that don't tell
 USUAL_RATE = 25.0
 
+# Others don't store the number of their frames, which is then worked out of their length and rate.
+COUNTING = frozenset({".mp4", ".m4v", ".mov", ".avi"})
+
 # By suffix. Browsers play VP8, and not MPEG-4, which is written five times as fast; OpenCV's packages have no H.264.
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
@@ -35,6 +38,10 @@ class VideoFacts:
 class Video:
     """The frames of a video file as BGR (H, W, 3) uint8.
 
+    Attributes:
+        missing_frames: so many fewer came than the header tells of, known when all have been read; 0 where the
+            difference may be one of rounding.
+
     Raises:
         UserError: it can't be read.
     """
@@ -48,17 +55,22 @@ class Video:
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps < 1000 else USUAL_RATE
         height, width = self._first.shape[:2]
+        self.missing_frames = 0
         self.facts = VideoFacts(width, height, fps, max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """All frames, once."""
         frame = self._first
         read = frame is not None
-        self._first = None
+        self._first, count = None, 0
         while read:
             yield frame
+            count += 1
             read, frame = self._capture.read()
         self._capture.release()
+        missing = self.facts.frames - count
+        rounding = 0 if self.path.suffix.lower() in COUNTING else max(1, round(0.02 * self.facts.frames))
+        self.missing_frames = missing if missing > rounding else 0
 
 
 class VideoFile:

@@ -74,12 +74,14 @@ def draw_sample(record: Mapping, mapper: Callable[[dict], dict], seed: Sequence[
     """One draw of the augmentation; the same seed draws the same, and the random state outside stays as it is."""
     import torch
 
+    from xray_lazy.data.mapper import map_record
+
     state = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         np.random.seed(list(seed))
         torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
         try:
-            return mapper(dict(record))
+            return map_record(mapper, dict(record))
         finally:
             np.random.set_state(state)
 

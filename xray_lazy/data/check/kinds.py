@@ -64,6 +64,11 @@ KINDS: dict[str, Kind] = {
         "file has another size than its annotations were made for",
         "put the original picture back, or scale (turn) its annotations",
     ),
+    "picture_thin": Kind(
+        WARNING,
+        "picture is a strip, which is hardly anything when it is as short as the network's input",
+        "look at it, and leave it out if it is no scan",
+    ),
     "picture_missing": Kind(
         ERROR, "picture file is missing", "copy it into the folder, or `repair --drop-unreadable` leaves it out"
     ),

@@ -12,6 +12,9 @@ from xray_lazy.data.check.picture_facts import PictureFacts
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.values import are_coordinates, is_whole
 
+# Of a picture this many times as long as wide, an input of 1333 pixels leaves a network of stride 32 one cell.
+THIN = 40
+
 
 @dataclass
 class Pictures:
@@ -153,6 +156,9 @@ def _with_size(
         detail = f"{image.get('file_name')}: {image.get('width')}x{image.get('height')}"
         detail += f", the file is {actual[0]}x{actual[1]}" if actual else ""
         result.findings.append(Finding(kind, "picture", image["id"], detail, change))
+    if size and max(size) > THIN * min(size):
+        detail = f"{image.get('file_name')}: {size[0]}x{size[1]}"
+        result.findings.append(Finding("picture_thin", "picture", image["id"], detail))
     return {**image, "width": size[0], "height": size[1]} if size and size != stated else image
 
 
