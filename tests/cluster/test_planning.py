@@ -14,6 +14,7 @@ from xray_lazy.cluster.planning import SubmitOptions, plan_jobs
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.resubmission import resubmit
 from xray_lazy.config import save_config
+from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
 LOCAL = Profile(executor="local")
@@ -96,3 +97,13 @@ def test_a_training_that_goes_on_gets_an_evaluator_again_also_where_the_last_one
 def test_beside_an_evaluator_training_does_not_evaluate(plan):
     (job,) = plan(with_evaluator=True)
     assert "evaluation" not in job.cfg.hooks and "~hooks.evaluation" in job.overrides
+
+
+def test_a_config_that_does_not_fit_the_checkpoint_is_refused_before_the_job_takes_it(plan, tmp_path):
+    folder = tmp_path / "run"
+    run(RunOptions(CONFIG, [f"train.output_dir={folder}", "train.device=cpu", "train.max_iter=1", "~hooks.evaluation"]))
+    before = (folder / "config.yaml").read_bytes()
+    assert plan("optimizer.lr=0.5", resume=True, overwrite=True)
+    with pytest.raises(UserError, match="does not fit the model"):
+        plan("model.roi_heads.mask_head.conv_dims=[16,24]", resume=True, overwrite=True)
+    assert (folder / "config.yaml").read_bytes() == before

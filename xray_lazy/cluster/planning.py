@@ -131,7 +131,8 @@ def _has_epochs(cfg: DictConfig) -> bool:
 
 def _check_folder(job: PlannedJob, options: SubmitOptions) -> None:
     """Refuse a folder that holds another run, or that a job works on."""
-    from xray_lazy.engine.run_folder import check_run_folder
+    from xray_lazy.engine.experiment import check_resumable
+    from xray_lazy.engine.run_folder import check_run_folder, checkpoint_exists
 
     newest = {record.kind: record for record in read_records(job.output_dir)}
     for status in read_status(list(newest.values()), with_progress=False):
@@ -141,3 +142,5 @@ def _check_folder(job: PlannedJob, options: SubmitOptions) -> None:
                 f"python tools/submit.py cancel {job.cfg.train.output_dir}, or choose another train.output_dir",
             )
     check_run_folder(job.cfg, options.resume, options.overwrite)
+    if options.resume and options.overwrite and checkpoint_exists(job.cfg):
+        check_resumable(job.cfg)  # the job would find out when the config that fits is gone

@@ -219,6 +219,15 @@ def resume_training(cfg: DictConfig, trainer: Trainer) -> int:
     return start_iteration
 
 
+def check_resumable(cfg: DictConfig) -> None:
+    """Load the newest checkpoint of a config's output folder into its model, which is then forgotten.
+
+    Raises:
+        UserError: none can be read, or none is of this model.
+    """
+    Checkpointer(build_model(cfg, "cpu"), cfg.train.output_dir).resume()
+
+
 def _holds_numbers(value: object) -> bool:
     # not switches: what is switched on may need a state that the checkpoint has not
     return isinstance(value, int | float | ListConfig) and not isinstance(value, bool)
