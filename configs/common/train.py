@@ -10,7 +10,9 @@ train = dict(
     seed=42,
     deterministic=False,  # same device, same seed: same weights to the last bit, at some cost of speed
     device="auto",  # "auto" takes the GPU where there is one; else "cuda" or "cpu"
-    amp=dict(enabled=False, dtype="bfloat16"),  # or "float16", with loss scaling
+    amp=dict(enabled=False, dtype="bfloat16", evaluation=False),  # or "float16", with loss scaling
+    # of products of float32 on a GPU: "high" rounds their factors to TF32, as torch does in convolutions anyway
+    float32_matmul="highest",
     accumulate=1,  # work through a batch in so many parts, where it doesn't fit the memory
     max_skipped_steps=0,  # leave out so many steps whose loss or gradient is not finite before the run fails
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together

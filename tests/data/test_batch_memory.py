@@ -73,6 +73,21 @@ def test_an_error_in_place_of_a_sample_passes():
 
 
 @pytest.mark.gpu
+def test_batches_arrive_whole_while_the_gpu_is_busy_with_the_ones_before():
+    device, busy = torch.device("cuda"), torch.rand(4096, 4096, device="cuda")
+    sums, expected = [], []
+    for number in range(20):
+        for _ in range(5):
+            busy = busy @ busy / busy.norm()
+        [pinned] = PinnableBatch([{"image": torch.full((3, 500, 500), number)}]).pin_memory().samples
+        [moved] = to_device([pinned], device)
+        sums.append(moved["image"].sum())
+        expected.append(number * 750_000)
+        del pinned, moved
+    assert torch.stack(sums).tolist() == expected
+
+
+@pytest.mark.gpu
 def test_pinning_keeps_the_values_of_every_tensor():
     original = sample()
     [pinned] = PinnableBatch([original]).pin_memory().samples

@@ -105,6 +105,28 @@ def test_the_default_backend_keeps_losses(warnings):
     assert warnings == []
 
 
+@pytest.fixture
+def group_of_one():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_compiled_part_is_cut_where_gradients_go_to_other_processes_while_the_rest_is_computed(group_of_one):
+    graphs = []
+
+    @torch._dynamo.register_backend(name="counts_graphs")
+    def count(graph, inputs):
+        graphs.append(graph)
+        return aot_autograd(fw_compiler=lambda graph, inputs: graph.forward)(graph, inputs)
+
+    model = nn.Sequential(nn.Sequential(*(nn.Linear(640, 640) for _ in range(6))), nn.Linear(640, 1))
+    compile_parts(model, ["0"], backend="counts_graphs")
+    parallel = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=2)  # of 1.6 MB each
+    parallel(torch.randn(2, 640)).sum().backward()
+    assert len(graphs) > 2
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_part_that_does_not_compile_runs_without_it_after_one_warning(backend, warnings):
     model = Model()

@@ -259,6 +259,40 @@ def test_mixed_precision_trains(output, dtype):
     assert all(math.isfinite(loss) for loss in losses_of(folder).values())
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_evaluations_compute_in_half_precision_where_that_is_asked_for(output, precision):
+    folder, overrides = output
+    dtypes = set()
+
+    def look(module, inputs, result):
+        if isinstance(module, torch.nn.Conv2d) and not module.training:
+            dtypes.add(str(result.dtype).removeprefix("torch."))
+
+    hook = torch.nn.modules.module.register_module_forward_hook(look)
+    half = [] if precision == "float32" else ["train.amp.evaluation=True", f"train.amp.dtype={precision}"]
+    try:
+        start([*overrides, "train.max_iter=2", "dataloader.test.batch_size=4", *half])
+    finally:
+        hook.remove()
+    assert dtypes == {precision}
+    metrics = json.loads((folder / "evaluation" / "tiny" / "iter_1" / "metrics.json").read_text())
+    assert math.isfinite(metrics["segm"]["AP"])
+
+
+def test_products_of_float32_are_as_exact_as_the_config_says(output):
+    folder, overrides = output
+    before = torch.get_float32_matmul_precision()
+    try:
+        start([*overrides, "train.max_iter=1", "train.eval_period=0", "train.float32_matmul=high"])
+        assert torch.get_float32_matmul_precision() == "high"
+        start([*overrides, f"train.output_dir={folder}_2", "train.max_iter=1", "train.eval_period=0"])
+        assert torch.get_float32_matmul_precision() == "highest"
+        with pytest.raises(UserError, match=r"train\.float32_matmul is 'low'"):
+            start([*overrides, f"train.output_dir={folder}_3", "train.float32_matmul=low"])
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_adamw_with_a_slower_backbone_and_clipping_trains(output):
     folder, overrides = output
     changes = {"lr": "1e-3", "_target_": "torch.optim.AdamW", "params.lr_factors": "{backbone: 0.1}"}

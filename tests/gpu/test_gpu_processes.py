@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.quick_processes import start_group
-from tests.gpu.experiments import EXPERIMENTS, quiet
+from tests.gpu.experiments import EXPERIMENTS, drawing_all, quiet
 from tests.patience import PATIENCE
 from xray_lazy.errors import UserError
 
@@ -64,10 +64,9 @@ def losses_of(folder):
 def test_two_processes_train_as_one(config, device, tmp_path, amp):
     from xray_lazy.engine.run import RunOptions, run
 
-    precision = f"train.amp.enabled={amp}"
-    overrides = [*quiet(tmp_path / "one", device), "train.eval_period=0", precision]
-    run(RunOptions(config, overrides))
-    assert exit_codes(config, tmp_path / "two", device, [precision]) == [0, 0], (tmp_path / "two.log").read_text()
+    overrides = [f"train.amp.enabled={amp}", *drawing_all(config)]
+    run(RunOptions(config, [*quiet(tmp_path / "one", device), "train.eval_period=0", *overrides]))
+    assert exit_codes(config, tmp_path / "two", device, overrides) == [0, 0], (tmp_path / "two.log").read_text()
     tolerance = 0.05 if amp == "True" else 0.01
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), rel=tolerance)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class EvaluationRun:
     Args:
         dataloader: the config's `dataloader` node, with `test` and `evaluator`, which may be a list of them.
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
+        autocast: gives the context that models run in.
 
     Attributes:
         is_unwanted: asked between two batches; where it is true on any process, the evaluation ends without results.
@@ -39,9 +41,11 @@ class EvaluationRun:
             evaluators then still hold all detections, which they forget when the observers have returned.
     """
 
-    def __init__(self, dataloader: DictConfig, output_dir: str):
+    def __init__(
+        self, dataloader: DictConfig, output_dir: str, autocast: Callable[[], AbstractContextManager] = nullcontext
+    ):
         self.mark = ""
-        self._dataloader = dataloader
+        self._dataloader, self._autocast = dataloader, autocast
         self.output_dir = Path(output_dir)
         self.is_unwanted: Callable[[], bool] = bool  # never
         self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
@@ -66,7 +70,8 @@ class EvaluationRun:
         Raises:
             InferenceStopped: it was unwanted, on all processes.
         """
-        results = run_inference(model, self.loader, self.evaluators, is_unwanted=self.is_unwanted)
+        with self._autocast():
+            results = run_inference(model, self.loader, self.evaluators, is_unwanted=self.is_unwanted)
         if comm.is_main_process():
             folder = self._folder(iteration, suffix)
             for evaluator in self.evaluators:
@@ -102,7 +107,9 @@ class EvaluationRun:
         """Records of up to `count` pictures, evenly spread over the test set, and the model's instances for them."""
         with evaluation_mode(model):
             for record in evenly_spaced(self.dataset, count):
-                yield record, model([map_record(self.loader.mapper, record)])[0]["instances"].to("cpu")
+                with self._autocast():
+                    (output,) = model([map_record(self.loader.mapper, record)])
+                yield record, output["instances"].to("cpu")
 
 
 def augmentation_enabled(cfg: DictConfig) -> bool:

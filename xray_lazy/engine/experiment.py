@@ -23,7 +23,7 @@ from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
-from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.precision import Precision, set_float32_matmul
 from xray_lazy.engine.run_folder import claimed_run_folder, hold_log, open_run_folder, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
@@ -64,6 +64,7 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
     if augmentation_enabled(cfg):
         logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
     set_determinism(cfg.train.deterministic)
+    set_float32_matmul(cfg.train.get("float32_matmul", "highest"))
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
     if resume and trainer.checkpointer.has_checkpoint():
@@ -105,9 +106,10 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     """
     start_logging(cfg.train.output_dir)
     set_determinism(cfg.train.deterministic)
+    set_float32_matmul(cfg.train.get("float32_matmul", "highest"))
     model = build_model(cfg, device)
     checkpoint = load_trained_weights(model, cfg.train.init_checkpoint)
-    run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+    run = EvaluationRun(cfg.dataloader, cfg.train.output_dir, Precision(device, **cfg.train.amp).evaluation_autocast)
     is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", run.dataset)
     run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
     iteration = checkpoint.get("iteration", 0)
@@ -160,16 +162,16 @@ def freeze_parts(cfg: DictConfig, model: nn.Module) -> None:
 def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
     """The trainer of a config, around a model that is on its device."""
     main = comm.is_main_process()
-    clip = cfg.train.clip_gradients
+    clip, precision = cfg.train.clip_gradients, Precision(device, **cfg.train.amp)
     return Trainer(
         model=_data_parallel(model, device, cfg.train.ddp),
         optimizer=build_optimizer(cfg, model),
         loader=instantiate(cfg.dataloader.train),
-        precision=Precision(device, **cfg.train.amp),
+        precision=precision,
         checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
         hooks=build_hooks(cfg),
         writers={n: UnfailingWriter(n, instantiate(w)) for n, w in given(cfg.writers).items()} if main else {},
-        evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir),
+        evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir, precision.evaluation_autocast),
         max_norm=clip.max_norm if clip.enabled else None,
         accumulate=cfg.train.accumulate,
         max_skipped_steps=cfg.train.max_skipped_steps,

@@ -17,6 +17,7 @@ from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.experiment import build_hooks, build_model
 from xray_lazy.engine.metric_names import possible_names
+from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import UserError
 
 
@@ -39,7 +40,8 @@ class SavedTraining:
         self._cfg = cfg
         self.bare_model = build_model(cfg, device)
         self.checkpointer = Checkpointer(self.bare_model, cfg.train.output_dir)
-        self.evaluate = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+        precision = Precision(device, **cfg.train.amp)
+        self.evaluate = EvaluationRun(cfg.dataloader, cfg.train.output_dir, precision.evaluation_autocast)
         self.evaluated_models: dict[str, nn.Module] = {"": self.bare_model}
         self.named_hooks: dict[str, HookBase] = {}
         self.writers: dict[str, EventWriter] = {}
