@@ -1,6 +1,7 @@
 """Each kind of fault is found, with the right ids; a sound set has none."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -160,7 +161,7 @@ def test_ids_of_instances():
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": ""}], "class_fields", [2]),
         (
             [{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}, {"id": 3, "name": "saw"}],
-            "class_without_instances",
+            "class_not_trained",
             [3],
         ),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}, None], "not_an_entry", ["categories#2"]),
@@ -170,6 +171,36 @@ def test_ids_of_instances():
 )
 def test_fault_of_the_classes_is_found(categories, kind, ids):
     assert found({**sound_set(), "categories": categories})[kind] == ids
+
+
+def test_a_set_of_crowd_regions_can_not_be_trained_on():
+    content = sound_set()
+    for entry in content["annotations"]:
+        entry["iscrowd"] = 1
+    assert found(content)["nothing_to_train"] == [None]
+    assert not check_sets([CocoSet("set", content)]).trainable
+
+
+def test_a_class_of_crowd_regions_alone_can_not_be_trained():
+    content = sound_set()
+    content["annotations"][1]["iscrowd"] = 1
+    assert found(content)["class_not_trained"] == [2]
+
+
+def test_annotations_that_belong_to_no_picture_are_nothing_to_train():
+    content = sound_set()
+    for entry in content["annotations"]:
+        entry["image_id"] += 100
+    assert found(content)["nothing_to_train"] == [None]
+
+
+def test_a_class_that_a_set_for_evaluation_lacks_is_no_error():
+    lacking = {**sound_set(), "annotations": sound_set()["annotations"][:1]}
+    alone = check_sets([CocoSet("a", lacking, json_file=Path("val.json"))])
+    assert alone.trainable and "class_without_instances" in {f.kind for f in alone.sets[0].findings}
+    beside = check_sets([CocoSet("a", sound_set()), CocoSet("b", lacking)])
+    assert beside.trainable and "class_without_instances" in {f.kind for f in beside.sets[1].findings}
+    assert not check_sets([CocoSet("a", lacking), CocoSet("b", lacking)]).trainable
 
 
 def test_classes_from_zero_have_no_gap():

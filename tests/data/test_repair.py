@@ -88,7 +88,7 @@ def test_missing_and_broken_pictures_go_only_when_told(folder):
     dropped = repair(CocoSet("set", sound_set(), folder), drop_unreadable=True)
     assert [image["id"] for image in dropped.content["images"]] == [3]
     assert [entry["id"] for entry in dropped.content["annotations"]] == [3]
-    assert dropped.left.trainable
+    assert [finding.kind for finding in dropped.left.sets[0].findings] == ["class_not_trained"]
 
 
 def test_class_ids_become_contiguous_and_same_names_one_class():
@@ -349,7 +349,7 @@ def test_instances_of_sound_pictures_have_no_error_after_repair(annotations):
     result = repair(CocoSet("set", {**sound_set(), "annotations": annotations}))
     left = {finding.kind for finding in result.left.sets[0].findings if KINDS[finding.kind].severity == ERROR}
     # an RLE of another size may be right for another picture, and all annotations may have been unusable
-    assert left <= {"rle_size", "no_instances"}
+    assert left <= {"rle_size", "no_instances", "nothing_to_train", "class_not_trained"}
     for entry in result.content["annotations"]:
         x, y, width, height = entry["bbox"]
         assert x >= -1 and y >= -1 and x + width <= WIDTH + 1 and y + height <= HEIGHT + 1

@@ -1,7 +1,10 @@
 """What a start would refuse, the check before it refuses, with the key and exit code 2."""
 
+import json
+
 import pytest
 
+from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
 from xray_lazy.engine.preflight import check_experiment
@@ -76,6 +79,54 @@ def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):
 )
 def test_values_at_the_ends_of_their_range_are_taken(tiny, override):
     assert faults_of(tiny, override) == []
+
+
+def crowd_all(content):
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+
+
+def crowd_one_class(content):
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = int(annotation["category_id"] == 3)
+
+
+def unmask_one_class(content):
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = annotation["segmentation"] if annotation["category_id"] == 1 else []
+
+
+def write_ids_as_text(content):
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (crowd_all, "has no instance to train on"),
+        (write_ids_as_text, "has no instance to train on"),
+        (crowd_one_class, "has no instance with a mask to train on of 1 class: knife"),
+        (unmask_one_class, "has no instance with a mask to train on of 1 class: knife"),
+    ],
+)
+def test_a_set_that_gives_training_nothing_of_a_class_is_a_fault(tiny, tmp_path, change, words):
+    content = write_set(tmp_path)
+    assert faults_of(tiny, *training_set(tmp_path)) == []
+    change(content)
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    faults = faults_of(tiny, *training_set(tmp_path))
+    assert [fault.key for fault in faults] == ["dataloader.train.dataset"]
+    assert words in faults[0].message and "check" in faults[0].fix
+
+
+def test_a_part_of_a_set_may_lack_a_class(tiny, tmp_path):
+    write_set(tmp_path)
+    assert faults_of(tiny, *training_set(tmp_path), "dataloader.train.dataset.max_pictures=1") == []
+
+
+def training_set(folder):
+    return [f"dataloader.train.dataset.names.{key}={value}" for key, value in reference(folder).items()]
 
 
 def test_evaluation_takes_what_only_training_would_refuse(tiny):

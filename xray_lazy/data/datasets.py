@@ -4,6 +4,7 @@ import functools
 import gc
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class DetectionDataset(PackedRecords):
         category_ids: the JSON file's own category ids by the same index.
         has_masks: whether any instance has a mask.
         json_files: that it was read from.
+        trained_boxes: by class, the instances that are no crowd regions; of the whole, also where this is a part.
+        trained_masks: those of them that have a mask.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class DetectionDataset(PackedRecords):
         class_names: Sequence[str],
         category_ids: Sequence[int],
         json_files: Sequence[Path] = (),
+        whole: "DetectionDataset | None" = None,
     ):
         records = list(records)
         super().__init__(records)
@@ -53,10 +57,18 @@ class DetectionDataset(PackedRecords):
         self.category_ids = tuple(category_ids)
         self.has_masks = any("segmentation" in a for record in records for a in record["annotations"])
         self.json_files = tuple(json_files)
+        if whole is None:
+            instances = [a for record in records for a in record["annotations"] if not a["iscrowd"]]
+            boxes = Counter(a["category_id"] for a in instances)
+            masks = Counter(a["category_id"] for a in instances if "segmentation" in a)
+        else:
+            boxes, masks = whole.trained_boxes, whole.trained_masks
+        self.trained_boxes = tuple(boxes[index] for index in range(len(self.class_names)))
+        self.trained_masks = tuple(masks[index] for index in range(len(self.class_names)))
 
     def part(self, records: Iterable[dict], name: str) -> "DetectionDataset":
         """Some of its records as a data set."""
-        return DetectionDataset(records, name, self.class_names, self.category_ids, self.json_files)
+        return DetectionDataset(records, name, self.class_names, self.category_ids, self.json_files, whole=self)
 
 
 @dataclass(frozen=True)
@@ -184,6 +196,10 @@ def _read(
     dataset = parts[0] if len(parts) == 1 else _join(parts)
     if filter_empty:
         kept = [r for r in dataset if any(not a["iscrowd"] for a in r["annotations"])]
+        if dataset and not kept:
+            raise UserError(
+                f"data set {dataset.name} has no instance to train on", "look at it with `tools/dataset.py check`"
+            )
         dataset = dataset.part(kept, dataset.name)
     if not dataset:
         raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")

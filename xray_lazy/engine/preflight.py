@@ -17,6 +17,7 @@ from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.trial_build import build_on_trial
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 REQUIRED_NODES = (
     "model",
@@ -69,6 +70,8 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     for key, dataset in datasets.items():
         faults += _check_dataset(key, dataset)
         faults += _check_masks(cfg, key, dataset)
+    if training and (key := "dataloader.train.dataset") in datasets:
+        faults += _check_trained(cfg, key, datasets[key])
     faults += _check_classes(cfg, datasets)
     return faults
 
@@ -199,4 +202,22 @@ def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterat
             key,
             f"the model learns masks, but {dataset.name} has boxes only",
             "take configs/xray/faster_rcnn_r50.py for sets without masks",
+        )
+
+
+def _check_trained(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
+    with_masks = OmegaConf.select(cfg, "dataloader.train.mapper.with_masks") and dataset.has_masks
+    trained = dataset.trained_masks if with_masks else dataset.trained_boxes
+    what = "instance with a mask" if with_masks and any(dataset.trained_boxes) else "instance"
+    look = "`tools/dataset.py check` tells why: e.g. all are crowd regions (iscrowd 1), or their ids don't match"
+    if not any(trained):
+        yield Fault(key, f"{dataset.name} has no {what} to train on", look)
+        return
+    without = [name for name, count in zip(dataset.class_names, trained, strict=True) if not count]
+    if without:
+        yield Fault(
+            key,
+            f"{dataset.name} has no {what} to train on of {counted(len(without), 'class', 'classes')}: "
+            f"{', '.join(without[:20])}",
+            f"annotate some, or remove what is not there from `categories`; {look}",
         )

@@ -40,12 +40,6 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
     findings += same_ids + same_names + _similar_names(sound)
     ranks, gaps = _ranks(sound, broken)
     new_ids = {old: ranks[first] for old, first in joined.items()}
-    instances = Counter()
-    for old, first in joined.items():
-        instances[first] += used[old]
-    for category in sound:
-        if not instances[category["id"]]:
-            findings.append(Finding("class_without_instances", "class", category["id"], category["name"]))
     entries = [{**c, "id": ranks[c["id"]]} if ranks[c["id"]] != c["id"] else c for c in sound]
     if not entries and not broken:
         findings.append(Finding("no_classes", "set", None))

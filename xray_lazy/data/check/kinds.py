@@ -21,6 +21,12 @@ KINDS: dict[str, Kind] = {
     # the set as a whole
     "no_pictures": Kind(ERROR, "the set has no pictures", "export it again; the list `images` is empty"),
     "no_instances": Kind(ERROR, "the set has no annotations", "export it again with its annotations"),
+    "nothing_to_train": Kind(
+        ERROR,
+        "no annotation can be trained on",
+        "export instances: crowd regions (`iscrowd` 1, as CVAT writes masks) only count in evaluation, "
+        "and set `iscrowd` to 0 where each is one item",
+    ),
     "no_classes": Kind(ERROR, "the set declares no classes", "list the classes under `categories`"),
     "not_an_entry": Kind(ERROR, "list entry is not an object", "`repair` drops it"),
     "number_as_text": Kind(ERROR, "number written as text, or whole number as decimal", "`repair` writes numbers"),
@@ -34,6 +40,11 @@ KINDS: dict[str, Kind] = {
         WARNING, "class names differ only in case or spaces", "give them the same name, then `repair` joins them"
     ),
     "class_id_gap": Kind(WARNING, "class ids are not 1, 2, ... N (or from 0)", "`repair` numbers them from 1"),
+    "class_not_trained": Kind(
+        ERROR,
+        "class has no instance that can be trained on",
+        "annotate some, or remove it from `categories`; crowd regions (`iscrowd` 1) are none",
+    ),
     "class_without_instances": Kind(
         WARNING, "class has no instances", "its AP is undefined here: split again, or remove the class"
     ),

@@ -41,7 +41,7 @@ def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, F
                 there = sets[first_set]
                 detail = f"{_within(path, one)} is {_within(first, there)} (id {first_id}) of {there.name}"
                 yield position, Finding("picture_in_two_sets", "picture", id, detail)
-        if position and (difference := _class_names(one) ^ _class_names(sets[0])):
+        if position and (difference := class_names(one) ^ class_names(sets[0])):
             names = ", ".join(sorted(difference))
             yield position, Finding("classes_differ", "set", None, f"only one of it and {sets[0].name} has {names}")
 
@@ -69,7 +69,8 @@ def _listed(one: CocoSet) -> Iterator[tuple[int | str, Path]]:
             yield identity(image, position), path
 
 
-def _class_names(one: CocoSet) -> set[str]:
+def class_names(one: CocoSet) -> set[str]:
+    """The names of the classes that a set declares."""
     return {str(c["name"]) for c in one.content["categories"] if isinstance(c, dict) and "name" in c}
 
 

@@ -1,18 +1,21 @@
 """Check one set by itself, and several beside each other."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xray_lazy.data.check.classes import examine_classes
+from xray_lazy.data.check.classes import Classes, examine_classes
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.entries import examine_entries
 from xray_lazy.data.check.instances import examine_instances
-from xray_lazy.data.check.neighbours import compare_sets, duplicates_within, unlisted_files
+from xray_lazy.data.check.neighbours import class_names, compare_sets, duplicates_within, unlisted_files
 from xray_lazy.data.check.picture_facts import PictureFacts, read_facts
 from xray_lazy.data.check.pictures import PictureRules, examine_pictures, picture_path
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
+from xray_lazy.data.datasets import SPLITS
+from xray_lazy.wording import counted
 
 Facts = Mapping[Path, PictureFacts]
 
@@ -37,12 +40,29 @@ def check_sets(sets: Sequence[CocoSet], read_pictures: bool = True, show_progres
     reports = [report_set(one, examine(one, facts).findings) for one in sets]
     for one, report in zip(sets, reports, strict=True):
         report.findings += duplicates_within(one, facts)
+    _excuse_classes(sets, reports)
     for position, finding in compare_sets(sets, facts):
         reports[position].findings.append(finding)
     if read_pictures:
         for position, finding in unlisted_files(sets):
             reports[position].findings.append(finding)
     return Report(reports)
+
+
+def _excuse_classes(sets: Sequence[CocoSet], reports: Sequence[SetReport]) -> None:
+    """Classes that another of the sets trains, or that a set for evaluation lacks, are no error."""
+    untrained = [{f.detail for f in report.findings if f.kind == "class_not_trained"} for report in reports]
+    trained = set()
+    for one, names in zip(sets, untrained, strict=True):
+        trained |= class_names(one) - names
+    for one, report in zip(sets, reports, strict=True):
+        is_evaluated = one.json_file is not None and one.json_file.stem in SPLITS[1:]
+        report.findings = [
+            f._replace(kind="class_without_instances")
+            if f.kind == "class_not_trained" and (is_evaluated or f.detail in trained)
+            else f
+            for f in report.findings
+        ]
 
 
 def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> dict[Path, PictureFacts]:
@@ -67,6 +87,7 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
     instances = examine_instances(annotations, pictures, classes)
     findings = image_findings + annotation_findings + category_findings
     findings += classes.findings + pictures.findings + instances.findings
+    findings += _untrained(instances.entries, classes) if annotations else []
     annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}
     findings += [
         Finding("picture_without_annotations", "picture", entry["id"], str(entry.get("file_name")))
@@ -75,6 +96,27 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
     ]
     repaired = {"images": pictures.entries, "annotations": instances.entries, "categories": classes.entries}
     return Examined({**one.content, **repaired}, findings)
+
+
+def _untrained(entries: list[dict], classes: Classes) -> list[Finding]:
+    """What the annotations that repair leaves give training no instance of: the set, or classes of it."""
+    trained = Counter(e["category_id"] for e in entries if is_whole(e.get("category_id")) and not e.get("iscrowd"))
+    if not trained:
+        crowds = sum(bool(entry.get("iscrowd")) for entry in entries)
+        only_crowds = crowds and crowds == len(entries)
+        detail = f"only {counted(crowds, 'crowd region')}" if only_crowds else "none of them is usable"
+        return [Finding("nothing_to_train", "set", None, detail)]
+    old_ids = {new: old for old, new in reversed(classes.new_ids.items())}
+    return [
+        Finding(
+            "class_not_trained",
+            "class",
+            old_ids.get(entry["id"], entry["id"]),
+            str(entry.get("name")),
+        )
+        for entry in classes.entries
+        if is_whole(entry.get("id")) and entry["id"] in old_ids and not trained[entry["id"]]
+    ]
 
 
 def report_set(one: CocoSet, findings: Sequence[Finding]) -> SetReport:
