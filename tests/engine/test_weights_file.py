@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import torchvision
 from detectron2.config import instantiate
 
 from xray_lazy.config import get_config
-from xray_lazy.engine.weights_file import read_weights_file, torchvision_names
+from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.weights_file import read_weights_file
+from xray_lazy.engine.weights_source import torchvision_names
 from xray_lazy.errors import UserError
 
 
@@ -101,3 +104,117 @@ def test_torchvision_mask_rcnn_fills_backbone_and_fpn():
     ours = instantiate(get_config("xray/mask_rcnn_r50.py").model.backbone).state_dict()
     assert set(theirs) == {f"backbone.{name}" for name in ours}
     assert all(tuple(ours[name.removeprefix("backbone.")].shape) == tuple(v.shape) for name, v in theirs.items())
+
+
+def as_mmdetection(ours):
+    """detectron2's names in MMDetection's words."""
+    name = re.sub(r"^backbone\.bottom_up\.(stem\.)?", "backbone.", ours)
+    name = re.sub(r"\bres(\d)", lambda match: f"layer{int(match[1]) - 1}", name)
+    name = name.replace("shortcut.norm", "downsample.1").replace("shortcut", "downsample.0")
+    name = re.sub(r"\bconv(\d)\.norm", r"bn\1", name)
+    name = re.sub(r"fpn_lateral(\d)", lambda match: f"neck.lateral_convs.{int(match[1]) - 2}.conv", name)
+    name = re.sub(r"fpn_output(\d)", lambda match: f"neck.fpn_convs.{int(match[1]) - 2}.conv", name)
+    name = name.replace("backbone.neck", "neck").replace("proposal_generator.rpn_head.", "rpn_head.rpn_")
+    name = name.replace("objectness_logits", "cls").replace("anchor_deltas", "reg")
+    name = re.sub(r"^roi_heads\.box_head\.fc(\d)", lambda m: f"roi_head.bbox_head.shared_fcs.{int(m[1]) - 1}", name)
+    name = name.replace("roi_heads.box_predictor.cls_score", "roi_head.bbox_head.fc_cls")
+    name = name.replace("roi_heads.box_predictor.bbox_pred", "roi_head.bbox_head.fc_reg")
+    name = re.sub(
+        r"^roi_heads\.mask_head\.mask_fcn(\d)", lambda m: f"roi_head.mask_head.convs.{int(m[1]) - 1}.conv", name
+    )
+    name = name.replace("roi_heads.mask_head.deconv", "roi_head.mask_head.upsample")
+    return name.replace("roi_heads.mask_head.predictor", "roi_head.mask_head.conv_logits")
+
+
+@pytest.fixture(scope="module")
+def r50():
+    with torch.device("meta"):
+        return instantiate(get_config("xray/mask_rcnn_r50.py").model)
+
+
+def empty_weights(names):
+    return {name: torch.zeros(1) for name in names}
+
+
+def test_mask_rcnns_weights_of_mmdetection_have_all_names_of_ours(r50, tmp_path):
+    names = set(r50.state_dict())
+    theirs = [as_mmdetection(name) for name in names]
+    assert "roi_head.bbox_head.shared_fcs.0.weight" in theirs and "backbone.layer1.0.bn3.running_var" in theirs
+    torch.save({"meta": {"epoch": 12}, "state_dict": empty_weights(theirs), "optimizer": {}}, tmp_path / "epoch_12.pth")
+    content = read_weights_file(tmp_path / "epoch_12.pth")
+    assert set(content["model"]) == names and "optimizer" not in content and content["expected"] is None
+
+
+@pytest.mark.parametrize(
+    ("style", "order"), [("style='pytorch'", "RGB"), ('style="caffe"', "BGR"), ("'style': 'caffe'", "BGR")]
+)
+def test_what_mmdetections_weights_expect_is_read_from_its_config(tmp_path, style, order):
+    weights = empty_weights(["backbone.conv1.weight", "backbone.layer1.0.conv1.weight"])
+    torch.save({"meta": {"cfg": f"model = dict(backbone=dict({style}))"}, "state_dict": weights}, tmp_path / "a.pth")
+    assert read_weights_file(tmp_path / "a.pth")["expected"].input_format == order
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "detector.net.", "_orig_mod."])
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", None])
+def test_weights_are_unwrapped(tmp_path, prefix, key):
+    weights = empty_weights([f"{prefix}backbone.bottom_up.stem.conv1.weight", f"{prefix}roi_heads.a", "criterion.b"])
+    torch.save({key: weights, "epoch": 3, "pytorch-lightning_version": "2.4"} if key else weights, tmp_path / "a.ckpt")
+    names = {"backbone.bottom_up.stem.conv1.weight", "roi_heads.a", "criterion.b"}
+    assert set(read_weights_file(tmp_path / "a.ckpt")["model"]) == names
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3, "lr": 0.1}, {"state_dict": {"a": 1}}, {"model": {}}, {}])
+def test_a_file_without_weights_says_what_it_has(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"does not hold weights by name.*but (epoch, lr|a|nothing)"):
+        read_weights_file(tmp_path / "a.pth")
+
+
+def r50_with(**settings):
+    cfg = get_config("xray/mask_rcnn_r50.py").model
+    cfg.backbone.bottom_up.stages.stride_in_1x1 = settings.pop("stride_in_1x1", True)
+    cfg.update(settings)
+    return instantiate(cfg)
+
+
+TORCHVISION = {
+    "input_format": "RGB",
+    "pixel_mean": [123.675, 116.28, 103.53],
+    "pixel_std": [58.395, 57.12, 57.375],
+    "stride_in_1x1": False,
+}
+
+
+@pytest.mark.parametrize("kept", [*TORCHVISION, "all"])
+def test_torchvisions_weights_are_refused_where_pictures_or_strides_are_caffes(tmp_path, kept):
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "resnet50.pth")
+    settings = {name: value for name, value in TORCHVISION.items() if kept not in (name, "all")}
+    if kept == "pixel_mean":
+        settings["pixel_mean"] = TORCHVISION["pixel_mean"][::-1]
+    with pytest.raises(UserError, match="torchvision's") as refused:
+        Checkpointer(r50_with(**settings)).load(str(tmp_path / "resnet50.pth"))
+    for name in TORCHVISION:
+        is_told = name == kept or kept == "all" or {name, kept} == {"pixel_mean", "pixel_std"}
+        assert (f"{name}=" in refused.value.fix) == is_told, name
+
+
+@pytest.mark.parametrize(("channels", "is_known"), [(64, True), (256, False)])
+def test_caffes_resnets_expect_bgr_and_its_statistics_and_a_resnext_its_own(tmp_path, channels, is_known):
+    blobs = {"conv1_w": np.zeros((64, 3, 7, 7)), "res2_0_branch2a_w": np.zeros((channels, 64, 1, 1))}
+    (tmp_path / "caffe.pkl").write_bytes(pickle.dumps(blobs))
+    expected = read_weights_file(tmp_path / "caffe.pkl")["expected"]
+    assert (expected is not None) == is_known
+    if is_known:
+        expected.check(r50_with())
+        with pytest.raises(UserError, match="input_format=BGR"):
+            expected.check(r50_with(input_format="RGB"))
+
+
+def test_torchvisions_weights_are_loaded_where_everything_is_as_they_expect(tmp_path):
+    weights = torchvision.models.resnet50(weights=None).state_dict()
+    torch.save({"model": weights}, tmp_path / "resnet50.pth")
+    model = r50_with(**TORCHVISION)
+    Checkpointer(model).load(str(tmp_path / "resnet50.pth"))
+    assert torch.equal(model.backbone.bottom_up.res4[2].conv1.weight, weights["layer3.2.conv1.weight"])
+    own_statistics = {**TORCHVISION, "pixel_mean": [231.0, 226.0, 202.0], "pixel_std": [53.0, 43.0, 55.0]}
+    Checkpointer(r50_with(**own_statistics)).load(str(tmp_path / "resnet50.pth"))

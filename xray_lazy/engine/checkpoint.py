@@ -122,6 +122,8 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_weights_file(filename)
+        if expected := content.pop("expected", None):
+            expected.check(self.model)
         if (
             self._parsed_url_during_load is not None
             and "matching_heuristics=True" in self._parsed_url_during_load.query
@@ -136,8 +138,11 @@ class Checkpointer(DetectionCheckpointer):
         # torch fills in these counters by itself, so that they are never missing
         loadable = sum(not name.endswith("num_batches_tracked") for name in self.model.state_dict())
         if loadable and len(missing) + len(mismatched) == loadable:
+            there = f" has {_summary(incompatible.unexpected_keys, 3)}," if incompatible.unexpected_keys else ""
             raise UserError(
-                "the checkpoint has not one weight of this model", f"is it of another model? Look at {self.named_by}"
+                f"the checkpoint has not one weight of this model: it{there or ' has none of these names;'} the model "
+                f"has {_summary(list(self.model.state_dict()), 3)}",
+                f"is it of another model? Look at {self.named_by}",
             )
         if self.must_fit:
             self._refuse_misfits(mismatched, missing)

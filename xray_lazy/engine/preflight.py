@@ -122,7 +122,9 @@ def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
         yield from _check_download(key, path)
         return
     try:
-        read_weights_file(path)
+        expected = read_weights_file(path).get("expected")
+        if expected is not None:
+            expected.check(instantiate(cfg.model))
     except UserError as error:
         yield Fault(key, error.message, error.fix)
 

@@ -6,8 +6,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from xray_lazy.engine.weights_source import (
+    Expected,
+    bare_names,
+    mmdetection_expects,
+    mmdetection_names,
+    torchvision_names,
+)
 from xray_lazy.errors import UserError
 
 # What a pickle of arrays needs; a name outside this list could run anything.
@@ -26,8 +34,10 @@ _ARRAY_CLASSES = {
 def read_weights_file(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint: a dict with `model`, and what else the file holds.
 
-    Reads torch files, detectron2's and Caffe2's `.pkl`, pycls' `.pyth`, and torchvision's ResNets and R-CNNs.
-    A dict with `matching_heuristics` True is to be matched to a model by the ends of its names.
+    Reads torch files, detectron2's and Caffe2's `.pkl`, pycls' `.pyth`, torchvision's ResNets and R-CNNs, and what
+    MMDetection and Lightning keep under `state_dict`.
+    A dict with `matching_heuristics` True is to be matched to a model by the ends of its names; `expected` is an
+    `Expected` where the source of the weights is known.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, or holds code.
@@ -38,7 +48,7 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
     content = _read_pickle(path) if path.suffix == ".pkl" else _read_torch(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not weights by name", _SAVE_STATE_DICT)
-    content = _as_checkpoint(content)
+    content = _as_checkpoint(content, path)
     if not all(isinstance(name, str) for name in content["model"]):
         raise UserError(f"{path} does not hold weights by name", _SAVE_STATE_DICT)
     return content
@@ -99,56 +109,44 @@ def _unreadable(path: Path, error: Exception, beginnings: tuple[bytes, ...]) -> 
     return UserError(f"can't read the checkpoint {path} ({size} bytes): {reason}", "it may be cut off; copy it again")
 
 
-def _as_checkpoint(content: dict) -> dict:
-    if "model" in content and isinstance(content["model"], dict):
-        return content
+# Where trainers keep the weights: detectron2, torch's tutorials; MMDetection and Lightning.
+_KEYS_OF_WEIGHTS = ("model", "model_state_dict", "state_dict")
+
+
+def _as_checkpoint(content: dict, path: Path) -> dict:
     if "model_state" in content:  # pycls
         return {"model": content["model_state"], "matching_heuristics": True}
     if "blobs" in content:  # Caffe2: detection models have "blobs"
         return _caffe2(content["blobs"])
     if "conv1_w" in content:  # and classification models don't
         return _caffe2(content)
-    return {"model": torchvision_names(content)}
+    key = next((key for key in _KEYS_OF_WEIGHTS if isinstance(content.get(key), dict)), None)
+    weights = content if key is None else content[key]
+    if not any(isinstance(value, torch.Tensor | np.ndarray | np.generic) for value in weights.values()):
+        raise UserError(
+            f"{path} does not hold weights by name{f' under {key}' if key else ''}, but {_some(weights)}",
+            _SAVE_STATE_DICT,
+        )
+    if key == "model" and "__author__" in content:
+        known = Expected.torch_like("torchvision") if content["__author__"] == "torchvision" else None
+        return {**content, "expected": known}
+    weights = bare_names(weights)
+    expected = None
+    if (renamed := torchvision_names(weights)) is not None:
+        expected = Expected.torch_like("torchvision")
+    elif (renamed := mmdetection_names(weights)) is not None:
+        expected = mmdetection_expects(content.get("meta"))
+    others = content if key == "model" else {}  # what else other trainers keep, such as an optimizer, is not ours
+    return {**others, "model": weights if renamed is None else renamed, "expected": expected}
+
+
+def _some(names: dict) -> str:
+    shown = ", ".join(map(str, list(names)[:5])) or "nothing"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
 def _caffe2(blobs: dict) -> dict:
     weights = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}
-    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
-
-
-def torchvision_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the weights of torchvision's ResNets and of its R-CNNs' backbone and FPN; others are left as they are.
-
-    Their backbones expect RGB pictures: `model.input_format="RGB"` with torchvision's pixel statistics, and
-    `stride_in_1x1=False`.
-    """
-    is_resnet = "conv1.weight" in weights and "layer1.0.conv1.weight" in weights
-    is_rcnn = "backbone.body.conv1.weight" in weights
-    if not (is_resnet or is_rcnn):
-        return weights
-    renamed = {}
-    for name, value in weights.items():
-        new_name = _rename(name.removeprefix("backbone.body.")) if is_resnet or ".body." in name else _rename_fpn(name)
-        if new_name and not new_name.endswith("num_batches_tracked"):
-            renamed[new_name] = value
-    return renamed
-
-
-def _rename(name: str) -> str | None:
-    """A name inside torchvision's ResNet."""
-    if name.startswith("fc."):
-        return None
-    name = re.sub(r"^(conv1|bn1)\b", r"stem.\1", name)
-    name = re.sub(r"^layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
-    name = re.sub(r"\bbn(\d)", r"conv\1.norm", name)
-    name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-    return f"backbone.bottom_up.{name}"
-
-
-def _rename_fpn(name: str) -> str | None:
-    """A name outside the body of torchvision's R-CNNs; their heads count classes and anchors in another way."""
-    match = re.match(r"backbone\.fpn\.(inner|layer)_blocks\.(\d)(?:\.0)?\.(weight|bias)$", name)
-    if not match:
-        return None
-    part = "lateral" if match[1] == "inner" else "output"
-    return f"backbone.fpn_{part}{int(match[2]) + 2}.{match[3]}"
+    first = weights.get("res2_0_branch2a_w")  # 64 channels in ResNets; ResNeXts were trained with other statistics
+    expected = Expected.caffe_like("Caffe2") if first is not None and len(first) == 64 else None
+    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True, "expected": expected}
