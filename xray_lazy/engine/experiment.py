@@ -28,6 +28,7 @@ from xray_lazy.engine.run_folder import claimed_run_folder, hold_log, open_run_f
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.freezing import freeze
+from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.wandb_evaluation import add_evaluation
@@ -128,6 +129,8 @@ def build_model(cfg: DictConfig, device: str) -> nn.Module:
     seed_everything(cfg.train.seed)
     model = instantiate(cfg.model).to(device)
     make_lists_plain(model)
+    if comm.get_world_size() > 1:
+        synchronise_batch_norm(model)
     freeze_parts(cfg, model)
     accelerate(cfg, model)
     return model

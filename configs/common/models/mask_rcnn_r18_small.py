@@ -6,8 +6,8 @@ from detectron2.modeling.backbone.resnet import BasicBlock
 
 from .mask_rcnn_fpn import model
 
-# without pretrained weights batch norm must learn; over all processes, so that their number changes nothing
-norm = "naiveSyncBN"
+# without pretrained weights batch norm must learn; where there are several processes, it does over all of them
+norm = "BN"
 model.backbone.bottom_up.stem.update(out_channels=32, norm=norm)
 model.backbone.bottom_up.stages = [
     L(ResNet.make_stage)(
