@@ -12,7 +12,8 @@ import pytest
 
 from tests.patience import PATIENCE
 from xray_lazy.atomic_file import write_text
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
+from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import RunFailure, UserError
 
 
@@ -133,3 +134,54 @@ def test_every_number_of_a_tool_has_a_range(tool):
     calls = [node for node in ast.walk(ast.parse(tool.read_text())) if isinstance(node, ast.Call)]
     types = [word.value for call in calls for word in call.keywords if word.arg == "type"]
     assert {name.id for name in types if isinstance(name, ast.Name)} & {"int", "float"} == set()
+
+
+# Of flags and arguments whose values are texts, and no paths.
+NO_PATHS = {
+    "NAME",
+    "N|NAMES",
+    "FORM",
+    "EXT",
+    "REGEX",
+    "KEY=VALUE",
+    "WxH",
+    "ID",
+    "URL",
+    "CLASS",
+    "KIND",
+    "WHAT",
+    "RANGE",
+}
+
+
+@pytest.mark.parametrize("tool", sorted(Path(__file__).parents[1].glob("tools/*.py")), ids=lambda path: path.stem)
+def test_every_path_of_a_tool_knows_the_home_folder(tool):
+    calls = [node for node in ast.walk(ast.parse(tool.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        if getattr(call.func, "attr", "") == "add_argument":
+            words = {word.arg: getattr(word.value, "value", word.value) for word in call.keywords}
+            is_text = not {"type", "choices"} & set(words) and words.get("action", "append") == "append"
+            assert not is_text or words.get("metavar") in NO_PATHS or call.args[0].value == "--device", ast.unparse(
+                call
+            )
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("~/scans/*.png", "HOME/scans/*.png"),
+        ("~", "HOME"),
+        ("~nobody_here/x", "~nobody_here/x"),
+        ("~hooks.early_stopping", "~hooks.early_stopping"),
+        ("a~/b", "a~/b"),
+        ("https://host/~name/a.pth", "https://host/~name/a.pth"),
+    ],
+)
+def test_a_path_in_the_home_folder_is_written_out(monkeypatch, tmp_path, text, known):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=path)
+    known = known.replace("HOME", str(tmp_path))
+    assert parser.parse_args([f"--output={text}"]).output == known
+    flags, words = parse_with_overrides(parser, [f"--output={text}", text, "~hooks.ema"])
+    assert (flags.output, words) == (known, [known, "~hooks.ema"])

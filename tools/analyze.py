@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 from xray_lazy.errors import UserError
 
 EXAMPLES = """examples:
@@ -36,8 +36,8 @@ def add_detections(commands) -> None:
         description="Analyze an evaluation of a run, or any COCO results: TIDE's errors, confusions, curves with the "
         "best thresholds, calibration, AP by size, scanner and overlap, the worst pictures, suspected label errors.",
     )
-    parser.add_argument("run", nargs="?", metavar="OUTPUT_DIR", help="of a training; or give --predictions")
-    parser.add_argument("--predictions", metavar="FILE", help="COCO results as JSON; needs --ground-truth")
+    parser.add_argument("run", nargs="?", type=path, metavar="OUTPUT_DIR", help="of a training; or give --predictions")
+    parser.add_argument("--predictions", type=path, metavar="FILE", help="COCO results as JSON; needs --ground-truth")
     parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
     add_truth(parser)
     parser.add_argument(
@@ -54,10 +54,12 @@ def add_detections(commands) -> None:
 
 def add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ground-truth", metavar="SET", help="a name, or a COCO JSON (default: what the run's config has)"
+        "--ground-truth", type=path, metavar="SET", help="a name, or a COCO JSON (default: what the run's config has)"
     )
-    parser.add_argument("--images", metavar="DIR", help="pictures of a JSON's ground truth, to draw them")
-    parser.add_argument("--output", metavar="DIR", help="for the results (default: analysis/ in the run's folder)")
+    parser.add_argument("--images", type=path, metavar="DIR", help="pictures of a JSON's ground truth, to draw them")
+    parser.add_argument(
+        "--output", type=path, metavar="DIR", help="for the results (default: analysis/ in the run's folder)"
+    )
 
 
 def run_detections(options: argparse.Namespace) -> None:
@@ -87,8 +89,8 @@ def add_compare(commands) -> None:
         help="is one run better than another, beyond chance?",
         description="Compare two runs on the same pictures by a paired bootstrap over them, metric by metric.",
     )
-    parser.add_argument("first", metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
-    parser.add_argument("second", metavar="SECOND", help="likewise")
+    parser.add_argument("first", type=path, metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
+    parser.add_argument("second", type=path, metavar="SECOND", help="likewise")
     parser.add_argument(
         "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
     )
@@ -130,14 +132,16 @@ def add_model(commands) -> None:
         description="Measure a model on one picture, part by part: parameters, FLOPs, activations, time. Overrides "
         "such as model.roi_heads.num_classes=13 may follow.",
     )
-    parser.add_argument("source", metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part")
+    parser.add_argument(
+        "source", type=path, metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
     parser.add_argument("--size", metavar="WxH", help="of the picture as the network sees it (default: the config's)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
     parser.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="timed passes (default: 5)")
     parser.add_argument("--depth", type=whole(0), default=2, metavar="N", help="of the parts in the table (default: 2)")
     parser.add_argument(
-        "--output", metavar="FILE", help="for the JSON (default: analysis/model.json in a run's folder)"
+        "--output", type=path, metavar="FILE", help="for the JSON (default: analysis/model.json in a run's folder)"
     )
     parser.set_defaults(run_command=run_model)
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -27,7 +27,9 @@ def add_demo(commands) -> None:
         help="generate a synthetic X-ray set",
         description="Generate synthetic X-ray scans of bags with exact instance masks, laid out for training.",
     )
-    parser.add_argument("--output", metavar="DIR", help="root of the sets (default: $XRAY_DATASETS or datasets/xray)")
+    parser.add_argument(
+        "--output", type=path, metavar="DIR", help="root of the sets (default: $XRAY_DATASETS or datasets/xray)"
+    )
     parser.add_argument(
         "--scanner",
         action="append",
@@ -109,12 +111,15 @@ def add_check(commands) -> None:
     parser.add_argument(
         "sets",
         nargs="+",
+        type=path,
         metavar="SET",
         help="ANNOTATIONS.json IMAGES_DIR, or a name (xray_smith_val); several are also compared with each other",
     )
-    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
     parser.add_argument("--no-pictures", action="store_true", help="look at the JSON alone: quick, needs no IMAGES_DIR")
-    parser.add_argument("--json", metavar="FILE", help="also write all findings as JSON; - prints it instead")
+    parser.add_argument(
+        "--json", type=path, metavar="FILE", help="also write all findings as JSON; - prints it instead"
+    )
     parser.set_defaults(run=run_check)
 
 
@@ -145,11 +150,13 @@ def add_repair(commands) -> None:
         description="Write a new COCO file in which everything is fixed that needs no guess, and list each change. "
         "The input stays as it is.",
     )
-    parser.add_argument("annotations", metavar="ANNOTATIONS.json")
-    parser.add_argument("images", nargs="?", metavar="IMAGES_DIR", help="without it, sizes are not compared with files")
-    parser.add_argument("--output", metavar="NEW.json", help="the new file; required but for --dry-run")
+    parser.add_argument("annotations", type=path, metavar="ANNOTATIONS.json")
+    parser.add_argument(
+        "images", nargs="?", type=path, metavar="IMAGES_DIR", help="without it, sizes are not compared with files"
+    )
+    parser.add_argument("--output", type=path, metavar="NEW.json", help="the new file; required but for --dry-run")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
-    parser.add_argument("--changes", metavar="FILE", help="write the full list of changes as JSON")
+    parser.add_argument("--changes", type=path, metavar="FILE", help="write the full list of changes as JSON")
     parser.add_argument("--dry-run", action="store_true", help="tell the changes, write nothing")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--scanner", metavar="NAME", help="size of pictures whose file is not there: of this scanner")
@@ -190,17 +197,18 @@ def add_split(commands) -> None:
         description="Split one COCO set of each scanner into train, val and test: shares by pictures, stratified by "
         "class, so that rare classes reach every split. The same set, ratios and seed give the same split.",
     )
-    parser.add_argument("annotations", nargs="?", metavar="ANNOTATIONS.json")
-    parser.add_argument("images", nargs="?", metavar="IMAGES_DIR")
+    parser.add_argument("annotations", nargs="?", type=path, metavar="ANNOTATIONS.json")
+    parser.add_argument("images", nargs="?", type=path, metavar="IMAGES_DIR")
     parser.add_argument(
         "--scanner",
         nargs="+",
         action="append",
         required=True,
+        type=path,
         metavar=("NAME", "FILE"),
         help="name of the scanner; with its ANNOTATIONS.json and IMAGES_DIR behind it, repeat it for several scanners",
     )
-    parser.add_argument("--output", metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
+    parser.add_argument("--output", type=path, metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
     parser.add_argument(
         "--ratios",
         nargs=3,
@@ -257,13 +265,20 @@ def add_convert(commands) -> None:
         "pictures; pictures without a label file are kept as empty ones.",
     )
     parser.add_argument("format", choices=("voc", "yolo", "labelme"))
-    parser.add_argument("source", metavar="SOURCE_DIR", help="folder of the label files, searched with its subfolders")
     parser.add_argument(
-        "--images", metavar="DIR", help="default: images/ or JPEGImages/ in SOURCE_DIR, else SOURCE_DIR itself"
+        "source", type=path, metavar="SOURCE_DIR", help="folder of the label files, searched with its subfolders"
     )
-    parser.add_argument("--classes", metavar="FILE", help="class names in their order: one per line, or a data.yaml")
+    parser.add_argument(
+        "--images",
+        type=path,
+        metavar="DIR",
+        help="default: images/ or JPEGImages/ in SOURCE_DIR, else SOURCE_DIR itself",
+    )
+    parser.add_argument(
+        "--classes", type=path, metavar="FILE", help="class names in their order: one per line, or a data.yaml"
+    )
     parser.add_argument("--zero-based", action="store_true", help="voc: coordinates count from 0, not from 1")
-    parser.add_argument("--output", required=True, metavar="NEW.json", help="the COCO file to write")
+    parser.add_argument("--output", required=True, type=path, metavar="NEW.json", help="the COCO file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
     parser.set_defaults(run=run_convert)
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import run_tool, whole
+from xray_lazy.command_line import path, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -28,8 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=("onnx", "torchscript", "torch_export"), default="onnx", help="default: onnx"
     )
-    parser.add_argument("--output", metavar="FILE", help="default: OUTPUT_DIR/exported/ and the weights' name")
-    parser.add_argument("--weights", metavar="FILE", help="default: the best of the run, else its last")
+    parser.add_argument(
+        "--output", type=path, metavar="FILE", help="default: OUTPUT_DIR/exported/ and the weights' name"
+    )
+    parser.add_argument("--weights", type=path, metavar="FILE", help="default: the best of the run, else its last")
     parser.add_argument("--ema", action="store_true", help="the average of the weights, which hooks.ema kept")
     parser.add_argument(
         "--size",
@@ -42,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         dest="pictures",
+        type=path,
         metavar="FILE",
         help="to compare on, instead of some of the test set; may be given several times",
     )

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -11,7 +11,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="It trains in memory only: no run and no checkpoint is touched. It needs a GPU."
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="a LazyConfig, or a run's config.yaml"
+    )
     parser.add_argument(
         "--steps", type=whole(1), default=10, metavar="N", help="steps with each batch size (default: 10)"
     )

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -11,12 +11,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="It trains in memory only: no run and no checkpoint is touched."
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="a LazyConfig, or a run's config.yaml"
+    )
     parser.add_argument("--iterations", type=whole(2), default=100, metavar="N", help="rates to try (default: 100)")
     parser.add_argument("--lowest", type=real(above=0), default=1e-6, metavar="LR", help="first rate (default: 1e-6)")
     parser.add_argument("--highest", type=real(above=0), default=1.0, metavar="LR", help="last rate (default: 1)")
     parser.add_argument(
-        "--output", metavar="FOLDER", help="for table and plot (default: train.output_dir with _learning_rate)"
+        "--output",
+        type=path,
+        metavar="FOLDER",
+        help="for table and plot (default: train.output_dir with _learning_rate)",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -32,8 +37,8 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
 
     result = run_range_test(cfg, device, options.lowest, options.highest, options.iterations)
     folder = Path(options.output or f"{cfg.train.output_dir}_learning_rate")
-    for path in save_range_test(result, folder):
-        print(f"wrote {path}")
+    for written in save_range_test(result, folder):
+        print(f"wrote {written}")
     if result.suggestion is None:
         print("the loss fell at no rate: try a lower --lowest or more --iterations, and look at the plot")
     else:

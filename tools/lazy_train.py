@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool, whole
+from xray_lazy.command_line import path, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 
 
@@ -12,7 +12,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit codes: 0 done, 1 failure while running, 2 something for you to fix.",
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="a LazyConfig, or a run's config.yaml"
+    )
     parser.add_argument(
         "--preset",
         action="append",

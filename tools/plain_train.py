@@ -7,14 +7,16 @@ keep its beginning, and change the loop.
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import path, run_tool
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import RunFailure, UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="a LazyConfig, or a run's config.yaml"
+    )
     parser.add_argument("--overwrite", action="store_true", help="let another run's output folder be used")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--output", default="output/predictions", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--output", default="output/predictions", type=path, metavar="DIR", help="default: %(default)s")
     parser.add_argument(
         "--threshold",
         type=real(least=0, most=1),
@@ -42,12 +42,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SCORE",
         help="leave out items below it (default: 0.5)",
     )
-    parser.add_argument("--weights", metavar="FILE", help="other ones than the run's best; a file or URL")
+    parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
     parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="pictures at once (default: 8)")
     parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read pictures (default: 2)")
-    parser.add_argument("--image-root", metavar="DIR", help="of a COCO file's pictures (default: images/ beside it)")
-    parser.add_argument("--ground-truth", metavar="JSON", help="COCO file that is drawn beside the predictions")
+    parser.add_argument(
+        "--image-root", type=path, metavar="DIR", help="of a COCO file's pictures (default: images/ beside it)"
+    )
+    parser.add_argument(
+        "--ground-truth", type=path, metavar="JSON", help="COCO file that is drawn beside the predictions"
+    )
     parser.add_argument("--grey", action="store_true", help="draw on a grey picture, so that only items have colours")
     parser.add_argument(
         "--no-pictures", dest="overlays", action="store_false", help="write only JSON and CSV, no pictures and videos"

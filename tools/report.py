@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import path, run_tool
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,9 +18,9 @@ the data set where the run's config says, or under $XRAY_DATASETS. With several 
 compared with. Exit codes: 0 done, 1 failure while running, 2 something for you to fix.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="the train.output_dir of a training")
-    parser.add_argument("others", nargs="*", metavar="OTHER", help="more of them, to compare")
-    parser.add_argument("--output", metavar="FILE", help="of the report (default: OUTPUT_DIR/report.html)")
+    parser.add_argument("output_dir", type=path, metavar="OUTPUT_DIR", help="the train.output_dir of a training")
+    parser.add_argument("others", nargs="*", type=path, metavar="OTHER", help="more of them, to compare")
+    parser.add_argument("--output", type=path, metavar="FILE", help="of the report (default: OUTPUT_DIR/report.html)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

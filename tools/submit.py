@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from xray_lazy.cluster.profile import add_profile_flags, given_flags, load_profile
-from xray_lazy.command_line import run_tool
+from xray_lazy.command_line import path, run_tool
 from xray_lazy.config.arguments import parse_with_overrides
 
 EPILOG = """commands on jobs that were submitted, by their output folders or that of their array:
@@ -24,7 +24,9 @@ def submit_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="a LazyConfig, or a run's config.yaml")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="a LazyConfig, or a run's config.yaml"
+    )
     parser.add_argument(
         "--preset", action="append", dest="presets", default=[], metavar="NAME", help="as lazy_train.py"
     )
@@ -66,7 +68,9 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> int:
 
 def command_parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"submit.py {command}", description=COMMANDS[command].__doc__)
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="the output folder of a job, or of an array")
+    parser.add_argument(
+        "folders", nargs="+", type=path, metavar="FOLDER", help="the output folder of a job, or of an array"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     if command == "resubmit":
         add_profile_flags(parser)

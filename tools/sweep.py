@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 
 from xray_lazy.cluster.profile import add_profile_flags, given_flags, load_profile
-from xray_lazy.command_line import run_tool, whole
+from xray_lazy.command_line import path, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -18,7 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
         "that share the folder, works on it beside the others. "
         "Exit codes: 0 done, 1 failure while running, 2 something for you to fix.",
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="the LazyConfig that is trained")
+    parser.add_argument(
+        "--config-file", required=True, type=path, metavar="FILE", help="the LazyConfig that is trained"
+    )
     parser.add_argument(
         "--num-gpus", type=whole(1), metavar="N", help="GPUs of each trial (default: one if there is one)"
     )
@@ -32,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--count", type=whole(1), metavar="N", help="trials in all, over all workers and resumes")
     parser.add_argument(
-        "--output-dir", metavar="FOLDER", help="of the sweep (default: output/sweeps/ and the file's name)"
+        "--output-dir", type=path, metavar="FOLDER", help="of the sweep (default: output/sweeps/ and the file's name)"
     )
     parser.add_argument(
         "--backend",

@@ -3,14 +3,14 @@
 
 import argparse
 
-from xray_lazy.command_line import real, run_tool
+from xray_lazy.command_line import path, real, run_tool
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Each row is sent once, whatever W&B has already. The runs must have ended."
     )
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="the output folder of a training")
+    parser.add_argument("folders", nargs="+", type=path, metavar="FOLDER", help="the output folder of a training")
     parser.add_argument(
         "--timeout",
         type=real(least=0),

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import real, run_tool, whole
+from xray_lazy.command_line import path, real, run_tool, whole
 
 DATA_EXAMPLES = """\
 examples:
@@ -45,12 +45,13 @@ def add_data(commands) -> None:
     parser.add_argument(
         "named",
         nargs="*",
+        type=path,
         metavar="SET",
         help="names (xray_smith_val), or ANNOTATIONS.json IMAGES_DIR; default: all under --root. With --config-file "
         "also KEY=VALUE for it",
     )
-    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
-    parser.add_argument("--output", metavar="DIR", default="output/data", help="default: %(default)s")
+    parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--output", type=path, metavar="DIR", default="output/data", help="default: %(default)s")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--statistics", action="store_true", help="charts and numbers instead of pictures")
     what.add_argument("--augmented", action="store_true", help="pictures as training with --config-file sees them")
@@ -73,7 +74,7 @@ def add_data(commands) -> None:
     drawn = parser.add_argument_group("how they are drawn")
     drawn.add_argument("--grey", action="store_true", help="on a ground without colours")
     drawn.add_argument("--columns", type=whole(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
-    drawn.add_argument("--config-file", metavar="FILE", help="whose training augments (with --augmented)")
+    drawn.add_argument("--config-file", type=path, metavar="FILE", help="whose training augments (with --augmented)")
     drawn.add_argument("--draws", type=whole(1), default=4, metavar="N", help="of each picture (default: %(default)s)")
     drawn.add_argument(
         "--port", type=whole(1, 65535), default=7860, metavar="N", help="of --browse (default: %(default)s)"
@@ -123,19 +124,25 @@ def add_features(commands) -> None:
         epilog=FEATURES_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="the output folder of a training, or a config file")
+    parser.add_argument("source", type=path, metavar="SOURCE", help="the output folder of a training, or a config file")
     parser.add_argument(
-        "named", nargs="*", metavar="PICTURE", help="files and folders of pictures, and KEY=VALUE for the config"
+        "named",
+        nargs="*",
+        type=path,
+        metavar="PICTURE",
+        help="files and folders of pictures, and KEY=VALUE for the config",
     )
-    parser.add_argument("--dataset", metavar="SET", help="pictures of this set, with their ground truth")
-    parser.add_argument("--root", metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--dataset", type=path, metavar="SET", help="pictures of this set, with their ground truth")
+    parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
     parser.add_argument(
         "--count", type=whole(1), default=4, metavar="N", help="pictures at most (default: %(default)s)"
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of their choice (default: 0)")
-    parser.add_argument("--weights", metavar="FILE", help="file or URL (default: the run's best)")
+    parser.add_argument("--weights", type=path, metavar="FILE", help="file or URL (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda:1")
-    parser.add_argument("--output", metavar="DIR", help="default: visualizations/features in the run's folder")
+    parser.add_argument(
+        "--output", type=path, metavar="DIR", help="default: visualizations/features in the run's folder"
+    )
     parser.add_argument(
         "--show",
         nargs="+",
@@ -187,6 +194,7 @@ def parse() -> argparse.Namespace:
     """The command line; what is named may stand before, between and behind the flags."""
     parser = build_parser()
     options, rest = parser.parse_known_args()
+    rest = [path(text) for text in rest]
     unknown = [text for text in rest if text.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -4,6 +4,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -66,6 +67,12 @@ def report_error(error: BaseException) -> int:
     else:
         print_error(message, fix)
     return code
+
+
+def path(text: str) -> str:
+    """A flag's or an argument's path, as argparse's `type`: no shell puts in the home folder behind `--output=`, or in
+    quotes. Names that are no paths, and `~KEY`, stay as they are."""
+    return os.path.expanduser(text) if text == "~" or re.match(r"~[\w.-]*/", text) else text
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -165,3 +165,12 @@ def test_a_path_in_the_home_folder_is_written_out_in_overrides_and_files(tmp_pat
     assert (config.train.output_dir, config.train.log) == (f"{tmp_path}/run", f"{tmp_path}/run/log")
     changed = apply_overrides(config, ["train.output_dir='~/second'"])
     assert (changed.train.output_dir, changed.train.other) == (f"{tmp_path}/second", "a~/b")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [("~/x", "HOME/x"), ("~", "HOME"), ("[~/x,~/y]", "'train.freeze=[HOME/x,HOME/y]'")]
+)
+def test_a_home_folder_without_quotes_is_refused_with_what_to_write(tiny, monkeypatch, value, written):
+    monkeypatch.setenv("HOME", "/home/anna")
+    fix = refused(tiny, f"train.freeze={value}").fix
+    assert written.replace("HOME", "/home/anna") in fix and "no shell" in fix

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from xray_lazy.command_line import path
 from xray_lazy.config.suggest import did_you_mean, nearest
 
 _HELP = """KEY=VALUE sets a key of the config, +KEY=VALUE adds one, ~KEY removes one; before, between or after
@@ -20,7 +21,8 @@ def parse_with_overrides(
     """Parse a command line into the flags' values and the overrides, both in their order.
 
     What is neither a flag nor a flag's value is an override; so is all that follows `--`. Overrides are not read here:
-    `apply_overrides` does. Flags can't be abbreviated. Leaves the process with exit code 2 where a flag is unknown.
+    `apply_overrides` does. Of a path, `~/` becomes the home folder. Flags can't be abbreviated. Leaves the process with
+    exit code 2 where a flag is unknown.
 
     Args:
         parser: takes flags with a fixed number of values each, and no positional arguments.
@@ -37,7 +39,7 @@ def parse_with_overrides(
     for argument in rest:
         if argument.startswith("-"):
             parser.error(_unknown_flag(parser, argument))
-    return namespace, rest + argv[end + 1 :]
+    return namespace, [path(word) for word in rest + argv[end + 1 :]]
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:

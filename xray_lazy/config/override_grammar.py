@@ -1,6 +1,7 @@
 """Read one override, `a.b=v`, `+a.b=v`, `++a.b=v` or `~a.b`, by Hydra's grammar."""
 
 import functools
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from hydra.errors import HydraException
 
 from xray_lazy.config.keys import first_line
 from xray_lazy.errors import UserError
+
+# `~/` or `~name/` where a text begins in a value without quotes
+HOME = r"(?<![^\[{,:= ])~[\w.-]*(?=/|$)"
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,9 @@ def _grammar_fix(text: str, key: str, value: str) -> str:
         _parser().parse_override(f"{key}=1")
     except HydraException:
         return "keys are names of letters, digits, _ and - joined by dots, with no space around them and the ="
+    if re.search(HOME, value):
+        home = re.sub(HOME, lambda match: os.path.expanduser(match[0]), value)
+        return f"no shell puts in the home folder there: write {shlex.quote(f'{key}={home}')}"
     if '"' in value or "'" in value:
         return "close each quote, and put quotes around the whole value"
     return (

@@ -7,6 +7,7 @@ labels drawn in, and prints one JSON line for each detection.
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -83,15 +84,15 @@ def draw(picture, found):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("model", type=os.path.expanduser)
+    parser.add_argument("pictures", nargs="+", type=os.path.expanduser)
     parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--output", type=Path, default=Path("detections"))
+    parser.add_argument("--output", type=os.path.expanduser, default="detections")
     arguments = parser.parse_args()
     if not 0 <= arguments.threshold <= 1:
         parser.error(f"--threshold is a score, from 0 to 1: {arguments.threshold}")
     session, facts = load(arguments.model)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    os.makedirs(arguments.output, exist_ok=True)
     for file in arguments.pictures:
         picture = cv2.imread(file)
         if picture is None:
@@ -99,4 +100,4 @@ if __name__ == "__main__":
         for found in list(detect(session, facts, picture, arguments.threshold)):
             draw(picture, found)
             print(json.dumps({"picture": file} | {key: value for key, value in found.items() if key != "mask"}))
-        cv2.imwrite(str(arguments.output / f"{Path(file).stem}.png"), picture)
+        cv2.imwrite(os.path.join(arguments.output, f"{Path(file).stem}.png"), picture)
