@@ -14,7 +14,8 @@ def mean_count(count: float | torch.Tensor, device: torch.device, minimum: float
         count: a number, or a tensor of some.
         minimum: of the count of the whole batch, which may have nothing to count.
     """
-    total = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
+    # the host does not wait for a GPU to take the number
+    total = torch.as_tensor(count, dtype=torch.float32).to(device, non_blocking=True).clone()
     world_size = comm.get_world_size()
     if world_size > 1:
         torch.distributed.all_reduce(total)
