@@ -203,6 +203,44 @@ def test_a_class_that_a_set_for_evaluation_lacks_is_no_error():
     assert not check_sets([CocoSet("a", lacking), CocoSet("b", lacking)]).trainable
 
 
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_class_ids_that_are_shifted_are_named_as_such(shift):
+    content = sound_set()
+    for entry in content["annotations"]:
+        entry["category_id"] += shift
+    assert found(content) == {"class_ids_shifted": [None]}
+
+
+@pytest.mark.parametrize("ids", [["Pa", "Pb", "Pc"], ["1", "01", "2"], [2**70, 2**53 + 1, 5], ["x", 1, 2.0]])
+def test_ids_that_training_takes_are_no_error(ids):
+    content = with_picture_ids(ids)
+    assert found(content).keys() == {"id_no_number"}
+    report = check_sets([CocoSet("set", content)])
+    assert report.trainable
+    odd = [id for id in ids if not isinstance(id, int) or id > 2**53]
+    assert [f.id for f in report.sets[0].findings if f.of == "picture" and str(f.id) not in map(str, odd)] == []
+
+
+def test_ids_that_only_spell_each_other_are_an_error():
+    content = sound_set()
+    for image in content["images"]:
+        image["id"] = str(image["id"])
+    assert found(content) == {"number_as_text": [1, 2, 3]}
+
+
+def test_names_of_classes_may_be_numbers():
+    content = sound_set()
+    content["categories"][0]["name"] = 7
+    assert found(content) == {"class_name_no_text": [1]}
+
+
+def with_picture_ids(ids):
+    content = sound_set()
+    for image, annotation, id in zip(content["images"], content["annotations"], ids, strict=True):
+        image["id"] = annotation["image_id"] = id
+    return content
+
+
 def test_classes_from_zero_have_no_gap():
     content = sound_set()
     for entry in content["categories"]:

@@ -171,6 +171,14 @@ def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
         ([{"id": 1, "name": "gun"}, {"id": 1, "name": "knife"}], "two classes have the same id"),
         ([{"id": "1", "name": "gun"}, {"id": "3", "name": "knife"}], "'1' of a class is no whole number"),
         ([{"id": -1, "name": "gun"}], "-1 of a class is no whole number"),
+        ([{"id": "/m/04ctx", "name": "gun"}], "'/m/04ctx' of a class is no whole number"),
+        ([{"id": "a", "name": "gun"}, {"id": 1, "name": "knife"}], "'a' of a class is no whole number"),
+        ([{"id": 1, "name": "gun"}, {"id": 3, "name": " "}], "class 3 has no name"),
+        ([{"id": 1, "name": "gun"}, {"id": 3, "name": None}], "class 3 has no name"),
+        (
+            [{"id": 2, "name": "gun"}, {"id": 3, "name": "a"}, {"id": 4, "name": "b"}],
+            "ids 1 to 3, .* 2 to 4: .* shifted",
+        ),
     ],
 )
 def test_classes_that_are_none_or_share_an_id_are_an_error(tmp_path, categories, words):
@@ -272,3 +280,28 @@ def test_a_set_of_boxes_is_not_told_that_it_has_no_masks(tmp_path, caplog):
     write_set(tmp_path, masks=False)
     load_datasets(reference(tmp_path))
     assert not caplog.records
+
+
+def test_names_of_classes_that_are_numbers_are_their_text(tmp_path):
+    write_set(tmp_path, categories=[{"id": 1, "name": 7}, {"id": 3, "name": 2.5}])
+    assert load_datasets(reference(tmp_path)).class_names == ("7", "2.5")
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "1", "01"], [2**70, 2**53 + 1, 5, 2**53], ["1", 1, 2.0, "2"]])
+def test_ids_of_pictures_may_be_text_or_large(tmp_path, ids):
+    content = write_set(tmp_path)
+    for image, annotation, id in zip(content["images"], [*content["annotations"], {}], ids, strict=True):
+        image["id"] = annotation["image_id"] = id
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    assert [record["image_id"] for record in dataset] == ids
+    assert [len(record["annotations"]) for record in dataset] == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("change", [{"id": None}, {"id": True}, {"id": " "}, {"id": 1.5}, {"file_name": 7}])
+def test_a_picture_without_an_id_or_a_name_is_an_error(tmp_path, change):
+    content = write_set(tmp_path)
+    content["images"][0] |= change
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="a picture has the id"):
+        load_datasets(reference(tmp_path))

@@ -128,6 +128,47 @@ def test_copied_entries_are_dropped_and_ids_made_unique():
     assert [entry["id"] for entry in result.content["annotations"]] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        (["Pa", "Pb", "Pc"], [1, 2, 3]),
+        (["7", "8", 2.0], [7, 8, 2]),
+        (["1", "01", "2"], [3, 4, 2]),
+        (["1", 1, "x"], [2, 1, 3]),
+        ([2**70, 5, "4"], [6, 5, 4]),
+    ],
+)
+def test_ids_become_numbers_of_their_own_and_references_follow(ids, numbers):
+    content = sound_set()
+    for image, annotation, id in zip(content["images"], content["annotations"], ids, strict=True):
+        image["id"] = annotation["image_id"] = id
+        annotation["id"] = f"i{annotation['id']}"
+    result = repair(CocoSet("set", content))
+    assert [image["id"] for image in result.content["images"]] == numbers
+    assert [annotation["image_id"] for annotation in result.content["annotations"]] == numbers
+    assert [annotation["id"] for annotation in result.content["annotations"]] == [1, 2, 3]
+    assert result.left.trainable and not result.left.sets[0].findings
+
+
+def test_classes_with_text_for_ids_are_numbered_and_numbers_for_names_become_text():
+    content = sound_set()
+    for category, id in zip(content["categories"], ("/m/04ctx", "/m/0k4j"), strict=True):
+        category |= {"id": id, "name": category["id"]}
+    for annotation, id in zip(content["annotations"], ("/m/04ctx", "/m/0k4j", "/m/04ctx"), strict=True):
+        annotation["category_id"] = id
+    result = repair(CocoSet("set", content))
+    assert result.content["categories"] == [{"id": 1, "name": "1"}, {"id": 2, "name": "2"}]
+    assert [annotation["category_id"] for annotation in result.content["annotations"]] == [1, 2, 1]
+
+
+def test_annotations_of_classes_that_are_shifted_stay():
+    content = sound_set()
+    for annotation in content["annotations"]:
+        annotation["category_id"] -= 1
+    result = repair(CocoSet("set", content))
+    assert result.changes == [] and result.content is content and not result.left.trainable
+
+
 def test_numbers_in_odd_spelling_become_numbers():
     entry = repaired_instance(image_id="1", category_id=2.0, area="400", bbox=["10", 10, 20, "20.0"], iscrowd="0")
     assert entry == instance(9, 1, 2)

@@ -240,6 +240,18 @@ def test_what_a_split_would_lose_or_have_twice_is_an_error(tmp_path, changes, me
         read_export("smith", *write_export(tmp_path, **changes))
 
 
+def test_pictures_may_have_texts_and_large_numbers_for_ids(tmp_path):
+    export = write_export(tmp_path, ["a.png", "b.png", "c.png"])
+    content = json.loads(export[0].read_text())
+    for image, id in zip(content["images"], ("Pa_1", "01", 2**70), strict=True):
+        image["id"] = id
+    content["annotations"] = [{"id": 1, "image_id": "01", "category_id": content["categories"][0]["id"]}]
+    export[0].write_text(json.dumps(content))
+    parts = split(export, tmp_path / "out").values()
+    assert {image["id"] for part in parts for image in part["images"]} == {"Pa_1", "01", 2**70}
+    assert [annotation["image_id"] for part in parts for annotation in part["annotations"]] == ["01"]
+
+
 @pytest.mark.parametrize(
     ("changes", "fix"),
     [

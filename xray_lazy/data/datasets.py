@@ -239,16 +239,14 @@ def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
 
 
 def _build(source: DatasetSource, content: dict, warnings: list[str]) -> DetectionDataset:
-    categories = sorted(content["categories"], key=lambda category: category["id"])
+    from xray_lazy.data.check.values import class_name, is_id
+
+    categories = _sorted_classes(content)
     index_of_category = {category["id"]: index for index, category in enumerate(categories)}
-    if not categories:
-        raise ValueError("no classes are declared in `categories`")
-    if len(index_of_category) < len(categories):
-        raise ValueError("two classes have the same id")
-    if wrong := [number for number in index_of_category if int(number) != number or number < 0]:
-        raise ValueError(f"the id {wrong[0]!r} of a class is no whole number from 0 on")
     records = {}
     for image in content["images"]:
+        if not is_id(image["id"]) or not isinstance(image["file_name"], str):
+            raise ValueError(f"a picture has the id {image['id']!r} and the file_name {image['file_name']!r}")
         records[image["id"]] = {
             "file_name": str(source.image_root / image["file_name"]),
             "height": int(image.get("height") or 0),
@@ -274,11 +272,34 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     _fill_sizes(records.values(), source)
     for record in records.values():
         refuse_other_sizes(record)
-    names = [str(category["name"]) for category in categories]
+    names = [class_name(category["name"]) for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
     losses = _losses(dataset, left_out, no_outlines)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
     return dataset
+
+
+def _sorted_classes(content: dict) -> list[dict]:
+    """The classes by their ids, which are those that the annotations mean."""
+    from xray_lazy.data.check.classes import class_shift
+    from xray_lazy.data.check.values import as_whole, class_name, is_whole
+
+    categories = content["categories"]
+    if not categories:
+        raise ValueError("no classes are declared in `categories`")
+    ids = [category["id"] for category in categories]
+    if wrong := [id for id in ids if isinstance(id, str) or as_whole(id) is None or id < 0]:
+        raise ValueError(f"the id {wrong[0]!r} of a class is no whole number from 0 on")
+    if len(set(ids)) < len(ids):
+        raise ValueError("two classes have the same id")
+    if nameless := [category["id"] for category in categories if class_name(category["name"]) is None]:
+        raise ValueError(f"class {nameless[0]} has no name")
+    used = {annotation["category_id"] for annotation in content["annotations"]}
+    used = {id for id in used if is_whole(id)}
+    if class_shift(ids, used):
+        declared = f"`categories` declares {min(ids)} to {max(ids)}"
+        raise ValueError(f"annotations use the class ids {min(used)} to {max(used)}, {declared}: they are shifted")
+    return sorted(categories, key=lambda category: category["id"])
 
 
 def _losses(dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int | str]) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """The classes of a set: their ids, their names, and which id each of them should have."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.report import Finding
-from xray_lazy.data.check.values import is_whole
+from xray_lazy.data.check.values import class_name, is_whole
 
 
 @dataclass
@@ -16,12 +17,14 @@ class Classes:
         entries: the list after repair.
         new_ids: the repaired id of each declared id.
         complete: whether every entry has an id, so that an unknown id is truly undeclared.
+        is_shifted: the annotations' ids are all declared only with 1 more or less: none of them means what it says.
     """
 
     entries: list[dict]
     new_ids: dict[int, int]
     complete: bool
     findings: list[Finding] = field(default_factory=list)
+    is_shifted: bool = False
 
 
 def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
@@ -29,12 +32,21 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
     used = Counter(a["category_id"] for a in annotations if is_whole(a.get("category_id")))
     sound, broken, findings = [], [], []
     for position, category in enumerate(categories):
-        if is_whole(category.get("id")) and _has_name(category):
-            sound.append(category)
+        name = class_name(category.get("name"))
+        if is_whole(category.get("id")) and name:
+            if name != category["name"]:
+                detail = repr(category["name"])
+                findings.append(Finding("class_name_no_text", "class", category["id"], detail, f"name {name!r}"))
+            sound.append(category if name == category["name"] else {**category, "name": name})
         else:
             detail = f"id {category.get('id')!r}, name {category.get('name')!r}"
             findings.append(Finding("class_fields", "class", identity(category, position), detail))
             broken.append(category)
+    if shift := class_shift({category["id"] for category in sound}, used):
+        ids = {category["id"]: category["id"] for category in sound}
+        detail = f"annotations use {min(used)} to {max(used)}, `categories` declares {min(ids)} to {max(ids)}"
+        findings.append(Finding("class_ids_shifted", "set", None, f"{detail}: off by {shift}"))
+        return Classes(sound + broken, ids, False, findings, is_shifted=True)
     sound, same_ids = _unique_ids(sound)
     sound, joined, same_names = _unique_names(sound, used)
     findings += same_ids + same_names + _similar_names(sound)
@@ -46,8 +58,11 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
     return Classes(entries + broken, new_ids, not broken, findings + gaps)
 
 
-def _has_name(category: dict) -> bool:
-    return isinstance(category.get("name"), str) and bool(category["name"].strip())
+def class_shift(declared: Collection[int], used: Collection[int]) -> int:
+    """What to add to the class ids of annotations so that all of them are declared, where some are not; else 0."""
+    if set(used) <= set(declared):
+        return 0
+    return next((shift for shift in (1, -1) if {number + shift for number in used} <= set(declared)), 0)
 
 
 def _unique_ids(categories: list[dict]) -> tuple[list[dict], list[Finding]]:

@@ -1,7 +1,7 @@
 """First look at the three lists: entries that are no objects, and numbers in odd spelling."""
 
 from xray_lazy.data.check.report import Finding
-from xray_lazy.data.check.values import as_number, as_whole, is_whole
+from xray_lazy.data.check.values import as_number, as_whole, is_id
 
 WHOLE_FIELDS = {
     "images": ("id", "width", "height"),
@@ -16,12 +16,12 @@ def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Fin
     entries, findings = [], []
     for position, entry in enumerate(content[list_name]):
         if not isinstance(entry, dict):
-            findings.append(Finding("not_an_entry", "entry", f"{list_name}#{position}", _short(entry), "dropped"))
+            findings.append(Finding("not_an_entry", "entry", f"{list_name}#{position}", short(entry), "dropped"))
             continue
         numbers = _respelled(entry, list_name)
         if numbers:
-            detail = ", ".join(f"{name} {_short(entry[name])}" for name in numbers)
-            change = ", ".join(f"{name} {_short(value)}" for name, value in numbers.items())
+            detail = ", ".join(f"{name} {short(entry[name])}" for name in numbers)
+            change = ", ".join(f"{name} {short(value)}" for name, value in numbers.items())
             subject, name = SUBJECTS[list_name], identity({**entry, **numbers}, position)
             findings.append(Finding("number_as_text", subject, name, detail, change))
             entry = {**entry, **numbers}
@@ -30,8 +30,9 @@ def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Fin
 
 
 def identity(entry: dict, position: int) -> int | str:
-    """The entry's id, or `#position` where that is no number."""
-    return entry["id"] if is_whole(entry.get("id")) else f"#{position}"
+    """The entry's id, or `#position` where it has none."""
+    id = entry.get("id")
+    return f"#{position}" if not is_id(id) else int(id) if isinstance(id, float) else id
 
 
 def _respelled(entry: dict, list_name: str) -> dict:
@@ -50,6 +51,7 @@ def _respelled(entry: dict, list_name: str) -> dict:
     return numbers
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as text of 60 characters at most."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -30,8 +30,20 @@ KINDS: dict[str, Kind] = {
     "no_classes": Kind(ERROR, "the set declares no classes", "list the classes under `categories`"),
     "not_an_entry": Kind(ERROR, "list entry is not an object", "`repair` drops it"),
     "number_as_text": Kind(ERROR, "number written as text, or whole number as decimal", "`repair` writes numbers"),
+    "id_no_number": Kind(
+        WARNING,
+        "id is a text, a decimal or beyond 2**53",
+        "`repair` writes whole numbers, which every tool takes; training here takes it as it is",
+    ),
     # classes
-    "class_fields": Kind(ERROR, "class without a whole-number id or a name", "give it an id and a name"),
+    "class_id_no_number": Kind(ERROR, "class id is a text or beyond 2**53", "`repair` numbers it"),
+    "class_name_no_text": Kind(WARNING, "class name is a number", "`repair` writes it as text, as training takes it"),
+    "class_ids_shifted": Kind(
+        ERROR,
+        "annotations count the classes from another number than `categories`",
+        "give `categories` the ids that the annotations use, in the order of its names",
+    ),
+    "class_fields": Kind(ERROR, "class without an id or a name", "give it an id and a name"),
     "duplicate_class_id": Kind(
         ERROR, "class id is given twice", "`repair` drops copies; classes of different names need ids of their own"
     ),
@@ -52,7 +64,7 @@ KINDS: dict[str, Kind] = {
         WARNING, "classes are not those of the first set", "use the same list `categories` in all sets"
     ),
     # pictures
-    "picture_fields": Kind(ERROR, "picture without a whole-number id or a file name", "give it an id and a file_name"),
+    "picture_fields": Kind(ERROR, "picture without an id or a file name", "give it an id and a file_name"),
     "duplicate_picture_id": Kind(
         ERROR, "picture id is given twice", "`repair` drops copies; different pictures need ids of their own"
     ),
@@ -108,7 +120,7 @@ KINDS: dict[str, Kind] = {
     "undeclared_class": Kind(
         ERROR, "annotation of an undeclared class", "declare it in `categories`, or `repair` drops the annotation"
     ),
-    "instance_id_missing": Kind(ERROR, "annotation without a whole-number id", "`repair` numbers it"),
+    "instance_id_missing": Kind(ERROR, "annotation without an id", "`repair` numbers it"),
     "duplicate_instance_id": Kind(ERROR, "annotation id is given twice", "`repair` renumbers the later ones"),
     "instance_id_zero": Kind(
         WARNING, "annotation id is 0, which COCO's evaluation takes for `no match`", "`repair` renumbers it"

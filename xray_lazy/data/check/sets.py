@@ -8,6 +8,7 @@ from pathlib import Path
 from xray_lazy.data.check.classes import Classes, examine_classes
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.entries import examine_entries
+from xray_lazy.data.check.ids import number_ids
 from xray_lazy.data.check.instances import examine_instances
 from xray_lazy.data.check.neighbours import class_names, compare_sets, duplicates_within, unlisted_files
 from xray_lazy.data.check.picture_facts import PictureFacts, read_facts
@@ -79,15 +80,18 @@ def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> d
 
 def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Examined:
     """Look at everything in one set, and say what repair would leave of it."""
-    images, image_findings = examine_entries(one.content, "images")
-    annotations, annotation_findings = examine_entries(one.content, "annotations")
-    categories, category_findings = examine_entries(one.content, "categories")
+    ids = number_ids(one.content)
+    images, image_findings = examine_entries(ids.content, "images")
+    annotations, annotation_findings = examine_entries(ids.content, "annotations")
+    categories, category_findings = examine_entries(ids.content, "categories")
     classes = examine_classes(categories, annotations)
     pictures = examine_pictures(images, annotations, one.images_dir, facts, rules or PictureRules())
     instances = examine_instances(annotations, pictures, classes)
+    if classes.is_shifted:  # said once, of the set
+        instances.findings[:] = [f for f in instances.findings if f.kind != "undeclared_class"]
     findings = image_findings + annotation_findings + category_findings
     findings += classes.findings + pictures.findings + instances.findings
-    findings += _untrained(instances.entries, classes) if annotations else []
+    findings += _untrained(instances.entries, classes) if annotations and not classes.is_shifted else []
     annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}
     findings += [
         Finding("picture_without_annotations", "picture", entry["id"], str(entry.get("file_name")))
@@ -95,7 +99,7 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
         if is_whole(entry.get("id")) and entry["id"] not in annotated
     ]
     repaired = {"images": pictures.entries, "annotations": instances.entries, "categories": classes.entries}
-    return Examined({**one.content, **repaired}, findings)
+    return Examined({**one.content, **repaired}, ids.under_given_ids(ids.findings + findings))
 
 
 def _untrained(entries: list[dict], classes: Classes) -> list[Finding]:

@@ -15,6 +15,20 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _ID_LIMIT
 
 
+def is_id(value: Any) -> bool:
+    """Whether `value` can tell entries apart: a whole number of any size, or a text that is not blank."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
+def class_name(value: Any) -> str | None:
+    """The name of a class, which may be written as a number, or None."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value.strip() else None
+
+
 def is_finite(value: Any) -> bool:
     """Whether `value` is a finite number of a size that a coordinate or an area may have."""
     if isinstance(value, bool) or not isinstance(value, int | float):

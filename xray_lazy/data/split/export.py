@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xray_lazy.data.check.values import is_id
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
@@ -79,12 +80,12 @@ def _require_sound_entries(export: Export) -> None:
 
 
 def _malformed(entries: Sequence, list_name: str, *keys: str) -> list[str]:
-    types = {"file_name": str}
-    wrong = [
-        position
-        for position, entry in enumerate(entries)
-        if not isinstance(entry, dict) or any(not isinstance(entry.get(k), types.get(k, int)) for k in keys or ("id",))
-    ]
+    def is_sound(entry: object) -> bool:
+        return isinstance(entry, dict) and all(
+            isinstance(entry.get(key), str) if key == "file_name" else is_id(entry.get(key)) for key in keys or ("id",)
+        )
+
+    wrong = [position for position, entry in enumerate(entries) if not is_sound(entry)]
     return _listed(wrong, "entry", f"of {list_name} without {' or '.join(keys or ('id',))}", "entries")
 
 
