@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,24 @@ def test_a_fault_in_any_job_of_an_array_is_found_and_the_job_named(plan):
         plan(missing)
     with pytest.raises(UserError, match=r"in the job total_batch_size=3: .*evenly over 2 processes"):
         plan("dataloader.train.total_batch_size=2,3", profile=dataclasses.replace(LOCAL, tasks_per_node=2))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("hooks.ema.decay=1", "hooks.ema.decay is 1"),
+        ("hooks.early_stopping.patience=0", "a patience of 0"),
+        ("hooks.best_checkpoint.mode=up", "mode 'up'"),
+        ("optimizer.lr=-0.01", "optimizer.lr: -0.01"),
+        ("train.freeze=['*']", "no parameter of"),
+        ("train.clip_gradients.max_norm=-1", "max_norm: -1"),
+        ("train.amp.dtype=int8", "int8"),
+        ("writers.json.window_size=0", "window_size: 0"),
+    ],
+)
+def test_what_the_start_would_refuse_is_refused_before_the_job_waits(plan, override, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        plan(override)
 
 
 def test_a_device_that_the_job_does_not_have_is_a_fault(plan):

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -81,7 +81,7 @@ class Trainer(TrainerBase):
         self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
         self.evaluated_models: dict[str, nn.Module] = {"": checkpointer.model}
         self.named_hooks = dict(hooks)
-        self.register_hooks(list(hooks.values()))
+        super().register_hooks(list(hooks.values()))
         self.data_time = 0.0
         self.last_step: StepOutcome | None = None
         self._is_settled = True  # the last step was judged, and what it asked for was done
@@ -108,6 +108,13 @@ class Trainer(TrainerBase):
     def batch_size(self) -> int:
         """Pictures per iteration over all processes."""
         return self.loader.total_batch_size
+
+    def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
+        """Add hooks that the config does not name; they come last."""
+        hooks = [hook for hook in hooks if hook is not None]
+        super().register_hooks(hooks)
+        for hook in hooks:
+            self.named_hooks[f"{type(hook).__name__}_{len(self.named_hooks)}"] = hook
 
     def check(self) -> None:
         """Let the hooks raise UserError for what can be known before training; nothing is written by it."""
