@@ -272,12 +272,17 @@ def add_convert(commands) -> None:
         "--images",
         type=path,
         metavar="DIR",
-        help="default: images/ or JPEGImages/ in SOURCE_DIR, else SOURCE_DIR itself",
+        help="default: images/, JPEGImage/ or the like in SOURCE_DIR, else itself",
     )
     parser.add_argument(
         "--classes", type=path, metavar="FILE", help="class names in their order: one per line, or a data.yaml"
     )
     parser.add_argument("--zero-based", action="store_true", help="voc: coordinates count from 0, not from 1")
+    parser.add_argument(
+        "--match-by",
+        choices=("name", "stated"),
+        help="voc, labelme: where a label's own name fits one picture and the name stated inside another, which counts",
+    )
     parser.add_argument("--output", required=True, type=path, metavar="NEW.json", help="the COCO file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
     parser.set_defaults(run=run_convert)
@@ -291,7 +296,9 @@ def run_convert(options: argparse.Namespace) -> int:
 
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
-    converted = convert(options.format, options.source, options.images, options.classes, options.zero_based)
+    converted = convert(
+        options.format, options.source, options.images, options.classes, options.zero_based, options.match_by
+    )
     write_json(options.output, converted.content)
     print(converted.summary())
     print(f"written to {options.output}; next: python tools/dataset.py check {options.output} {converted.image_folder}")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xray_lazy.data.convert import convert
+from xray_lazy.data.picture_file import read_picture
 from xray_lazy.errors import UserError
 
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
@@ -430,3 +431,161 @@ def test_the_command_converts_checks_and_does_not_overwrite(tmp_path):
     assert run("convert", "voc", tmp_path / "set", "--output", output, "--overwrite").returncode == 0
     nothing = run("convert", "yolo", tmp_path / "nowhere", "--output", tmp_path / "x.json")
     assert nothing.returncode == 2 and "there is no folder" in nothing.stderr
+
+
+def write_voc_of_size(path: Path, objects: str, width: object, height: object) -> None:
+    write_voc(path, f"<size><width>{width}</width><height>{height}</height></size>{objects}")
+
+
+def test_labels_of_another_scale_are_scaled_to_their_picture_and_it_is_said(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_voc_of_size(tmp_path / "a.xml", voc_object("gun", (21, 11, 60, 40)), 2 * WIDTH, 2 * HEIGHT)
+    converted = convert("voc", str(tmp_path))
+    assert converted.content["annotations"][0]["bbox"] == [10, 5, 20, 15]
+    assert "scaled 1 label to the size of the picture" in converted.summary()
+    assert "a.xml: 128x96 stated, the picture has 64x48" in converted.summary()
+
+
+def test_labelme_polygons_and_bit_masks_of_another_scale_are_scaled(tmp_path):
+    write_picture(tmp_path / "a.png")
+    square = [[20, 10], [60, 10], [60, 40], [20, 40]]
+    pixels = np.full((10, 20), 255, np.uint8)
+    text = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
+    bits = shape("knife", [[40, 20], [59, 29]], "mask", mask=text)
+    write_labelme(tmp_path / "a.json", shape("gun", square), bits)
+    content = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps({**content, "imageWidth": 2 * WIDTH, "imageHeight": 2 * HEIGHT}))
+    gun, knife = convert("labelme", str(tmp_path)).content["annotations"]
+    assert gun["segmentation"] == [[10, 5, 30, 5, 30, 20, 10, 20]] and gun["bbox"] == [10, 5, 20, 15]
+    assert knife["bbox"] == [20, 10, 10, 5] and knife["segmentation"]["size"] == [HEIGHT, WIDTH]
+
+
+@pytest.mark.parametrize(
+    ("size", "corners", "message"),
+    [
+        ((WIDTH, 2 * HEIGHT), (1, 1, 5, 5), "64x96 stated, the picture has 64x48, which is no scale of it"),
+        ((HEIGHT, WIDTH), (1, 1, 5, 5), "48x64 stated"),
+        ((WIDTH // 2, HEIGHT // 2), (1, 1, 60, 40), "its shapes reach to x 60, y 40, beyond the size it states"),
+    ],
+)
+def test_a_label_that_states_no_scale_of_its_picture_is_a_fault(tmp_path, size, corners, message):
+    write_picture(tmp_path / "a.png")
+    write_voc_of_size(tmp_path / "a.xml", voc_object("gun", corners), *size)
+    with pytest.raises(UserError, match=message):
+        convert("voc", str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [(0, 0), ("", ""), ("wide", 48), (WIDTH, HEIGHT), ("64.0", 48)])
+def test_a_size_that_is_not_stated_or_right_changes_nothing(tmp_path, size):
+    write_picture(tmp_path / "a.png")
+    write_voc_of_size(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)), *size)
+    converted = convert("voc", str(tmp_path))
+    assert converted.content["annotations"][0]["bbox"] == [0, 0, 5, 5] and "scaled" not in converted.summary()
+
+
+@pytest.mark.parametrize("source_format", ["voc", "labelme"])
+def test_a_label_whose_name_and_statement_fit_different_pictures_is_asked_about(tmp_path, source_format):
+    for name in ("1.png", "100.png"):
+        write_picture(tmp_path / name)
+    if source_format == "voc":
+        write_voc(tmp_path / "1.xml", voc_object("gun", (1, 1, 5, 5)), "100.png")
+    else:
+        write_labelme(tmp_path / "1.json", shape("gun", [[1, 1], [5, 5]], "rectangle"), image_path="..\\100.png")
+    with pytest.raises(UserError, match=r"1\.png, 100\.png; its own name fits one.*--match-by name or stated"):
+        convert(source_format, str(tmp_path))
+    for match_by, meant in (("name", "1.png"), ("stated", "100.png")):
+        assert len(annotations_of(convert(source_format, str(tmp_path), match_by=match_by), meant)) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "picture"),
+    [
+        ("Annotation/P1.xml", "JPEGImage/P1.jpg"),
+        ("train/train_annotation/P1.xml", "train/train_image/P1.jpg"),
+        ("domain1/xml/P1.xml", "domain1/image/P1.jpg"),
+        ("Annotation/P1.xml", "JPEGImage/7/P1.jpg"),
+        ("labels/day 1/P1.xml", "P1.jpg"),
+    ],
+)
+def test_pictures_are_found_in_the_folders_of_public_sets(tmp_path, label, picture):
+    write_picture(tmp_path / picture)
+    write_voc(tmp_path / label, voc_object("gun", (1, 1, 5, 5)), "P1")
+    assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
+
+
+def test_a_label_is_not_given_the_picture_of_that_name_in_another_split(tmp_path):
+    write_picture(tmp_path / "val" / "images" / "1.jpg")
+    write_voc(tmp_path / "train" / "labels" / "1.xml", voc_object("gun", (1, 1, 5, 5)))
+    with pytest.raises(UserError, match="its picture is not in"):
+        convert("voc", str(tmp_path))
+
+
+def test_objects_that_say_nothing_are_left_out_and_counted(tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_voc(tmp_path / "a.xml", "<object/><object><name/><bndbox/></object>" + voc_object("gun", (1, 1, 5, 5)))
+    converted = convert("voc", str(tmp_path))
+    assert len(converted.content["annotations"]) == 1 and "2 empty object" in converted.summary()
+
+
+POSE_2D = "0 0.5 0.5 0.2 0.2 0.45 0.45\n0 0.3 0.3 0.2 0.2 0 0\n"
+POSE_3D = "0 0.5 0.5 0.2 0.2 0.45 0.45 2 0.5 0.5 1\n0 0.3 0.3 0.2 0.2 0.25 0.35 0 0 0 0\n"
+
+
+@pytest.mark.parametrize(("lines", "kpt_shape"), [(POSE_2D, [1, 2]), (POSE_3D, [2, 3])])
+def test_yolo_pose_labels_become_boxes(tmp_path, lines, kpt_shape):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(lines)
+    (tmp_path / "data.yaml").write_text(f"names: [gun]\nkpt_shape: {kpt_shape}\n")
+    (tmp_path / "names.list").write_text("gun\n")
+    for classes in (None, str(tmp_path / "names.list")):
+        converted = convert("yolo", str(tmp_path), classes=classes)
+        first, _ = converted.content["annotations"]
+        assert first["segmentation"] == [] and first["bbox"] == pytest.approx([25.6, 19.2, 12.8, 9.6])
+        assert "2 set of key points" in converted.summary()
+
+
+@pytest.mark.parametrize("lines", [POSE_2D, POSE_3D])
+def test_yolo_pose_labels_without_kpt_shape_are_refused_by_name(tmp_path, lines):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(lines)
+    (tmp_path / "classes.txt").write_text("gun\n")
+    with pytest.raises(UserError, match=r"these look like YOLO pose labels.*kpt_shape"):
+        convert("yolo", str(tmp_path))
+
+
+def test_kpt_shape_of_no_points_says_that_lines_are_polygons(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(POSE_2D)
+    (tmp_path / "data.yaml").write_text("names: [gun]\nkpt_shape: [0, 2]\n")
+    assert all(a["segmentation"] for a in convert("yolo", str(tmp_path)).content["annotations"])
+
+
+@pytest.mark.parametrize(
+    ("kpt_shape", "message"), [("[2, 3]", "by kpt_shape there are 10"), ("[1, 4]", "`kpt_shape` is"), ("3", "is 3")]
+)
+def test_a_kpt_shape_that_does_not_fit_is_told(tmp_path, kpt_shape, message):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(POSE_2D)
+    (tmp_path / "data.yaml").write_text(f"names: [gun]\nkpt_shape: {kpt_shape}\n")
+    with pytest.raises(UserError, match=message):
+        convert("yolo", str(tmp_path))
+
+
+def test_yolo_classes_may_be_written_as_decimals_and_lines_of_other_text_formats_are_named(tmp_path):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "classes.txt").write_text("gun\nknife\n")
+    (tmp_path / "a.txt").write_text("1.0 0.5 0.5 0.2 0.2\n")
+    (annotation,) = convert("yolo", str(tmp_path)).content["annotations"]
+    assert annotation["category_id"] == 2
+    (tmp_path / "a.txt").write_text("0.5 0.5 0.5 0.2 0.2\na.jpg gun 10 10 60 50\n")
+    with pytest.raises(UserError, match=r"(?s)the class is '0\.5'.*OPIXray's text files"):
+        convert("yolo", str(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "jp2", "pgm", "gif", "webp"])
+def test_pictures_of_every_format_that_training_reads_are_found(tmp_path, suffix):
+    written = write_picture(tmp_path / f"a.{'jpg' if suffix in ('jfif', 'jpe') else suffix}")
+    written.rename(tmp_path / f"a.{suffix}")
+    assert read_picture(tmp_path / f"a.{suffix}").shape == (HEIGHT, WIDTH, 3)
+    write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
+    assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1

@@ -173,18 +173,22 @@ def _fits(stated: tuple[int, int], actual: tuple[int, int], annotations: list[di
     Where they fit the stated size but not the file's, or the file is a scaled copy, they were made for another
     picture than this file: a new size alone would put them in the wrong place.
     """
-    x, y = _reach(annotations)
+    x, y = reach(annotations)
 
     def holds(size: tuple[int, int]) -> bool:
         return x <= size[0] + EDGE_TOLERANCE and y <= size[1] + EDGE_TOLERANCE
 
     if not annotations or not holds(stated):
         return True
-    scaled = abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual)
-    return holds(actual) and not scaled
+    return holds(actual) and not is_scaled_copy(stated, actual)
 
 
-def _reach(annotations: list[dict]) -> tuple[float, float]:
+def is_scaled_copy(stated: tuple[int, int], actual: tuple[int, int]) -> bool:
+    """Whether one size is the other one scaled, up to rounding by a pixel."""
+    return abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual)
+
+
+def reach(annotations: list[dict]) -> tuple[float, float]:
     """The largest x and y of boxes and masks."""
     xs, ys = [0.0], [0.0]
     for annotation in annotations:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from xray_lazy.data.check.values import is_whole
 from xray_lazy.errors import UserError
 
 _ONE_PER_LINE = "a text file holds one class name per line; a YAML file holds them under `names`"
+
+_YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -17,7 +20,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"class file {path} can't be read: {error}", _ONE_PER_LINE) from None
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if path.suffix.lower() in _YAML_SUFFIXES:
         names = _names_in_yaml(path, text)
     else:
         names = [line.strip() for line in text.rstrip().splitlines()]
@@ -38,13 +41,34 @@ def find_class_file(folder: Path) -> Path | None:
     return None
 
 
-def _names_in_yaml(path: Path, text: str) -> list[str]:
+def read_keypoints(path: Path) -> int | None:
+    """How many numbers for key points each line of a YOLO set has by the `kpt_shape` of its YAML file, if stated.
+
+    Raises:
+        UserError: `kpt_shape` is not [points, 2 or 3].
+    """
+    if path.suffix.lower() not in _YAML_SUFFIXES:
+        return None
+    content = _yaml_content(path, path.read_text(encoding="utf-8-sig"))
+    shape = content.get("kpt_shape") if isinstance(content, dict) else None
+    if shape is None:
+        return None
+    if not isinstance(shape, list) or len(shape) != 2 or not all(map(is_whole, shape)) or shape[1] not in (2, 3):
+        raise UserError(f"{path}: `kpt_shape` is {shape!r}", "it is [number of points, 2 or 3 numbers for each]")
+    return max(shape[0], 0) * shape[1]
+
+
+def _yaml_content(path: Path, text: str) -> object:
     import yaml
 
     try:
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}", _ONE_PER_LINE) from None
+
+
+def _names_in_yaml(path: Path, text: str) -> list[str]:
+    content = _yaml_content(path, text)
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):

@@ -6,13 +6,15 @@ from pathlib import Path
 from types import ModuleType
 
 from xray_lazy.atomic_file import atomic_writer
-from xray_lazy.data.check.masks import mask_area, mask_box, outline_area, part_fault
+from xray_lazy.data.check.masks import EDGE_TOLERANCE, mask_area, mask_box, outline_area, part_fault
+from xray_lazy.data.check.pictures import is_scaled_copy, reach
 from xray_lazy.data.convert import labelme, voc, yolo
-from xray_lazy.data.convert.classes import find_class_file, read_classes
-from xray_lazy.data.convert.label import Instance, Label, Reading
-from xray_lazy.data.convert.picture_index import PictureIndex, files_below
+from xray_lazy.data.convert.classes import find_class_file, read_classes, read_keypoints
+from xray_lazy.data.convert.label import Instance, Label, Reading, scaled_instance
+from xray_lazy.data.convert.picture_index import PictureIndex, files_below, is_picture_folder
 from xray_lazy.data.picture_file import UnreadablePicture, picture_size
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 FORMATS: dict[str, ModuleType] = {"voc": voc, "yolo": yolo, "labelme": labelme}
 
@@ -26,12 +28,14 @@ class Conversion:
         image_folder: what each `file_name` is relative to.
         class_file: where the class names were read, if from a file.
         left_out: how many shapes without an area were passed over, by kind.
+        scaled: the labels that were scaled to the size of their picture, with both sizes.
     """
 
     content: dict
     image_folder: Path
     class_file: Path | None
     left_out: Counter
+    scaled: list[str]
 
     def summary(self) -> str:
         """What was found, in a few lines."""
@@ -48,22 +52,32 @@ class Conversion:
         if self.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
             lines.append(f"left out, as they have no area: {kinds}")
+        if self.scaled:
+            what = f"{counted(len(self.scaled), 'label')} to the size of the picture, where another one is stated"
+            lines.append(f"scaled {what}, e.g. {self.scaled[0]}")
         return "\n".join(lines)
 
 
 def convert(
-    source_format: str, source: str, images: str | None = None, classes: str | None = None, zero_based: bool = False
+    source_format: str,
+    source: str,
+    images: str | None = None,
+    classes: str | None = None,
+    zero_based: bool = False,
+    match_by: str | None = None,
 ) -> Conversion:
     """Convert a folder of labels. Pictures without a label file are kept as empty pictures.
 
     Args:
         source_format: one of `FORMATS`.
         source: folder of the label files, searched with its subfolders.
-        images: folder of the pictures; default `images` or `JPEGImages` below `source`, else `source` itself. The
+        images: folder of the pictures; default the folder below `source` with such a name, else `source` itself. The
             pictures inside labelme files are written to it where it has none.
         classes: file of class names in their order; needed for YOLO unless the set has a data.yaml or classes.txt,
             else the default is all names that occur, sorted.
         zero_based: for VOC files of tools that count pixels from 0 and exclude the far edges.
+        match_by: which picture is meant where a label's own name fits another one than it states inside: that of its
+            "name" or the one "stated"; by default that is a fault.
 
     Raises:
         UserError: a folder or the class names are missing, or labels are faulty: all faults at once.
@@ -72,10 +86,14 @@ def convert(
     if not folder.is_dir():
         raise UserError(f"there is no folder {source}", "give the folder of the label files")
     class_file = _class_file(source_format, folder, classes)
-    reading = Reading(read_classes(class_file) if class_file else None, zero_based)
+    reading = Reading(read_classes(class_file) if class_file else None, zero_based, match_by)
+    if source_format == "yolo":
+        reading.keypoints = _keypoints(class_file, find_class_file(folder))
     pictures = PictureIndex(_image_folder(folder, images, source_format))
     labels = _open_labels(FORMATS[source_format], folder, pictures, reading)
-    label_of = _match(labels, folder, pictures, reading, may_extract=images is not None)
+    may_extract = images is not None
+    if pictures.names or any(label.has_picture for label in labels):
+        label_of = _match(labels, folder, pictures, reading, may_extract)
     if not pictures.names:
         reading.raise_faults()
         raise UserError(f"there are no pictures in {pictures.folder}", "give the folder of the pictures with --images")
@@ -86,9 +104,9 @@ def convert(
         except UnreadablePicture as error:
             reading.faults.append(error.message)
             continue
-        found.append((name.as_posix(), size, label_of[name].instances(size) if name in label_of else []))
+        found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
-    return Conversion(_coco(found, reading.classes), pictures.folder, class_file, reading.left_out)
+    return Conversion(_coco(found, reading.classes), pictures.folder, class_file, reading.left_out, reading.scaled)
 
 
 def _class_file(source_format: str, folder: Path, given: str | None) -> Path | None:
@@ -101,13 +119,19 @@ def _class_file(source_format: str, folder: Path, given: str | None) -> Path | N
     return file
 
 
+def _keypoints(*class_files: Path | None) -> int | None:
+    stated = (read_keypoints(file) for file in class_files if file)
+    return next((numbers for numbers in stated if numbers is not None), None)
+
+
 def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
     if given:
         folder = Path(given)
         if not folder.is_dir() and source_format != "labelme":
             raise UserError(f"there is no picture folder {folder}", "give the folder of the pictures with --images")
         return folder
-    return next((source / name for name in ("images", "JPEGImages") if (source / name).is_dir()), source)
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and is_picture_folder(path.name))
+    return folders[0] if len(folders) == 1 else source
 
 
 def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, reading: Reading) -> list[Label]:
@@ -122,7 +146,10 @@ def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, readi
             labels.append(reader.open_label(folder / name, reading))
         except OSError as error:
             reading.fault(folder / name, f"can't be read ({error.strerror})")
-    return [label for label in labels if label]
+    labels = [label for label in labels if label]
+    if reader is yolo:
+        yolo.note_pose(labels, reading)
+    return labels
 
 
 def _match(
@@ -132,7 +159,7 @@ def _match(
     label_of: dict[Path, Label] = {}
     for label in labels:
         name = label.path.relative_to(folder)
-        found = pictures.find(name, label.picture_name)
+        found = pictures.find(name, label.picture_name, reading.match_by)
         if not found and label.has_picture and may_extract:
             try:
                 found = [_extract(label, pictures, name)]
@@ -144,12 +171,35 @@ def _match(
             stated = f" ({label.picture_name})" if label.picture_name else ""
             reading.fault(label.path, f"its picture{stated} is not in {pictures.folder}{inside}")
         elif len(found) > 1:
-            reading.fault(label.path, f"several pictures may be meant: {', '.join(map(str, found))}")
+            what = f"several pictures may be meant: {', '.join(map(str, found))}"
+            if len({picture.stem for picture in found}) > 1:
+                what += f"; its own name fits one, and inside it says {label.picture_name}: --match-by name or stated?"
+            reading.fault(label.path, what)
         elif found[0] in label_of:
             reading.fault(label.path, f"picture {found[0]} already has the label file {label_of[found[0]].path}")
         else:
             label_of[found[0]] = label
     return label_of
+
+
+def _instances(label: Label | None, size: tuple[int, int], reading: Reading) -> list[Instance]:
+    """What a label has in a picture of this size; where it states another scale of it, scaled."""
+    if label is None:
+        return []
+    stated = label.size or size
+    instances = label.instances(stated)
+    if stated == size or not instances:
+        return instances
+    sizes = f"{stated[0]}x{stated[1]} stated, the picture has {size[0]}x{size[1]}"
+    x, y = reach([{"bbox": instance.box, "segmentation": instance.mask} for instance in instances])
+    if not is_scaled_copy(stated, size):
+        reading.fault(label.path, f"made for another picture: {sizes}, which is no scale of it")
+    elif x > stated[0] + EDGE_TOLERANCE or y > stated[1] + EDGE_TOLERANCE:
+        reading.fault(label.path, f"its shapes reach to x {x:g}, y {y:g}, beyond the size it states: {sizes}")
+    else:
+        reading.scaled.append(f"{label.path}: {sizes}")
+        return [scaled_instance(instance, stated, size) for instance in instances]
+    return []
 
 
 def _extract(label: Label, pictures: PictureIndex, name: Path) -> Path:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from xray_lazy.data.check.values import as_whole
 from xray_lazy.errors import UserError
 
 MOST_SHOWN = 20
@@ -33,30 +35,47 @@ class Label:
         path: the file.
         instances: its instances, once the (width, height) of the picture is known.
         picture_name: which picture it says it is for, if it does.
+        size: the (width, height) of the picture as it states it, if it does.
         has_picture: whether the picture itself is inside the file.
     """
 
     path: Path
     instances: Callable[[tuple[int, int]], list[Instance]]
     picture_name: str | None = None
+    size: tuple[int, int] | None = None
     has_picture: bool = False
+
+
+class LongRow(NamedTuple):
+    """The kind of a YOLO line with more numbers than a box has: how many, and whether they may be of a pose."""
+
+    numbers: int
+    is_pose: bool
 
 
 @dataclass
 class Reading:
-    """What all label files of a conversion are read with.
+    """What all label files of a conversion are read with, and what is noted meanwhile.
 
     Attributes:
         classes: the names in their order where it is given, else None.
         zero_based: whether VOC's pixels are counted from 0, the far edges exclusive.
         faults: what is wrong, one line each.
-        left_out: how many shapes of a kind that has no area were passed over.
+        match_by: whether the "name" of a label or the picture "stated" inside counts, where they differ.
+        keypoints: how many numbers for key points are behind each YOLO box, None where that isn't stated.
+        long_rows: how many YOLO lines with more than a box there are, by `LongRow`.
+        left_out: how many things that are no box and no mask were passed over, by kind.
+        scaled: the labels that state their picture in another scale, with both sizes.
     """
 
     classes: tuple[str, ...] | None = None
     zero_based: bool = False
+    match_by: str | None = None
+    keypoints: int | None = None
+    long_rows: Counter = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     left_out: Counter = field(default_factory=Counter)
+    scaled: list[str] = field(default_factory=list)
 
     def fault(self, where: object, what: str) -> None:
         """Note that something in a file is wrong."""
@@ -83,3 +102,33 @@ class Reading:
             raise UserError(
                 "\n  ".join([f"{count} in the labels", *lines]), "correct or delete these, then convert again"
             )
+
+
+def stated_size(width: object, height: object) -> tuple[int, int] | None:
+    """The size that a label states, or None where it is missing, 0 (as some tools write it) or no whole number."""
+    size = as_whole(width), as_whole(height)
+    return size if all(side is not None and side > 0 for side in size) else None
+
+
+def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, int]) -> Instance:
+    """An instance in a picture of size `old`, both (width, height), as it is in the same picture of size `new`."""
+
+    def scaled(values: list[float]) -> list[float]:
+        return [value * new[i % 2] / old[i % 2] for i, value in enumerate(values)]
+
+    mask = instance.mask
+    if isinstance(mask, dict):
+        mask = _scaled_run_lengths(mask, new)
+    elif mask:
+        mask = [scaled(part) for part in mask]
+    return Instance(instance.class_name, instance.box and scaled(instance.box), mask)
+
+
+def _scaled_run_lengths(rle: dict, size: tuple[int, int]) -> dict:
+    import cv2
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
+    pixels = cv2.resize(coco_mask.decode(rle), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    scaled = coco_mask.encode(np.asfortranarray(pixels))
+    return {"size": list(size[::-1]), "counts": scaled["counts"].decode("ascii")}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates
-from xray_lazy.data.convert.label import Instance, Label, Reading
+from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +41,9 @@ def open_label(path: Path, reading: Reading) -> Label | None:
         return None
     groups: dict[tuple, list[dict]] = {}
     for number, shape in enumerate(shapes):
-        if _is_usable(f"{path}: shape {number}", shape, reading):
+        if shape == {}:
+            reading.left_out["empty shape"] += 1
+        elif _is_usable(f"{path}: shape {number}", shape, reading):
             group = shape.get("group_id")
             groups.setdefault((shape["label"], number if group is None else f"group {group}"), []).append(shape)
 
@@ -49,7 +51,8 @@ def open_label(path: Path, reading: Reading) -> Label | None:
         return [_instance(label, members, size) for (label, _), members in groups.items()]
 
     name = content.get("imagePath")
-    return Label(path, instances, name if isinstance(name, str) else None, bool(content.get("imageData")))
+    size = stated_size(content.get("imageWidth"), content.get("imageHeight"))
+    return Label(path, instances, name if isinstance(name, str) else None, size, bool(content.get("imageData")))
 
 
 def picture_inside(path: Path) -> tuple[bytes, str]:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
-from xray_lazy.data.convert.label import Instance, Label, Reading
+from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
 
 SUFFIX = ".xml"
 
@@ -29,9 +29,20 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     if root.tag != "annotation":
         reading.fault(path, f"<{root.tag}> instead of <annotation>: not a Pascal VOC file")
         return None
-    instances = [_instance(path, number, node, reading) for number, node in enumerate(root.findall("object"), start=1)]
-    instances = [instance for instance in instances if instance]
-    return Label(path, lambda size: instances, (root.findtext("filename") or "").strip() or None)
+    instances = []
+    for number, node in enumerate(root.findall("object"), start=1):
+        if _is_empty(node):
+            reading.left_out["empty object"] += 1
+        elif instance := _instance(path, number, node, reading):
+            instances.append(instance)
+    size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
+    return Label(path, lambda _: instances, (root.findtext("filename") or "").strip() or None, size)
+
+
+def _is_empty(node: Element) -> bool:
+    """Whether an object says neither what nor where it is, as some tools leave it of a deleted one."""
+    parts = [part for part in node if part.tag in ("name", "bndbox", "robndbox", "polygon")]
+    return not any(text.strip() for part in parts for text in part.itertext())
 
 
 def _instance(path: Path, number: int, node: Element, reading: Reading) -> Instance | None:

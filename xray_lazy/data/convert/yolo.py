@@ -1,23 +1,27 @@
 """YOLO: one text file per picture, one line per instance, numbers as shares of the picture's width and height.
 
-A line is `class x_center y_center width height` or `class x1 y1 x2 y2 x3 y3 ...`.
+A line is `class x_center y_center width height`, in a pose set with key points behind it, or `class x1 y1 x2 y2 ...`.
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from xray_lazy.data.convert.label import Instance, Label, Reading
-from xray_lazy.data.convert.picture_index import PictureIndex
+from xray_lazy.data.check.values import as_whole
+from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
+from xray_lazy.data.convert.picture_index import PictureIndex, is_label_folder
+from xray_lazy.data.picture_file import PICTURE_SUFFIXES
 
 SUFFIX = ".txt"
 # Writers round to six digits or fewer, so that the edge may come out as slightly more than 1.
 _TOLERANCE = 1e-3
 _OTHER_TEXTS = re.compile(r"(classes|train|val|valid|test|notes|readme.*)$", re.IGNORECASE)
+_POSE_NEEDS = "a YOLO pose set needs its data.yaml with kpt_shape"
+_POSE = f"these look like YOLO pose labels, a box with key points: {_POSE_NEEDS} (--classes FILE)"
 
 
 def label_files(names: list[Path], pictures: PictureIndex) -> list[Path]:
     """The text files that hold labels: those below `labels/` if there is such a folder, and no list or read-me."""
-    below = [name for name in names if "labels" in name.parts[:-1]]
+    below = [name for name in names if any(map(is_label_folder, name.parts[:-1]))]
     return below or [name for name in names if pictures.find(name) or not _OTHER_TEXTS.match(name.stem)]
 
 
@@ -32,31 +36,68 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             try:
-                rows.append(_row(line, reading.classes))
+                rows.append(_row(line, reading))
             except ValueError as error:
                 reading.fault(f"{path}:{number}", str(error))
     return Label(path, lambda size: [_instance(name, values, size) for name, values in rows])
 
 
-def _row(line: str, classes: tuple[str, ...]) -> tuple[str, list[float]]:
+def note_pose(labels: list[Label], reading: Reading) -> None:
+    """Note a fault where all that passes for polygons in a set looks like boxes with key points."""
+    if reading.keypoints is None and len(reading.long_rows) == 1 and next(iter(reading.long_rows)).is_pose:
+        reading.fault(labels[0].path.parent, f"{_POSE}; `kpt_shape: [0, 2]` says that they are polygons")
+
+
+def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
     """(class name, shares) of one line."""
     index, *texts = line.split()
-    if not index.isdecimal():
+    number, classes = as_whole(index), reading.classes
+    if len(texts) >= 5 and PurePath(index).suffix.lower() in PICTURE_SUFFIXES:
+        raise ValueError("a picture, its class and corners in pixels, as OPIXray's text files have them: not YOLO")
+    if number is None or number < 0:
         raise ValueError(f"the class is {index!r}, not a number from 0")
-    if int(index) >= len(classes):
+    if number >= len(classes):
         raise ValueError(f"class {index}, but there are {len(classes)} names: 0 to {len(classes) - 1}")
+    if reading.keypoints and len(texts) > 4:
+        if len(texts) != 4 + reading.keypoints:
+            raise ValueError(f"{len(texts)} numbers behind the class; by kpt_shape there are {4 + reading.keypoints}")
+        texts = texts[:4]
+        reading.left_out["set of key points"] += 1
     if len(texts) != 4 and (len(texts) < 6 or len(texts) % 2):
         raise ValueError(
-            f"{len(texts)} numbers behind the class; a box has 4, a polygon 2 for each of 3 or more points"
+            f"{len(texts)} numbers behind the class; a box has 4, a polygon 2 for each of 3 or more points; "
+            f"{_POSE_NEEDS}"
         )
     try:
         values = [float(text) for text in texts]
     except ValueError as error:
         raise ValueError(f"not a number ({error})") from None
     wrong = [text for text, value in zip(texts, values, strict=True) if not -_TOLERANCE <= value <= 1 + _TOLERANCE]
+    if len(values) > 4 and reading.keypoints is None:
+        is_pose = _is_pose(values)
+        if wrong and is_pose:
+            raise ValueError(_POSE)
+        reading.long_rows[LongRow(len(values), is_pose)] += 1
     if wrong:
         raise ValueError(f"{', '.join(wrong[:4])} is outside 0 to 1: shares of the picture are expected, not pixels")
-    return classes[int(index)], values
+    return classes[number], values
+
+
+def _is_pose(values: list[float]) -> bool:
+    """Whether numbers that pass for a polygon may be a box and points in it, `x y` or `x y visibility`."""
+    (x_center, y_center, width, height), rest = values[:4], values[4:]
+    if min(x_center, 1 - x_center) < width / 2 - _TOLERANCE or min(y_center, 1 - y_center) < height / 2 - _TOLERANCE:
+        return False
+
+    def inside(x: float, y: float) -> bool:
+        is_hidden = x == y == 0
+        return is_hidden or (
+            abs(x - x_center) <= width / 2 + _TOLERANCE and abs(y - y_center) <= height / 2 + _TOLERANCE
+        )
+
+    if len(rest) % 2 == 0 and all(map(inside, rest[0::2], rest[1::2])):
+        return True
+    return len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2} and all(map(inside, rest[0::3], rest[1::3]))
 
 
 def _instance(name: str, values: list[float], size: tuple[int, int]) -> Instance:
