@@ -290,6 +290,20 @@ def test_size_before_the_exif_turn_is_told_apart(folder):
     assert found(sound_set(), folder) == {"size_turned": [2]}
 
 
+@pytest.mark.parametrize(("bits", "is_dark"), [(8, True), (12, True), (15, True), (16, False)])
+def test_a_picture_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_dark):
+    values = np.linspace(0, 2**bits - 1, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    cv2.imwrite(str(folder / "2.png"), values)
+    kinds = found(sound_set(), folder)
+    assert kinds == ({"picture_dark": [2]} if is_dark else {})
+
+
+def test_pictures_that_differ_in_their_lower_bits_are_not_the_same(folder):
+    for name, value in (("1.png", 50), ("2.png", 90), ("3.png", 90)):
+        cv2.imwrite(str(folder / name), np.full((HEIGHT, WIDTH), value, np.uint16))
+    assert found(sound_set(), folder)["duplicate_picture"] == [3]
+
+
 def test_picture_that_was_scaled_after_annotation_is_a_conflict(folder):
     write_pictures(folder, ["2.png"], (128, 96), seed=5)
     content = sound_set()

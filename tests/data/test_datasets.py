@@ -26,6 +26,15 @@ def test_sizes_of_zero_are_read_from_the_pictures(tmp_path):
     assert {(r["width"], r["height"]) for r in load_datasets(reference(tmp_path))} == {(70, 50)}
 
 
+def test_a_picture_without_a_size_that_can_not_be_read_is_named_with_the_reason(tmp_path):
+    content = write_set(tmp_path)
+    content["images"][1].pop("width")
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "images" / "bag_1.png").write_text("text")
+    with pytest.raises(UserError, match=r"can't be read, e\.g\. .*bag_1\.png is not a picture"):
+        load_datasets(reference(tmp_path))
+
+
 def test_empty_bags_stay_unless_they_are_filtered(tmp_path):
     write_set(tmp_path, pictures=8)
     assert len(load_datasets(reference(tmp_path))) == 8

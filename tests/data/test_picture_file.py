@@ -1,6 +1,8 @@
 """Pictures are read upright, 8 bit and three channels, or refused with the reason."""
 
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -50,6 +52,35 @@ def test_exif_turn_moves_the_corner(tmp_path):
 def test_picture_is_bgr(tmp_path):
     Image.fromarray(smooth_picture()).save(tmp_path / "bag.png")
     np.testing.assert_array_equal(read_picture(tmp_path / "bag.png"), smooth_picture()[:, :, ::-1])
+
+
+def test_a_broken_colour_profile_is_read_past_without_a_word(tmp_path, capfd):
+    path = tmp_path / "bag.png"
+    Image.fromarray(smooth_picture()).save(path, icc_profile=b"broken profile")
+    np.testing.assert_array_equal(read_picture(path), smooth_picture()[:, :, ::-1])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_transparency_and_orientation_outlast_what_a_png_is_read_without(tmp_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / "bag.png"
+    Image.fromarray(smooth_picture()).quantize(16).save(path, icc_profile=b"broken", exif=exif, transparency=0)
+    assert read_picture(path).shape[:2] == (96, 64)
+
+
+def header_only(path, width, height):
+    """A PNG that ends behind its size."""
+    size = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 99) + b"IDAT")
+    return path
+
+
+def test_pictures_of_as_many_pixels_as_are_decoded_have_a_size(tmp_path):
+    assert picture_size(header_only(tmp_path / "bag.png", 32768, 32768)) == (32768, 32768)
+    with pytest.raises(UnreadablePicture, match="exceeds limit of 1073741824 pixels"):
+        picture_size(header_only(tmp_path / "larger.png", 32768, 32769))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])

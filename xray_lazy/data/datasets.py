@@ -322,19 +322,19 @@ def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     if not unsized:
         return
 
-    def size_of(record: dict) -> tuple[int, int] | None:
+    def size_of(record: dict) -> tuple[int, int] | UnreadablePicture:
         try:
             return picture_size(record["file_name"])
-        except (UnreadablePicture, OSError):
-            return None
+        except UnreadablePicture as error:
+            return error
 
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(size_of, unsized))
-    unreadable = [record["file_name"] for record, size in zip(unsized, sizes, strict=True) if size is None]
+    unreadable = [size for size in sizes if isinstance(size, UnreadablePicture)]
     if unreadable:
         raise UserError(
             f"data set {source.name}: {counted(len(unreadable), 'picture')} without a size in {source.json_file} "
-            f"can't be read, e.g. {unreadable[0]}",
+            f"can't be read, e.g. {unreadable[0].path} {unreadable[0].why}",
             f"python tools/dataset.py check {source.json_file} {source.image_root}",
         )
     for record, size in zip(unsized, sizes, strict=True):

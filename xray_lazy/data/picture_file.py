@@ -12,6 +12,8 @@ from xray_lazy.errors import UserError
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Pillow, which reads headers here, refuses what has more than twice as many; OpenCV, which decodes, more than 2**30.
+Image.MAX_IMAGE_PIXELS = 2**29
 
 # Every format that both `picture_size` and `read_picture` know.
 PICTURE_SUFFIXES = frozenset(
@@ -23,6 +25,8 @@ PICTURE_SUFFIXES = frozenset(
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
+# beside the critical ones: transparency, orientation and frames
+_PNG_CHUNKS_OF_PIXELS = frozenset({b"tRNS", b"eXIf", b"bKGD", b"acTL", b"fcTL", b"fdAT"})
 _ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
 
@@ -79,6 +83,19 @@ def read_picture(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     Raises:
         UnreadablePicture: MissingPicture, TruncatedPicture, or itself for a damaged or unknown file.
     """
+    return _decoded(path, _ORDERS[order])
+
+
+def read_all_bits(path: str | os.PathLike) -> np.ndarray:
+    """As `read_picture`, with samples of as many bits as the file has: uint8, uint16 or float32.
+
+    Raises:
+        UnreadablePicture: as `read_picture`.
+    """
+    return _decoded(path, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
+
+
+def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
     try:
         with open(path, "rb") as stream:
             data = stream.read()
@@ -92,7 +109,7 @@ def read_picture(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     if suspicious and (reason := _pillow_objection(data)):
         raise TruncatedPicture(path, f"is cut off after {len(data)} bytes ({reason})")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _ORDERS[order])
+        picture = cv2.imdecode(np.frombuffer(_without_remarks(data), np.uint8), flags)
     except cv2.error as error:
         raise UnreadablePicture(path, f"can't be decoded ({error.err or error})") from None
     if picture is None:
@@ -128,6 +145,21 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
     if picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
         return height, width
     return width, height
+
+
+def _without_remarks(data: bytes) -> bytes:
+    """A PNG without the chunks that its pixels don't need: libpng prints a line for each faulty one, and no name."""
+    if not data.startswith(_PNG_START):
+        return data
+    kept, start, at = [], 0, 8
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        is_critical = not name[0] & 0x20
+        if not is_critical and name not in _PNG_CHUNKS_OF_PIXELS:
+            kept.append(data[start:at])
+            start = end
+        at = end
+    return b"".join([*kept, data[start:]]) if kept else data
 
 
 def _has_no_end(data: bytes) -> bool:

@@ -101,6 +101,11 @@ KINDS: dict[str, Kind] = {
     "picture_truncated": Kind(
         ERROR, "picture file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
     ),
+    "picture_dark": Kind(
+        WARNING,
+        "picture of more than 8 bits that training sees (almost) nothing of",
+        "training takes the upper 8 of 16 bits: scale the values to 0 to 65535, or export 8 bits",
+    ),
     "duplicate_picture": Kind(
         WARNING, "the same picture under two names", "keep one of them, with all its annotations"
     ),

@@ -7,14 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from xray_lazy.data.picture_file import (
     MissingPicture,
     TruncatedPicture,
     UnreadablePicture,
     is_turned,
     picture_size,
+    read_all_bits,
     read_picture,
 )
+
+# Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
+LEAST_BRIGHT = 128
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class PictureFacts:
         fault: "", "picture_missing", "picture_unreadable" or "picture_truncated".
         why: the reason of the fault.
         digest: a hash of the pixels, or None where they can't be read.
+        darkness: how little training sees of a picture of more than 8 bits; empty where that is enough.
     """
 
     size: tuple[int, int] | None
@@ -34,6 +41,7 @@ class PictureFacts:
     fault: str = ""
     why: str = ""
     digest: bytes | None = None
+    darkness: str = ""
 
 
 def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path, PictureFacts]:
@@ -58,7 +66,8 @@ def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path,
 def picture_facts(path: Path) -> PictureFacts:
     """The facts of one picture."""
     try:
-        picture = read_picture(path)
+        picture = read_all_bits(path)
+        seen = picture if picture.dtype == np.uint8 else read_picture(path)
     except MissingPicture as error:
         return PictureFacts(None, fault="picture_missing", why=error.why)
     except UnreadablePicture as error:
@@ -67,7 +76,15 @@ def picture_facts(path: Path) -> PictureFacts:
     height, width = picture.shape[:2]
     digest = hashlib.sha1(picture, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
-    return PictureFacts((width, height), is_turned(path), digest=digest.digest())
+    return PictureFacts((width, height), is_turned(path), digest=digest.digest(), darkness=_darkness(picture, seen))
+
+
+def _darkness(picture: np.ndarray, seen: np.ndarray) -> str:
+    """How little training sees of a picture of more than 8 bits; empty where it is enough."""
+    if picture is seen or seen.max() >= LEAST_BRIGHT:
+        return ""
+    values = f"values of {picture.min():g} to {picture.max():g} in {picture.itemsize * 8} bits"
+    return f"{values}: training sees {seen.min()} to {seen.max()} of 255"
 
 
 def _size_or_none(path: Path) -> tuple[int, int] | None:

@@ -80,6 +80,9 @@ def examine_pictures(
             if rules.drop_unreadable:
                 result.dropped.add(image["id"])
                 continue
+        if known and known.darkness:
+            detail = f"{image['file_name']}: {known.darkness}"
+            result.findings.append(Finding("picture_dark", "picture", image["id"], detail))
         result.entries.append(_with_size(image, known, by_picture[image["id"]], rules, result))
     return result
 
