@@ -12,6 +12,7 @@ from typing import Any
 
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
+from xray_lazy.out_of_memory import memory_failure
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -113,6 +114,8 @@ def explained(error: BaseException) -> tuple[str, str, int]:
     """Message, fix and exit code of an error, also of one that no one has foreseen."""
     if isinstance(error, UserError):
         return error.message, error.fix, error.exit_code
+    if failure := memory_failure(error):
+        return failure.message, failure.fix, failure.exit_code
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL_DISK:
         return f"the disk is full: {error}", "free some space; what was complete before is untouched", EXIT_FAILURE

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from tests.engine.hooks_for_tests import AtIteration
@@ -69,3 +70,20 @@ class FinishAt(AtIteration):
 
     def act(self):
         self.trainer.request_stop("it is good enough", finish=True)
+
+
+class WantTooMuchAt(AtIteration):
+    """A step that asks for more memory than any machine has."""
+
+    def act(self):
+        torch.empty(2**55, dtype=torch.uint8)
+
+
+class EvaluatorWithoutMemory(DatasetEvaluator):
+    """An evaluation that asks for more memory than any machine has."""
+
+    def __init__(self, **arguments):
+        pass
+
+    def reset(self):
+        torch.empty(2**55, dtype=torch.uint8)

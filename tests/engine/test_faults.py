@@ -14,7 +14,7 @@ from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 QUIET = ["~hooks.prediction_pictures", "~writers.tensorboard", "~writers.wandb", "train.eval_period=0"]
 HOOKS = "tests.engine.fault_hooks"
@@ -210,3 +210,17 @@ def test_a_run_that_is_asked_to_finish_evaluates_and_leaves_its_final_weights(tm
     assert last_checkpoint(folder) == "model_final.pth"
     assert (folder / "evaluation" / "tiny" / "iter_2" / "metrics.json").is_file()
     assert "it is good enough" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [add_hook("WantTooMuchAt", iteration=1)],
+        ["train.eval_period=1", f"dataloader.evaluator._target_={HOOKS}.EvaluatorWithoutMemory"],
+    ],
+    ids=["step", "evaluation"],
+)
+def test_memory_that_runs_out_in_a_step_or_an_evaluation_is_one_message(overrides, tmp_path):
+    with pytest.raises(RunFailure, match="out of memory") as failure:
+        train(["train.max_iter=2", *overrides], tmp_path / "run")
+    assert "tools/find_batch_size.py" in failure.value.fix

@@ -89,6 +89,7 @@ def test_no_detections_and_one_are_detections_too(tmp_path, weights, overrides, 
     }
     assert compare(in_pytorch(weights, overrides)(noise(48, 64)), found).agrees
     assert any("no detections to compare" in line for line in lines) == (count == 0)
+    assert any("it agrees" in line for line in lines) == (count > 0)
 
 
 def test_a_picture_that_can_hold_nothing_gives_nothing(tmp_path, weights):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.out_of_memory import explained_out_of_memory
 
 
 @dataclass
@@ -82,7 +83,7 @@ def _train(text: str, plan: LaunchPlan, resume: bool, overwrite: bool, overrides
     from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.experiment import train
 
-    with explained_worker_death():
+    with explained_out_of_memory(), explained_worker_death():
         # what runs is what config.yaml says
         train(from_yaml(text, "the config"), plan.device, resume, overwrite, overrides)
 
@@ -92,5 +93,5 @@ def _evaluate(text: str, plan: LaunchPlan) -> None:
     from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.experiment import evaluate
 
-    with explained_worker_death():
+    with explained_out_of_memory(), explained_worker_death():
         evaluate(from_yaml(text, "the config"), plan.device)

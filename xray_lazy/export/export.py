@@ -164,10 +164,15 @@ def check_agreement(
             f"{SCORE_LIMIT}, masks by {MASK_LIMIT}",
             "nothing was written; try another --format, and look at what the model does with shapes of tensors",
         )
-    if not any(difference.wanted for difference in differences):
-        report("there were no detections to compare: name pictures that have some with --picture FILE")
     own, its = (min(times) for times in zip(*seconds, strict=True))
-    report(f"it agrees; {its:.3f} s per picture, PyTorch {own:.3f} s (the fastest of {len(pictures)})")
+    times = f"{its:.3f} s per picture, PyTorch {own:.3f} s (the fastest of {len(pictures)})"
+    if any(difference.wanted for difference in differences):
+        report(f"it agrees; {times}")
+    else:
+        report(
+            "not checked: there were no detections to compare; name pictures that have some with --picture FILE, or "
+            f"lower the model's score threshold; {times}"
+        )
 
 
 def _table(rows: Sequence[tuple[str, tuple[int, ...], Difference]]) -> str:

@@ -21,6 +21,7 @@ from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.determinism import set_determinism
 from xray_lazy.engine.run_folder import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.out_of_memory import explained_out_of_memory
 
 CLOSING_SECONDS = 120.0  # that training may take to send the rest of its numbers
 JOB_SECONDS = 30.0  # each look is a call to a cluster's controller, which all its users share
@@ -78,7 +79,7 @@ def evaluate_checkpoints(
             queue.open()
             if not (options.follow or was_open):
                 queue.close()  # a look at what is there shall not keep what comes later
-            with _logging_to(queue.folder), explained_worker_death():
+            with _logging_to(queue.folder), explained_out_of_memory(), explained_worker_death():
                 if training_evaluates(cfg):
                     logger.warning(
                         "this run evaluates while it trains (hooks.evaluation): there the best weights are chosen and "
