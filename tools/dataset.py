@@ -170,7 +170,7 @@ def add_repair(commands) -> None:
 def run_repair(options: argparse.Namespace) -> int:
     from xray_lazy.data.check import open_sets
     from xray_lazy.data.check.console import print_changes, print_left
-    from xray_lazy.data.repair import check_targets, repair, write_repaired
+    from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
     from xray_lazy.data.scanners import parse_size, scanner_size
 
     check_targets(options.annotations, options.output, options.changes, options.overwrite, options.dry_run)
@@ -180,6 +180,7 @@ def run_repair(options: argparse.Namespace) -> int:
     repaired = repair(one, size, options.drop_unreadable, show_progress=True)
     print_changes(repaired.changes)
     print_left(repaired.left)
+    refuse_nothing(one, repaired)
     if not options.dry_run:
         write_repaired(repaired, options.output, options.changes)
         print(f"repaired set: {options.output}" + (f", changes: {options.changes}" if options.changes else ""))

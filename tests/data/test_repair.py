@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
-from xray_lazy.data.check import CocoSet
+from xray_lazy.data.check import CocoSet, check_sets
 from xray_lazy.data.check.kinds import ERROR, KINDS
 from xray_lazy.data.check.masks import clip_polygon
 from xray_lazy.data.check.picture_facts import PictureFacts
-from xray_lazy.data.repair import check_targets, repair, write_repaired
+from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
 from xray_lazy.data.scanners import SCANNER_SIZES, parse_size, scanner_size
 from xray_lazy.errors import UserError
 
@@ -389,8 +389,9 @@ sound_ids = st.sampled_from([1, 2, 3])
 def test_instances_of_sound_pictures_have_no_error_after_repair(annotations):
     result = repair(CocoSet("set", {**sound_set(), "annotations": annotations}))
     left = {finding.kind for finding in result.left.sets[0].findings if KINDS[finding.kind].severity == ERROR}
-    # an RLE of another size may be right for another picture, and all annotations may have been unusable
-    assert left <= {"rle_size", "no_instances", "nothing_to_train", "class_not_trained"}
+    # an RLE of another size may be right for another picture, a box and a mask may be of two items, and all
+    # annotations may have been unusable
+    assert left <= {"rle_size", "box_mask_conflict", "no_instances", "nothing_to_train", "class_not_trained"}
     for entry in result.content["annotations"]:
         x, y, width, height = entry["bbox"]
         assert x >= -1 and y >= -1 and x + width <= WIDTH + 1 and y + height <= HEIGHT + 1
@@ -433,3 +434,75 @@ def test_sizes_of_scanners():
     for text in ("1680", "0x5", "ax5", "-3x4"):
         with pytest.raises(UserError, match="not a picture size"):
             parse_size(text)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[0.125, 0.25, 0.375, 0.25, 0.375, 0.5, 0.125, 0.5]],  # shares of the picture
+        [[40, 2, 60, 2, 60, 46, 40, 46]],
+        [[2, 0, 60, 0, 60, 46, 2, 46]],  # spread over the picture
+    ],
+)
+def test_a_box_that_hardly_overlaps_with_its_mask_is_left_and_told(mask):
+    content = sound_set()
+    content["annotations"].append(instance(9, category_id=2, bbox=[10, 10, 16, 16], segmentation=mask, area=77))
+    result = repair(CocoSet("set", content))
+    assert result.content == content and result.changes == []
+    assert [(f.kind, f.id) for f in result.left.sets[0].findings] == [("box_mask_conflict", 9)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "C:\\export\\images\\{}.png",
+        "images\\{}.png",
+        "images/{}.png",
+        "/data/set/{}.png",
+        "https://host.example/img/{}.png?sig=a/b&x=1",
+        "/data/local-files/?d=images/{}.png",
+        "img%2F{}.PNG",
+        "{}.png ",
+    ],
+)
+def test_names_whose_last_part_one_file_has_are_corrected(folder, name):
+    content = sound_set()
+    for image in content["images"]:
+        image["file_name"] = name.format(image["id"])
+    one = CocoSet("set", content, folder)
+    assert {f.kind for f in check_sets([one]).sets[0].findings} == {"picture_name"}
+    result = repair(one, drop_unreadable=True)
+    assert result.content == sound_set() and result.left.trainable
+
+
+def test_a_name_that_several_files_or_several_names_fit_is_not_corrected(folder):
+    write_pictures(folder / "day 2", ["1.png"], seed=4)
+    content = sound_set()
+    content["images"][0]["file_name"] = "x/1.png"
+    content["images"][1]["file_name"] = "x/2.png"
+    content["images"].append({**content["images"][1], "id": 4, "file_name": "y/2.png"})
+    content["images"].append({**content["images"][1], "id": 5, "file_name": "y/3.png"})  # 3.png is taken
+    result = repair(CocoSet("set", content, folder))
+    assert result.changes == []
+    assert [f.id for f in result.left.sets[0].findings if f.kind == "picture_missing"] == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"categories": []}, "no annotation of set: the list `categories` is empty"),
+        ({"annotations": [{"id": 1, "image_id": 1, "caption": "a bag"}]}, "COCO captions"),
+        ({"annotations": [{"image_id": 1, "segments_info": [{"id": 7, "category_id": 1}]}]}, "COCO panoptic"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "score": 1}]}, "no annotation has a `bbox`"),
+        ({"images": []}, "no picture of set"),
+    ],
+)
+def test_a_repair_that_leaves_nothing_is_refused_and_the_format_named(changes, why):
+    one = CocoSet("set", {**sound_set(), **changes})
+    with pytest.raises(UserError, match=why):
+        refuse_nothing(one, repair(one))
+
+
+def test_a_repair_of_harmless_bags_alone_is_fine():
+    one = CocoSet("set", {**sound_set(), "annotations": []})
+    refuse_nothing(one, repair(one))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.picture_facts import PictureFacts
 from xray_lazy.data.check.pictures import PictureRules
 from xray_lazy.data.check.report import Finding, Report
@@ -81,6 +81,23 @@ def check_targets(
             raise UserError(f"there is already a file {target}", "give another name, or --overwrite")
     if changes and os.path.abspath(changes) == os.path.abspath(output):
         raise UserError(f"--output and --changes are both {output}", "give each a name of its own")
+
+
+def refuse_nothing(one: CocoSet, repaired: Repaired) -> None:
+    """See to it that something is left of a set.
+
+    Raises:
+        UserError: repair leaves no picture, or none of the annotations.
+    """
+    left = repaired.content
+    if left["images"] and (left["annotations"] or not one.content["annotations"]):
+        return
+    what = "annotation" if left["images"] else "picture"
+    reason = other_format(one.content) or ("" if one.content["categories"] else "the list `categories` is empty")
+    raise UserError(
+        f"repair would leave no {what} of {one.name}" + (f": {reason}" if reason else ""),
+        "nothing is written; `tools/dataset.py check` tells what is wrong: export the set again as COCO instances",
+    )
 
 
 def write_repaired(repaired: Repaired, output: str, changes: str | None = None) -> None:

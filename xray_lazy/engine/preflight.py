@@ -156,7 +156,8 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
         yield Fault(
             key,
             f"{len(missing)} of {len(names)} pictures of {dataset.name} are not there, e.g. {missing[0]}",
-            "`tools/dataset.py check` lists them; `repair` with its flag for missing pictures leaves them out",
+            "`tools/dataset.py check` lists them; `repair` corrects names whose file is there, and with its flag for "
+            "missing pictures leaves the others out",
         )
 
 

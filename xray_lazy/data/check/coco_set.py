@@ -54,3 +54,21 @@ def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool 
         else:
             sources.append(DatasetSource(argument, Path(argument), None))
     return [CocoSet(s.name, read_coco(s.json_file), s.image_root, s.json_file) for s in sources]
+
+
+def other_format(content: dict) -> str:
+    """What a set holds if none of its annotations is an instance with a box or a mask; empty if there are some."""
+    annotations = [entry for entry in content["annotations"] if isinstance(entry, dict)]
+    if not annotations or any("bbox" in entry or "segmentation" in entry for entry in annotations):
+        return ""
+    for key, name in _OTHER_FORMATS.items():
+        if all(key in entry for entry in annotations):
+            return f"{name} (`{key}`)"
+    return f"no annotation has a `bbox` or a `segmentation`, but {', '.join(sorted(map(str, annotations[0])))[:80]}"
+
+
+_OTHER_FORMATS = {
+    "segments_info": "COCO panoptic",
+    "caption": "COCO captions",
+    "keypoints": "COCO keypoints",
+}

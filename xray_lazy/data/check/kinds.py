@@ -28,6 +28,9 @@ KINDS: dict[str, Kind] = {
         "and set `iscrowd` to 0 where each is one item",
     ),
     "no_classes": Kind(ERROR, "the set declares no classes", "list the classes under `categories`"),
+    "other_format": Kind(
+        ERROR, "annotations are not those of instances", "export the set with boxes and classes: COCO instances"
+    ),
     "not_an_entry": Kind(ERROR, "list entry is not an object", "`repair` drops it"),
     "number_as_text": Kind(ERROR, "number written as text, or whole number as decimal", "`repair` writes numbers"),
     "id_no_number": Kind(
@@ -95,6 +98,9 @@ KINDS: dict[str, Kind] = {
     "picture_missing": Kind(
         ERROR, "picture file is missing", "copy it into the folder, or `repair --drop-unreadable` leaves it out"
     ),
+    "picture_name": Kind(
+        ERROR, "file name is not that of the file, which is there", "`repair` takes the name in the folder"
+    ),
     "picture_unreadable": Kind(
         ERROR, "picture can't be read", "export it again, or `repair --drop-unreadable` leaves it out"
     ),
@@ -147,6 +153,9 @@ KINDS: dict[str, Kind] = {
     ),
     "box_beyond": Kind(WARNING, "box reaches beyond the picture", "`repair` clips it"),
     "box_differs": Kind(WARNING, "box is not that of the mask", "`repair` takes it from the mask"),
+    "box_mask_conflict": Kind(
+        ERROR, "box and mask hardly overlap, one of them is wrong", "look which, correct it or remove it: it is a guess"
+    ),
     "box_only": Kind(NOTE, "instance without a mask, as all of this set", "fine for Faster R-CNN"),
     "mask_missing": Kind(
         WARNING, "instance without a mask in a set with masks", "add its mask; training of masks leaves it out"

@@ -1,7 +1,7 @@
 """What only shows beside something else: the same picture twice, leaks between sets, other classes, unlisted files."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from xray_lazy.data.check.coco_set import CocoSet
@@ -46,9 +46,9 @@ def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, F
             yield position, Finding("classes_differ", "set", None, f"only one of it and {sets[0].name} has {names}")
 
 
-def unlisted_files(sets: Sequence[CocoSet]) -> Iterator[tuple[int, Finding]]:
-    """Pictures in a set's folder that no set lists, told once per folder."""
-    listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)}
+def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> Iterator[tuple[int, Finding]]:
+    """Pictures in a set's folder that no set lists, told once per folder; `renamed` are listed by another name."""
+    listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)} | renamed
     seen = set()
     for position, one in enumerate(sets):
         if one.images_dir is None or os.path.abspath(one.images_dir) in seen:

@@ -59,8 +59,13 @@ def examine_pictures(
     images_dir: Path | None,
     facts: Mapping[Path, PictureFacts],
     rules: PictureRules,
+    new_names: Mapping[str, str],
 ) -> Pictures:
-    """Look at the pictures; without facts of a file its JSON entry is all there is."""
+    """Look at the pictures; without facts of a file its JSON entry is all there is.
+
+    Args:
+        new_names: the right names of files that are there under another one.
+    """
     result = Pictures()
     if not images:
         result.findings.append(Finding("no_pictures", "set", None))
@@ -71,6 +76,10 @@ def examine_pictures(
         if not is_whole(image.get("id")):
             result.entries.append(image)
             continue
+        if (name := image.get("file_name")) and isinstance(name, str) and name in new_names:
+            image = {**image, "file_name": new_names[name]}
+            change = f"file_name {new_names[name]}"
+            result.findings.append(Finding("picture_name", "picture", image["id"], name, change))
         path = picture_path(folder, image)
         known = facts.get(path) if path else None
         if known and known.fault:

@@ -1,13 +1,15 @@
 """Check one set by itself, and several beside each other."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.data.check.classes import Classes, examine_classes
-from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.entries import examine_entries
+from xray_lazy.data.check.file_names import right_names
 from xray_lazy.data.check.ids import number_ids
 from xray_lazy.data.check.instances import examine_instances
 from xray_lazy.data.check.neighbours import class_names, compare_sets, duplicates_within, unlisted_files
@@ -45,7 +47,8 @@ def check_sets(sets: Sequence[CocoSet], read_pictures: bool = True, show_progres
     for position, finding in compare_sets(sets, facts):
         reports[position].findings.append(finding)
     if read_pictures:
-        for position, finding in unlisted_files(sets):
+        renamed = {os.path.abspath(path) for one in sets for path in _renamed_files(one, facts)}
+        for position, finding in unlisted_files(sets, renamed):
             reports[position].findings.append(finding)
     return Report(reports)
 
@@ -75,7 +78,27 @@ def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> d
         for image in one.content["images"]
         if isinstance(image, dict)
     )
-    return read_facts((path for path in paths if path is not None), show_progress)
+    facts = read_facts((path for path in paths if path is not None), show_progress)
+    renamed = (path for one in sets for path in _renamed_files(one, facts))
+    return facts | read_facts((path for path in renamed if path not in facts), show_progress)
+
+
+def _renamed_files(one: CocoSet, facts: Facts) -> list[Path]:
+    return [one.images_dir / name for name in _new_names(one, facts).values()]
+
+
+def _new_names(one: CocoSet, facts: Facts) -> dict[str, str]:
+    """The right names of the set's files that are there under another one than it gives them."""
+    if one.images_dir is None:
+        return {}
+    paths = {}
+    for image in one.content["images"]:
+        if isinstance(image, dict) and (path := picture_path(one.images_dir, image)):
+            paths[image["file_name"]] = path
+    known = {name: facts[path].fault for name, path in paths.items() if path in facts}
+    found = right_names(one.images_dir, (name for name, fault in known.items() if fault == "picture_missing"))
+    taken = {os.path.abspath(path) for name, path in paths.items() if known.get(name) != "picture_missing"}
+    return {name: file for name, file in found.items() if os.path.abspath(one.images_dir / file) not in taken}
 
 
 def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Examined:
@@ -85,11 +108,15 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
     annotations, annotation_findings = examine_entries(ids.content, "annotations")
     categories, category_findings = examine_entries(ids.content, "categories")
     classes = examine_classes(categories, annotations)
-    pictures = examine_pictures(images, annotations, one.images_dir, facts, rules or PictureRules())
+    pictures = examine_pictures(
+        images, annotations, one.images_dir, facts, rules or PictureRules(), _new_names(one, facts)
+    )
     instances = examine_instances(annotations, pictures, classes)
     if classes.is_shifted:  # said once, of the set
         instances.findings[:] = [f for f in instances.findings if f.kind != "undeclared_class"]
     findings = image_findings + annotation_findings + category_findings
+    if other := other_format(one.content):
+        findings.append(Finding("other_format", "set", None, other))
     findings += classes.findings + pictures.findings + instances.findings
     findings += _untrained(instances.entries, classes) if annotations and not classes.is_shifted else []
     annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}

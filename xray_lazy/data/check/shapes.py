@@ -20,6 +20,9 @@ from xray_lazy.data.check.values import are_coordinates, is_finite
 SMALLEST_SIDE = 1e-3
 # How far a box may be from its mask's: pixels, and share of the mask's larger side.
 BOX_TOLERANCE = 2.0, 0.02
+# Below this intersection over union it is a guess whether box or mask is right: below the first one always, below the
+# second one unless the mask lies inside a box that is merely too large.
+HARDLY_OVERLAPPING = 0.1, 0.15
 # How far an area may be off: share of it. Half the outline is added, which is what pixel conventions differ by.
 AREA_TOLERANCE = 0.05
 
@@ -48,6 +51,14 @@ def examine_shape(annotation: dict, frame: Frame) -> Shape:
     updates = {"segmentation": mask or []} if mask_changed else {}
     outline = None if mask is None or _is_unusable(mask, faults) else mask
     own_box = mask_box(outline) if outline else None
+    if own_box and _is_conflict(annotation.get("bbox"), own_box, frame):
+        detail = f"box {_numbers(annotation['bbox'])}, mask {_numbers(own_box)}"
+        faults.append(("box_mask_conflict", detail, ""))
+        fault, area = _examine_area(annotation.get("area"), outline, own_box, frame)
+        if fault and fault[0] == "area_missing":
+            updates["area"] = area
+            faults.append((*fault, f"area {area:g}"))
+        return Shape({**annotation, **updates}, faults, False)
     follows = []  # values that only follow a repair before them: no faults of their own, but told as changes
 
     box, fault = _examine_box(annotation.get("bbox"), own_box, frame)
@@ -148,6 +159,18 @@ def _box_fault(box: object, frame: Frame) -> tuple[str, str] | None:
     if width < SMALLEST_SIDE or height < SMALLEST_SIDE:
         return "box_empty", _numbers(box)
     return span_fault("box", (x, y, x + width, y + height), frame)
+
+
+def _is_conflict(box: object, own: list[float], frame: Frame) -> bool:
+    """Whether a box that may well be right hardly overlaps with that of its mask."""
+    if _box_fault(box, frame) or _is_near(box, own):
+        return False
+    sides = [min(box[i] + box[i + 2], own[i] + own[i + 2]) - max(box[i], own[i]) for i in (0, 1)]
+    intersection = max(sides[0], 0) * max(sides[1], 0)
+    mask_area = own[2] * own[3]
+    overlap = intersection / (box[2] * box[3] + mask_area - intersection)
+    always, unless_inside = HARDLY_OVERLAPPING
+    return overlap < always or (overlap < unless_inside and intersection < 0.9 * mask_area)
 
 
 def _is_near(box: list, own: list[float]) -> bool:
