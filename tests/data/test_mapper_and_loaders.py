@@ -211,11 +211,12 @@ def test_a_mask_of_another_size_than_its_picture_is_an_error(dataset):
 
 
 @pytest.mark.parametrize("counts", ["T3b1:", "T3b1Xi8"], ids=["too few", "too many"])
-def test_a_mask_whose_runs_do_not_add_up_is_an_error(dataset, counts):
+@pytest.mark.parametrize("augmentations", [[], [T.RandomRotation([5, 5])]], ids=["as it is", "rotated"])
+def test_a_mask_whose_runs_do_not_add_up_is_an_error(dataset, counts, augmentations):
     record = dataset[0]
     record["annotations"][0]["segmentation"] = {"size": [48, 64], "counts": counts}
     with pytest.raises(UserError, match="do not add up") as error:
-        DetectionMapper([])(record)
+        DetectionMapper(augmentations)(record)
     assert "check" in error.value.fix
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.data.coco_sets import reference, write_set
@@ -118,6 +120,15 @@ def test_a_set_that_gives_training_nothing_of_a_class_is_a_fault(tiny, tmp_path,
     faults = faults_of(tiny, *training_set(tmp_path))
     assert [fault.key for fault in faults] == ["dataloader.train.dataset"]
     assert words in faults[0].message and "check" in faults[0].fix
+
+
+def test_pictures_of_16_bits_that_training_sees_nothing_of_are_told(tiny, tmp_path, caplog):
+    write_set(tmp_path)
+    assert faults_of(tiny, *training_set(tmp_path)) == [] and not caplog.records
+    for picture in (tmp_path / "images").iterdir():
+        cv2.imwrite(str(picture), cv2.imread(str(picture)).astype(np.uint16) * 16)
+    assert faults_of(tiny, *training_set(tmp_path)) == []
+    assert [record.getMessage().count("training sees 1 to 15 of 255") for record in caplog.records] == [1]
 
 
 def test_a_part_of_a_set_may_lack_a_class(tiny, tmp_path):

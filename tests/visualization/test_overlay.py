@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_util
 
+from xray_lazy.errors import UserError
 from xray_lazy.visualization.overlay import (
     CLASS_COLOURS,
     Drawn,
+    canvas_mask,
     class_colour,
     draw_instances,
     instances_of_prediction,
@@ -238,3 +240,9 @@ def test_a_label_of_its_own_stands_for_the_name_and_an_empty_one_for_none():
         for label in (None, "gun: box beyond", "")
     )
     assert own.sum() > 2 * named.sum() > 0 and not none.any()
+
+
+@pytest.mark.parametrize("counts", ["5", "l`0", [5, 5], b"5"])
+def test_a_mask_whose_runs_do_not_add_up_is_refused(counts):
+    with pytest.raises(UserError, match="a mask can't be drawn: "):
+        canvas_mask({"size": [48, 64], "counts": counts}, (48, 64), 1.0)

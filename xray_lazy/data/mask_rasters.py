@@ -72,6 +72,7 @@ class MaskRasters:
             )
         if self._places is not None:
             return sample_rle(segmentation, *self._places)
+        _checked_runs(segmentation)
         return MaskWindow(0, 0, self.transforms.apply_segmentation(mask_util.decode(segmentation))).tight()
 
 
@@ -122,13 +123,19 @@ def run_lengths(counts: bytes | str) -> np.ndarray:
     return numbers
 
 
+def _checked_runs(rle: dict) -> np.ndarray:
+    """The run lengths of a compressed RLE; pycocotools reads and writes past the end of others' memory."""
+    runs = run_lengths(rle["counts"])
+    if not len(runs) or runs.sum() != rle["size"][0] * rle["size"][1] or runs.min() < 0:
+        raise UserError("the runs of a mask do not add up to its size", "find it with `tools/dataset.py check`")
+    return runs
+
+
 def _decode_columns(rle: dict, first: int, last: int) -> np.ndarray:
     """Columns `first` to `last` (not included) of a mask, shape `(columns, height)`."""
     height = rle["size"][0]
-    runs = run_lengths(rle["counts"])
+    runs = _checked_runs(rle)
     ends = runs.cumsum()
-    if ends[-1] != height * rle["size"][1] or runs.min() < 0:
-        raise UserError("the runs of a mask do not add up to its size", "find it with `tools/dataset.py check`")
     ends = np.clip(ends - first * height, 0, (last - first) * height)
     bits = np.zeros(len(runs), bool)
     bits[1::2] = True

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlparse
 
 from detectron2.config import instantiate
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config
 from xray_lazy.config.keys import all_keys
+from xray_lazy.data.check.picture_facts import picture_facts
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.setting_limits import check_settings
@@ -18,6 +20,8 @@ from xray_lazy.engine.trial_build import build_on_trial
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
+
+logger = logging.getLogger(__name__)
 
 REQUIRED_NODES = (
     "model",
@@ -42,6 +46,7 @@ EVALUATION_KEYS = (
 )
 TRAINING_KEYS = (*EVALUATION_KEYS, "max_iter", "accumulate", "max_skipped_steps", "amp", "ddp")
 TRAINING_KEYS += ("clip_gradients.enabled", "clip_gradients.max_norm", "scale_lr.enabled", "scale_lr.batch_size")
+PICTURES_LOOKED_AT = 5
 # where evaluation meets a wrong value
 EVALUATED = ("model", "test", "dataloader.test", "dataloader.evaluator", "train.output_dir", "train.seed")
 
@@ -72,6 +77,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         faults += _check_masks(cfg, key, dataset)
     if training and (key := "dataloader.train.dataset") in datasets:
         faults += _check_trained(cfg, key, datasets[key])
+        _warn_of_dark_pictures(datasets[key])
     faults += _check_classes(cfg, datasets)
     return faults
 
@@ -159,6 +165,16 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
             "`tools/dataset.py check` lists them; `repair` corrects names whose file is there, and with its flag for "
             "missing pictures leaves the others out",
         )
+
+
+def _warn_of_dark_pictures(dataset: DetectionDataset) -> None:
+    """Say so where training sees hardly anything of 16-bit pictures; a few of a set tell."""
+    places = range(0, len(dataset), max(1, len(dataset) // PICTURES_LOOKED_AT))
+    for place in list(places)[:PICTURES_LOOKED_AT]:
+        path = Path(dataset[place]["file_name"])
+        if darkness := picture_facts(path).darkness:
+            logger.warning("%s: %s has %s: `tools/dataset.py check` lists all", dataset.name, path, darkness)
+            return
 
 
 def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> Iterator[Fault]:
