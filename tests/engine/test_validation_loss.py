@@ -168,19 +168,6 @@ def test_a_resumed_run_logs_the_same_values(output, tmp_path):
     assert_same_weights(weights_of(folder / "model_final.pth"), weights_of(tmp_path / "half" / "model_final.pth"))
 
 
-def test_a_batch_in_parts_has_the_mean_loss_of_its_parts(parts):
-    model, loader = parts
-    whole = {name: [] for name in ("loss_rpn_cls", "loss_cls")}
-    for batch, _ in loader:
-        for sample in batch:
-            single = mean_losses(model, [([sample], 1)], FLOAT32)
-            for name, values in whole.items():
-                values.append(single[name])
-    inside = mean_losses(model, loader, FLOAT32, accumulate=2)
-    for name, values in whole.items():
-        assert inside[name] == pytest.approx(np.mean(values))
-
-
 def test_mixed_precision_and_averaged_weights_have_a_validation_loss(output):
     folder, overrides = output
     start([*overrides, *ON, "train.amp.enabled=True", "hooks.ema.decay=0.9", "train.max_iter=2"])

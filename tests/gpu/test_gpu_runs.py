@@ -20,6 +20,8 @@ SWITCHES = {
     "compiled": ["train.compile.enabled=True"],
     "deterministic": ["train.deterministic=True"],
 }
+# of both runs: batch norm that is trained sees the micro-batch
+BESIDE_SWITCH = {"accumulate": ["train.freeze=[backbone.bottom_up]"]}
 
 
 def train(config, folder, device, overrides=(), **options):
@@ -75,6 +77,7 @@ def test_each_switch_trains_as_plain_float32(config, device, tmp_path, switch, r
     # small steps: with large ones rounding grows from step to step
     rate = load_config(config).optimizer.lr / 50
     overrides = ["train.max_iter=8", "train.eval_period=0", "train.checkpointer.period=8", f"optimizer.lr={rate}"]
+    overrides += BESIDE_SWITCH.get(switch, [])
     train(config, tmp_path / "plain", device, overrides)
     train(config, tmp_path / "switched", device, [*overrides, *SWITCHES[switch]])
     plain, switched = losses_of(tmp_path / "plain"), losses_of(tmp_path / "switched")

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 import torch._functorch.config
 from detectron2.config import instantiate
+from detectron2.utils import comm
 from torch import nn
 
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.process_group import alone
 
 # whose fused kernels look at `found_inf`, an attribute that torch's loss scaling sets
 LEAVE_OUT = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad)
@@ -51,7 +53,7 @@ def compile_parts(
             part.compile(mode=mode, dynamic=dynamic, backend=backend)
         except RuntimeError as error:  # such as an unknown mode, or a Python that torch does not compile for
             raise UserError(f"train.compile: {_reason(error)}", "set train.compile.enabled=False") from None
-        _guard(part, part._compiled_call_impl, lambda: None, "train.compile", name)
+        _SpeedUp(part, part._compiled_call_impl, lambda: None, "train.compile", name)
 
 
 def use_channels_last(model: nn.Module) -> None:
@@ -69,7 +71,7 @@ def use_channels_last(model: nn.Module) -> None:
         undo()
         logger.warning(GIVES_WAY, "train.channels_last", type(model).__name__, _reason(error))
     else:
-        _guard(model, model._call_impl, undo, "train.channels_last", type(model).__name__)
+        _SpeedUp(model, model._call_impl, undo, "train.channels_last", type(model).__name__)
 
 
 def instantiate_optimizer(node: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -111,25 +113,65 @@ def _parameters(groups: Iterable) -> Iterator[torch.Tensor]:
         yield from group["params"] if isinstance(group, Mapping) else [group]
 
 
-def _guard(module: nn.Module, call: Callable, undo: Callable[[], None], what: str, where: str) -> None:
-    """Let `module` be called by way of `call`; at a failure, `undo`, warn, and call it plainly from then on."""
+class _SpeedUp:
+    """A faster call of a module, which after a failure is undone and called plainly from then on, with a warning.
 
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    In training, a forward pass exchanges numbers with other processes: repeated in one of them, it would meet another
+    exchange of theirs. There, only what `try_together` runs may fail.
+    """
+
+    def __init__(self, module: nn.Module, call: Callable, undo: Callable[[], None], what: str, where: str):
+        self.module, self.call, self.undo, self.what, self.where = module, call, undo, what, where
+        self.is_on_trial = False
+        self.failure = ""
+        # what nn.Module.compile sets: left out of copies and of the state dict
+        module._compiled_call_impl = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return call(*args, **kwargs)
-        except torch.OutOfMemoryError:
+            return self.call(*args, **kwargs)
+        except (torch.OutOfMemoryError, torch.distributed.DistError):
             raise
         except Exception as error:
-            if is_worker_death(error):  # nothing that this call did
+            may_repeat = self.is_on_trial or not self.module.training or comm.get_world_size() == 1
+            if not may_repeat or is_worker_death(error):  # the latter is nothing that this call did
                 raise
-            undo()
-            result = module._call_impl(*args, **kwargs)  # fails in its turn where the model itself is at fault
-            module._compiled_call_impl = None
-            logger.warning(GIVES_WAY, what, where, _reason(error))
+            self.undo()
+            result = self.module._call_impl(*args, **kwargs)  # fails in its turn where the model itself is at fault
+            self.module._compiled_call_impl = None
+            self.failure = _reason(error)
+            if not self.is_on_trial:
+                self.give_way(self.failure)
             return result
 
-    # what nn.Module.compile sets: left out of copies and of the state dict
-    module._compiled_call_impl = guarded
+    def give_way(self, failure: str) -> None:
+        """Do without it, in all processes alike."""
+        self.undo()
+        self.module._compiled_call_impl = None
+        logger.warning(GIVES_WAY, self.what, self.where, failure)
+
+
+def try_together(model: nn.Module, run: Callable[[], Any]) -> bool:
+    """Let all processes do without each speed-up that fails in one of them; whether `run` was called for that.
+
+    Args:
+        model: not wrapped for data-parallel training.
+        run: a forward pass of the model as in training, in which processes exchange nothing.
+    """
+    calls = [module._compiled_call_impl for module in model.modules()]
+    speed_ups = [call for call in calls if isinstance(call, _SpeedUp)]
+    if comm.get_world_size() == 1 or not speed_ups:
+        return False
+    for speed_up in speed_ups:
+        speed_up.is_on_trial = True
+    with alone():
+        run()
+    failures = comm.all_gather([speed_up.failure for speed_up in speed_ups])
+    for speed_up, *of_processes in zip(speed_ups, *failures, strict=True):
+        speed_up.is_on_trial = False
+        if any(of_processes):
+            speed_up.give_way(next(filter(None, of_processes)))
+    return True
 
 
 def _named_parts(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:

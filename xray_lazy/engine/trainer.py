@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from xray_lazy.data.batch_memory import to_device
 from xray_lazy.data.loaders import TrainLoader
-from xray_lazy.engine.acceleration import can_leave_out, step_if
+from xray_lazy.engine.acceleration import can_leave_out, step_if, try_together
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
@@ -26,6 +26,7 @@ from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
 from xray_lazy.evaluation.inference import InferenceStopped
+from xray_lazy.modeling.batch_counts import MicroBatches
 from xray_lazy.modeling.step_numbers import StepStorage
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Trainer(TrainerBase):
         self.device = next(model.parameters()).device
         self.reads_later = self.device.type != "cpu"  # numbers of a step, with the next one
         self.max_norm, self.accumulate, self.seed = max_norm, accumulate, seed
+        self._counts_losses = True  # the model divides losses by what it counts in a batch, as far as is known
         self.max_skipped_steps, self.skipped_steps = max_skipped_steps, 0
         self.evaluated_models: dict[str, nn.Module] = {"": checkpointer.model}
         self.named_hooks = dict(hooks)
@@ -270,6 +272,8 @@ class Trainer(TrainerBase):
         with self.phase("data"):
             batch = to_device(next(self._batches), self.device)
         self.data_time = time.perf_counter() - start
+        if self.iter == self.start_iter:
+            self._try_speed_ups(batch)
         self.optimizer.zero_grad(set_to_none=True)
         is_left_to_device = self._is_left_to_device()
         before = self._changing_buffers(clone=True) if self.max_skipped_steps or is_left_to_device else []
@@ -297,13 +301,17 @@ class Trainer(TrainerBase):
         self.storage.send()
 
     def _forward_and_backward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
-        """Gradients of the mean over the parts of a batch; returns the means, and `total_loss`."""
-        size = len(batch) // self.accumulate
+        """Gradients and losses of a batch, whose parts weigh as in the whole; the losses with `total_loss`."""
+        micro_batches = MicroBatches(batch, max(len(batch) // self.accumulate, 1))
+        if self.accumulate > 1 and self._counts_losses:
+            self._counts_losses = self._count(micro_batches)
         parts = []
-        for part in range(self.accumulate):
-            with self._without_reduction() if part + 1 < self.accumulate else nullcontext():
-                with self.phase("forward"), self.precision.autocast():
-                    losses = self.model(batch[part * size : (part + 1) * size])
+        for number in range(self.accumulate):
+            if self.accumulate > 1:
+                self._seed_step(number)
+            with self._without_reduction() if number + 1 < self.accumulate else nullcontext():
+                with self.phase("forward"), micro_batches.part(number) as part, self.precision.autocast():
+                    losses = self.model(part)
                 total = sum(losses.values())
                 with self.phase("backward"):
                     self.precision.scaler.scale(total if self.accumulate == 1 else total / self.accumulate).backward()
@@ -311,6 +319,34 @@ class Trainer(TrainerBase):
         if len(parts) == 1:
             return parts[0]
         return {name: torch.stack([part[name].detach().float() for part in parts]).mean() for name in parts[0]}
+
+    @torch.no_grad()
+    def _count(self, micro_batches: MicroBatches) -> bool:
+        """Run the model for what its losses are divided by, see `MicroBatches.count`; nothing else comes of it."""
+
+        def run(number: int) -> None:
+            self._seed_step(number)
+            self.bare_model(micro_batches.parts[number])
+
+        with self.phase("forward"), self._leaving_no_trace():
+            return micro_batches.count(run)
+
+    def _try_speed_ups(self, batch: list[dict]) -> None:
+        """Before the first step, agree with the other processes on what the model can be sped up with."""
+        part = batch[: max(len(batch) // self.accumulate, 1)]
+        with self._leaving_no_trace():
+            try_together(self.bare_model, lambda: self.bare_model(part))
+        self._seed_step()
+
+    @contextmanager
+    def _leaving_no_trace(self) -> Iterator[None]:
+        """Around forward passes beside a step's own: log and buffers stay, random states are the caller's."""
+        before = self._changing_buffers(clone=True)
+        with StepStorage(self.iter), self.precision.autocast():
+            yield
+        with torch.no_grad():
+            for buffer, value in zip(self._changing_buffers(), before, strict=True):
+                buffer.copy_(value)
 
     def _without_reduction(self) -> AbstractContextManager:
         """Gradients of the parts before the last one are not worth a transfer between processes."""
@@ -348,9 +384,9 @@ class Trainer(TrainerBase):
         for buffer, value in zip(self._changing_buffers(), before, strict=True):
             buffer.copy_(buffer.where(is_finite, value))
 
-    def _seed_step(self) -> None:
-        """Randomness inside the model depends on the step alone, so that a resumed run repeats it."""
-        seed_everything(hash((self.seed, self.iter, comm.get_rank())) % 2**32)
+    def _seed_step(self, part: int = 0) -> None:
+        """Randomness inside the model depends on step and part alone, so that a resumed run repeats it."""
+        seed_everything(hash((self.seed, self.iter, comm.get_rank(), *([part] if part else []))) % 2**32)
 
     def _settle(self) -> bool:
         """Do what the last step's numbers ask for, if that is not done; whether they are finite. All processes alike.

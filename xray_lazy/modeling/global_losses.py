@@ -1,8 +1,8 @@
 """R-CNN losses that are means over the global batch.
 
-Data-parallel training averages the gradients of the processes. A loss that is a mean over the local proposals or masks
-would then weigh a process with few of them as much as one with many; these heads weigh each proposal and mask alike,
-whichever process it is in.
+Data-parallel training averages the gradients of the processes, and accumulation those of micro-batches. A loss that is
+a mean over the local proposals or masks would then weigh a process with few of them as much as one with many; these
+heads weigh each proposal and mask alike, whichever process and micro-batch it is in.
 """
 
 import torch
@@ -11,9 +11,8 @@ from detectron2.layers import cross_entropy
 from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead, mask_rcnn_inference, mask_rcnn_loss
 from detectron2.structures import Instances
-from detectron2.utils import comm
 
-from xray_lazy.modeling.batch_counts import mean_count
+from xray_lazy.modeling.batch_counts import is_whole_batch, mean_count
 from xray_lazy.modeling.box_losses import box_loss
 from xray_lazy.modeling.step_numbers import put_numbers
 
@@ -21,9 +20,9 @@ from xray_lazy.modeling.step_numbers import put_numbers
 def share_of_global_mean(count: int, device: torch.device) -> float | torch.Tensor:
     """What a local mean over `count` items is multiplied with, so that the mean over processes is the global mean.
 
-    All processes must call it in the same order.
+    Of micro-batches likewise. All processes must call it in the same order.
     """
-    if comm.get_world_size() == 1:
+    if is_whole_batch():
         return 1.0
     return count / mean_count(count, device)
 

@@ -1,8 +1,8 @@
 """Anchors and proposals drawn with a seed of their picture, in steps that wait little for a GPU.
 
 detectron2 draws them from the global random state, so a picture's losses depend on what was drawn before it and on
-which process it is in. Here a picture of a given global batch gets the same draw in any process: data-parallel
-training has the losses of one process with the same batch.
+which process and micro-batch it is in. Here a picture of a given global batch gets the same draw in any of them:
+data-parallel training and accumulation have the losses of one process with the same batch.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,9 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
 
+from xray_lazy.modeling.batch_counts import is_counting, mean_count, pictures_before
 from xray_lazy.modeling.box_losses import box_loss
+from xray_lazy.modeling.global_losses import GlobalMeanBoxPredictor, GlobalMeanMaskHead
 from xray_lazy.modeling.object_matching import PaddedBoxes, match_objects, objects_of, padded_rows
 from xray_lazy.modeling.region_proposals import best_proposals
 from xray_lazy.modeling.step_numbers import put_numbers
@@ -107,8 +109,19 @@ class PictureSeededROIHeads(StandardROIHeads):
         self._foreground: list[int] = []  # proposals of each picture, which come first
 
     def forward(self, images, features, proposals, targets=None):
+        if is_counting() and self._counts_are_known():
+            sampled = self.label_and_sample_proposals(proposals, targets)
+            counts = [sum(map(len, sampled)), *([sum(self._foreground)] if self.mask_on else [])]
+            for count in counts:  # as the heads below ask for them
+                mean_count(count, sampled[0].proposal_boxes.device)
+            return sampled, {}
         # ROIAlign takes boxes in the features' type: in bfloat16, corners would move by up to 4 pixels of 1024 to 2048
         return super().forward(images, _in_float32(features), proposals, targets)
+
+    def _counts_are_known(self) -> bool:
+        """Whether box and mask head, of which a class of one's own may count otherwise, need not be run to count."""
+        has_known_masks = not self.mask_on or type(self.mask_head) is GlobalMeanMaskHead
+        return type(self.box_predictor) is GlobalMeanBoxPredictor and has_known_masks and not self.keypoint_on
 
     def forward_with_given_boxes(self, features, instances):
         return super().forward_with_given_boxes(_in_float32(features), instances)
@@ -173,7 +186,8 @@ class PictureDraws:
         """Begin a local batch of `pictures` pictures."""
         iteration = get_event_storage().iter if has_event_storage() else 0
         # process r holds the places r, r + world size, ... of the global batch (see data.sampling.BatchStream)
-        places = range(comm.get_rank(), comm.get_rank() + pictures * comm.get_world_size(), comm.get_world_size())
+        own = range(pictures_before(), pictures_before() + pictures)
+        places = [comm.get_rank() + place * comm.get_world_size() for place in own]
         self._seeds = [hash((self.seed, iteration, place)) % 2**32 for place in places]
 
     def draw(self, positive: torch.Tensor, negative: torch.Tensor, count: int, positive_fraction: float) -> Draw:

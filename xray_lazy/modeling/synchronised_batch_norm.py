@@ -4,10 +4,11 @@ import logging
 
 import torch
 from detectron2.layers import NaiveSyncBatchNorm
-from detectron2.utils import comm
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from xray_lazy.modeling.process_group import world_size
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,9 @@ class SyncBatchNorm(_BatchNorm):
     _check_input_dim = nn.SyncBatchNorm._check_input_dim
     _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
 
+    @torch.compiler.disable  # so that what is compiled around it is the same with and without other processes
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self.training or comm.get_world_size() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         if input.is_cuda:
             return nn.SyncBatchNorm.forward(self, input)

@@ -16,6 +16,7 @@ from sparse_rcnn.position_encoding import sizes_tensor
 from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.batch_counts import is_counting, mean_count
 from xray_lazy.modeling.region_pooling import channels_together
 
 
@@ -93,6 +94,9 @@ class SparseRCNN(nn.Module):
         """
         if not self.training:
             return self.inference(batch)
+        if is_counting() and self.classification.class_weights is None:
+            mean_count(sum(len(sample["instances"]) for sample in batch), self.device)  # as `Targets.num_objects`
+            return {}
         features, scales, first_boxes, (logits, boxes, proposals) = self._look(self.preprocess(batch))
         targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
         losses, matches = self.criterion(logits, boxes, targets)

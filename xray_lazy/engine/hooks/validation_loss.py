@@ -12,6 +12,7 @@ from torch import nn
 
 from xray_lazy.engine.beside_training import beside_training
 from xray_lazy.engine.precision import Precision
+from xray_lazy.modeling.batch_counts import MicroBatches
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +68,14 @@ def mean_losses(
     with beside_training(model):
         rest_layers(model)
         for batch, weight in loader:
-            size = max(len(batch) // accumulate, 1)
-            for start in range(0, len(batch), size):
-                part = batch[start : start + size]
-                share = weight * len(part) / len(batch)
+            micro_batches = MicroBatches(batch, max(len(batch) // accumulate, 1))
+            if len(micro_batches.parts) > 1:
                 with precision.autocast():
+                    micro_batches.count(lambda number, parts=micro_batches.parts: model(parts[number]))
+            for number in range(len(micro_batches.parts)):
+                with micro_batches.part(number) as part, precision.autocast():
                     losses = model(part)
+                share = weight * micro_batches.share
                 values = torch.stack([loss.double() for loss in losses.values()]).tolist()
                 for name, value in zip(losses, values, strict=True):
                     sums[name] = sums.get(name, 0.0) + share * value
