@@ -60,6 +60,12 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=path, metavar="DIR", help="for the results (default: analysis/ in the run's folder)"
     )
+    parser.add_argument(
+        "--max-detections",
+        type=whole(1),
+        metavar="N",
+        help="so many of a class count on a picture, the best first (default: as in the evaluation, COCO's 100)",
+    )
 
 
 def run_detections(options: argparse.Namespace) -> None:
@@ -73,10 +79,11 @@ def run_detections(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
     from xray_lazy.analysis.pictures import draw_pictures
 
+    truth = (options.ground_truth, options.images, options.max_detections)
     if options.predictions:
-        inputs = inputs_of_files(options.predictions, options.ground_truth, options.images)
+        inputs = inputs_of_files(options.predictions, *truth)
     else:
-        inputs = inputs_of_run(options.run, options.evaluation, options.ground_truth, options.images)
+        inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
     analysis = draw_pictures(analyze(inputs, options.score_threshold), inputs, folder, options.count)
     print_analysis(analysis, write_analysis(analysis, folder))
@@ -111,12 +118,14 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.files import write_comparison
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
 
+    truth = (options.ground_truth, options.images, options.max_detections)
+
     def read(run: str):
         if Path(run).is_dir() or not run.endswith(".json"):
-            return inputs_of_run(run, options.evaluation, options.ground_truth, options.images)
+            return inputs_of_run(run, options.evaluation, *truth)
         if not options.ground_truth:
             raise UserError(f"{run} needs --ground-truth", "name a data set or its JSON file")
-        return inputs_of_files(run, options.ground_truth, options.images)
+        return inputs_of_files(run, *truth)
 
     first, second = read(options.first), read(options.second)
     found = compare(first, second, options.resamples, options.confidence, options.seed)

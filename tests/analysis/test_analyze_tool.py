@@ -55,6 +55,19 @@ def test_detections_are_analyzed_into_tables_plots_and_pictures(analyze_tool, ba
         assert cv2.imread(str(folder / drawn)) is not None
 
 
+def test_detections_beyond_those_that_count_are_told_and_counted_on_demand(analyze_tool, bags, tmp_path):
+    found = json.loads((bags / "found.json").read_text())[:1]
+    beyond = [{**found[0], "score": 0.99, "bbox": [0, 0, 2, 2]}, *found]
+    for one in beyond:
+        del one["segmentation"]
+    (tmp_path / "beyond.json").write_text(json.dumps(beyond))
+    truth = ("--ground-truth", bags / "annotations.json", "--images", bags / "images", "--count", 0)
+    for most, told in ((1, True), (2, False)):
+        run = analyze_tool("detections", "--predictions", tmp_path / "beyond.json", *truth, "--max-detections", most)
+        assert run.returncode == 0, run.stderr
+        assert ("1 detection beyond the 1 best of a class on a picture is not counted" in run.stdout) == told
+
+
 def test_a_model_that_finds_nothing_is_told_so(analyze_tool, bags, tmp_path):
     truth = ("--ground-truth", bags / "annotations.json", "--images", bags / "images", "--output", tmp_path)
     run = analyze_tool("detections", "--predictions", bags / "nothing.json", *truth)

@@ -6,7 +6,9 @@ import pytest
 from detectron2.structures import BoxMode
 
 from tests.data.coco_sets import reference, write_set
+from xray_lazy.data.check.coco_set import open_sets
 from xray_lazy.data.datasets import available_datasets, find_source, load_datasets
+from xray_lazy.data.repair import repair
 from xray_lazy.errors import UserError
 
 
@@ -164,9 +166,19 @@ def test_boxes_of_numbers_that_are_not_finite_are_left_out(tmp_path, caplog, val
 
 
 @pytest.mark.parametrize("area", [-5, 0, None, float("nan"), float("inf")])
-def test_an_area_that_is_none_is_that_of_the_box(tmp_path, area):
+def test_an_area_that_is_none_is_that_of_the_mask_as_repair_has_it(tmp_path, area):
     content = write_set(tmp_path)
-    content["annotations"][0]["area"] = area
+    content["annotations"][0] |= {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 10, 30]], "area": area}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = load_datasets(reference(tmp_path))
+    (one,) = open_sets([str(tmp_path / "annotations.json")], pictures=False)
+    assert dataset[0]["annotations"][0]["area"] == repair(one).content["annotations"][0]["area"] < 300
+
+
+@pytest.mark.parametrize("area", [-5, 0, None, float("nan"), float("inf")])
+def test_an_area_that_is_none_is_that_of_the_box_where_there_is_no_mask(tmp_path, area):
+    content = write_set(tmp_path)
+    content["annotations"][0] |= {"area": area, "segmentation": []}
     content["annotations"][1]["area"] = 7.5
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     dataset = load_datasets(reference(tmp_path))

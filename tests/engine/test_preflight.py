@@ -9,7 +9,7 @@ import pytest
 from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
-from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
@@ -22,6 +22,13 @@ def tiny():
 
 def faults_of(config, *overrides):
     return check_experiment(apply_overrides(config, overrides), world_size=1)
+
+
+@pytest.mark.parametrize(("most", "warned"), [(30, True), (100, False)])
+def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, most, warned):
+    overrides = ["model.roi_heads.box_predictor.test_topk_per_image=100", f"dataloader.evaluator.max_detections={most}"]
+    warn_of_uncounted_detections(apply_overrides(tiny, overrides))
+    assert ("dataloader.evaluator.max_detections=100" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(

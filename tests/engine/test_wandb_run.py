@@ -110,7 +110,8 @@ def test_a_training_that_is_stopped_to_be_resumed_is_no_finished_run(wandb_servi
 
 def test_a_training_that_is_killed_before_its_first_checkpoint_goes_on_in_its_run(wandb_service, tmp_path):
     folder = tmp_path / "run"
-    killed = start(["train.checkpointer.period=8", PATIENT, waiting(tmp_path / "never")], folder, processes=1)
+    late = ["train.checkpointer.period=8", "train.eval_period=8"]  # weights are saved before an evaluation, too
+    killed = start([*late, PATIENT, waiting(tmp_path / "never")], folder, processes=1)
     kill_when_recorded(wandb_service, killed, folder)
     assert not (folder / "last_checkpoint").exists()
     train([PATIENT], folder)

@@ -76,6 +76,7 @@ def _analyze_task(inputs: Inputs, task: str, shares: np.ndarray, score_threshold
     return TaskResult(
         summary=metrics.summary,
         score_threshold=threshold,
+        uncounted=int((~matches.counted).sum()),
         classes=tuple(_class_result(matches, table, threshold, *one) for one in enumerate(metrics.categories)),
         curve=curve_of_all,
         errors=tide_errors(matches, table, threshold),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from xray_lazy.analysis.plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, ClassResult, Group, TaskResult
+from xray_lazy.wording import counted
 
 # Fewer items than this say nothing of a class or a group.
 LEAST_ITEMS = 5
@@ -16,6 +17,7 @@ def findings(analysis: Analysis) -> list[str]:
     found = [*_nothing(result), *_errors(result), *_weakest_class(result), *_confusion(result)]
     found += [*_weakest_group("size", result.by_size), *_weakest_group("scanner", result.by_scanner)]
     found += [*_weakest_group("overlap by other items", result.by_occlusion), *_scores(result)]
+    found += _uncounted(result, analysis.max_detections)
     if result.label_suspects:
         found.append(f"sure detections that contradict the labels: {len(result.label_suspects)}; see label_suspects")
     if 2 * analysis.pictures_without_detections > analysis.pictures:
@@ -43,6 +45,15 @@ def most_confused(result: TaskResult, place: int) -> tuple[str, int] | None:
 def _nothing(result: TaskResult) -> Iterator[str]:
     if result.finds_nothing:
         yield "nothing is found yet: no detection of any score is right at IoU 0.5; train longer"
+
+
+def _uncounted(result: TaskResult, limit: int) -> Iterator[str]:
+    if number := result.uncounted:
+        yield (
+            f"{counted(number, 'detection')} beyond the {limit} best of a class on a picture "
+            f"{'is' if number == 1 else 'are'} not counted, and items that only they show are missed: "
+            "count more with --max-detections"
+        )
 
 
 def _errors(result: TaskResult) -> Iterator[str]:

@@ -71,12 +71,14 @@ def inputs_of_run(
     evaluation: str = "best",
     ground_truth: str | None = None,
     images: str | os.PathLike | None = None,
+    max_detections: int | None = None,
 ) -> Inputs:
     """An evaluation of a run.
 
     Args:
         evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
         ground_truth, images: as `load_truth`; by default the set that the run's config names.
+        max_detections: so many count per picture and class, the best first; by default as many as in the evaluation.
 
     Raises:
         UserError: there is no such run, evaluation or set, or they do not fit together.
@@ -88,7 +90,7 @@ def inputs_of_run(
     _check_evaluation(found, dataset)
     detections = read_detections(found.folder / PREDICTIONS_NAME)
     check_fit(truth, detections, dataset.name, str(found.folder / PREDICTIONS_NAME))
-    limit = int(found.metrics.get("max_detections") or 100)
+    limit = max_detections or int(found.metrics.get("max_detections") or 100)
     results = folder / "analysis" / found.name
     return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results)
 
@@ -97,12 +99,13 @@ def inputs_of_files(
     predictions: str | os.PathLike,
     ground_truth: str,
     images: str | os.PathLike | None = None,
-    max_detections: int = 100,
+    max_detections: int | None = None,
 ) -> Inputs:
     """Detections of any origin as COCO results in a JSON file.
 
     Args:
         ground_truth, images: as `load_truth`.
+        max_detections: so many count per picture and class, the best first; by default COCO's 100.
 
     Raises:
         UserError: a file is missing or is not what it should be, or they do not fit together.
@@ -115,7 +118,7 @@ def inputs_of_files(
         detections = with_ids_of(truth, detections, named)
     check_fit(truth, detections, dataset.name, str(predictions))
     folder = predictions.parent / "analysis" / predictions.stem
-    return Inputs(dataset.name, str(predictions), predictions.name, truth, detections, max_detections, folder)
+    return Inputs(dataset.name, str(predictions), predictions.name, truth, detections, max_detections or 100, folder)
 
 
 def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:

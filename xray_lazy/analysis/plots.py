@@ -9,6 +9,8 @@ import numpy as np
 
 from xray_lazy.analysis.results import ClassResult, Comparison, Difference, Group, TaskResult
 from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.visualization.chart_text import chart_text
+from xray_lazy.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +81,8 @@ def plot_precision_recall(figure: "Figure", result: TaskResult) -> None:
     recalls = np.linspace(0, 1, 101)
     for colour, style, one in _lines(result):
         if one.interpolated_precision:
-            axes.plot(recalls, one.interpolated_precision, style, color=colour, label=f"{one.name}  {one.ap50:.1f}")
+            label = f"{printable(one.name)}  {one.ap50:.1f}"
+            axes.plot(recalls, one.interpolated_precision, style, color=colour, label=label)
             if one.curve.scores:
                 best = one.curve.best
                 axes.plot(one.curve.recall[best], one.curve.precision[best], "o", color=colour, markersize=5)
@@ -96,7 +99,7 @@ def plot_f1(figure: "Figure", result: TaskResult) -> None:
     for colour, style, one in _lines(result):
         if one.curve.scores:
             curve = one.curve
-            label = f"{one.name}  {curve.best_f1:.2f} at {shown_threshold(curve.best_threshold)}"
+            label = f"{printable(one.name)}  {curve.best_f1:.2f} at {shown_threshold(curve.best_threshold)}"
             axes.step(curve.scores, curve.f1, style, where="post", color=colour, label=label)
             axes.plot(curve.best_threshold, curve.best_f1, "o", color=colour, markersize=5)
     if result.curve.scores:
@@ -156,7 +159,7 @@ def _plot_group(axes: "Axes", title: str, groups: Sequence[Group]) -> None:
             if not math.isnan(value):
                 text = f"{value:.0f}"
                 axes.annotate(text, (value, place + shift), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_yticks(places, [f"{group.name}\n{group.instances} items" for group in groups], fontsize=8)
+    axes.set_yticks(places, [f"{printable(group.name)}\n{group.instances} items" for group in groups], fontsize=8)
     axes.set_xlim(0, 108)
     axes.invert_yaxis()
     axes.set_ylabel(title)
@@ -176,7 +179,7 @@ def plot_comparison(task: str, comparison: Comparison, differences: Sequence[Dif
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel(f"change in percent points, {comparison.confidence:.0%} interval")
-        title = f"{task}: second against first, {comparison.pictures} pictures of {comparison.dataset}"
+        title = f"{task}: second against first, {comparison.pictures} pictures of {printable(comparison.dataset)}"
         axes.set_title(title, fontsize=10)
         runs = f"first   {_ending(comparison.first)}\nsecond  {_ending(comparison.second)}"
         figure.supxlabel(runs, x=0.02, ha="left", fontsize=7, family="monospace")
@@ -207,11 +210,10 @@ def _finish_curves(axes: "Axes", across: str, up: str, title: str, legend: str) 
 
 
 def _draw(path: Path, size: tuple[float, float], plot: Callable[["Figure"], None]) -> None:
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"text.parse_math": False}):  # a class's name with `$` in it is no formula
+    with chart_text():
         figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure)
@@ -222,6 +224,7 @@ def _draw(path: Path, size: tuple[float, float], plot: Callable[["Figure"], None
 
 
 def _ending(text: str, most: int = 90) -> str:
+    text = printable(text)
     return text if len(text) <= most else "…" + text[1 - most :]
 
 

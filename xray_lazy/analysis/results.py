@@ -198,6 +198,7 @@ class TaskResult:
         summary: COCO's figures by name (AP, AP50, ..., AR100, ...), percent.
         score_threshold: that counts in `confusion`, `worst_pictures`, `ErrorKind.count_shown` and `Group.found`; the
             one of the highest F1 of all classes together where none was given.
+        uncounted: how many detections are beyond the `max_detections` of their picture and class.
         curve: of all classes together.
         worst_pictures: by F1, then by the number of mistakes; pictures without a mistake are not among them.
         label_suspects: the highest score first.
@@ -205,6 +206,7 @@ class TaskResult:
 
     summary: dict[str, float]
     score_threshold: float
+    uncounted: int
     classes: tuple[ClassResult, ...]
     curve: Curve
     errors: Errors

@@ -10,7 +10,7 @@ WHOLE_TEXT = re.compile("[0-o]*[0-O]")
 def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
     """The instance, or None where it has no box of some area, and whether its mask is as the file has it.
 
-    Parts of a mask that are no outlines are left out of it.
+    Parts of a mask that are no outlines are left out of it. Where the file has no area it is None, see `fill_areas`.
 
     Raises:
         ValueError: its mask can't be drawn.
@@ -27,7 +27,7 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": category,
         "iscrowd": int(annotation.get("iscrowd") or 0),
-        "area": area if 0 < area < math.inf else box[2] * box[3],
+        "area": area if 0 < area < math.inf else None,
     }
     given = annotation.get("segmentation") or []
     outlines = [part for part in given if _is_outline(part)] if isinstance(given, list) else given
@@ -36,6 +36,17 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
         is_list = isinstance(outlines, dict) and isinstance(outlines["counts"], list)
         instance["segmentation"] = _compressed(outlines) if is_list else outlines
     return instance, len(outlines) == len(given)
+
+
+def fill_areas(record: dict) -> None:
+    """Give the instances of a dataset dict that have no area that of their mask, else of their box, as repair does."""
+    from xray_lazy.data.check.masks import mask_area
+
+    for instance in record["annotations"]:
+        if instance["area"] is None:
+            mask, (_, _, width, height) = instance.get("segmentation"), instance["bbox"]
+            drawn = mask_area(mask, (record["width"], record["height"])) if mask else 0
+            instance["area"] = drawn or width * height
 
 
 def refuse_other_sizes(record: dict) -> None:

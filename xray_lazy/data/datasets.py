@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.coco_instance import read_instance, refuse_other_sizes
+from xray_lazy.data.coco_instance import fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.packed_records import PackedRecords
 from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
@@ -272,6 +272,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     _fill_sizes(records.values(), source)
     for record in records.values():
         refuse_other_sizes(record)
+        fill_areas(record)
     names = [class_name(category["name"]) for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
     losses = _losses(dataset, left_out, no_outlines)

@@ -47,6 +47,8 @@ EVALUATION_KEYS = (
 TRAINING_KEYS = (*EVALUATION_KEYS, "max_iter", "accumulate", "max_skipped_steps", "amp", "ddp")
 TRAINING_KEYS += ("clip_gradients.enabled", "clip_gradients.max_norm", "scale_lr.enabled", "scale_lr.batch_size")
 PICTURES_LOOKED_AT = 5
+# how many detections of a picture a model gives at most
+DETECTION_LIMITS = ("test_topk_per_image", "detections_per_image")
 # where evaluation meets a wrong value
 EVALUATED = ("model", "test", "dataloader.test", "dataloader.evaluator", "train.output_dir", "train.seed")
 
@@ -80,6 +82,21 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         _warn_of_dark_pictures(datasets[key])
     faults += _check_classes(cfg, datasets)
     return faults
+
+
+def warn_of_uncounted_detections(cfg: DictConfig) -> None:
+    """Tell where a model may give more detections of a picture than the evaluator counts of a class."""
+    counted_key = "dataloader.evaluator.max_detections"
+    most = OmegaConf.select(cfg, counted_key)
+    for key in all_keys(cfg) if isinstance(most, int) else ():
+        if key.startswith(("model.", "test.")) and key.rpartition(".")[2] in DETECTION_LIMITS:
+            given = OmegaConf.select(cfg, key)
+            if isinstance(given, int) and given > most:
+                logger.warning(
+                    "%s is %d, but evaluation counts the %d best detections of a class on a picture, and items that "
+                    "only others show are missed; to count all: %s=%d",
+                    *(key, given, most, counted_key, given),
+                )
 
 
 def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:

@@ -59,10 +59,11 @@ def run(options: RunOptions) -> None:
         options.dist_url,
     )
     from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
     from xray_lazy.engine.run_folder import check_run_folder
 
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
+    warn_of_uncounted_detections(cfg)
     if not options.eval_only:
         raise_faults(resolve_epochs(cfg, options.overrides))
         if plan.group_rank in (None, 0) and plan.machine_rank == 0:

@@ -1,5 +1,6 @@
 """The output folder of a run: whose it is, what may be written into it, and where its log goes."""
 
+import io
 import logging
 import shutil
 import time
@@ -246,5 +247,8 @@ def _set_up_logging(file: str | None) -> None:
             handler.close()
         setup_logger.cache_clear()
         setup_logger(file, distributed_rank=comm.get_rank(), name=name)
+    for handler in (handler for name in LOGGED for handler in logging.getLogger(name).handlers):
+        if isinstance(stream := getattr(handler, "stream", None), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files and classes may not be UTF-8
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

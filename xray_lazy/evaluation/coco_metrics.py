@@ -169,7 +169,10 @@ def _annotation_shape(annotation: Mapping, image: Mapping, iou_type: str) -> dic
     crowd = int(bool(annotation.get("iscrowd")))
     area = annotation.get("area")
     if iou_type == "bbox":
-        return {"bbox": box, "iscrowd": crowd, "area": float(box[2] * box[3] if area is None else area)}
+        if area is None:  # the object's, as in `segm`
+            mask = _picture_mask(annotation["segmentation"], image) if annotation.get("segmentation") else None
+            area = box[2] * box[3] if mask is None else mask_util.area(mask)
+        return {"bbox": box, "iscrowd": crowd, "area": float(area)}
     mask = _picture_mask(annotation.get("segmentation"), image)
     if mask is None:
         x, y, w, h = box

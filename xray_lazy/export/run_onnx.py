@@ -24,6 +24,15 @@ def load(model_file):
     return onnxruntime.InferenceSession(model_file, providers=onnxruntime.get_available_providers()), facts
 
 
+def read(file):
+    """A BGR picture (h, w, 3); OpenCV itself opens no file whose name is not UTF-8."""
+    content = np.fromfile(file, np.uint8) if os.path.isfile(file) else np.empty(0, np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if picture is None:
+        raise SystemExit("can't read " + file.encode("utf-8", "backslashreplace").decode())
+    return picture
+
+
 def prepare(picture, facts):
     """From a BGR picture (h, w, 3) to the network's input (3, H, W) and its scale (x, y)."""
     height, width = picture.shape[:2]
@@ -78,7 +87,8 @@ def draw(picture, found):
         cv2.drawContours(picture, outlines, -1, color, 2)
     else:
         cv2.rectangle(picture, (left, top), (right, bottom), color, 2)
-    label = f"{found['class']} {found['score']:.2f}"
+    # OpenCV ends the process at bytes of a name that are not UTF-8
+    label = f"{found['class']} {found['score']:.2f}".encode("utf-8", "backslashreplace").decode()
     cv2.putText(picture, label, (left, max(top - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
 
 
@@ -94,10 +104,8 @@ if __name__ == "__main__":
     session, facts = load(arguments.model)
     os.makedirs(arguments.output, exist_ok=True)
     for file in arguments.pictures:
-        picture = cv2.imread(file)
-        if picture is None:
-            raise SystemExit(f"can't read {file}")
+        picture = read(file)
         for found in list(detect(session, facts, picture, arguments.threshold)):
             draw(picture, found)
             print(json.dumps({"picture": file} | {key: value for key, value in found.items() if key != "mask"}))
-        cv2.imwrite(os.path.join(arguments.output, f"{Path(file).stem}.png"), picture)
+        cv2.imencode(".png", picture)[1].tofile(os.path.join(arguments.output, f"{Path(file).stem}.png"))

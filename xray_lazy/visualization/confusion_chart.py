@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xray_lazy.visualization.chart_text import chart_text
+from xray_lazy.wording import printable
+
 INCHES_PER_CELL, DOTS_PER_INCH = 0.62, 110
 LONGEST_SIDE = 24  # inches of the matrix: where there are more classes, their cells are smaller
 # Cells below this have no room for a number, and only some of the names that are closer than that are shown.
@@ -22,9 +25,7 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
     Returns:
         (h, w, 3) RGB, uint8; about 70 pixels per class and side, of many classes 2900 pixels in all.
     """
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}):  # a name with `$` in it is no formula
+    with chart_text():
         return _draw(counts, names)
 
 
@@ -39,6 +40,7 @@ def _draw(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [printable(name) for name in names]
     shown = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     named = range(0, len(names), math.ceil(LEAST_BETWEEN_NAMES / cell))
     axes.set_xticks(named, shown[:: named.step], rotation=45, ha="right", rotation_mode="anchor")

@@ -14,6 +14,7 @@ from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.visualization.data_sets import scanner_and_split
 from xray_lazy.visualization.picture_choice import NAMED_SIZES
+from xray_lazy.wording import printable
 
 POSITION_ROWS, POSITION_COLUMNS = 36, 54
 
@@ -88,9 +89,9 @@ def statistics_of(dataset: DetectionDataset) -> SetStatistics:
             _add_box(corners[annotation["category_id"]], *relative)
     classes, sides, aspects, owners = np.array(rows, dtype=float).reshape(-1, 4).T
     return SetStatistics(
-        dataset.name,
+        printable(dataset.name),
         *scanner_and_split(dataset.name),
-        dataset.class_names,
+        tuple(map(printable, dataset.class_names)),
         len(dataset),
         crowds,
         classes.astype(int),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.visualization.chart_text import chart_text
 from xray_lazy.visualization.data_statistics import SetStatistics
 from xray_lazy.visualization.picture_choice import NAMED_SIZES
 
@@ -41,9 +42,7 @@ def save_charts(sets: Sequence[SetStatistics], folder: str | os.PathLike) -> lis
         "aspects": (draw_aspects, (7, 4)),
         "per_picture": (draw_per_picture, (7, 4)),
     }
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}):  # a class's name with `$` in it is no formula
+    with chart_text():
         figures = {"statistics": draw_statistics_sheet(sets)}
         for name, (draw, size) in charts.items():
             figures[name] = _figure(size)

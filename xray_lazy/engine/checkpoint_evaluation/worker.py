@@ -248,7 +248,7 @@ def _logging_to(folder: Path) -> Iterator[None]:
     before = [(each.handlers, each.propagate) for each in named]
     for each in named:
         each.handlers, each.propagate = [], True
-    to_file = logging.FileHandler(folder / f"log_{socket.gethostname()}.txt")
+    to_file = logging.FileHandler(folder / f"log_{socket.gethostname()}.txt", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("[%(asctime)s %(process)d] %(levelname)s %(name)s: %(message)s"))
     to_console = logging.StreamHandler(sys.stderr)
     to_console.setLevel(logging.WARNING)
