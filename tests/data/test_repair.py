@@ -463,6 +463,7 @@ def test_a_box_that_hardly_overlaps_with_its_mask_is_left_and_told(mask):
         "/data/local-files/?d=images/{}.png",
         "img%2F{}.PNG",
         "{}.png ",
+        "JPEGImage/{}",
     ],
 )
 def test_names_whose_last_part_one_file_has_are_corrected(folder, name):
@@ -482,9 +483,10 @@ def test_a_name_that_several_files_or_several_names_fit_is_not_corrected(folder)
     content["images"][1]["file_name"] = "x/2.png"
     content["images"].append({**content["images"][1], "id": 4, "file_name": "y/2.png"})
     content["images"].append({**content["images"][1], "id": 5, "file_name": "y/3.png"})  # 3.png is taken
+    content["images"].append({**content["images"][1], "id": 6, "file_name": "https://host.example/9.png?x=2"})
     result = repair(CocoSet("set", content, folder))
     assert result.changes == []
-    assert [f.id for f in result.left.sets[0].findings if f.kind == "picture_missing"] == [1, 2, 4, 5]
+    assert [f.id for f in result.left.sets[0].findings if f.kind == "picture_missing"] == [1, 2, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

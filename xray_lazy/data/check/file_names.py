@@ -21,24 +21,32 @@ def right_names(folder: Path, names: Iterable[str]) -> dict[str, str]:
     names = set(names)
     if not names:
         return {}
-    files = defaultdict(list)
+    files, stems = defaultdict(list), defaultdict(list)
     for parent, _, members in os.walk(folder):
         for member in members:
             if Path(member).suffix.lower() in PICTURE_SUFFIXES:
-                files[_key(member)].append(Path(parent, member).relative_to(folder).as_posix())
-    right = {name: file for name in names if (file := _only_file(name, files))}
+                path = Path(parent, member).relative_to(folder)
+                files[_key(path.name)].append(path.as_posix())
+                stems[_key(path.stem)].append(path.as_posix())
+    right = {name: file for name in names if (file := _only_file(name, files, stems))}
     claims = defaultdict(list)
     for name, file in right.items():
         claims[file].append(name)
     return {name: file for name, file in right.items() if len(claims[file]) == 1}
 
 
-def _only_file(name: str, files: dict[str, list[str]]) -> str | None:
-    for text in (name, re.split("[?#]", name)[0], unquote(re.split("[?#]", name)[0]), unquote(name)):
-        found = files.get(_key(_SEPARATORS.split(text.strip())[-1]), ())
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+def _only_file(name: str, files: dict[str, list[str]], stems: dict[str, list[str]]) -> str | None:
+    """The one file that has the last part of a name; without its suffix where the name is no address and has none."""
+    address = re.split("[?#]", name)[0]
+    lasts = [_last_part(text) for text in (address, unquote(address), name, unquote(name))]
+    found = next((files[last] for last in lasts if last in files), None)
+    if found is None and address == name and not Path(lasts[0]).suffix:
+        found = stems.get(lasts[0])
+    return found[0] if found and len(found) == 1 else None
+
+
+def _last_part(text: str) -> str:
+    return _key(_SEPARATORS.split(text.strip())[-1])
 
 
 def _key(name: str) -> str:

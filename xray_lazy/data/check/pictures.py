@@ -79,7 +79,9 @@ def examine_pictures(
         if (name := image.get("file_name")) and isinstance(name, str) and name in new_names:
             image = {**image, "file_name": new_names[name]}
             change = f"file_name {new_names[name]}"
-            result.findings.append(Finding("picture_name", "picture", image["id"], name, change))
+            result.findings.append(
+                Finding("picture_name", "picture", image["id"], f"{name}, there as {new_names[name]}", change)
+            )
         path = picture_path(folder, image)
         known = facts.get(path) if path else None
         if known and known.fault:
