@@ -155,6 +155,8 @@ def test_ids_of_instances():
         ([{"id": 1, "name": "gun"}, {"id": 5, "name": "knife"}], "class_id_gap", [5]),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}, {"id": 2, "name": "saw"}], "duplicate_class_id", [2]),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}, {"id": 2, "name": "knife"}], "duplicate_class_id", [2]),
+        ([{"id": -1, "name": "saw"}, *sound_set()["categories"]], "class_id_no_number", [-1]),
+        ([{"id": "/m/04ctx", "name": "saw"}, *sound_set()["categories"]], "class_id_no_number", ["/m/04ctx"]),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": "gun"}], "duplicate_class_name", [2]),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": " Gun"}], "similar_class_names", [2]),
         ([{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}, {"name": "saw"}], "class_fields", ["#2"]),

@@ -243,6 +243,15 @@ def test_run_lengths_in_other_forms_are_rewritten(respelled):
     assert all(type(side) is int for side in repaired_instance(segmentation=respelled(rle))["segmentation"]["size"])
 
 
+def test_several_run_length_encodings_become_one():
+    bars = [
+        {"size": [48, 64], "counts": [x * 48 + 10, *[20, 28] * 9, 20, 48 * 64 - (x + 9) * 48 - 30]} for x in (10, 20)
+    ]
+    entry = repaired_instance(segmentation=bars)
+    mask = pycocotools_mask.decode(entry["segmentation"])
+    assert mask[10:30, 10:30].all() and mask.sum() == 400
+
+
 def test_polygon_is_clipped_with_box_and_area():
     entry = repaired_instance(segmentation=[[50, 10, 80, 10, 80, 30, 50, 30]], bbox=[50, 10, 30, 20], area=600)
     assert entry["bbox"] == [50, 10, 14, 20]

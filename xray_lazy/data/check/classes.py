@@ -45,7 +45,7 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
     if shift := class_shift({category["id"] for category in sound}, used):
         ids = {category["id"]: category["id"] for category in sound}
         detail = f"annotations use {min(used)} to {max(used)}, `categories` declares {min(ids)} to {max(ids)}"
-        findings.append(Finding("class_ids_shifted", "set", None, f"{detail}: off by {shift}"))
+        findings.append(Finding("class_ids_shifted", "set", None, f"{detail}: 1 too {'low' if shift > 0 else 'high'}"))
         return Classes(sound + broken, ids, False, findings, is_shifted=True)
     sound, same_ids = _unique_ids(sound)
     sound, joined, same_names = _unique_names(sound, used)
@@ -121,5 +121,9 @@ def _ranks(categories: list[dict], broken: list[dict]) -> tuple[dict[int, int], 
         return {id: id for id in ids}, []
     ranks = {id: rank for rank, id in enumerate(ids, start=1)}
     names = {category["id"]: category["name"] for category in categories}
-    moved = [Finding("class_id_gap", "class", old, names[old], f"id {new}") for old, new in ranks.items() if old != new]
+    moved = [
+        Finding("class_id_no_number" if old < 0 else "class_id_gap", "class", old, names[old], f"id {new}")
+        for old, new in ranks.items()
+        if old != new
+    ]
     return ranks, moved

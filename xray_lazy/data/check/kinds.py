@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
         "`repair` writes whole numbers, which every tool takes; training here takes it as it is",
     ),
     # classes
-    "class_id_no_number": Kind(ERROR, "class id is a text or beyond 2**53", "`repair` numbers it"),
+    "class_id_no_number": Kind(ERROR, "class id is no whole number from 0 to 2**53", "`repair` numbers it"),
     "class_name_no_text": Kind(WARNING, "class name is a number", "`repair` writes it as text, as training takes it"),
     "class_ids_shifted": Kind(
         ERROR,

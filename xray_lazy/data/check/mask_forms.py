@@ -3,6 +3,7 @@
 import json
 import re
 
+from xray_lazy.data.check.masks import compressed_rle, rle_fault, rle_size
 from xray_lazy.data.check.values import are_coordinates, as_number, as_whole
 
 # Lists in lists of a mask that are looked into; no tool writes more than three.
@@ -21,8 +22,8 @@ def in_coco_form(mask: object) -> object:
         return _respelled_rle(mask)
     if not isinstance(mask, list) or not mask or _is_list_of_polygons(mask):
         return mask
-    if len(mask) == 1 and isinstance(mask[0], dict) and "counts" in mask[0]:
-        return _respelled_rle(mask[0])
+    if all(isinstance(part, dict) and "counts" in part for part in mask):
+        return _merged(list(map(_respelled_rle, mask))) or mask
     if polygon := _polygon(mask):
         return [polygon]
     parts = [polygon for part in mask for polygon in _polygons(part)]
@@ -55,7 +56,7 @@ def _polygon(values: list) -> list | None:
 
 
 def _point(value: object) -> list | None:
-    if isinstance(value, dict) and set(value) == {"x", "y"}:
+    if isinstance(value, dict) and {"x", "y"} <= value.keys():
         value = [value["x"], value["y"]]
     is_pair = isinstance(value, list) and len(value) == 2
     return value if is_pair and all(_number(coordinate) is not None for coordinate in value) else None
@@ -76,6 +77,19 @@ def _from_text(text: str) -> list | dict | None:
         if None in content or len(content) < 6:
             return None
     return content if isinstance(content, list | dict) else None
+
+
+def _merged(rles: list[dict]) -> dict | None:
+    """One RLE of several of a picture, or None where they are of different ones or can't be decoded."""
+    if len(rles) == 1:
+        return rles[0]
+    kinds = {(rle_fault(rle, None) or ("",))[0] for rle in rles}
+    if not kinds <= {"", "rle_empty"} or len({rle_size(rle) for rle in rles}) > 1:
+        return None
+    from pycocotools import mask as mask_util
+
+    merged = mask_util.merge([compressed_rle(rle) for rle in rles])
+    return {"size": list(merged["size"]), "counts": merged["counts"].decode("ascii")}
 
 
 def _respelled_rle(rle: dict) -> dict:

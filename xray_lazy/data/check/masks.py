@@ -77,7 +77,7 @@ def mask_box(segmentation: list | dict) -> list[float]:
     if isinstance(segmentation, dict):
         from pycocotools import mask
 
-        return [float(value) for value in mask.toBbox(_compressed(segmentation))]
+        return [float(value) for value in mask.toBbox(compressed_rle(segmentation))]
     x_min, y_min, x_max, y_max = _extent(segmentation)
     return [_tidy(value) for value in (x_min, y_min, x_max - x_min, y_max - y_min)]
 
@@ -87,7 +87,7 @@ def mask_area(segmentation: list | dict, frame: Frame) -> float:
     from pycocotools import mask
 
     if isinstance(segmentation, dict):
-        return float(mask.area(_compressed(segmentation)))
+        return float(mask.area(compressed_rle(segmentation)))
     if frame is None:
         x_max, y_max = _extent(segmentation)[2:]
         frame = max(int(x_max) + 2, 1), max(int(y_max) + 2, 1)
@@ -174,7 +174,8 @@ def _run_lengths(counts: object) -> np.ndarray | None:
     return runs if runs.min() >= 0 else None
 
 
-def _compressed(rle: dict) -> dict:
+def compressed_rle(rle: dict) -> dict:
+    """A faultless RLE as pycocotools takes it."""
     from pycocotools import mask
 
     return mask.frPyObjects(rle, *rle["size"]) if isinstance(rle["counts"], list) else rle
