@@ -7,7 +7,7 @@ from detectron2.structures import BoxMode
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.check.coco_set import open_sets
-from xray_lazy.data.datasets import available_datasets, find_source, load_datasets
+from xray_lazy.data.datasets import available_datasets, default_root, find_source, load_datasets
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import UserError
 
@@ -326,3 +326,9 @@ def test_a_picture_without_an_id_or_a_name_is_an_error(tmp_path, change):
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="a picture has the id"):
         load_datasets(reference(tmp_path))
+
+
+def test_the_root_of_the_sets_may_begin_with_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    monkeypatch.setenv("XRAY_DATASETS", "~/scans")
+    assert default_root() == "/home/anna/scans"

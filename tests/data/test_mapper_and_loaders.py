@@ -77,10 +77,15 @@ def test_a_picture_of_another_size_than_the_set_says_is_an_error_with_the_fix(da
     assert "repair" in error.value.fix
 
 
+RELATIVE_CROP = T.AugmentationList([T.RandomCrop("relative", (0.2, 0.2)), T.RandomCrop("relative", (0.4, 0.4))])
+
+
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 5000)])
 @pytest.mark.parametrize("way", ["fast", "plain", "cached"])
-@pytest.mark.parametrize("resize", [T.ResizeShortestEdge([8, 16], 100, "choice"), T.ResizeScale(0.1, 0.1, 64, 64)])
-def test_a_very_thin_picture_keeps_a_pixel_of_its_width(tmp_path, size, way, resize):
+@pytest.mark.parametrize(
+    "change", [T.ResizeShortestEdge([8, 16], 100, "choice"), T.ResizeScale(0.1, 0.1, 64, 64), RELATIVE_CROP]
+)
+def test_a_very_thin_picture_keeps_a_pixel_of_its_width(tmp_path, size, way, change):
     path = str(tmp_path / "thin.png")
     cv2.imwrite(path, np.full((*size, 3), 200, np.uint8))
     annotation = {
@@ -91,12 +96,13 @@ def test_a_very_thin_picture_keeps_a_pixel_of_its_width(tmp_path, size, way, res
     }
     record = {"file_name": path, "height": size[0], "width": size[1], "annotations": [annotation]}
     cache = PictureCache(str(tmp_path / "cache") if way == "cached" else None)
-    mapper = DetectionMapper([resize], with_masks=False, plain=way == "plain", cache=cache)
+    mapper = DetectionMapper([change], with_masks=False, plain=way == "plain", cache=cache)
     for _ in range(3):
         sample = mapper(record)
         height, width = sample["image"].shape[1:]
         assert min(height, width) == 1
         assert np.allclose(sample["instances"].gt_boxes.tensor, [[0, 0, width, height]], atol=1e-4)
+        assert sample["image"].float().mean() == 200
 
 
 def failing_mapper(record):

@@ -82,7 +82,7 @@ class DatasetSource:
 
 def default_root() -> str:
     """The folder of the X-ray sets: the environment's `XRAY_DATASETS`, else `datasets/xray`."""
-    return os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT)
+    return os.path.expanduser(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
 
 
 def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSource:

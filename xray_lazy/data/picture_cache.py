@@ -161,8 +161,8 @@ class CachedInput(PictureInput):
         if self._unread is None:
             return super().transform(tfm)
         (cache, record, order, first), self._unread = self._unread, None
-        keep_a_pixel(tfm)
         whole = record["height"], record["width"]
+        keep_a_pixel(tfm, whole)
         resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.BILINEAR
         size = (tfm.new_h, tfm.new_w) if resizes else whole
         self.image = cache.picture(record, order, size, _sizes(first, *whole) if resizes else [whole])

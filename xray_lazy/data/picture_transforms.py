@@ -12,7 +12,7 @@ class PlainInput(T.AugInput):
     """What augmentations work on: each does its own work, and a picture keeps one pixel at least on each side."""
 
     def transform(self, tfm: T.Transform) -> None:
-        keep_a_pixel(tfm)
+        keep_a_pixel(tfm, self.image.shape[:2])
         super().transform(tfm)
 
 
@@ -23,7 +23,7 @@ class PictureInput(T.AugInput):
     """
 
     def transform(self, tfm: T.Transform) -> None:
-        keep_a_pixel(tfm)
+        keep_a_pixel(tfm, self.image.shape[:2])
         self.image = transform_picture(self.image, tfm)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
@@ -31,13 +31,16 @@ class PictureInput(T.AugInput):
             self.sem_seg = tfm.apply_segmentation(self.sem_seg)
 
 
-def keep_a_pixel(transform: T.Transform) -> None:
-    """Let a resize leave a very thin picture one pixel, where its scale rounds to none; in place, for boxes follow."""
-    if isinstance(transform, T.TransformList):
-        for part in transform.transforms:
-            keep_a_pixel(part)
-    elif isinstance(transform, T.ResizeTransform):
+def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:
+    """Let a resize or a crop leave a very thin picture one pixel, where its share rounds to none.
+
+    In place, as boxes follow; `size` is (height, width) of the picture.
+    """
+    if isinstance(transform, T.ResizeTransform):
         transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
+    elif isinstance(transform, T.CropTransform):
+        transform.h, transform.w = max(transform.h, 1), max(transform.w, 1)
+        transform.y0, transform.x0 = min(transform.y0, size[0] - 1), min(transform.x0, size[1] - 1)
 
 
 def transform_picture(picture: np.ndarray, transform: T.Transform) -> np.ndarray:

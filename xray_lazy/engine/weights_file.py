@@ -93,7 +93,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _refuse(path: Path, why: str) -> UserError:
     return UserError(
         f"{path} holds more than arrays and is not loaded: {why}",
-        "such a file can run any code on loading; save model.state_dict() from the program that made it",
+        "such a file can run any code on loading; save the weights alone where you trust it and the program that made "
+        f"it is at hand: torch.save(torch.load({str(path)!r}, weights_only=False)['state_dict'], 'weights.pth') for "
+        "MMDetection and Lightning, or model.state_dict()",
     )
 
 

@@ -10,7 +10,7 @@ from detectron2.config import instantiate
 
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.mapper import map_record
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES, UnreadablePicture, picture_size
+from xray_lazy.data.picture_file import PICTURE_SUFFIXES, picture_size
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
@@ -76,7 +76,7 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
         wanted = request.show or SUBJECTS
         try:
             sample = map_record(mapper, _sized(record))
-        except UnreadablePicture as problem:
+        except UserError as problem:
             print(f"skipped: {problem.message}", file=sys.stderr)
             continue
         seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
