@@ -553,6 +553,21 @@ def test_yolo_pose_labels_without_kpt_shape_are_refused_by_name(tmp_path, lines)
         convert("yolo", str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "0 0.4 0.4 0.45 0.4 0.45 0.45 0.4 0.45\n",  # as a box, it would have all of its other points inside
+        "0 0.25 0.5 0.3 0.5 0.28 0.55\n0 0.5 0.5 0.55 0.52 0.52 0.56\n",
+        "0 0.5 0.5 0.2 0.2 0.45 0.45\n0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n",  # not all of one length
+    ],
+)
+def test_small_yolo_polygons_are_not_taken_for_pose(tmp_path, lines):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(lines)
+    (tmp_path / "classes.txt").write_text("gun\n")
+    assert all(a["segmentation"] for a in convert("yolo", str(tmp_path)).content["annotations"])
+
+
 def test_kpt_shape_of_no_points_says_that_lines_are_polygons(tmp_path):
     write_picture(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(POSE_2D)

@@ -47,10 +47,17 @@ class Label:
 
 
 class LongRow(NamedTuple):
-    """The kind of a YOLO line with more numbers than a box has: how many, and whether they may be of a pose."""
+    """The kind of a YOLO line with more numbers than a box has.
+
+    Attributes:
+        numbers: how many.
+        may_be_pose: whether they may be a box with key points in it.
+        is_far: whether the box's width and height would be far from the other points of a polygon.
+    """
 
     numbers: int
-    is_pose: bool
+    may_be_pose: bool
+    is_far: bool
 
 
 @dataclass

@@ -44,7 +44,11 @@ def open_label(path: Path, reading: Reading) -> Label | None:
 
 def note_pose(labels: list[Label], reading: Reading) -> None:
     """Note a fault where all that passes for polygons in a set looks like boxes with key points."""
-    if reading.keypoints is None and len(reading.long_rows) == 1 and next(iter(reading.long_rows)).is_pose:
+    rows = reading.long_rows
+    alike = len({row.numbers for row in rows}) == 1 and all(row.may_be_pose for row in rows)
+    # a small outline may pass for points in a box by chance, but its second point is near the others
+    far = sum(count for row, count in rows.items() if row.is_far)
+    if alike and 2 * far > sum(rows.values()):
         reading.fault(labels[0].path.parent, f"{_POSE}; `kpt_shape: [0, 2]` says that they are polygons")
 
 
@@ -74,30 +78,44 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
         raise ValueError(f"not a number ({error})") from None
     wrong = [text for text, value in zip(texts, values, strict=True) if not -_TOLERANCE <= value <= 1 + _TOLERANCE]
     if len(values) > 4 and reading.keypoints is None:
-        is_pose = _is_pose(values)
-        if wrong and is_pose:
+        points = _visible_points(values)
+        if wrong and points is not None:
             raise ValueError(_POSE)
-        reading.long_rows[LongRow(len(values), is_pose)] += 1
+        is_far = points is not None and _is_far(values, points)
+        reading.long_rows[LongRow(len(values), points is not None, is_far)] += 1
     if wrong:
         raise ValueError(f"{', '.join(wrong[:4])} is outside 0 to 1: shares of the picture are expected, not pixels")
     return classes[number], values
 
 
-def _is_pose(values: list[float]) -> bool:
-    """Whether numbers that pass for a polygon may be a box and points in it, `x y` or `x y visibility`."""
+def _visible_points(values: list[float]) -> list[tuple[float, float]] | None:
+    """The key points of a line that may be a box with points in it, `x y` or `x y visibility`; None if it can't be."""
     (x_center, y_center, width, height), rest = values[:4], values[4:]
     if min(x_center, 1 - x_center) < width / 2 - _TOLERANCE or min(y_center, 1 - y_center) < height / 2 - _TOLERANCE:
-        return False
-
-    def inside(x: float, y: float) -> bool:
-        is_hidden = x == y == 0
-        return is_hidden or (
+        return None
+    readings = [zip(rest[0::2], rest[1::2], strict=True)] if len(rest) % 2 == 0 else []
+    if len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2}:
+        readings.append(zip(rest[0::3], rest[1::3], strict=True))
+    for points in readings:
+        visible = [point for point in points if point != (0, 0)]
+        if all(
             abs(x - x_center) <= width / 2 + _TOLERANCE and abs(y - y_center) <= height / 2 + _TOLERANCE
-        )
+            for x, y in visible
+        ):
+            return visible
+    return None
 
-    if len(rest) % 2 == 0 and all(map(inside, rest[0::2], rest[1::2])):
-        return True
-    return len(rest) % 3 == 0 and set(rest[2::3]) <= {0, 1, 2} and all(map(inside, rest[0::3], rest[1::3]))
+
+def _is_far(values: list[float], points: list[tuple[float, float]]) -> bool:
+    """Whether what would be the second point of a polygon lies far from all others: it is a width and height then."""
+    for axis in (0, 1):
+        others = [values[axis], *(point[axis] for point in points)]
+        margin = (
+            3 * (max(others) - min(others)) / len(others)
+        )  # the more points, the nearer are an outline's neighbours
+        if not min(others) - margin <= values[2 + axis] <= max(others) + margin:
+            return True
+    return False
 
 
 def _instance(name: str, values: list[float], size: tuple[int, int]) -> Instance:
