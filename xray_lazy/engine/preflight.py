@@ -7,11 +7,13 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from detectron2.config import instantiate
+from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config
 from xray_lazy.config.keys import all_keys
+from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.picture_facts import picture_facts
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.epochs import check_periods
@@ -182,6 +184,14 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
             "`tools/dataset.py check` lists them; `repair` corrects names whose file is there, and with its flag for "
             "missing pictures leaves the others out",
         )
+    form = find_box_form(
+        ({"bbox": BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYWH_ABS)}, (r["width"], r["height"]))
+        for r in dataset
+        for a in r["annotations"]
+        if "bbox" in a
+    )
+    if form:
+        yield Fault(key, f"the boxes of {dataset.name} are not [x, y, width, height] in pixels; {form[0]}", form[1])
 
 
 def _warn_of_dark_pictures(dataset: DetectionDataset) -> None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.classes import Classes
 from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.pictures import Pictures
@@ -25,6 +26,11 @@ def examine_instances(annotations: list[dict], pictures: Pictures, classes: Clas
     """Look at the annotations, given what is known of pictures and classes."""
     findings: list[Finding] = []
     placed, unplaced = _place(annotations, pictures, classes, findings)
+    form = find_box_form((annotation, pictures.frames[annotation["image_id"]]) for _, annotation in placed)
+    if form:  # each box by itself would get advice that makes it worse
+        detail, to_coco = form
+        finding = Finding("box_form", "set", None, f"{detail}; COCO's: {to_coco}")
+        return Instances(list(annotations), [*findings, finding])
     shaped: list[Named] = []
     without_mask = []
     for name, annotation in placed:

@@ -21,6 +21,11 @@ KINDS: dict[str, Kind] = {
     # the set as a whole
     "no_pictures": Kind(ERROR, "the set has no pictures", "export it again; the list `images` is empty"),
     "no_instances": Kind(ERROR, "the set has no annotations", "export it again with its annotations"),
+    "box_form": Kind(
+        ERROR,
+        "boxes are not [x, y, width, height] in pixels",
+        "write all of them in COCO's form; `repair` changes no box of such a set",
+    ),
     "nothing_to_train": Kind(
         ERROR,
         "no annotation can be trained on",
