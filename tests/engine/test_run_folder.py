@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -49,6 +50,47 @@ def test_a_run_that_cannot_start_leaves_the_old_one_as_it_was(trained, fault):
     with pytest.raises((UserError, ValueError)):
         start([*overrides, *fault], overwrite=True)
     assert contents(folder) == before
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A run's folder of its own, and what starts that run again there."""
+    folder = shutil.copytree(trained[0], tmp_path / "run")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(trained[0]), str(folder)))
+    return folder, [f"train.output_dir={folder}", *trained[1][1:]]
+
+
+LOSSES = {"its config": ["config.yaml"], "the name of the last": ["last_checkpoint"]}
+LOSSES["both"] = ["config.yaml", "last_checkpoint"]
+
+
+@pytest.mark.parametrize("lost", LOSSES.values(), ids=LOSSES)
+def test_checkpoints_are_not_written_over_where_a_folder_has_lost_other_files(copied, lost):
+    folder, overrides = copied
+    for name in lost:
+        (folder / name).unlink()
+    before = contents(folder)
+    with pytest.raises(UserError, match="holds checkpoints of") as refusal:
+        start(overrides)
+    assert "--overwrite deletes that run" in refusal.value.fix
+    assert contents(folder) == before
+
+
+def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied):
+    folder, overrides = copied
+    (folder / "last_checkpoint").unlink()
+    before = contents(folder)
+    start(overrides, resume=True)
+    assert contents(folder) == before, "all iterations were done"
+
+
+def test_overwriting_deletes_a_run_without_its_config(copied):
+    folder, overrides = copied
+    (folder / "config.yaml").unlink()
+    (folder / "model_0000007.pth").write_bytes(b"of a longer run")
+    start(overrides, overwrite=True)
+    assert not (folder / "model_0000007.pth").exists() and (folder / "config.yaml").is_file()
 
 
 def test_a_config_that_does_not_fit_the_checkpoint_leaves_the_run_as_it_was(trained):

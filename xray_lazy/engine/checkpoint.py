@@ -86,13 +86,12 @@ class Checkpointer(DetectionCheckpointer):
             f"none of the checkpoints in {self.save_dir} can be read{why}", "start anew in another train.output_dir"
         )
 
+    def has_checkpoint(self) -> bool:
+        return holds_checkpoint(self.save_dir)
+
     def resumable_files(self) -> list[Path]:
         """Checkpoints of this run, the one to resume from first."""
-        periodic = periodic_files(self.save_dir)
-        last = Path(self.get_checkpoint_file()) if self.has_checkpoint() else None
-        if last and last.is_file():
-            periodic = [last, *(p for p in periodic if p != last)]
-        return periodic
+        return resumable_files(self.save_dir)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load weights, and the states of `checkpointables` (default: all that the file has).
@@ -195,6 +194,20 @@ def load_trained_weights(model: nn.Module, path: str, named_by: str = Checkpoint
 def periodic_files(folder: str | Path) -> list[Path]:
     """The periodic checkpoints of a run, newest first."""
     return sorted((p for p in Path(folder).glob("model_*.pth") if PERIODIC_NAME.fullmatch(p.name)), reverse=True)
+
+
+def resumable_files(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run's folder, the one to resume from first, also where `last_checkpoint` was lost."""
+    folder = Path(folder)
+    tag = folder / "last_checkpoint"
+    last = [folder / tag.read_text().strip()] if tag.is_file() else []
+    final = folder / "model_final.pth"  # behind the others: it may be of an end before the run was made longer
+    return [path for path in dict.fromkeys([*last, *periodic_files(folder), final]) if path.is_file()]
+
+
+def holds_checkpoint(folder: str | Path) -> bool:
+    """Whether a run has saved checkpoints in a folder, also where their files or `last_checkpoint` are gone."""
+    return (Path(folder) / "last_checkpoint").is_file() or bool(resumable_files(folder))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -14,7 +14,7 @@ from detectron2.utils.logger import _cached_log_stream, setup_logger
 from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, load_config, save_config
-from xray_lazy.engine.checkpoint import remove_leftovers
+from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claims
 from xray_lazy.errors import UserError
 
@@ -53,9 +53,9 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
     if overwrite and not resume:
         _check_reads_nothing_of(folder, cfg)
     present = folder / CONFIG_NAME
-    if overwrite or not present.is_file():
+    if overwrite:
         return
-    differences = diff_configs(load_config(present), cfg)
+    differences = diff_configs(load_config(present), cfg) if present.is_file() else []
     if differences:
         shown = "\n".join(f"    {line}" for line in differences[:SHOWN_DIFFERENCES])
         more = f"\n    and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
@@ -66,7 +66,8 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
         )
     if not resume and checkpoint_exists(cfg):
         raise UserError(
-            f"the output folder {folder} holds checkpoints of this very config",
+            f"the output folder {folder} holds checkpoints of "
+            f"{'this very config' if present.is_file() else 'a run without its config.yaml'}",
             f"{'--resume goes on from the last one, ' if can_resume else ''}--overwrite deletes that run, or choose "
             "another train.output_dir",
         )
@@ -74,7 +75,7 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
 
 def checkpoint_exists(cfg: DictConfig) -> bool:
     """Whether the output folder has something to resume from."""
-    return (Path(cfg.train.output_dir) / "last_checkpoint").is_file()
+    return holds_checkpoint(cfg.train.output_dir)
 
 
 @contextmanager
@@ -117,7 +118,7 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     """
     folder = Path(cfg.train.output_dir)
     with _explained_refusal(folder):
-        if overwrite and not resume and (folder / CONFIG_NAME).is_file():
+        if overwrite and not resume and _holds_run(folder):
             for path in _files_of_run(folder):
                 _delete(path)
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
@@ -141,7 +142,7 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
     try:
         with _explained_refusal(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if overwrite and not resume and before is not None:
+            if overwrite and not resume and _holds_run(folder):
                 if aside.is_dir():  # of a job that never started: the run that is there is to stay
                     for path in _files_of_run(folder):
                         _delete(path)
@@ -161,6 +162,8 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
             aside.rmdir()
         elif before is not None:
             config.write_bytes(before)
+        if before is None and config.is_file():
+            config.unlink()
         raise
 
 
@@ -193,6 +196,10 @@ def _at_work(folder: Path, claims: Claims) -> UserError:
 def _is_under_way(folder: Path) -> bool:
     last = folder / "last_checkpoint"
     return last.is_file() and last.read_text().strip() != "model_final.pth"
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / CONFIG_NAME).is_file() or holds_checkpoint(folder)
 
 
 def _files_of_run(folder: Path) -> list[Path]:
