@@ -85,6 +85,24 @@ def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied):
     assert contents(folder) == before, "all iterations were done"
 
 
+DAMAGED = {
+    "a list": "[]",
+    "no object of data sets": '{"datasets": []}',
+    "other": '{"datasets": {"train": null}}',
+    "cut": '{"a',
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_run_whose_record_is_damaged_is_not_resumed_and_stays_as_it_was(copied, text):
+    folder, overrides = copied
+    (folder / "run.json").write_text(text)
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"run.json is not a run record"):
+        start([*overrides, "train.max_iter=2"], resume=True, overwrite=True)
+    assert contents(folder) == before
+
+
 def test_overwriting_deletes_a_run_without_its_config(copied):
     folder, overrides = copied
     (folder / "config.yaml").unlink()

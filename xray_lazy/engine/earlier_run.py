@@ -14,6 +14,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.checkpoint import PERIODIC_NAME
 from xray_lazy.errors import UserError
+from xray_lazy.tracking.run_record import RUN_FILE
 
 MEASURES = ("model.", "dataloader.test.", "dataloader.evaluator.", "test.")  # what results depend on
 UNMEASURED = ("num_workers", "test.tta.enabled")  # it adds results under names of their own
@@ -32,7 +33,7 @@ def check_data_of_run(folder: str | Path, part: str, dataset: DetectionDataset) 
     Raises:
         UserError: it has other classes or another order of them, so that each number of the model would mean another.
     """
-    recorded = _recorded(Path(folder) / "run.json")
+    recorded = recorded_datasets(folder)
     classes = next((facts["classes"] for facts in recorded.values() if facts.get("classes")), [])
     names = list(getattr(dataset, "class_names", ()))
     if classes and names and classes != names:
@@ -93,8 +94,10 @@ def _hashes(values: Iterable[str | None]) -> list[str]:
     return [value for value in values if value]
 
 
-def _recorded(file: Path) -> dict[str, dict[str, Any]]:
+def recorded_datasets(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """What the `run.json` of a folder says of each data set; nothing where it is not there or is damaged."""
     try:
-        return json.loads(file.read_bytes()).get("datasets") or {}
-    except (OSError, ValueError):
+        datasets = json.loads((Path(folder) / RUN_FILE).read_bytes())["datasets"]
+        return {part: facts for part, facts in datasets.items() if isinstance(facts, dict)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -82,6 +82,8 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
         return
     trainer.check()
     if comm.is_main_process():
+        if resume:
+            RunRecord.read_earlier(cfg.train.output_dir)  # one that can't go on is refused before anything changes
         open_run_folder(cfg, resume, overwrite)
     comm.synchronize()
     start_logging(cfg.train.output_dir)

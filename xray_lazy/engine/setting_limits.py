@@ -15,6 +15,7 @@ from xray_lazy.limits import Limits
 
 COUNT = Limits(least=0, whole=True)
 SOME = Limits(least=1, whole=True)
+SEED = Limits(least=0, most=2**63 - 1, whole=True)  # torch takes no larger one
 SHARE = Limits(least=0, most=1)
 SOME_SHARE = Limits(above=0, most=1)
 POSITIVE = Limits(above=0)
@@ -27,7 +28,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "train.output_dir": str,
     "train.max_iter": SOME,
     "train.max_epochs": POSITIVE,
-    "train.seed": COUNT,
+    "train.seed": SEED,
     "train.deterministic": bool,
     "train.device": ("auto", "cuda", "cpu"),
     "train.amp.enabled": bool,
@@ -59,7 +60,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "dataloader.*batch_size": SOME,
     "dataloader.*.num_workers": COUNT,
     "dataloader.*.max_unreadable": COUNT,
-    "dataloader.*.seed": COUNT,
+    "dataloader.*.seed": SEED,
     "dataloader.*.fraction": SOME_SHARE,
     "dataloader.*.max_pictures": SOME,
     "dataloader.*.max_gib": POSITIVE,

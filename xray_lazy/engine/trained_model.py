@@ -1,6 +1,5 @@
 """A trained model for use after training: found in its output folder, without the data that it was trained on."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from xray_lazy.config import check_config, load_config, raise_faults
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
+from xray_lazy.engine.earlier_run import recorded_datasets
 from xray_lazy.engine.run_folder import CONFIG_NAME
 from xray_lazy.errors import UserError
 
@@ -97,11 +97,9 @@ _GIVE_A_RUN = "give the train.output_dir of a training"
 
 
 def _recorded_class_names(run_folder: Path) -> tuple[str, ...]:
-    try:
-        datasets = json.loads((run_folder / "run.json").read_bytes()).get("datasets") or {}
-    except (OSError, ValueError):
-        return ()
-    return tuple(next((facts["classes"] for facts in datasets.values() if facts.get("classes")), ()))
+    return tuple(
+        next((facts["classes"] for facts in recorded_datasets(run_folder).values() if facts.get("classes")), ())
+    )
 
 
 def _class_names_of_data(cfg: DictConfig) -> tuple[str, ...]:

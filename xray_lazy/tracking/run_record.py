@@ -71,8 +71,7 @@ class RunRecord:
             UserError: the run.json of the resumed run can't be read.
         """
         output_dir = str(cfg.train.output_dir)
-        earlier_file = Path(output_dir) / RUN_FILE
-        earlier = cls.read(earlier_file) if resumed and earlier_file.exists() else None
+        earlier = cls.read_earlier(output_dir) if resumed else None
         return cls(
             command=shlex.join(map(argument_without_secrets, sys.argv)),
             overrides=list(map(argument_without_secrets, overrides)),
@@ -122,11 +121,20 @@ class RunRecord:
         try:
             content = json.loads(Path(path).read_bytes())
             names = {f.name for f in dataclasses.fields(cls)}
-            return cls(**{name: value for name, value in content.items() if name in names})
+            record = cls(**{name: value for name, value in content.items() if name in names})
+            for start in record.starts:
+                start["start_time"]  # by which `write` tells them apart
+            return record
         except FileNotFoundError:
             raise UserError(f"there is no run record {path}", "give the output folder of a training run") from None
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise UserError(f"{path} is not a run record: {error}", "move it away; only its history is lost") from None
+
+    @classmethod
+    def read_earlier(cls, output_dir: str | os.PathLike) -> "RunRecord | None":
+        """The record of the run in a folder, if there is one; raises as `read`."""
+        path = Path(output_dir) / RUN_FILE
+        return cls.read(path) if path.exists() else None
 
     def _this_start(self) -> dict[str, Any]:
         names = ("start_time", "start_iteration", "command", "host", "world_size", "devices", "git")
