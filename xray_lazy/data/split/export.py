@@ -129,6 +129,6 @@ def _fix_for_missing(export: Export, missing: list[str], total: int) -> str:
         if all(os.path.isfile(other / name) for name in missing):
             return f"they are in {other}: give that folder"
     if len(missing) == total:
-        return "give the folder that the file names are relative to"
+        return "give the folder that the file names are relative to; `repair` corrects names whose last part a file has"
     command = f"python tools/dataset.py repair {export.json_file} {folder} --drop-unreadable --output repaired.json"
     return f"put them there, or leave them out: {command}"
