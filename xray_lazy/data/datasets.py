@@ -15,7 +15,7 @@ from xray_lazy.data.coco_instance import fill_areas, read_instance, refuse_other
 from xray_lazy.data.packed_records import PackedRecords
 from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 SPLITS = ("train", "val", "test")
 # Annotation files and picture folders name the validation split differently in the sets that users have.
@@ -273,7 +273,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     for record in records.values():
         refuse_other_sizes(record)
         fill_areas(record)
-    names = [class_name(category["name"]) for category in categories]
+    names = [printable(class_name(category["name"])) for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
     losses = _losses(dataset, left_out, no_outlines)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]

@@ -16,6 +16,7 @@ from xray_lazy.tracking.media import ConfusionMatrix, Item, PictureDetections, P
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.wording import printable
 
 BACKGROUND = "background"
 
@@ -67,7 +68,7 @@ class PictureMaker:
             [self._item(instance, record, picture) for instance in found.get(image_id, ())]
             for found in (self._truth, self._detections)
         )
-        file_name = Path(record["file_name"]).name
+        file_name = printable(Path(record["file_name"]).name)
 
         def drawn() -> np.ndarray:
             sides = (

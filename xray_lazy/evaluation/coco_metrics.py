@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from xray_lazy.errors import UserError
+from xray_lazy.wording import printable
 
 AREA_NAMES = ("all", "small", "medium", "large")
 AP50_INDEX, AP75_INDEX = 0, 5  # of the ten IoU thresholds 0.50, 0.55, ..., 0.95
@@ -143,7 +144,7 @@ class Problem:
                 {"id": positions[i], "width": images[i].get("width") or 0, "height": images[i].get("height") or 0}
                 for i in image_ids
             ],
-            categories=[{"id": category["id"], "name": str(category["name"])} for category in categories],
+            categories=[{"id": category["id"], "name": printable(str(category["name"]))} for category in categories],
             annotations=[
                 {"id": number, "image_id": positions[a["image_id"]], "category_id": a["category_id"]}
                 | _annotation_shape(a, images[a["image_id"]], iou_type)
