@@ -194,7 +194,7 @@ def test_sparse_rcnn_has_a_validation_loss(name, tiny_set):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("dataloader.validation.dataset.max_pictures=0", "max_pictures=0"),
+        ("dataloader.validation.dataset.max_pictures=0", "max_pictures: 0 is less than 1"),
         (NOWHERE, "nowhere.json"),
     ],
 )
