@@ -18,7 +18,8 @@ class PeriodicCheckpoint(HookBase):
             training stays in the folder `evaluator/` until it is.
         keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
 
-    What is to be evaluated is saved before, at any iteration, and once more when its evaluation is done.
+    What is to be evaluated is saved before, at any iteration; when its evaluation is done, it is saved once more, or
+    deleted where no checkpoint is due.
 
     It comes after the hooks whose state it saves, and after the writers: no line is lost between the two.
     """
@@ -27,24 +28,38 @@ class PeriodicCheckpoint(HookBase):
 
     def __init__(self, period: int, max_to_keep: int = 0, keep_every: int = 0):
         self.period, self.max_to_keep, self.keep_every = period, max_to_keep, keep_every
-        self._saved_before_evaluation = -1
+        self._saved_before_evaluation, self._resumed_from_before = -1, ""
 
     def after_step(self) -> None:
         trainer = self.trainer
         is_due = trainer.iterations_done % self.period == 0 or trainer.is_last_step
-        if is_due or self._saved_before_evaluation == trainer.iter:
+        if is_due:
             self._save()
+            if self.max_to_keep and comm.is_main_process():
+                self._delete_old()
+        elif self._saved_before_evaluation == trainer.iter and comm.is_main_process():
+            self._delete_saved_before_evaluation()
 
     def save_before_evaluation(self) -> None:
+        checkpointer = self.trainer.checkpointer
         self._saved_before_evaluation = self.trainer.iter
+        self._resumed_from_before = checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else ""
         self._save()
 
     def _save(self) -> None:
         trainer = self.trainer
-        name = "model_final" if trainer.has_trained_all else f"model_{trainer.iter:07d}"
-        trainer.checkpointer.save(name, iteration=trainer.iter)
-        if self.max_to_keep and comm.is_main_process():
-            self._delete_old()
+        trainer.checkpointer.save(self._name(), iteration=trainer.iter)
+
+    def _name(self) -> str:
+        return "model_final" if self.trainer.has_trained_all else f"model_{self.trainer.iter:07d}"
+
+    def _delete_saved_before_evaluation(self) -> None:
+        folder = Path(self.trainer.checkpointer.save_dir)
+        if self._resumed_from_before:
+            self.trainer.checkpointer.tag_last_checkpoint(Path(self._resumed_from_before).name)
+        else:
+            (folder / "last_checkpoint").unlink()
+        (folder / f"{self._name()}.pth").unlink()
 
     def _delete_old(self) -> None:
         checkpointer = self.trainer.checkpointer
