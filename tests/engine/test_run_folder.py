@@ -77,9 +77,12 @@ def test_checkpoints_are_not_written_over_where_a_folder_has_lost_other_files(co
     assert contents(folder) == before
 
 
-def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied):
+@pytest.mark.parametrize("left", [None, b"", b"\xff\x00", b"model_0000099.pth"], ids=str)
+def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied, left):
     folder, overrides = copied
     (folder / "last_checkpoint").unlink()
+    if left is not None:
+        (folder / "last_checkpoint").write_bytes(left)
     before = contents(folder)
     start(overrides, resume=True)
     assert contents(folder) == before, "all iterations were done"

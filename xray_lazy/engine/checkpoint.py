@@ -200,7 +200,7 @@ def resumable_files(folder: str | Path) -> list[Path]:
     """The checkpoints of a run's folder, the one to resume from first, also where `last_checkpoint` was lost."""
     folder = Path(folder)
     tag = folder / "last_checkpoint"
-    last = [folder / tag.read_text().strip()] if tag.is_file() else []
+    last = [folder / tag.read_text(errors="replace").strip()] if tag.is_file() else []
     final = folder / "model_final.pth"  # behind the others: it may be of an end before the run was made longer
     return [path for path in dict.fromkeys([*last, *periodic_files(folder), final]) if path.is_file()]
 

@@ -66,8 +66,9 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
         )
     if not resume and checkpoint_exists(cfg):
         raise UserError(
-            f"the output folder {folder} holds checkpoints of "
-            f"{'this very config' if present.is_file() else 'a run without its config.yaml'}",
+            f"the output folder {folder} holds checkpoints of this very config"
+            if present.is_file()
+            else f"the output folder {folder} holds checkpoints of a run without its config.yaml",
             f"{'--resume goes on from the last one, ' if can_resume else ''}--overwrite deletes that run, or choose "
             "another train.output_dir",
         )
@@ -195,7 +196,7 @@ def _at_work(folder: Path, claims: Claims) -> UserError:
 
 def _is_under_way(folder: Path) -> bool:
     last = folder / "last_checkpoint"
-    return last.is_file() and last.read_text().strip() != "model_final.pth"
+    return last.is_file() and last.read_text(errors="replace").strip() != "model_final.pth"
 
 
 def _holds_run(folder: Path) -> bool:
