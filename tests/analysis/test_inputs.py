@@ -84,7 +84,7 @@ def test_detections_on_another_ground_truth_are_refused(tmp_path, truth, changes
 
 
 def test_detections_outside_of_the_pictures_are_of_another_ground_truth(tmp_path, truth):
-    with pytest.raises(UserError, match=r"1 of 2 detections .* lie outside of their pictures .* picture 11"):
+    with pytest.raises(UserError, match=r"1 of 2 detections .* lies? outside of their pictures .* picture 11"):
         outside = detection(image_id=11, bbox=[200, 6, 20, 15])
         inputs_of_files(write_detections(tmp_path, detection(), outside), *truth)
 

@@ -134,9 +134,9 @@ def test_a_value_that_does_not_fit_is_refused(tiny, override, words):
         ("train.max_iter=choice(1,2)", ["sweep", "tools/submit.py"]),
         ("+train.max_iter=5", ["exists", "write train.max_iter=5"]),
         ("train.max_iter.x=5", ["not a group"]),
-        ("dataloader.train.scanners.first=a", ["list of 1 items"]),
+        ("dataloader.train.scanners.first=a", ["list of 1 item"]),
         ("dataloader.train.scanners.3=a", ["there is no key"]),
-        ("+dataloader.train.scanners.3=a", ["the list has 1 items"]),
+        ("+dataloader.train.scanners.3=a", ["the list has 1 item"]),
         ("~train.max_iter=5", ["is 60, not 5"]),
     ],
 )

@@ -297,7 +297,7 @@ def test_yaml_files_without_numbered_names_are_refused(tmp_path, names):
         ("0 0.5 0.5 0.1", "3 numbers behind the class"),
         ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers behind the class"),
         ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "7 numbers behind the class"),
-        ("2 0.5 0.5 0.1 0.1", "class 2, but there are 2 names: 0 to 1"),
+        ("2 0.5 0.5 0.1 0.1", "class 2, but 2 names are there: 0 to 1"),
         ("-1 0.5 0.5 0.1 0.1", "the class is '-1'"),
         ("gun 0.5 0.5 0.1 0.1", "the class is 'gun'"),
         ("0 32 24 10 10", "32, 24, 10, 10 is outside 0 to 1"),
@@ -347,7 +347,7 @@ def test_a_wrong_voc_file_is_told_with_its_object(tmp_path, text, message):
         (shape("gun", [[1, 1], [2, float("nan")], [3, 3]]), "`points` is not a list of [x, y]"),
         (shape("gun", [[1, 1], [2, 10**400], [3, 3]]), "`points` is not a list of [x, y]"),
         (shape("gun", "abc"), "`points` is not a list of [x, y]"),
-        (shape("gun", [[1, 1]], "circle"), "a circle of 1 points"),
+        (shape("gun", [[1, 1]], "circle"), "a circle of 1 point"),
         (shape("gun", [[1, 1]], "spiral"), "shape_type 'spiral' is unknown"),
         (shape("gun", [[1, 1], [2, 2]], "mask"), "mask is not in base64"),
         (shape("gun", [[1, 1], [2, 2]], "mask", mask="AAAA"), "mask is not a picture"),
@@ -423,7 +423,7 @@ def test_the_command_converts_checks_and_does_not_overwrite(tmp_path):
     output = tmp_path / "coco.json"
     done = run("convert", "voc", tmp_path / "set", "--output", output)
     assert done.returncode == 0, done.stderr
-    assert "2 pictures (1 without instances), 1 instances (0 with mask)\n  gun: 1\n" in done.stdout
+    assert "2 pictures (1 without instances), 1 instance (0 with mask)\n  gun: 1\n" in done.stdout
     assert f"check {output} {tmp_path / 'set' / 'images'}" in done.stdout
     assert run("check", output, tmp_path / "set" / "images").returncode == 0
     again = run("convert", "voc", tmp_path / "set", "--output", output)

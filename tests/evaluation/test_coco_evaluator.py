@@ -104,7 +104,7 @@ def test_pictures_without_predictions_count_as_missed(caplog):
         results = evaluator.evaluate()
     assert results["bbox"]["AP-knife"] == pytest.approx(100)
     assert results["bbox"]["AP-gun"] == pytest.approx(100 * 51 / 101)  # one of two: 51 of COCO's 101 recall points
-    assert "2 of 3 pictures have no predictions" in caplog.text
+    assert "no predictions of 2 of 3 pictures" in caplog.text
 
 
 def test_nothing_processed_at_all_is_zero_for_boxes():
@@ -162,7 +162,7 @@ def test_detections_that_are_not_finite_are_left_out_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         _, results = evaluated(dataset, outputs)
     assert results["bbox"]["AP"] == pytest.approx(100)
-    assert "2 detections with a score or box that is not finite" in caplog.text
+    assert "left out 2 detections with a score or box that is not finite" in caplog.text
 
 
 def test_a_prediction_at_another_size_or_for_an_unknown_picture_is_refused():

@@ -115,7 +115,7 @@ def test_a_grid_has_all_values_in_order():
         ({"distribution": "log_normal", "mu": 1000, "sigma": 100}, "write the logarithm"),
         ({"distribution": "categorical"}, "categorical needs values"),
         ({"values": [1, 2, 1]}, "1 twice"),
-        ({"values": [1, 2], "probabilities": [1]}, "2 values and 1 probabilities"),
+        ({"values": [1, 2], "probabilities": [1]}, "2 values and 1 probability"),
         ({"values": [1, 2], "probabilities": [0.5, 0.6]}, "sum up to 1.1"),
         ({"values": [1, 2], "probabilities": [1.5, -0.5]}, "0 or more"),
     ],

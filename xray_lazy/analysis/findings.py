@@ -22,8 +22,8 @@ def findings(analysis: Analysis) -> list[str]:
         found.append(f"sure detections that contradict the labels: {len(result.label_suspects)}; see label_suspects")
     if 2 * analysis.pictures_without_detections > analysis.pictures:
         found.append(
-            f"{analysis.pictures_without_detections} of {analysis.pictures} pictures have no detection: are these the "
-            "detections of the whole data set?"
+            f"{analysis.pictures_without_detections} of {counted(analysis.pictures, 'picture')} without a detection: "
+            "are these the detections of the whole data set?"
         )
     return found
 
@@ -70,7 +70,7 @@ def _weakest_class(result: TaskResult) -> Iterator[str]:
     classes = [one for one in result.classes if one.instances >= LEAST_ITEMS]
     if len(classes) > 1 and not result.finds_nothing:
         worst = min(classes, key=lambda one: one.ap)
-        yield f"{worst.name} has the lowest AP: {worst.ap:.1f} on {worst.instances} items"
+        yield f"{worst.name} has the lowest AP: {worst.ap:.1f} on {counted(worst.instances, 'item')}"
 
 
 def _confusion(result: TaskResult) -> Iterator[str]:
@@ -87,10 +87,8 @@ def _weakest_group(of_what: str, groups: Sequence[Group]) -> Iterator[str]:
     if len(groups) > 1:
         best, worst = (choose(groups, key=lambda group: group.found) for choose in (max, min))
         if best.found - worst.found > 0.1:
-            yield (
-                f"{of_what} {worst.name}: {worst.found:.0%} of {worst.instances} items are found; "
-                f"{best.name}: {best.found:.0%}"
-            )
+            items = counted(worst.instances, "item is", "items are")
+            yield (f"{of_what} {worst.name}: {worst.found:.0%} of {items} found; {best.name}: {best.found:.0%}")
 
 
 def _scores(result: TaskResult) -> Iterator[str]:

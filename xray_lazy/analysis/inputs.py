@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
@@ -164,7 +165,8 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
     unsized = sum(not (image.get("width") and image.get("height")) for image in read_coco(path)["images"])
     if unsized and images is None:
         raise UserError(
-            f"{path} does not tell the size of {unsized} pictures", "name the folder of its pictures with --images"
+            f"{path} does not tell the size of {counted(unsized, 'picture')}",
+            "name the folder of its pictures with --images",
         )
     return load_datasets({"json_file": str(path), "image_root": str(images or path.parent)})
 
@@ -257,7 +259,7 @@ def with_ids_of(
         elif len(fitting) > 1:
             fitting = [one for one in fitting if PurePath(truth_names[one]).parts[-len(name.parts) :] == name.parts]
         if len(fitting) != 1:
-            count = f"{len(fitting)} pictures" if fitting else "no picture"
+            count = counted(len(fitting), "picture") if fitting else "no picture"
             raise UserError(
                 f"the ground truth has {count} with the name {name}, which {named} gives to the id {image_id!r}",
                 "give the ground truth of these pictures, or predict on its JSON file",
@@ -292,7 +294,8 @@ def check_fit(
     # ids that count from 1 fit any set; a few boxes may be a model's that does not clip them
     if len(outside) > MOST_OUTSIDE * len(detections):
         raise UserError(
-            f"{len(outside)} of {len(detections)} detections of {origin} lie outside of their pictures in the ground "
+            f"{len(outside)} of {counted(len(detections), 'detection')} of {origin} "
+            f"{'lies' if len(outside) == 1 else 'lie'} outside of their pictures in the ground "
             f"truth {truth_name}, the first on picture {outside[0]!r}",
             fix,
         )
@@ -349,7 +352,7 @@ def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> No
     pictures = evaluation.metrics.get("pictures")
     if pictures is not None and pictures != len(dataset):
         raise UserError(
-            f"{evaluation.folder} is of {pictures} pictures, but data set {dataset.name} has {len(dataset)}",
+            f"{evaluation.folder} is of {counted(pictures, 'picture')}, but data set {dataset.name} has {len(dataset)}",
             "evaluate again, or name the ground truth of the evaluation with --ground-truth",
         )
     recorded = [name.removeprefix("AP-") for name in evaluation.metrics.get("bbox", {}) if name.startswith("AP-")]

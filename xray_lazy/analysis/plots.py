@@ -10,7 +10,7 @@ import numpy as np
 from xray_lazy.analysis.results import ClassResult, Comparison, Difference, Group, TaskResult
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.visualization.chart_text import chart_text
-from xray_lazy.wording import printable
+from xray_lazy.wording import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +159,9 @@ def _plot_group(axes: "Axes", title: str, groups: Sequence[Group]) -> None:
             if not math.isnan(value):
                 text = f"{value:.0f}"
                 axes.annotate(text, (value, place + shift), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_yticks(places, [f"{printable(group.name)}\n{group.instances} items" for group in groups], fontsize=8)
+    axes.set_yticks(
+        places, [f"{printable(group.name)}\n{counted(group.instances, 'item')}" for group in groups], fontsize=8
+    )
     axes.set_xlim(0, 108)
     axes.invert_yaxis()
     axes.set_ylabel(title)
@@ -179,7 +181,8 @@ def plot_comparison(task: str, comparison: Comparison, differences: Sequence[Dif
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel(f"change in percent points, {comparison.confidence:.0%} interval")
-        title = f"{task}: second against first, {comparison.pictures} pictures of {printable(comparison.dataset)}"
+        pictures = counted(comparison.pictures, "picture")
+        title = f"{task}: second against first, {pictures} of {printable(comparison.dataset)}"
         axes.set_title(title, fontsize=10)
         runs = f"first   {_ending(comparison.first)}\nsecond  {_ending(comparison.second)}"
         figure.supxlabel(runs, x=0.02, ha="left", fontsize=7, family="monospace")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def raise_faults(faults: Sequence[Fault]) -> None:
         return
     if len(faults) == 1:
         raise UserError(str(faults[0]), faults[0].fix)
-    lines = [f"the config has {len(faults)} faults"]
+    lines = [f"the config has {counted(len(faults), 'fault')}"]
     for fault in faults:
         lines.append(f"  {fault}")
         if fault.fix:

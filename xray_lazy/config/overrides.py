@@ -22,6 +22,7 @@ from xray_lazy.config.keys import (
 from xray_lazy.config.override_grammar import Change, parse_override
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 Container = DictConfig | ListConfig
 
@@ -101,7 +102,7 @@ def _part_in(container: Container, name: str, key: str, change: Change) -> Any:
     """`name` as the container holds it: an index for lists, a number for groups with numbers as names."""
     if isinstance(container, ListConfig):
         if not name.isdigit():
-            message = f"{change.text}: {key} is a list of {len(container)} items"
+            message = f"{change.text}: {key} is a list of {counted(len(container), 'item')}"
             raise UserError(message, f"write the number of one: {key}.0")
         return int(name)
     if name.isdigit() and name not in parts_of(container) and int(name) in parts_of(container):
@@ -151,7 +152,9 @@ def _fit_fix(change: Change, present: Any) -> str:
 
 def _assign(container: Container, part: Any, value: Any, change: Change) -> None:
     if isinstance(container, ListConfig) and part > len(container):
-        raise UserError(f"{change.text}: the list has {len(container)} items", f"the next one is {len(container)}")
+        raise UserError(
+            f"{change.text}: the list has {counted(len(container), 'item')}", f"the next one is {len(container)}"
+        )
     if isinstance(container, ListConfig) and part == len(container):
         container.append(value)
     else:
@@ -214,7 +217,7 @@ def _raise(errors: list[UserError]) -> None:
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        lines = [f"{len(errors)} overrides are wrong"]
+        lines = [f"{counted(len(errors), 'override is', 'overrides are')} wrong"]
         for error in errors:
             lines += [f"  {error.message}", f"    fix: {error.fix}"]
         raise UserError("\n".join(lines))

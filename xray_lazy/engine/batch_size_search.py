@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from xray_lazy.engine.experiment import build_model, build_trainer
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -82,5 +83,5 @@ def _fits(cfg: DictConfig, batch_size: int, steps: int) -> bool:
     gc.collect()
     peak = torch.cuda.max_memory_reserved() / 2**30
     torch.cuda.empty_cache()
-    logger.info("%d pictures: %s", batch_size, f"fit, with {peak:.1f} GiB" if fits else "out of memory")
+    logger.info("%s: %s", counted(batch_size, "picture"), f"fit, with {peak:.1f} GiB" if fits else "out of memory")
     return fits

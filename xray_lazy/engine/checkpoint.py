@@ -14,6 +14,7 @@ from xray_lazy.atomic_file import atomic_writer, write_text
 from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,11 @@ class Checkpointer(DetectionCheckpointer):
         learned = {name for name, _ in self.model.named_parameters()}  # buffers have their values without a file
         absent = [name for name in missing if name in learned]
         if mismatched or absent:
-            differ = [f"the shapes of {len(mismatched)} weights differ: {_summary(mismatched)}"] if mismatched else []
+            differ = (
+                [f"the shapes of {counted(len(mismatched), 'weight')} differ: {_summary(mismatched)}"]
+                if mismatched
+                else []
+            )
             lack = [f"{len(absent)} are not there: {_summary(absent)}"] if absent else []
             raise UserError(
                 f"the checkpoint does not fit the model; {'; '.join(differ + lack)}",

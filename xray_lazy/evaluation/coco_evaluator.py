@@ -30,6 +30,7 @@ from xray_lazy.evaluation.coco_metrics import (
 from xray_lazy.evaluation.detections import CocoResults, PictureDetections, compact_detections, gather_detections
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
+from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
@@ -217,9 +218,11 @@ class CocoEvaluator(DatasetEvaluator):
     def _warn_of_gaps(self, pictures: Mapping, not_finite: int) -> None:
         missing = len(self._sizes) - len(pictures)
         if missing:
-            logger.warning("%d of %d pictures have no predictions and count as empty", missing, len(self._sizes))
+            logger.warning(
+                "no predictions of %d of %s, which count as empty", missing, counted(len(self._sizes), "picture")
+            )
         if not_finite:
-            logger.warning("%d detections with a score or box that is not finite were left out", not_finite)
+            logger.warning("left out %s with a score or box that is not finite", counted(not_finite, "detection"))
 
 
 def _named(metrics: Metrics) -> dict[str, float]:

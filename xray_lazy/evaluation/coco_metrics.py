@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from xray_lazy.errors import UserError
-from xray_lazy.wording import printable
+from xray_lazy.wording import counted, printable
 
 AREA_NAMES = ("all", "small", "medium", "large")
 AP50_INDEX, AP75_INDEX = 0, 5  # of the ten IoU thresholds 0.50, 0.55, ..., 0.95
@@ -213,17 +213,22 @@ def _check_detections(detections: Sequence[Mapping], images: Mapping, iou_type: 
     unknown = sorted({str(d["image_id"]) for d in detections if d["image_id"] not in images})
     if unknown:
         raise UserError(
-            f"{len(unknown)} pictures of the detections are not in the ground truth, such as id {unknown[0]}",
+            f"{counted(len(unknown), 'picture of the detections is', 'pictures of the detections are')} not in the "
+            f"ground truth, such as id {unknown[0]}",
             "evaluate the detections against the data set that they were made for",
         )
     shape = "segmentation" if iou_type == "segm" else "bbox"
     lacking = sum(not detection.get(shape) for detection in detections)
     if lacking:
-        raise UserError(f"{lacking} detections have no {shape}", f"{iou_type} metrics need one for each detection")
+        raise UserError(
+            f"{counted(lacking, 'detection has', 'detections have')} no {shape}",
+            f"{iou_type} metrics need one for each detection",
+        )
     infinite = [d["image_id"] for d in detections if not all(map(math.isfinite, (d["score"], *d.get("bbox", ()))))]
     if infinite:
         raise UserError(
-            f"{len(infinite)} detections have a score or box that is not finite, the first on picture {infinite[0]}",
+            f"{counted(len(infinite), 'detection has', 'detections have')} a score or box that is not finite, the "
+            f"first on picture {infinite[0]}",
             "leave them out, or find out why the model gives them",
         )
 

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from xray_lazy.evaluation.encoded_inference import encoding_masks
+from xray_lazy.wording import counted
 
 # The first batches start the loader's workers and choose kernels: they say nothing about the speed to come.
 WARM_UP_BATCHES = 3
@@ -51,7 +52,7 @@ def run_inference(
     detect = encoding_masks(model) if all_take_encoded else model
     evaluator.reset()
     speed = _Speed(total=len(loader), log_every=log_every)
-    logger.info("Evaluation starts: %d batches", len(loader))
+    logger.info("Evaluation starts: %s", counted(len(loader), "batch", "batches"))
     with evaluation_mode(model), torch.no_grad():
         waiting_since = time.perf_counter()
         for done, inputs in enumerate(loader, start=1):
@@ -128,4 +129,4 @@ class _Speed:
         now = time.perf_counter()
         rate = self.measured_pictures / max(now - self.measured_from, 1e-9)
         took = datetime.timedelta(seconds=round(now - self.start))
-        logger.info("Evaluated %d pictures in %s, %.1f images/s per process", self.pictures, took, rate)
+        logger.info("Evaluated %s in %s, %.1f images/s per process", counted(self.pictures, "picture"), took, rate)

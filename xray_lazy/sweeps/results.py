@@ -131,7 +131,7 @@ def _importance_section(sweep: Sweep, trials: Sequence[Trial]) -> Section:
         return Section("Importances", text)
     text = "How much of the difference between the best tenth and all trials each parameter makes (PED-ANOVA)."
     count = sum(trial.state == "finished" for trial in trials)
-    hint = f" With {count} trials this is a hint, no more." if count < 30 else ""
+    hint = f" With {counted(count, 'trial')} this is a hint, no more." if count < 30 else ""
     return Section("Importances", text + hint, draw_importances(sweep, trials))
 
 

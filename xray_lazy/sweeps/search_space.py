@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xray_lazy.config.faults import Fault
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.sweeps.override_text import value_text
+from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -261,7 +262,8 @@ def _list_faults(values: Any, probabilities: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(probabilities, list) or not all(is_number(p) and p >= 0 for p in probabilities):
         yield "probabilities is not a list of numbers of 0 or more", "write probabilities: [0.5, 0.25, 0.25]"
     elif len(probabilities) != len(values):
-        yield f"there are {len(values)} values and {len(probabilities)} probabilities", "give one for each value"
+        shares = counted(len(probabilities), "probability", "probabilities")
+        yield f"{counted(len(values), 'value')} and {shares} are given", "give one for each value"
     elif not math.isclose(sum(probabilities), 1, abs_tol=1e-6):
         yield f"the probabilities sum up to {sum(probabilities):g}", "make them sum up to 1"
 

@@ -21,6 +21,7 @@ from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_agents import reason_of_failure
 from xray_lazy.sweeps.wandb_registration import registered_value, trial_folder
 from xray_lazy.tracking.logged_names import names_of
+from xray_lazy.wording import counted
 
 # seconds that W&B may take for an answer
 TIMEOUT = 30
@@ -82,7 +83,7 @@ class WandbSweep:
             values = self._source.read(folder)
             curve = values.finite
             if state == "finished" and not (folder / COMPLETE).is_file():
-                state, reason = "pruned", f"stopped after {len(curve)} values"
+                state, reason = "pruned", f"stopped after {counted(len(curve), 'value')}"
         if state == "failed":
             reason = reason_of_failure(self._folder, run.id) or reason
         if state == "finished":

@@ -5,6 +5,7 @@ from operator import mul
 import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates, is_whole
+from xray_lazy.wording import counted
 
 Frame = tuple[int, int] | None  # (width, height) of the picture, or None where it is not known
 
@@ -20,7 +21,7 @@ def part_fault(part: object, frame: Frame) -> tuple[str, str] | None:
     if not isinstance(part, list) or not are_coordinates(part):
         return "polygon_malformed", "something else than finite numbers"
     if len(part) % 2:
-        return "polygon_odd", f"{len(part)} coordinates"
+        return "polygon_odd", counted(len(part), "coordinate")
     if len(part) < 6:
         return "polygon_short", f"{len(part) // 2} points"
     x_min, y_min, x_max, y_max = _extent([part])

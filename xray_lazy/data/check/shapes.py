@@ -15,6 +15,7 @@ from xray_lazy.data.check.masks import (
     span_fault,
 )
 from xray_lazy.data.check.values import are_coordinates, is_finite
+from xray_lazy.wording import counted
 
 # A box side of less than this many pixels is none.
 SMALLEST_SIDE = 1e-3
@@ -111,7 +112,7 @@ def _form_fault(given: object) -> Fault:
     if isinstance(given, dict):
         return "number_as_text", "size or counts of an RLE", "numbers"
     if isinstance(given, list) and are_coordinates(given):
-        return "polygon_flat", f"{len(given)} numbers", "wrapped"
+        return "polygon_flat", counted(len(given), "number"), "wrapped"
     text = str(given)
     return "polygon_nested", text if len(text) <= 60 else f"{text[:57]}...", "rewritten"
 

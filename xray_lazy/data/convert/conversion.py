@@ -44,7 +44,8 @@ class Conversion:
         counts = Counter(annotation["category_id"] for annotation in annotations)
         masks = sum(bool(annotation["segmentation"]) for annotation in annotations)
         lines = [
-            f"{len(images)} pictures ({empty} without instances), {len(annotations)} instances ({masks} with mask)"
+            f"{counted(len(images), 'picture')} ({empty} without instances), "
+            f"{counted(len(annotations), 'instance')} ({masks} with mask)"
         ]
         lines += [f"  {category['name']}: {counts[category['id']]}" for category in self.content["categories"]]
         if self.class_file:

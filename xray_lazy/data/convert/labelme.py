@@ -17,6 +17,7 @@ import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
+from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -95,7 +96,7 @@ def _require_points(kind: str, points: object) -> None:
         raise ValueError("`points` is not a list of [x, y]")
     least, most = counts[kind]
     if len(points) < least or (most and len(points) > most):
-        raise ValueError(f"a {kind} of {len(points)} points")
+        raise ValueError(f"a {kind} of {counted(len(points), 'point')}")
 
 
 def _is_point(point: object) -> bool:

@@ -10,6 +10,7 @@ from xray_lazy.data.check.values import as_whole
 from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
 from xray_lazy.data.convert.picture_index import PictureIndex, is_label_folder
 from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.wording import counted
 
 SUFFIX = ".txt"
 # Writers round to six digits or fewer, so that the edge may come out as slightly more than 1.
@@ -61,15 +62,19 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
     if number is None or number < 0:
         raise ValueError(f"the class is {index!r}, not a number from 0")
     if number >= len(classes):
-        raise ValueError(f"class {index}, but there are {len(classes)} names: 0 to {len(classes) - 1}")
+        raise ValueError(
+            f"class {index}, but {counted(len(classes), 'name is there', 'names are there')}: 0 to {len(classes) - 1}"
+        )
     if reading.keypoints and len(texts) > 4:
         if len(texts) != 4 + reading.keypoints:
-            raise ValueError(f"{len(texts)} numbers behind the class; by kpt_shape there are {4 + reading.keypoints}")
+            raise ValueError(
+                f"{counted(len(texts), 'number')} behind the class; by kpt_shape there are {4 + reading.keypoints}"
+            )
         texts = texts[:4]
         reading.left_out["set of key points"] += 1
     if len(texts) != 4 and (len(texts) < 6 or len(texts) % 2):
         raise ValueError(
-            f"{len(texts)} numbers behind the class; a box has 4, a polygon 2 for each of 3 or more points; "
+            f"{counted(len(texts), 'number')} behind the class; a box has 4, a polygon 2 for each of 3 or more points; "
             f"{_POSE_NEEDS}"
         )
     try:

@@ -11,6 +11,7 @@ from xray_lazy.data.datasets import SPLITS
 from xray_lazy.data.split.export import Export
 from xray_lazy.data.split.stratification import assign_splits
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
     if len(set(groups)) < splits:
         grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
         raise UserError(
-            f"{export.json_file} has {len(names)} pictures{grouped}: too few for {splits} splits",
+            f"{export.json_file} has {counted(len(names), 'picture')}{grouped}: too few for {splits} splits",
             "give more pictures, or leave splits out with a ratio of 0",
         )
     classes = defaultdict(set)
@@ -71,7 +72,10 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
 def _require_shares(ratios: Sequence[float]) -> None:
     shown = " ".join(f"{ratio:g}" for ratio in ratios)
     if len(ratios) != len(SPLITS):
-        raise UserError(f"{len(ratios)} ratios are given: {shown}", f"give {len(SPLITS)}: {' '.join(SPLITS)}")
+        raise UserError(
+            f"{counted(len(ratios), 'ratio is', 'ratios are')} given: {shown}",
+            f"give {len(SPLITS)}: {' '.join(SPLITS)}",
+        )
     if not all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios):
         raise UserError(f"the ratios {shown} are not all shares from 0 to 1", "e.g. --ratios 0.7 0.15 0.15")
     if abs(sum(ratios) - 1) > 1e-6:

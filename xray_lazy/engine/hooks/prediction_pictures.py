@@ -7,6 +7,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.visualization.prediction_pictures import save_prediction_pictures
+from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -32,4 +33,4 @@ class PredictionPictures(HookBase):
         paths = save_prediction_pictures(
             predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold
         )
-        logger.info("wrote %d pictures of detections to %s", len(paths), folder)
+        logger.info("wrote %s of detections to %s", counted(len(paths), "picture"), folder)

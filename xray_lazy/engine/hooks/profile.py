@@ -15,6 +15,7 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from xray_lazy.atomic_file import atomic_writer, write_text
+from xray_lazy.wording import counted
 
 # as the trainer labels them, in the order of a step
 PHASES = ("data", "forward", "backward", "optimizer", "hooks")
@@ -77,7 +78,9 @@ class Profile(HookBase):
         events = profiler.key_averages()
         text = f"{phase_table(events, steps, step_ms / steps)}\n\n{operator_table(events, steps)}"
         write_text(folder / "table.txt", text + "\n")
-        logger.info("%d steps from iteration %d on; %s has the trace\n%s", steps, self._start_iteration, folder, text)
+        logger.info(
+            "%s from iteration %d on; %s has the trace\n%s", counted(steps, "step"), self._start_iteration, folder, text
+        )
 
     @staticmethod
     def _write_trace(profiler: profile, path: Path) -> None:
