@@ -1,5 +1,6 @@
 """Look for every fault of an experiment before anything is built or written."""
 
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.config import Fault, check_config
+from xray_lazy.config import Fault, check_config, flatten
 from xray_lazy.config.keys import all_keys
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.picture_facts import picture_facts
@@ -88,17 +89,19 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
 
 def warn_of_uncounted_detections(cfg: DictConfig) -> None:
     """Tell where a model may give more detections of a picture than the evaluator counts of a class."""
-    counted_key = "dataloader.evaluator.max_detections"
-    most = OmegaConf.select(cfg, counted_key)
-    for key in all_keys(cfg) if isinstance(most, int) else ():
-        if key.startswith(("model.", "test.")) and key.rpartition(".")[2] in DETECTION_LIMITS:
-            given = OmegaConf.select(cfg, key)
-            if isinstance(given, int) and given > most:
-                logger.warning(
-                    "%s is %d, but evaluation counts the %d best detections of a class on a picture, and items that "
-                    "only others show are missed; to count all: %s=%d",
-                    *(key, given, most, counted_key, given),
-                )
+    values = {key: value for key, value in flatten(cfg).items() if isinstance(value, int)}
+    # there may be several evaluators
+    limits = [key for key in values if key.startswith("dataloader.evaluator.") and key.endswith(".max_detections")]
+    given = [
+        key for key in values if key.startswith(("model.", "test.")) and key.rpartition(".")[2] in DETECTION_LIMITS
+    ]
+    for limit, key in itertools.product(limits, given):
+        if values[key] > values[limit]:
+            logger.warning(
+                "%s is %d, but evaluation counts the %d best detections of a class on a picture, and items that "
+                "only others show are missed; to count all: %s=%d",
+                *(key, values[key], values[limit], limit, values[key]),
+            )
 
 
 def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:
