@@ -31,6 +31,11 @@ class ShuffledEpochs:
     def __init__(self, seed: int, shuffle: bool = True, fraction: float = 1.0, balance: Sequence[Balance] = ()):
         if not 0 < fraction <= 1:
             raise UserError(f"an epoch can't have the fraction {fraction} of the pictures", "give one in (0, 1]")
+        for balances in balance:
+            if not callable(balances):
+                raise UserError(
+                    f"{balances!r} in the sampler's balance balances nothing", "name parts of xray_lazy.data.balance"
+                )
         self.seed, self.shuffle, self.fraction, self.balance = seed, shuffle, fraction, tuple(balance)
 
     def times(self, dataset: Sequence[dict]) -> np.ndarray:

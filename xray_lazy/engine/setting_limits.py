@@ -104,6 +104,8 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "model.*dropout": Limits(least=0, below=1),
     "model.*drop_path_rate": Limits(least=0, below=1),
     "model.pixel_std": POSITIVE,
+    "model.pixel_mean": Limits(),
+    "hooks.*.metric": str,
 }
 
 # Keys that may be null, which stands for the choice of the class that gets them.

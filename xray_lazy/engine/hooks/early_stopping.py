@@ -40,7 +40,7 @@ class EarlyStopping(HookBase):
     ):
         if mode not in ("max", "min"):
             raise UserError(f"the mode of early stopping is {mode!r}", "set hooks.early_stopping.mode to max or min")
-        if patience is not None and patience < 1:
+        if patience is not None and not patience >= 1:  # NaN is neither
             raise UserError(
                 f"a patience of {patience} evaluations stops before the first one",
                 "set hooks.early_stopping.patience to 1 or more, or to null for no early stopping",

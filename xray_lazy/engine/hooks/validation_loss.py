@@ -12,6 +12,7 @@ from torch import nn
 
 from xray_lazy.engine.beside_training import beside_training
 from xray_lazy.engine.precision import Precision
+from xray_lazy.errors import UserError
 from xray_lazy.modeling.batch_counts import MicroBatches
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ class ValidationLoss(HookBase):
     """
 
     def __init__(self, period: int, dataloader: Mapping):
+        if period > 0 and not dataloader.get("validation"):
+            raise UserError(
+                "the config has no dataloader.validation", "import it from configs/common/data, or period=0"
+            )
         self.period, self._dataloader = period, dataloader
 
     def before_train(self) -> None:
