@@ -34,7 +34,7 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
 @pytest.mark.parametrize(
     ("override", "key", "words"),
     [
-        ("optimizer.lr=-0.01", "optimizer.lr", "not above 0"),
+        ("optimizer.lr=-0.01", "optimizer.lr", "less than 0"),
         ("optimizer.momentum=-1", "optimizer.momentum", "less than 0"),
         ("++optimizer.lr='abc'", "optimizer.lr", "not a number"),
         ("+optimizer.dampening=0.5 +optimizer.nesterov=True", "optimizer", "Nesterov"),

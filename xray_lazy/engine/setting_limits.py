@@ -46,7 +46,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "train.eval_period": PERIOD_OR_OFF,
     "train.checkpointer.period": PERIOD,
     "train.checkpointer.*": COUNT,
-    "optimizer.lr": POSITIVE,
+    "optimizer.lr": NOT_NEGATIVE,  # a sweep may begin at 0
     "optimizer.momentum": Limits(least=0, below=1),
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.params.weight_decay*": NOT_NEGATIVE,
