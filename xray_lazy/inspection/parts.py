@@ -13,7 +13,7 @@ All boxes are xyxy in the pixels of the prepared pictures.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from detectron2.modeling import GeneralizedRCNN
@@ -32,11 +32,13 @@ class Proposals:
         boxes: `(N, 4)`, what the heads start from; best first where there are scores.
         scores: `(N,)`, 0 to 1; None where all proposals are equal before the heads have looked.
         layers: `(L, N, 4)`, the boxes after each layer of what makes them; the last one is `boxes`.
+        queries: `(N, D)`, what heads that refine proposals know of each beside its box; else None.
     """
 
     boxes: torch.Tensor
     scores: torch.Tensor | None
     layers: torch.Tensor
+    queries: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class RunsInParts(Protocol):
 
     def preprocess(self, batch: list[dict]) -> ImageList: ...
     def feature_maps(self, pictures: ImageList) -> list[torch.Tensor]: ...
-    def first_boxes(self, features: Sequence[torch.Tensor], pictures: ImageList) -> torch.Tensor: ...
-    def refine(self, features: Sequence[torch.Tensor], boxes: torch.Tensor) -> tuple: ...
+    def first_proposals(self, features: Sequence[torch.Tensor], pictures: ImageList) -> Any: ...
+    def refine(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, queries: torch.Tensor) -> tuple: ...
     def detections(self, features: list[torch.Tensor], outputs: tuple, pictures: ImageList) -> list[Instances]: ...
 
 
@@ -174,8 +176,14 @@ class _RefiningParts(ModelParts):
         return dict(zip(self.model.in_features, self.model.feature_maps(pictures), strict=True))
 
     def proposals(self, pictures, features):
-        layers = self.model.first_boxes(list(features.values()), pictures)
-        return [Proposals(of_picture[-1], None, of_picture) for of_picture in layers.unbind(1)]
+        first = self.model.first_proposals(list(features.values()), pictures)
+        scores = [None] * len(first.queries)
+        if first.logits is not None:
+            scores = self.model.classification.scores(first.logits).amax(-1)
+        return [
+            Proposals(layers[-1], of_picture, layers, queries)
+            for layers, of_picture, queries in zip(first.boxes.unbind(1), scores, first.queries, strict=True)
+        ]
 
     def stages(self, pictures, features, proposals):
         logits, boxes, _ = self._refine(features, proposals)
@@ -193,7 +201,8 @@ class _RefiningParts(ModelParts):
         return self.model.detections(list(features.values()), self._refine(features, proposals), pictures)
 
     def _refine(self, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]) -> tuple:
-        return self.model.refine(list(features.values()), torch.stack([one.boxes for one in proposals]))
+        boxes, queries = (torch.stack(values) for values in zip(*((one.boxes, one.queries) for one in proposals)))
+        return self.model.refine(list(features.values()), boxes, queries)
 
 
 def _stage(boxes: torch.Tensor, logits: torch.Tensor, scores: torch.Tensor) -> Stage:

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.ops import MLP, box_convert
 
 from sparse_rcnn.position_encoding import POSITION_ENCODINGS, sizes_tensor
-from sparse_rcnn.proposal_boxes import LearnedProposalBoxes
+from sparse_rcnn.proposal_boxes import LearnedProposalBoxes, Proposals, in_pixels
 from xray_lazy.errors import UserError
 
 
@@ -72,24 +72,24 @@ class BoxTransformer(LearnedProposalBoxes):
 
     def forward(
         self,
-        proposals: torch.Tensor,
+        learned: torch.Tensor,
         features: Sequence[torch.Tensor],
         picture_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
-    ) -> torch.Tensor:
-        """Boxes after each layer, `(num_layers, B, N, 4)`."""
+    ) -> Proposals:
+        """Boxes after each layer, with the learned queries."""
         feature_map = features[self.feature_level]
         positions, is_padding = grid(feature_map, picture_sizes, padded_size)
         memory = self.memory_norm(feature_map.flatten(2).transpose(1, 2))
         keys = memory + self.position_encoding(positions).flatten(1, 2)
-        queries = proposals.expand(len(feature_map), -1, -1)
-        learned = box_convert(self.weight, "cxcywh", "xyxy").repeat(len(feature_map), 1)
+        queries = learned.expand(len(feature_map), -1, -1)
+        learned_boxes = box_convert(self.weight, "cxcywh", "xyxy").repeat(len(feature_map), 1)
         layers = []
         for layer in self.layers:
             queries = layer(queries, keys, memory, is_padding.flatten(1))
-            boxes = self.box_transform.apply_deltas(self.mlp(queries).float().flatten(0, 1), learned)
+            boxes = self.box_transform.apply_deltas(self.mlp(queries).float().flatten(0, 1), learned_boxes)
             layers.append(box_convert(boxes, "xyxy", "cxcywh").view(*queries.shape[:2], 4))
-        return torch.stack(layers)
+        return Proposals(in_pixels(torch.stack(layers), picture_sizes), learned.expand(len(feature_map), -1, -1))
 
 
 class DecoderLayer(nn.Module):

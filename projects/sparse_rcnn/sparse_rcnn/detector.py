@@ -7,12 +7,12 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
-from torchvision.ops import box_convert
 
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.mask_head import DynamicMaskHead
 from sparse_rcnn.position_encoding import sizes_tensor
+from sparse_rcnn.proposal_boxes import Proposals
 from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
@@ -75,7 +75,10 @@ class SparseRCNN(nn.Module):
             raise UserError(stages, "leave model.mask_head.num_stages at ${model.head.num_stages}")
         self.backbone, self.in_features, self.num_classes = backbone, list(in_features), num_classes
         self.classification, self.detections_per_image = classification, detections_per_image
-        self.init_proposal_features = nn.Embedding(num_proposals, hidden_dim)
+        # a source that gives queries of its own would leave these without gradients
+        self.init_proposal_features = (
+            None if getattr(init_proposal_boxes, "gives_queries", False) else nn.Embedding(num_proposals, hidden_dim)
+        )
         self.init_proposal_boxes = init_proposal_boxes
         self.head, self.mask_head, self.criterion = head, mask_head, criterion
         self.supervise_proposal_boxes, self.input_format = supervise_proposal_boxes, input_format
@@ -94,20 +97,32 @@ class SparseRCNN(nn.Module):
         """
         if not self.training:
             return self.inference(batch)
-        if is_counting() and self.classification.class_weights is None:
+        if is_counting() and self.classification.class_weights is None and self.init_proposal_features is not None:
             mean_count(sum(len(sample["instances"]) for sample in batch), self.device)  # as `Targets.num_objects`
             return {}
-        features, scales, first_boxes, (logits, boxes, proposals) = self._look(self.preprocess(batch))
+        pictures = self.preprocess(batch)
+        features = self.feature_maps(pictures)
+        proposals = self.first_proposals(features, pictures)
+        logits, boxes, queries = self.refine(features, proposals.start, proposals.queries)
+        scales = self._scales(pictures)
         targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
-        losses, matches = self.criterion(logits, boxes, targets)
-        if self.supervise_proposal_boxes:
-            by_boxes = self.criterion.matcher(None, first_boxes, targets)
-            for name, values in self.criterion.box_losses(first_boxes, targets, by_boxes).items():
-                losses |= named_by_stage(f"{name}_proposals", values)
+        losses, matches = self.criterion(logits, boxes, targets, proposals)
+        losses |= self._losses_of_proposals(proposals, targets)
         if self.mask_head is not None:
-            boxes = _within_picture(boxes, scales)
-            values = self.mask_head.losses(features, boxes, proposals, targets, matches)
+            values = self.mask_head.losses(features, _within_picture(boxes, scales), queries, targets, matches)
             losses |= named_by_stage("loss_mask", values)
+        return losses
+
+    def _losses_of_proposals(self, proposals: Proposals, targets: Targets) -> dict[str, torch.Tensor]:
+        """Of what gives the cascade its start, beside those of the cascade."""
+        if proposals.dense is not None:
+            return self.init_proposal_boxes.losses(proposals, targets)
+        if not self.supervise_proposal_boxes:
+            return {}
+        losses: dict[str, torch.Tensor] = {}
+        by_boxes = self.criterion.matcher(None, proposals.boxes, targets)
+        for name, values in self.criterion.box_losses(proposals.boxes, targets, by_boxes).items():
+            losses |= named_by_stage(f"{name}_proposals", values)
         return losses
 
     def inference(self, batch: list[dict], do_postprocess: bool = True) -> list[dict] | list[Instances]:
@@ -117,7 +132,9 @@ class SparseRCNN(nn.Module):
         of their boxes.
         """
         pictures = self.preprocess(batch)
-        features, _, _, outputs = self._look(pictures)
+        features = self.feature_maps(pictures)
+        proposals = self.first_proposals(features, pictures)
+        outputs = self.refine(features, proposals.start, proposals.queries)
         results = self.detections(features, outputs, pictures)
         if not do_postprocess:
             return results
@@ -134,17 +151,20 @@ class SparseRCNN(nn.Module):
         features = self.backbone(pictures.tensor)
         return channels_together([features[name].float() for name in self.in_features])
 
-    def first_boxes(self, features: Sequence[torch.Tensor], pictures: ImageList) -> torch.Tensor:
-        """Where the cascade starts, xyxy pixels, after each layer of the source of boxes: `(layers, B, N, 4)`."""
-        proposals, padded_size = self.init_proposal_features.weight, tuple(pictures.tensor.shape[-2:])
-        relative = self.init_proposal_boxes(proposals, features, pictures.image_sizes, padded_size)
-        return box_convert(relative.float(), "cxcywh", "xyxy") * self._scales(pictures)[:, None]
+    def first_proposals(self, features: Sequence[torch.Tensor], pictures: ImageList) -> Proposals:
+        """Where the cascade starts."""
+        learned = None if self.init_proposal_features is None else self.init_proposal_features.weight
+        padded_size = tuple(pictures.tensor.shape[-2:])
+        return self.init_proposal_boxes(learned, features, pictures.image_sizes, padded_size)
 
     def refine(
-        self, features: Sequence[torch.Tensor], boxes: torch.Tensor
+        self, features: Sequence[torch.Tensor], boxes: torch.Tensor, queries: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The cascade from boxes `(B, N, 4)` on: its logits, boxes and proposals of all stages, see `DynamicHead`."""
-        return self.head(features, boxes, self.init_proposal_features.weight.expand(len(boxes), -1, -1))
+        """The cascade from boxes `(B, N, 4)` and queries `(B, N, D)` on: its logits, boxes and queries of all stages.
+
+        See `DynamicHead`.
+        """
+        return self.head(features, boxes, queries)
 
     def detections(self, features: list[torch.Tensor], outputs: tuple, pictures: ImageList) -> list[Instances]:
         """The best pairs of proposal and class of the last stage of `refine`, as `inference` without postprocessing."""
@@ -154,12 +174,6 @@ class SparseRCNN(nn.Module):
 
     def _scales(self, pictures: ImageList) -> torch.Tensor:
         return sizes_tensor(pictures.image_sizes, self.device).flip(1).repeat(1, 2)
-
-    def _look(self, pictures: ImageList) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, tuple]:
-        """Feature maps, scales of the pictures `(B, 4)`, first boxes `(layers, B, N, 4)`, the head's outputs."""
-        features = self.feature_maps(pictures)
-        first_boxes = self.first_boxes(features, pictures)
-        return features, self._scales(pictures), first_boxes, self.refine(features, first_boxes[-1])
 
     def _best(
         self,

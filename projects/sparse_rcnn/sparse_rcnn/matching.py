@@ -34,6 +34,10 @@ class Matches:
         stages = torch.arange(len(predictions), device=predictions.device)[:, None]
         return predictions[stages, self.pictures, self.proposals]
 
+    def of_stages(self, first: int) -> "Matches":
+        """The matches from stage `first` on."""
+        return Matches(self.counts, self.pictures, self.proposals[first:], self.objects[first:])
+
 
 class HungarianMatcher:
     """One proposal for each object by the Hungarian method, for all stages and pictures with one transfer to the host.

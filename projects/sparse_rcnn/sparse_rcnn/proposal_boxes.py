@@ -1,17 +1,42 @@
 """Where the cascade starts to look: boxes that are learned, or the whole picture.
 
-A source of proposal boxes is called with the proposals' features `(N, D)`, the feature maps (one `(B, D, h, w)` per
-level), the sizes of the pictures (height, width) without padding and the padded size. It returns boxes as
-`(layers, B, N, 4)`, (center x, center y, width, height) relative to each picture; the last layer starts the cascade.
+A source of proposals is called with learned queries `(N, D)`, the feature maps (one `(B, D, h, w)` per level), the
+sizes of the images (height, width) without padding and the padded size. It returns `Proposals`.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torchvision.ops import box_convert
 
+from sparse_rcnn.position_encoding import sizes_tensor
 from xray_lazy.errors import UserError
+
+
+@dataclass
+class Proposals:
+    """What the cascade starts with, for `B` images.
+
+    Attributes:
+        boxes: `(layers, B, N, 4)`, xyxy pixels, after each layer of their source; the last layer starts the cascade.
+        queries: `(B, N, D)`, what is known of each.
+        logits: `(B, N, num_classes)`, of proposals that learn classes one to one, too; else None.
+        dense: what a source that looks at every cell needs for its own losses.
+    """
+
+    boxes: torch.Tensor
+    queries: torch.Tensor
+    logits: torch.Tensor | None = None
+    dense: Any = None
+
+    @property
+    def start(self) -> torch.Tensor:
+        """The cascade's first boxes, `(B, N, 4)`; those that learn by themselves learn nothing from the cascade."""
+        return self.boxes[-1] if self.logits is None else self.boxes[-1].detach()
 
 
 class SameProposalBoxes(nn.Module):
@@ -21,13 +46,14 @@ class SameProposalBoxes(nn.Module):
 
     def forward(
         self,
-        proposals: torch.Tensor,
+        learned: torch.Tensor,
         features: Sequence[torch.Tensor],
         picture_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
-    ) -> torch.Tensor:
-        """One layer of boxes, `(1, B, N, 4)`."""
-        return self.weight.expand(1, len(picture_sizes), -1, -1)
+    ) -> Proposals:
+        """One layer of boxes, with the learned queries."""
+        boxes = self.weight.expand(1, len(picture_sizes), -1, -1)
+        return Proposals(in_pixels(boxes, picture_sizes), learned.expand(len(picture_sizes), -1, -1))
 
 
 class LearnedProposalBoxes(SameProposalBoxes):
@@ -56,6 +82,12 @@ class WholePictureBoxes(SameProposalBoxes):
     def __init__(self, num_proposals: int) -> None:
         super().__init__()
         self.register_buffer("weight", whole_pictures(num_proposals), persistent=False)
+
+
+def in_pixels(boxes: torch.Tensor, picture_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Boxes `(..., B, N, 4)`, cxcywh relative to their image, as xyxy pixels."""
+    scales = sizes_tensor(picture_sizes, boxes.device).flip(1).repeat(1, 2)
+    return box_convert(boxes.float(), "cxcywh", "xyxy") * scales[:, None]
 
 
 def whole_pictures(count: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ from torch import nn
 
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.matching import HungarianMatcher, Matches
+from sparse_rcnn.proposal_boxes import Proposals
 from sparse_rcnn.targets import Targets
 
 
@@ -35,7 +36,7 @@ class SetCriterion(nn.Module):
         self.register_buffer("empty_weight", classification.class_weights)
 
     def forward(
-        self, logits: torch.Tensor, boxes: torch.Tensor, targets: Targets
+        self, logits: torch.Tensor, boxes: torch.Tensor, targets: Targets, proposals: Proposals | None = None
     ) -> tuple[dict[str, torch.Tensor], Matches]:
         """Match and compare.
 
@@ -43,21 +44,29 @@ class SetCriterion(nn.Module):
             logits: `(S, B, N, num_logits)`.
             boxes: `(S, B, N, 4)`, xyxy pixels.
             targets: the batch's objects.
+            proposals: those that the first stage started with; they learn as a stage does where they have logits.
 
         Returns:
-            `loss_ce`, `loss_bbox` and `loss_giou` of the last stage and `loss_ce_<stage>`, ... of those before it;
-            and the matches.
+            `loss_ce`, `loss_bbox` and `loss_giou` of the last stage, `loss_ce_<stage>`, ... of those before it and
+            `loss_ce_proposals`, ... of the proposals; and the matches of the stages.
         """
+        before = 0
+        if proposals is not None and proposals.logits is not None:
+            logits = torch.cat([proposals.logits[None], logits])
+            boxes = torch.cat([proposals.boxes[-1:], boxes])
+            before = 1
         matches = self.matcher(logits, boxes, targets)
         no_object = self.classification.num_classes
         wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
         stages = torch.arange(len(logits), device=logits.device)[:, None]
         wanted[stages, matches.pictures, matches.proposals] = targets.classes[matches.objects]
         class_losses = self.classification.loss(logits.float(), wanted, targets.num_objects, self.empty_weight)
-        losses = named_by_stage("loss_ce", class_losses * self.class_weight)
-        for name, values in self.box_losses(boxes, targets, matches).items():
-            losses |= named_by_stage(name, values)
-        return losses, matches
+        by_name = {"loss_ce": class_losses * self.class_weight, **self.box_losses(boxes, targets, matches)}
+        losses: dict[str, torch.Tensor] = {}
+        for name, values in by_name.items():
+            losses |= {f"{name}_proposals": value for value in values[:before]}
+            losses |= named_by_stage(name, values[before:])
+        return losses, matches.of_stages(before)
 
     def box_losses(self, boxes: torch.Tensor, targets: Targets, matches: Matches) -> dict[str, torch.Tensor]:
         """Weighted L1 and GIoU losses `(S,)` of the boxes `(S, B, N, 4)`; GIoU of matched pairs only."""

@@ -2,6 +2,8 @@
 
 from detectron2.config import LazyCall as L
 from sparse_rcnn.box_transformer import BoxTransformer
+from sparse_rcnn.dense_assignment import TaskAlignedAssigner
+from sparse_rcnn.image_proposals import ImageProposals
 from sparse_rcnn.proposal_boxes import WholePictureBoxes
 
 whole_picture = L(WholePictureBoxes)(num_proposals="${model.num_proposals}")
@@ -18,4 +20,17 @@ box_transformer = L(BoxTransformer)(
     feature_level=2,  # index into p2..p5; lower is finer
     mlp_hidden_dim=256,
     mlp_num_layers=2,
+)
+
+image_proposals = L(ImageProposals)(
+    num_proposals="${model.num_proposals}",
+    num_classes="${model.num_classes}",
+    dim="${model.hidden_dim}",
+    num_convs=2,
+    num_candidates=1000,
+    nms_threshold=0.7,
+    assigner=L(TaskAlignedAssigner)(top_k=8, alpha=0.5, beta=6.0),
+    class_weight=1.0,
+    giou_weight=2.0,
+    prior_probability=0.01,
 )
