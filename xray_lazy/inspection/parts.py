@@ -201,7 +201,9 @@ class _RefiningParts(ModelParts):
         return self.model.detections(list(features.values()), self._refine(features, proposals), pictures)
 
     def _refine(self, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]) -> tuple:
-        boxes, queries = (torch.stack(values) for values in zip(*((one.boxes, one.queries) for one in proposals)))
+        boxes, queries = (
+            torch.stack(values) for values in zip(*((one.boxes, one.queries) for one in proposals), strict=True)
+        )
         return self.model.refine(list(features.values()), boxes, queries)
 
 

@@ -12,6 +12,7 @@ VARIANTS = {
     "focal": {},
     "softmax": {"softmax": True},
     "masks": {"masks": True},
+    "image proposals": {"boxes": "image_proposals"},
     "box transformer": {
         "boxes": "box_transformer",
         "overrides": ["model.supervise_proposal_boxes=True", "model.init_proposal_boxes.dropout=0"],
