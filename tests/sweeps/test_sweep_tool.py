@@ -85,7 +85,7 @@ method: random
 metric: {name: total_loss}
 parameters:
   optimizer.lrr: {min: 0.0, max: 0.1}
-  optimizer.momentum: {min: 0, max: 1}
+  optimizer.weight_decay: {min: 0, max: 1}
   optimizer.lr: {values: [0.1, fast]}
   train.max_iter: {distribution: uniform, min: 2.0, max: 3.0}
   train.output_dir: {values: [a, b]}
