@@ -1,7 +1,7 @@
 """Weights of other projects: their names as detectron2's, and how a model must prepare pictures for them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,15 +85,13 @@ def torchvision_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
     is_rcnn = "backbone.body.conv1.weight" in weights
     if not (is_resnet or is_rcnn):
         return None
-    renamed = {}
-    for name, value in weights.items():
+
+    def new_name(name: str) -> str | None:
         if is_resnet or ".body." in name:
-            new_name = _resnet_name(name.removeprefix("backbone.body."))
-        else:
-            new_name = _torchvision_fpn_name(name)
-        if new_name and not new_name.endswith("num_batches_tracked"):
-            renamed[new_name] = value
-    return renamed
+            return _resnet_name(name.removeprefix("backbone.body."))
+        return _torchvision_fpn_name(name)
+
+    return _renamed(weights, new_name)
 
 
 def mmdetection_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
@@ -103,15 +101,19 @@ def mmdetection_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Te
     """
     if "backbone.conv1.weight" not in weights or "backbone.layer1.0.conv1.weight" not in weights:
         return None
-    renamed = {}
-    for name, value in weights.items():
+
+    def new_name(name: str) -> str | None:
         if name.startswith("backbone."):
-            new_name = _resnet_name(name.removeprefix("backbone."))
-        else:
-            new_name = _mmdetection_head_name(name)
-        if new_name and not new_name.endswith("num_batches_tracked"):
-            renamed[new_name] = value
-    return renamed
+            return _resnet_name(name.removeprefix("backbone."))
+        return _mmdetection_head_name(name)
+
+    return _renamed(weights, new_name)
+
+
+def _renamed(weights: Mapping[str, torch.Tensor], new_name: Callable[[str], str | None]) -> dict[str, torch.Tensor]:
+    """Weights by detectron2's names, without those that it has not."""
+    names = ((new_name(name), value) for name, value in weights.items())
+    return {name: value for name, value in names if name and not name.endswith("num_batches_tracked")}
 
 
 def mmdetection_expects(meta: Any) -> Expected | None:
