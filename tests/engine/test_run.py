@@ -204,6 +204,10 @@ def test_evaluation_refuses_weights_of_other_classes(output):
     with pytest.raises(UserError, match=f"{name} 2 -> 3"):
         start([*overrides, f"train.init_checkpoint={file}"], eval_only=True)
     assert not (folder / "evaluation").exists()
+    elsewhere = folder.parent / "elsewhere"
+    with pytest.raises(UserError, match=name):
+        start([*overrides, f"train.init_checkpoint={file}", f"train.output_dir={elsewhere}"], eval_only=True)
+    assert not elsewhere.exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_iteration_and_pictures(output):

@@ -107,7 +107,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     are those of the tasks `bbox_TTA` and `segm_TTA`. Where the weights are those of a training with W&B, its run there
     gets the metrics.
     """
-    start_logging(cfg.train.output_dir)
+    hold_log()
     set_determinism(cfg.train.deterministic)
     set_float32_matmul(cfg.train.get("float32_matmul", "highest"))
     model = build_model(cfg, device)
@@ -115,6 +115,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir, Precision(device, **cfg.train.amp).evaluation_autocast)
     is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", run.dataset)
     run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
+    start_logging(cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
     results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
     if comm.is_main_process():
