@@ -250,7 +250,7 @@ def test_detections_without_what_is_compared_are_refused(missing):
     mask = encode_segmentation(rectangle([10, 10, 40, 40]), 100, 100)
     found = {**FOUND, "segmentation": mask}
     del found[missing]
-    with pytest.raises(UserError, match=f"1 detections have no {missing}"):
+    with pytest.raises(UserError, match=f"1 detection has no {missing}"):
         coco_metrics(one_gun(), [found], "bbox" if missing == "bbox" else "segm")
 
 
