@@ -54,7 +54,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     from xray_lazy.engine.checkpoint import Checkpointer
     from xray_lazy.engine.determinism import seed_everything, set_determinism
     from xray_lazy.engine.evaluation_run import EvaluationRun
-    from xray_lazy.engine.experiment import build_model, build_optimizer
+    from xray_lazy.engine.experiment import build_model, build_optimizer, class_names, load_initial_weights
     from xray_lazy.engine.precision import Precision
     from xray_lazy.engine.run_folder import hold_log, open_run_folder, start_logging
 
@@ -64,8 +64,9 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
 
     # A model: any module that returns a dict of losses for a batch in training, and detections else.
     model = build_model(cfg, device)
-    checkpointer = Checkpointer(model, output)
-    checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+    loader, checkpointer = instantiate(cfg.dataloader.train), Checkpointer(model, output)
+    checkpointer.class_names = class_names(loader)
+    load_initial_weights(cfg, checkpointer)
 
     # Several optimizers, say one for each of two networks, are built here and stepped below.
     optimizer = build_optimizer(cfg, model)
@@ -76,7 +77,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     clip = cfg.train.clip_gradients
 
     # A batch is a list of dicts, see DetectionMapper; a second loader, say of unlabelled pictures, is one line more.
-    batches = instantiate(cfg.dataloader.train).batches(start_iteration=0)
+    batches = loader.batches(start_iteration=0)
 
     # All is built: from here on the output folder is this run's.
     open_run_folder(cfg, resume=False, overwrite=overwrite)

@@ -154,6 +154,16 @@ def test_what_mmdetections_weights_expect_is_read_from_its_config(tmp_path, styl
     assert read_weights_file(tmp_path / "a.pth")["expected"].input_format == order
 
 
+@pytest.mark.parametrize(
+    "meta", [{"CLASSES": ("gun", "knife")}, {"dataset_meta": {"classes": ["gun", "knife"]}}, {"CLASSES": None}, {}]
+)
+def test_mmdetections_weights_tell_their_classes(tmp_path, meta):
+    weights = empty_weights(["backbone.conv1.weight", "backbone.layer1.0.conv1.weight"])
+    torch.save({"meta": meta, "state_dict": weights}, tmp_path / "a.pth")
+    known = ("gun", "knife") if any(meta.values()) else ()
+    assert read_weights_file(tmp_path / "a.pth").get("class_names", ()) == known
+
+
 @pytest.mark.parametrize("prefix", ["", "model.", "module.", "detector.net.", "_orig_mod."])
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", None])
 def test_weights_are_unwrapped(tmp_path, prefix, key):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from omegaconf import DictConfig
 
-from xray_lazy.engine.experiment import build_model, build_trainer
+from xray_lazy.engine.experiment import build_model, build_trainer, load_initial_weights
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -67,7 +67,7 @@ def train_briefly(cfg: DictConfig, device: str, batch_size: int, steps: int) -> 
     # only the memory is of interest: weights stay as they are, and losses may be what they like
     cfg.optimizer.lr, cfg.train.max_skipped_steps = 0.0, steps
     trainer = build_trainer(cfg, build_model(cfg, device), device)
-    trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+    load_initial_weights(cfg, trainer.checkpointer)
     trainer.train(0, steps)
 
 

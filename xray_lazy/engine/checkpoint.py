@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,13 @@ class Checkpointer(DetectionCheckpointer):
     Attributes:
         must_fit: refuse weights that would leave some of the model's as initialised, which only training can mend.
         named_by: where a person names the file to load, for messages.
+        fit_classes: called with a file's content and path, gives its weights as a model with other classes has them.
+        class_names: of the model's classes, which each file that is written tells.
     """
 
     must_fit = False
+    fit_classes: Callable[[dict[str, Any], str], dict[str, Any]] | None = None
+    class_names: Sequence[str] = ()
     named_by = "train.init_checkpoint"
 
     def save(self, name: str, tag_last: bool = True, **extra: Any) -> None:
@@ -49,6 +54,8 @@ class Checkpointer(DetectionCheckpointer):
 
     def write(self, name: str, content: dict[str, Any]) -> Path:
         """Write `content` as `<name>.pth`; raises as `save`."""
+        if self.class_names:
+            content = {**content, "class_names": list(self.class_names)}
         path = Path(self.save_dir) / f"{name}.pth"
         try:
             with atomic_writer(path) as stream:
@@ -124,6 +131,8 @@ class Checkpointer(DetectionCheckpointer):
         content = read_weights_file(filename)
         if expected := content.pop("expected", None):
             expected.check(self.model)
+        if self.fit_classes is not None:
+            content["model"] = self.fit_classes(content, filename)
         if (
             self._parsed_url_during_load is not None
             and "matching_heuristics=True" in self._parsed_url_during_load.query

@@ -33,9 +33,8 @@ def check_data_of_run(folder: str | Path, part: str, dataset: DetectionDataset) 
     Raises:
         UserError: it has other classes or another order of them, so that each number of the model would mean another.
     """
-    recorded = recorded_datasets(folder)
-    classes = next((facts["classes"] for facts in recorded.values() if facts.get("classes")), [])
-    names = list(getattr(dataset, "class_names", ()))
+    recorded, classes = recorded_datasets(folder), recorded_classes(folder)
+    names = tuple(getattr(dataset, "class_names", ()))
     if classes and names and classes != names:
         raise UserError(
             f"the classes of {dataset.name} are not those that {folder} was trained with: "
@@ -92,6 +91,12 @@ def _content(facts: dict[str, Any]) -> tuple:
 
 def _hashes(values: Iterable[str | None]) -> list[str]:
     return [value for value in values if value]
+
+
+def recorded_classes(folder: str | Path) -> tuple[str, ...]:
+    """The classes that the run in a folder was trained with, in their order; none where they aren't known."""
+    recorded = (facts["classes"] for facts in recorded_datasets(folder).values() if facts.get("classes"))
+    return tuple(next(recorded, ()))
 
 
 def recorded_datasets(folder: str | Path) -> dict[str, dict[str, Any]]:

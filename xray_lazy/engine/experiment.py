@@ -20,6 +20,7 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
+from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
@@ -74,7 +75,7 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
             check_data_of_run(cfg.train.output_dir, "test", trainer.evaluate.dataset)
         start_iteration = resume_training(cfg, trainer)
     else:
-        trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+        load_initial_weights(cfg, trainer.checkpointer)
         start_iteration = 0
     _check_equal_starts(comm.all_gather(start_iteration))
     if start_iteration >= cfg.train.max_iter and not trainer.has_evaluation_left:
@@ -169,12 +170,15 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
     """The trainer of a config, around a model that is on its device."""
     main = comm.is_main_process()
     clip, precision = cfg.train.clip_gradients, Precision(device, **cfg.train.amp)
+    loader = instantiate(cfg.dataloader.train)
+    checkpointer = Checkpointer(model, cfg.train.output_dir, save_to_disk=main)
+    checkpointer.class_names = class_names(loader)
     return Trainer(
         model=_data_parallel(model, device, cfg.train.ddp),
         optimizer=build_optimizer(cfg, model),
-        loader=instantiate(cfg.dataloader.train),
+        loader=loader,
         precision=precision,
-        checkpointer=Checkpointer(model, cfg.train.output_dir, save_to_disk=main),
+        checkpointer=checkpointer,
         hooks=build_hooks(cfg),
         writers={n: UnfailingWriter(n, instantiate(w)) for n, w in given(cfg.writers).items()} if main else {},
         evaluate=EvaluationRun(cfg.dataloader, cfg.train.output_dir, precision.evaluation_autocast),
@@ -183,6 +187,22 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
         max_skipped_steps=cfg.train.max_skipped_steps,
         seed=cfg.train.seed,
     )
+
+
+def class_names(loader: object) -> Sequence[str]:
+    """The classes that a loader's pictures have; none where its data set, of a person's own, doesn't tell."""
+    return tuple(getattr(getattr(loader, "dataset", None), "class_names", ()))
+
+
+def load_initial_weights(cfg: DictConfig, checkpointer: Checkpointer) -> None:
+    """Load the weights that training starts from; class layers as `train.class_map` says, see `ClassRows`.
+
+    Raises:
+        UserError: as `Checkpointer.load` and `ClassRows`.
+    """
+    if cfg.train.get("class_map", {}) is not None:
+        checkpointer.fit_classes = ClassRows(cfg, checkpointer.model, checkpointer.class_names).fit
+    checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
 
 
 def given(nodes: DictConfig) -> dict[str, DictConfig]:

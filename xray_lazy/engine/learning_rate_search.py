@@ -12,7 +12,7 @@ from detectron2.engine.train_loop import HookBase
 from omegaconf import DictConfig
 
 from xray_lazy.atomic_file import atomic_writer, write_text
-from xray_lazy.engine.experiment import build_model, build_trainer
+from xray_lazy.engine.experiment import build_model, build_trainer, load_initial_weights
 from xray_lazy.errors import RunFailure, UserError
 
 SMOOTHING = 0.9  # of the running mean: the loss of a batch is mostly noise
@@ -76,7 +76,7 @@ def run_range_test(
     cfg.hooks, cfg.writers = {}, {}
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
-    trainer.checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
+    load_initial_weights(cfg, trainer.checkpointer)
     sweep = _GrowingRate(lowest, highest, cfg.optimizer.lr)
     trainer.register_hooks([sweep])
     try:

@@ -17,9 +17,12 @@ from xray_lazy.config.keys import all_keys
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.picture_facts import picture_facts
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.engine.class_axes import number_of_classes_keys
+from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.trial_build import build_on_trial
+from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
@@ -84,6 +87,8 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
         faults += _check_trained(cfg, key, datasets[key])
         _warn_of_dark_pictures(datasets[key])
     faults += _check_classes(cfg, datasets)
+    if training and not faults:
+        faults += _check_class_map(cfg, datasets["dataloader.train.dataset"])
     return faults
 
 
@@ -174,6 +179,19 @@ def _check_download(key: str, url: str) -> Iterator[Fault]:
         logging.disable(logging.NOTSET)
 
 
+def _check_class_map(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
+    if not (cfg.train.get("class_map") or cfg.train.get("checkpoint_classes")):
+        return
+    try:
+        rows = ClassRows(cfg, build_weightless(cfg.model), dataset.class_names)
+        if cfg.train.init_checkpoint:
+            path = PathManager.get_local_path(cfg.train.init_checkpoint.split("?")[0])
+            rows.check(read_weights_file(path), path)
+    except UserError as error:
+        key, _, message = error.message.partition(": ")
+        yield Fault(key, message, error.fix)
+
+
 def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     names = [record["file_name"] for record in dataset]
     folders = set(map(os.path.dirname, names))
@@ -223,7 +241,7 @@ def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> It
 
 def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
     there = len(dataset.class_names)
-    for model_key in _number_of_classes_keys(cfg.model, "model"):
+    for model_key in number_of_classes_keys(cfg.model, "model"):
         number = OmegaConf.select(cfg, model_key)
         if number != there:
             yield Fault(
@@ -231,17 +249,6 @@ def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iter
                 f"the model has {number} classes, {dataset.name} has {there} ({', '.join(dataset.class_names[:20])})",
                 f"set {model_key}={there}",
             )
-
-
-def _number_of_classes_keys(node: DictConfig, prefix: str) -> Iterator[str]:
-    """Where a model states its number of classes itself; interpolations follow these."""
-    for key in node:
-        if OmegaConf.is_interpolation(node, key):
-            continue
-        if key == "num_classes" and isinstance(node[key], int):
-            yield f"{prefix}.{key}"
-        elif isinstance(node[key], DictConfig):
-            yield from _number_of_classes_keys(node[key], f"{prefix}.{key}")
 
 
 def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:

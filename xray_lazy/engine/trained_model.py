@@ -12,7 +12,7 @@ from xray_lazy.config import check_config, load_config, raise_faults
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
-from xray_lazy.engine.earlier_run import recorded_datasets
+from xray_lazy.engine.earlier_run import recorded_classes
 from xray_lazy.engine.run_folder import CONFIG_NAME
 from xray_lazy.errors import UserError
 
@@ -59,8 +59,9 @@ def load_trained_model(
     model = instantiate(cfg.model).to(device).eval().requires_grad_(False)
     make_lists_plain(model)
     checkpoint = load_trained_weights(model, weights, named_by="--weights")
-    names = _recorded_class_names(source) if source.is_dir() else ()
-    return TrainedModel(cfg, model, device, names or _class_names_of_data(cfg), weights, checkpoint.get("iteration"))
+    names = recorded_classes(source) if source.is_dir() else ()
+    names = names or tuple(checkpoint.get("class_names") or ()) or _class_names_of_data(cfg)
+    return TrainedModel(cfg, model, device, names, weights, checkpoint.get("iteration"))
 
 
 def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -94,12 +95,6 @@ def find_weights(run_folder: str | Path) -> Path:
 
 
 _GIVE_A_RUN = "give the train.output_dir of a training"
-
-
-def _recorded_class_names(run_folder: Path) -> tuple[str, ...]:
-    return tuple(
-        next((facts["classes"] for facts in recorded_datasets(run_folder).values() if facts.get("classes")), ())
-    )
 
 
 def _class_names_of_data(cfg: DictConfig) -> tuple[str, ...]:

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from detectron2.config import instantiate
 from detectron2.engine.train_loop import HookBase
 from omegaconf import DictConfig
-from torch import nn
 
 from xray_lazy.config import Fault
 from xray_lazy.config.names import locate
 from xray_lazy.engine.epochs import put_iterations
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts, given
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.writer import Writer
 
@@ -34,7 +33,7 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
     put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
     faults: list[Fault] = []
     with _quiet():
-        model = _try(faults, "model", lambda: _build_model(cfg))
+        model = _try(faults, "model", lambda: build_weightless(cfg.model))
         frozen = model is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
         _try(faults, "dataloader.test.mapper", lambda: instantiate(cfg.dataloader.test.get("mapper")))
         if not training:
@@ -67,14 +66,6 @@ def _try(faults: list[Fault], key: str, build: Callable[[], Any]) -> Any:
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         faults.append(Fault(key, f"it can't be built: {reason}", "correct its arguments"))
     return None
-
-
-def _build_model(cfg: DictConfig) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return instantiate(cfg.model)
-    except Exception:  # some classes look at values while they are built, which meta tensors have not
-        return instantiate(cfg.model)
 
 
 def _build_hook(node: Any) -> None:

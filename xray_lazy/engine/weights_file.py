@@ -12,6 +12,7 @@ import torch
 from xray_lazy.engine.weights_source import (
     Expected,
     bare_names,
+    mmdetection_classes,
     mmdetection_expects,
     mmdetection_names,
     torchvision_names,
@@ -37,7 +38,7 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
     Reads torch files, detectron2's and Caffe2's `.pkl`, pycls' `.pyth`, torchvision's ResNets and R-CNNs, and what
     MMDetection and Lightning keep under `state_dict`.
     A dict with `matching_heuristics` True is to be matched to a model by the ends of its names; `expected` is an
-    `Expected` where the source of the weights is known.
+    `Expected` where the source of the weights is known, and `class_names` are there where the file tells them.
 
     Raises:
         UserError: the file is missing, damaged, of another kind, or holds code.
@@ -133,12 +134,13 @@ def _as_checkpoint(content: dict, path: Path) -> dict:
         known = Expected.torch_like("torchvision") if content["__author__"] == "torchvision" else None
         return {**content, "expected": known}
     weights = bare_names(weights)
-    expected = None
+    expected, classes = None, ()
     if (renamed := torchvision_names(weights)) is not None:
         expected = Expected.torch_like("torchvision")
     elif (renamed := mmdetection_names(weights)) is not None:
-        expected = mmdetection_expects(content.get("meta"))
+        expected, classes = mmdetection_expects(content.get("meta")), mmdetection_classes(content.get("meta"))
     others = content if key == "model" else {}  # what else other trainers keep, such as an optimizer, is not ours
+    others = {**others, "class_names": classes} if classes else others
     return {**others, "model": weights if renamed is None else renamed, "expected": expected}
 
 

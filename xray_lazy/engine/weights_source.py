@@ -125,6 +125,14 @@ def mmdetection_expects(meta: Any) -> Expected | None:
     return Expected.torch_like("MMDetection") if is_torchs else None
 
 
+def mmdetection_classes(meta: Any) -> tuple[str, ...]:
+    """The class names that MMDetection 2 and 3 keep in a checkpoint; none where there are none."""
+    meta = meta if isinstance(meta, Mapping) else {}
+    facts = {**meta, **(meta.get("dataset_meta") or {})}
+    names = facts.get("classes") or facts.get("CLASSES") or ()
+    return tuple(names) if isinstance(names, list | tuple) else ()
+
+
 def _resnet_name(name: str) -> str | None:
     """A name inside torchvision's ResNet."""
     if name.startswith("fc."):
