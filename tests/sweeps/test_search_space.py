@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from scipy import stats
 
 from xray_lazy.config import apply_overrides
-from xray_lazy.sweeps.override_text import override, value_text
+from xray_lazy.config.override_text import override, value_text
 from xray_lazy.sweeps.search_space import SETTINGS, Parameter, read_parameters
 
 

@@ -71,7 +71,15 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     if faults:
         return faults  # what follows builds the data sets, for which the nodes must be sound
     faults += _check_numbers(cfg, world_size) if training else []
-    faults += _check_weights(cfg, training)
+    faults += [*_check_weights(cfg, training), *check_data(cfg, training)]
+    if training and not faults:
+        faults += _check_class_map(cfg, instantiate(cfg.dataloader.train.dataset))
+    return faults
+
+
+def check_data(cfg: DictConfig, training: bool = True) -> list[Fault]:
+    """The faults of an experiment's data sets, and what doesn't fit between them and the model."""
+    faults = []
     names = ("train", "test") if training else ("test",)
     datasets = {}
     for name in names:
@@ -86,10 +94,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     if training and (key := "dataloader.train.dataset") in datasets:
         faults += _check_trained(cfg, key, datasets[key])
         _warn_of_dark_pictures(datasets[key])
-    faults += _check_classes(cfg, datasets)
-    if training and not faults:
-        faults += _check_class_map(cfg, datasets["dataloader.train.dataset"])
-    return faults
+    return [*faults, *_check_classes(cfg, datasets)]
 
 
 def warn_of_uncounted_detections(cfg: DictConfig) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xray_lazy.sweeps.override_text import value_text
+from xray_lazy.config.override_text import value_text
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.trials import Trial
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xray_lazy.atomic_file import write_text
 from xray_lazy.config import load_config, to_yaml
-from xray_lazy.sweeps.override_text import override
+from xray_lazy.config.override_text import override
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.tracking.run_record import RUN_FILE
 

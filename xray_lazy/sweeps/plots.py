@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xray_lazy.config.override_text import value_text
 from xray_lazy.sweeps.axes import Axis, axes_of
-from xray_lazy.sweeps.override_text import value_text
 from xray_lazy.sweeps.sweep_file import Metric, Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
 

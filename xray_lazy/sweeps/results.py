@@ -8,9 +8,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from xray_lazy.atomic_file import write_text
+from xray_lazy.config.override_text import override, value_text
 from xray_lazy.sweeps.axes import short_names
 from xray_lazy.sweeps.best_config import write_best_config
-from xray_lazy.sweeps.override_text import override, value_text
 from xray_lazy.sweeps.page import Section, make_page
 from xray_lazy.sweeps.plots import (
     FEWEST_FOR_IMPORTANCES,

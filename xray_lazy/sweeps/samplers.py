@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from xray_lazy.sweeps.override_text import value_text
+from xray_lazy.config.override_text import value_text
 from xray_lazy.sweeps.sweep_file import Sweep
 
 # Random trials before the first model of the metric; Optuna's 10 would be all that most sweeps of trainings have.

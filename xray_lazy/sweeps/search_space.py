@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.config.faults import Fault
+from xray_lazy.config.override_text import value_text
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.sweeps.override_text import value_text
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.sweeps.override_text import override
+from xray_lazy.config.override_text import override
 
 
 @dataclass(frozen=True)

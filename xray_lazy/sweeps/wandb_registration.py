@@ -6,8 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from xray_lazy.config.override_grammar import parse_override
+from xray_lazy.config.override_text import value_text
 from xray_lazy.errors import UserError
-from xray_lazy.sweeps.override_text import value_text
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.sweeps.training_command import TrainingCommand, training_tool
