@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.config import instantiate
 from omegaconf import OmegaConf
 
@@ -31,7 +32,9 @@ def test_an_experiment_builds_its_model_optimizer_and_hooks(name):
     groups = build_optimizer(cfg, model).param_groups
     assert sum(len(g["params"]) for g in groups) == sum(p.requires_grad for p in model.parameters())
     if "roi_heads" in cfg.model:
-        assert model.roi_heads.num_classes == model.roi_heads.box_predictor.num_classes
+        predictors = model.roi_heads.box_predictor
+        of_stages = predictors if isinstance(predictors, torch.nn.ModuleList) else [predictors]
+        assert {predictor.num_classes for predictor in of_stages} == {model.roi_heads.num_classes}
     for hook in cfg.hooks.values():
         instantiate(hook)
 

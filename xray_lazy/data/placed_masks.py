@@ -5,6 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from detectron2.structures import BitMasks
 from torchvision.ops import roi_align
 
@@ -146,6 +147,27 @@ class PlacedMasks(BitMasks):
             return BitMasks, (self._tensor,)
         packed = np.packbits(self._bits.cpu().numpy())
         return _unpack, (packed, self._windows, tuple(self.image_size), self._chosen)
+
+
+def shares_at(masks: BitMasks, points: torch.Tensor) -> torch.Tensor:
+    """How far each mask covers its points `(N, P, 2)`, x and y in pixels: `(N, P)`, bilinear between pixels."""
+    if not isinstance(masks, PlacedMasks) or masks._windows is None:
+        return _sampled(masks.tensor, points)
+    chosen = torch.arange(len(masks), device=points.device) if masks._chosen is None else masks._chosen
+    shares = points.new_zeros(points.shape[:2])
+    for first, canvases, origins in masks._canvases():
+        place = chosen - first
+        is_here = ((place >= 0) & (place < len(canvases)))[:, None]
+        place = place.clamp(0, len(canvases) - 1)
+        shares += _sampled(canvases[place, 0], points - origins[place, None, :2]) * is_here
+    return shares
+
+
+def _sampled(masks: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Masks `(N, H, W)` at points `(N, P, 2)`; what is outside is 0."""
+    sizes = points.new_tensor(masks.shape[:0:-1])
+    grid = 2 * points[:, :, None] / sizes - 1
+    return F.grid_sample(masks[:, None].to(points.dtype), grid, align_corners=False)[:, 0, :, 0]
 
 
 def _unpack(packed: np.ndarray, windows: list[tuple], size: tuple[int, int], chosen: torch.Tensor | None) -> BitMasks:

@@ -1,5 +1,6 @@
 """Class layers of a checkpoint for a model with other classes: what was learned of a class of the same name is kept."""
 
+import copy
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -66,19 +67,19 @@ class ClassRows:
         there = self._names_there(number, content, path)
         if not there:
             self._warn(number)
-            return dict(weights)
+            return weights
         sources = self._sources(there)
         if sources == list(range(number)) and len(sources) == number:
-            return dict(weights)
+            return weights
         self._log(there, sources)
         own, learned = self._model.state_dict(), {name for name, _ in self._model.named_parameters()}
         classes = torch.tensor([-1 if source is None else source for source in sources])
-        fitted = {
-            name: _fitted(own[name], weights[name], axes[name], classes, number) if name in learned else own[name]
-            for name in axes
-            if name in weights and _is_for(number, axes[name], own[name], weights[name])
-        }
-        return {**weights, **fitted}
+        fitted = copy.copy(weights)  # with the versions of layers, which torch keeps beside the names
+        for name in axes:
+            if name in weights and _is_for(number, axes[name], own[name], weights[name]):
+                sources = (axes[name], classes, number)
+                fitted[name] = _fitted(own[name], weights[name], *sources) if name in learned else own[name]
+        return fitted
 
     def check(self, content: Mapping[str, Any], path: str) -> None:
         """Look whether the config's classes are there.

@@ -66,7 +66,7 @@ class GlobalMeanMaskHead(MaskRCNNConvUpsampleHead):
             mask_rcnn_inference(x, instances)
             return instances
         share = share_of_global_mean(sum(len(i) for i in instances), x.device)
-        loss = mask_rcnn_loss(x, instances, self.vis_period) if self.vis_period > 0 else _mask_loss(x, instances)
+        loss = mask_rcnn_loss(x, instances, self.vis_period) if self.vis_period > 0 else mask_loss(x, instances)
         return {"loss_mask": loss * self.loss_weight * share}
 
 
@@ -81,15 +81,20 @@ def _accuracies(scores: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.
     }
 
 
-def _mask_loss(logits: torch.Tensor, instances: list[Instances]) -> torch.Tensor:
+def of_classes(logits: torch.Tensor, instances: list[Instances]) -> torch.Tensor:
+    """Of logits `(K, classes or 1, ...)` of instances those of their true class, `(K, ...)`."""
+    classes = torch.cat([i.gt_classes for i in instances]) if logits.shape[1] > 1 else 0
+    return logits[torch.arange(len(logits), device=logits.device), classes]
+
+
+def mask_loss(logits: torch.Tensor, instances: list[Instances]) -> torch.Tensor:
     """detectron2's `mask_rcnn_loss`, of logits `(K, classes or 1, M, M)`."""
     instances = [i for i in instances if len(i)]
     if not instances:
         return logits.sum() * 0
+    logits = of_classes(logits, instances)
     masks = [i.gt_masks.crop_and_resize(i.proposal_boxes.tensor, logits.shape[-1]) for i in instances]
     wanted = torch.cat(masks).to(logits.device) > 0.5
-    classes = torch.cat([i.gt_classes for i in instances]) if logits.shape[1] > 1 else 0
-    logits = logits[torch.arange(len(logits), device=logits.device), classes]
     is_wrong, inside = (logits > 0) != wanted, wanted.sum()
     put_numbers(
         **{

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage, has_event_storage
@@ -20,6 +20,7 @@ from xray_lazy.modeling.batch_counts import is_counting, mean_count, pictures_be
 from xray_lazy.modeling.box_losses import box_loss
 from xray_lazy.modeling.global_losses import GlobalMeanBoxPredictor, GlobalMeanMaskHead
 from xray_lazy.modeling.object_matching import PaddedBoxes, match_objects, objects_of, padded_rows
+from xray_lazy.modeling.point_rend import PointRendMaskHead
 from xray_lazy.modeling.region_proposals import best_proposals
 from xray_lazy.modeling.step_numbers import put_numbers
 
@@ -120,7 +121,7 @@ class PictureSeededROIHeads(StandardROIHeads):
 
     def _counts_are_known(self) -> bool:
         """Whether box and mask head, of which a class of one's own may count otherwise, need not be run to count."""
-        has_known_masks = not self.mask_on or type(self.mask_head) is GlobalMeanMaskHead
+        has_known_masks = not self.mask_on or type(self.mask_head) in (GlobalMeanMaskHead, PointRendMaskHead)
         return type(self.box_predictor) is GlobalMeanBoxPredictor and has_known_masks and not self.keypoint_on
 
     def forward_with_given_boxes(self, features, instances):
@@ -166,13 +167,17 @@ class PictureSeededROIHeads(StandardROIHeads):
         return results
 
     def _forward_mask(self, features, instances):
-        if not (self.training and self.mask_on and self.mask_pooler):
+        if not (self.training and self.mask_on):
             return super()._forward_mask(features, instances)
         instances = [of_picture[:count] for of_picture, count in zip(instances, self._foreground, strict=True)]
-        pooled = self.mask_pooler(
-            [features[name] for name in self.mask_in_features], [i.proposal_boxes for i in instances]
-        )
-        return self.mask_head(pooled, instances)
+        features = {name: features[name] for name in self.mask_in_features}
+        if self.mask_pooler is not None:
+            features = self.mask_pooler(list(features.values()), [i.proposal_boxes for i in instances])
+        return self.mask_head(features, instances)
+
+
+class PictureSeededCascadeROIHeads(PictureSeededROIHeads, CascadeROIHeads):
+    """detectron2's Cascade R-CNN (Cai and Vasconcelos, CVPR 2018) on proposals that are drawn so."""
 
 
 class PictureDraws:

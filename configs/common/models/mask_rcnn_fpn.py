@@ -76,7 +76,11 @@ model = L(GeneralizedRCNN)(
             output_size=14, scales=(1 / 4, 1 / 8, 1 / 16, 1 / 32), sampling_ratio=0, pooler_type="ROIAlignV2"
         ),
         mask_head=L(GlobalMeanMaskHead)(
-            input_shape=L(ShapeSpec)(channels="${model.backbone.out_channels}", height=14, width=14),
+            input_shape=L(ShapeSpec)(
+                channels="${model.backbone.out_channels}",
+                height="${model.roi_heads.mask_pooler.output_size}",  # masks are twice as fine
+                width="${model.roi_heads.mask_pooler.output_size}",
+            ),
             num_classes="${..num_classes}",
             conv_dims=[256, 256, 256, 256, 256],
         ),
