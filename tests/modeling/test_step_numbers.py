@@ -14,6 +14,8 @@ def fill(storage):
             share = math.nan if storage.iter % 2 else 1.0
             put_numbers(loss=torch.tensor(float(storage.iter)), share=torch.tensor(share))
             storage.put_scalar("lr", 0.1)
+            with storage.name_scope("stage1"):
+                put_numbers(loss=torch.tensor(2.0))
             if isinstance(storage, StepStorage) and storage.iter < 7:
                 storage.send()
     return storage
@@ -26,6 +28,13 @@ def read(storage):
 
 def test_what_is_put_later_is_read_as_if_it_had_been_put_at_once():
     assert read(fill(StepStorage())) == read(fill(EventStorage()))
+
+
+def test_a_scope_in_which_numbers_are_read_does_not_change_their_names():
+    storage = StepStorage()
+    with storage, storage.name_scope("stage0"):
+        put_numbers(loss=torch.tensor(1.0))
+        assert list(storage.latest()) == ["stage0/loss"]
 
 
 def test_numbers_of_earlier_steps_can_be_put_without_those_of_this_one():

@@ -33,8 +33,8 @@ class StepStorage(EventStorage):
         self._sent: list[tuple[int, list[str], NumbersOnTheWay]] = []
 
     def put_later(self, numbers: dict[str, torch.Tensor]) -> None:
-        """Put scalars on the device, of the present iteration."""
-        self._new |= numbers
+        """Put scalars on the device, of the present iteration and under the present `name_scope`."""
+        self._new |= {self._current_prefix + name: number for name, number in numbers.items()}
 
     def send(self) -> None:
         """Let the device copy what is new to the host; all of it is of the present iteration."""
@@ -51,7 +51,9 @@ class StepStorage(EventStorage):
             iteration, names, numbers = self._sent.pop(0)
             # a number that is not finite is one that the step had nothing for
             values = {name: value for name, value in zip(names, numbers.tolist(), strict=True) if value == value}
+            prefix, self._current_prefix = self._current_prefix, ""  # names have theirs already
             self.put_scalars(cur_iter=iteration, **values)
+            self._current_prefix = prefix
 
     def is_on_the_way(self, names: Iterable[str]) -> bool:
         """Whether one of these scalars is not put yet."""
