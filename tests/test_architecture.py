@@ -55,4 +55,5 @@ def test_the_top_level_has_nothing_else():
         pytest.skip("not a git checkout")
     allowed = {"projects", "configs", "xray_lazy", "tools", "tests", "slurm", "benchmarks", "docs", "docker"}
     allowed |= {"pyproject.toml", "README.md", "Makefile", ".ci", ".gitignore"}
+    allowed |= {"LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", ".pre-commit-config.yaml", ".github"}
     assert {line.split("/")[0] for line in tracked.stdout.splitlines()} <= allowed

@@ -9,11 +9,13 @@ ROOT = Path(__file__).parent.parent
 EXPERIMENTS = [*(ROOT / "configs" / "xray").glob("*.py"), *ROOT.glob("projects/*/configs/*.py")]
 
 
-def test_configs_are_found_in_an_installed_wheel(tmp_path):
+def test_a_wheel_has_its_configs_its_license_and_says_that_it_is_typed(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
     subprocess.run(build, check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
+    assert (tmp_path / "site" / "xray_lazy" / "py.typed").exists()
+    assert [*(tmp_path / "site").glob("xray_lazy-*.dist-info/licenses/LICENSE")]
     code = (
         "import xray_lazy, xray_lazy.config as c; print(xray_lazy.__file__);"
         "print(c.get_config('xray/sparse_rcnn_r50.py').model.num_proposals, len(c.config_names()), c.preset_names()[0])"

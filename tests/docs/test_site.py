@@ -75,7 +75,7 @@ def test_what_the_site_has_a_page_for_is_linked_there(config, link, page):
 
 def test_all_links_lead_to_something_in_the_repository_too():
     """Many read the pages where the repository lies, and not in the site."""
-    for page in [ROOT / "README.md", *DOCS.glob("*.md"), *ROOT.glob("projects/*/README.md")]:
+    for page in [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("projects/*/README.md")]:
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
         links = re.findall(r"\]\((?!https?://|#|mailto:)([^)\s#]+)", text)
         assert [link for link in links if not (page.parent / link).exists()] == [], page.name
