@@ -70,7 +70,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     faults = check_parts(cfg, training)
     if faults:
         return faults  # what follows builds the data sets, for which the nodes must be sound
-    faults += _check_numbers(cfg, world_size) if training else []
+    faults += check_numbers(cfg, world_size) if training else []
     faults += [*_check_weights(cfg, training), *check_data(cfg, training)]
     if training and not faults:
         faults += _check_class_map(cfg, instantiate(cfg.dataloader.train.dataset))
@@ -139,7 +139,8 @@ def _writers_name_numbers(cfg: DictConfig) -> bool:
     return "${train.tracking." in str(OmegaConf.to_container(cfg.get("writers") or OmegaConf.create(), resolve=False))
 
 
-def _check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
+def check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
+    """A batch that can't be spread over processes and parts."""
     batch, parts = cfg.dataloader.train.total_batch_size, cfg.train.accumulate * world_size
     if batch % parts:
         accumulation = f" in {cfg.train.accumulate} parts" if cfg.train.accumulate > 1 else ""
