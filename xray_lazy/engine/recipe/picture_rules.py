@@ -42,8 +42,8 @@ def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | 
     rule = (
         f"{sizes}; a short side of {least} pixels gives each of ROIAlign's bins a cell of the finest level: "
         f"{before:.0%} of the boxes have it at {short}x{longest} as in the config, {after:.0%} at "
-        f"{new_short}x{new_longest}; "
-        f"wanted are {SHARE:.0%}, and half of the boxes as large as {LARGE}x{LARGE}, COCO's limit of large ones. "
+        f"{new_short}x{new_longest}; wanted are {SHARE:.0%}, and half of the boxes as large as {LARGE}x{LARGE}, COCO's "
+        f"limit of large ones. "
         f"Nothing is raised above the pictures' own size, which costs and shows no more"
     )
     if abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
@@ -84,7 +84,7 @@ def advise_anchors(draft: Draft, table: BoxTable, size: tuple[float, float] | No
     reason = (
         f"the roots of the boxes' areas are {sides[0]:.0f}, {sides[1]:.0f} and {sides[2]:.0f} pixels (5, 50, 95 %). "
         f"Best possible recall, the share that an anchor on the grid overlaps by IoU {overlap}: "
-        f"{_recall(now, overlap):.0%} with the config's, {_recall(best, overlap):.0%} with the best ones of half to twice "
+        f"{_recall(now, overlap):.0%} with the config's, {_recall(best, overlap):.0%} with the best of half to twice "
         f"their sizes; by 0.5 {_recall(now, 0.5):.0%} and {_recall(best, 0.5):.0%}"
     )
     gain, loss = _recall(best, overlap) - _recall(now, overlap), _recall(now, 0.5) - _recall(best, 0.5)
