@@ -358,6 +358,8 @@ def _node(run: ServedRun) -> dict[str, Any]:
         "eventsLineCount": len(run.events),
         "logLineCount": len(run.log),
         "history": [json.dumps(row) for row in run.history],
+        "historyKeys": {"lastStep": run.history[-1]["_step"] if run.history else -1},
+        "parquetHistory": {"parquetUrls": [], "liveData": run.history},
         "sampledHistory": [run.history],
         "state": run.state,
         "exitcode": run.exit_code,

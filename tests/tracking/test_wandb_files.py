@@ -1,7 +1,11 @@
 """Reading the files that W&B writes: whole, cut off anywhere, or of another kind."""
 
 import json
+import os
+import shlex
+import signal
 import struct
+import subprocess
 import zlib
 
 import pytest
@@ -9,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wandb.proto.wandb_internal_pb2 import Record
 
-from xray_lazy.tracking.wandb_files import BLOCK_SIZE, Part, find_parts
+from tests.patience import PATIENCE
+from xray_lazy.tracking.wandb_files import BLOCK_SIZE, Part, find_parts, wait_until_left
 
 HEADER = b":W&B\xd4\xbe\x00"
 
@@ -86,3 +91,16 @@ def test_parts_come_in_the_order_of_their_starts_and_of_one_run_only(tmp_path):
     assert [part.is_offline for part in found] == [True, False]
     found[0].mark_sent()
     assert [part.is_sent for part in found] == [True, False]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds W&B's process in /proc")
+def test_a_part_is_left_when_the_process_that_writes_it_has_ended(tmp_path):
+    part = Part(tmp_path / "run-20300101_000000-abc" / "run-abc.wandb")
+    part.folder.mkdir()
+    command = f"sleep 600 > {shlex.quote(str(part.file))} & echo $!"  # as W&B's process, whose parent was killed
+    writer = int(subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE).stdout)
+    try:
+        assert not wait_until_left([part], seconds=0.2)
+    finally:
+        os.kill(writer, signal.SIGKILL)
+    assert wait_until_left([part], seconds=PATIENCE)

@@ -63,6 +63,14 @@ class Training:
         assert len(parts) == part + 1
         return [row.values for row in parts[part].rows()]
 
+    def cut_last_row(self):
+        """As where the disk had not yet got what the server has."""
+        (part,) = find_parts(self.output, json.loads((self.output / "run.json").read_text())["wandb_id"])
+        data, rows = part.file.read_bytes(), len(part.rows())
+        while len(part.rows()) == rows:
+            data = data[:-1]
+            part.file.write_bytes(data)
+
 
 @pytest.fixture
 def training(wandb_service, tmp_path):
@@ -93,6 +101,25 @@ def test_what_the_server_has_and_the_disk_has_not_is_not_logged_again(training, 
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     training.run(start=10, stop=20)
     assert wandb_service.only_run().rows == rows_of(range(20))
+
+
+def test_what_the_server_has_of_a_killed_run_and_the_disk_has_not_is_not_logged_again(training, wandb_service):
+    training.run(stop=17, pause=17, at_pause=lambda: wait_for_rows(wandb_service, rows_of(range(17))), end="kill")
+    wandb_service.only_run().summary["iteration"] = 3  # W&B sends the summary less often than rows
+    shutil.rmtree(training.output / "wandb")
+    training.run(start=10, stop=20)
+    assert wandb_service.only_run().rows == rows_of(range(20))
+
+
+def test_values_of_an_iteration_that_the_disk_has_in_part_are_not_logged_again(training, wandb_service):
+    training.run(stop=15, pause=15, at_pause=lambda: wait_for_rows(wandb_service, rows_of(range(15))), end="kill")
+    training.cut_last_row()
+    training.run(start=10, stop=20)
+    assert wandb_service.only_run().rows == rows_of(range(20))
+
+
+def wait_for_rows(service, rows):
+    service.wait_for(lambda: service.only_run().rows == rows)
 
 
 def test_a_run_that_moved_to_another_disk_and_was_killed_there_goes_on_with_each_value_once(training, wandb_service):

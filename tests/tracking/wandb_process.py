@@ -56,8 +56,7 @@ def train(session: WandbSession, asked: dict) -> float:
     longest = 0.0
     for iteration in range(asked["start"], asked["stop"]):
         if iteration == asked["pause"]:
-            print("paused", flush=True)
-            sys.stdin.readline()
+            pause()
         if iteration == asked["stop_service"]:
             for service in services():
                 os.kill(service, signal.Signals[asked["service_signal"]])
@@ -67,8 +66,15 @@ def train(session: WandbSession, asked: dict) -> float:
             session.log({"iteration": iteration, "AP": iteration / 2})
         longest = max(longest, time.monotonic() - begin)
         time.sleep(asked["pace"])
+    if asked["pause"] == asked["stop"]:
+        pause()
     end(session, asked["end"])
     return longest
+
+
+def pause() -> None:
+    print("paused", flush=True)
+    sys.stdin.readline()
 
 
 def end(session: WandbSession, how: str) -> None:

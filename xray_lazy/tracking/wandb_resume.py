@@ -1,5 +1,6 @@
 """One history over all starts of a W&B run: nothing twice, and nothing missing that is on disk."""
 
+import logging
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,8 @@ from typing import Any
 
 from xray_lazy.tracking.logged_names import AXES
 from xray_lazy.tracking.wandb_files import Part, Row
+
+logger = logging.getLogger(__name__)
 
 
 class ContinuedRun:
@@ -74,8 +77,12 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
             elif row.values.get("iteration", start_iteration) < start_iteration:
                 missing.append((part, row))
     if not run.offline:  # the server has what another machine's disk, or no disk, has
-        for iterations in _gaps(parts, ends, run):
-            continued.has_all(iterations)
+        for steps, iterations in _gaps(parts, ends, run):
+            found = _rows_of_server(run, steps)
+            for values in found:
+                continued.has(values)
+            if len(found) < len(steps):
+                continued.has_all(iterations)
     for part, row in missing:
         _copy_media(part, row.values, run)
         continued.log(row.values)
@@ -96,19 +103,37 @@ def _ends(parts: Sequence[tuple[Part, Sequence[Row]]], run: Any) -> list[float]:
     return ends[::-1]
 
 
-def _gaps(parts: Sequence[tuple[Part, Sequence[Row]]], ends: Sequence[float], run: Any) -> Iterator[range]:
-    """The iterations of the rows that a server has and no part; parts that were recorded offline count from 0."""
+def _gaps(
+    parts: Sequence[tuple[Part, Sequence[Row]]], ends: Sequence[float], run: Any
+) -> Iterator[tuple[range, range]]:
+    """The rows that a server has and no part: their steps, and their iterations as far as what is around them tells.
+
+    Parts that were recorded offline count from 0. W&B sends the summary, which tells a last iteration, less often than
+    rows.
+    """
     steps, done = 0, 0
     for (part, rows), end in zip(parts, ends, strict=True):
         before = steps if part.is_offline else 0
         for row in rows:
             if row.step < end:
                 if before + row.step > steps:
-                    yield range(done, row.values.get("iteration", done))
+                    yield range(steps, before + row.step), range(done, row.values.get("iteration", done))
                 steps = before + row.step + 1
                 done = max(done, row.values.get("iteration", -1) + 1)
     if run.starting_step > steps:
-        yield range(done, int(run.summary.get("iteration", -1)) + 1)
+        yield range(steps, run.starting_step), range(done, int(run.summary.get("iteration", -1)) + 1)
+
+
+def _rows_of_server(run: Any, steps: range) -> list[dict[str, Any]]:
+    """The rows with these steps as the server tells them; none where it doesn't."""
+    from wandb import Api
+
+    try:
+        rows = Api().run(run.path).scan_history(min_step=steps.start, max_step=steps.stop, use_cache=False)
+        return [row for row in rows if row.get("_step") in steps]
+    except Exception as error:  # whatever W&B's package or the server raises: the run goes on
+        logger.debug("W&B doesn't tell the rows %s: %s", steps, error)
+        return []
 
 
 def _copy_media(part: Part, values: Mapping[str, Any], run: Any) -> None:

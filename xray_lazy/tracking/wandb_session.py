@@ -20,7 +20,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.tracking.background import Background
 from xray_lazy.tracking.logged_names import AXES
 from xray_lazy.tracking.run_record import RunRecord
-from xray_lazy.tracking.wandb_files import Part, find_parts
+from xray_lazy.tracking.wandb_files import Part, find_parts, wait_until_left
 from xray_lazy.tracking.wandb_resume import continue_history
 
 logger = logging.getLogger(__name__)
@@ -188,6 +188,9 @@ class WandbSession:
         if mode == "online" and not only_missing and any(part.is_offline and not part.is_sent for part in earlier):
             # sent after what comes now, it would follow it in the history
             logger.info("the run goes on offline, for its earlier part has not been sent yet")
+            mode = "offline"
+        if not wait_until_left(earlier, self._timeout / 2) and mode == "online":
+            logger.warning("W&B's process of the run's earlier start has not ended, the run goes on offline")
             mode = "offline"
         if mode == "online":
             try:
