@@ -32,3 +32,11 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
 def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path, name):
     write_text(tmp_path / name, "content")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_only_a_file_is_replaced(tmp_path, make):
+    make(tmp_path / "there")
+    with pytest.raises(OSError, match="there"):
+        write_text(tmp_path / "there", "content")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and not (tmp_path / "there").is_file()

@@ -56,7 +56,8 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     from xray_lazy.engine.evaluation_run import EvaluationRun
     from xray_lazy.engine.experiment import build_model, build_optimizer, class_names, load_initial_weights
     from xray_lazy.engine.precision import Precision
-    from xray_lazy.engine.run_folder import hold_log, open_run_folder, start_logging
+    from xray_lazy.engine.run_folder import open_run_folder
+    from xray_lazy.engine.run_log import hold_log, start_logging
 
     output = Path(cfg.train.output_dir)
     hold_log()

@@ -1,5 +1,6 @@
 """Write files so that a reader, a crash or a full disk never leaves half of one: temporary name, then rename."""
 
+import errno
 import json
 import os
 import tempfile
@@ -14,9 +15,13 @@ def atomic_writer(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
 
     Raises:
-        OSError: the folder can't be written or the disk is full; `path` keeps its old content.
+        OSError: the folder can't be written, the disk is full, or `path` is a folder, a pipe or a device, which a file
+            is not to replace; `path` keeps its old content.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        number = errno.EISDIR if path.is_dir() else errno.EEXIST
+        raise OSError(number, os.strerror(number) if path.is_dir() else "A pipe or a device", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # not all of a long name: what makes it temporary would make it too long
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:48]}.", suffix=".tmp", dir=path.parent)
@@ -40,10 +45,15 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write `content` as it is."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8."""
-    with atomic_writer(path) as stream:
-        stream.write(utf8(text))
+    write_bytes(path, utf8(text))
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:

@@ -49,16 +49,16 @@ class TouchStopFileAt(AtIteration):
 
 
 class DeleteAt(AtIteration):
-    """Something that writers write to goes away."""
+    """Something that writers write to goes away; with `for_ever`, a file can't be written again."""
 
-    def __init__(self, iteration: int, name: str):
+    def __init__(self, iteration: int, name: str, for_ever: bool = True):
         super().__init__(iteration)
-        self.name = name
+        self.name, self.for_ever = name, for_ever
 
     def act(self):
         path = Path(self.trainer.checkpointer.save_dir) / self.name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if path.suffix:
+        if path.suffix and self.for_ever:
             path.mkdir()  # nothing can be appended to it
 
 

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tests.engine.conftest import CONFIG
+from xray_lazy.config import load_config
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.tracking.run_record import RunRecord
 
 QUICK = ["train.max_iter=4", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures", "train.device=cpu"]
 
@@ -28,6 +30,31 @@ def test_what_a_writer_writes_to_goes_away_and_training_goes_on(output, gone):
         assert list((folder / gone).iterdir())
         lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
         assert [line["iteration"] for line in lines] == [0, 1, 2, 3]
+
+
+def deleting(*names):
+    target = "_target_: tests.engine.hooks_for_tests.DeleteAt, iteration: 2, for_ever: false"
+    return [f"+hooks.delete_{number}={{{target}, name: {name}}}" for number, name in enumerate(names)]
+
+
+def test_files_that_a_run_needs_come_back_where_somebody_deletes_them(output):
+    folder, overrides = output
+    gone = ["config.yaml", "run.json", "log.txt", "metrics.json"]
+    run(RunOptions(CONFIG, [*overrides, *QUICK, "train.log_period=1", *deleting(*gone)]))
+    log = (folder / "log.txt").read_text()
+    for name in gone:
+        assert (folder / name).is_file() and log.count(f"{folder / name} was deleted") == 1
+    assert load_config(folder / "config.yaml").train.max_iter == 4
+    assert RunRecord.read(folder / "run.json").world_size == 1
+
+
+def test_a_folder_that_is_deleted_has_what_a_resumed_run_needs_at_the_end(output):
+    folder, overrides = output
+    run(RunOptions(CONFIG, [*overrides, *QUICK, "train.log_period=1", *deleting(".")]))
+    names = {"config.yaml", "run.json", "log.txt", "metrics.json", "model_final.pth", "last_checkpoint", "tensorboard"}
+    assert names <= {path.name for path in folder.iterdir()}
+    longer = [*overrides, *QUICK[1:], "train.max_iter=5"]
+    run(RunOptions(CONFIG, longer, resume=True, overwrite=True))
 
 
 def test_lines_that_could_not_be_written_come_with_the_next_ones(tmp_path):

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import CONFIG
 from xray_lazy.engine.claims import Claims
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.engine.run_files import check_output_folder
 from xray_lazy.engine.run_folder import TRAINING, claimed_run_folder
 from xray_lazy.errors import UserError
 
@@ -50,6 +52,56 @@ def test_a_run_that_cannot_start_leaves_the_old_one_as_it_was(trained, fault):
     with pytest.raises((UserError, ValueError)):
         start([*overrides, *fault], overwrite=True)
     assert contents(folder) == before
+
+
+IN_THE_WAY = {
+    "log.txt": Path.mkdir,
+    "log.txt.rank1": os.mkfifo,
+    "config.yaml": os.mkfifo,
+    "run.json": Path.mkdir,
+    "metrics.json": os.mkfifo,
+    "last_checkpoint": Path.mkdir,
+    "model_final.pth": Path.mkdir,
+    "model_0000007.pth": os.mkfifo,
+    "best.json": Path.mkdir,
+    "report.html": lambda path: path.symlink_to(path),
+    "evaluation": Path.touch,
+    "visualizations": os.mkfifo,
+    "tensorboard": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+def test_what_stands_where_a_run_writes_is_refused(tmp_path, name):
+    check_output_folder(tmp_path / "new" / "folder")
+    IN_THE_WAY[name](tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is a .*, and a run makes a "):
+        check_output_folder(tmp_path)
+
+
+def test_folders_and_links_to_files_of_a_run_are_no_hindrance(trained, tmp_path):
+    (tmp_path / "run").symlink_to(trained[0])
+    check_output_folder(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    for path in trained[0].iterdir():
+        (tmp_path / "other" / path.name).symlink_to(path)
+    check_output_folder(tmp_path / "other")
+
+
+def test_training_and_evaluation_write_nothing_where_a_name_is_taken(trained, tmp_path):
+    weights = f"train.init_checkpoint={trained[0] / 'model_final.pth'}"
+    overrides = [f"train.output_dir={tmp_path}", "train.device=cpu", weights]
+    (tmp_path / "evaluation").touch()
+    for options in ({}, {"dry_run": True}, {"overwrite": True}, {"eval_only": True}):
+        with pytest.raises(UserError, match="evaluation is a file"):
+            start(overrides, **options)
+    (tmp_path / "evaluation").unlink()
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "tiny").touch()
+    for options in ({}, {"eval_only": True}):
+        with pytest.raises(UserError, match="evaluation/tiny is a file"):
+            start(overrides, **options)
+    assert [path.name for path in tmp_path.rglob("*")] == ["evaluation", "tiny"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from xray_lazy.tracking.background import Background
 from xray_lazy.tracking.logged_names import LoggedNames
 from xray_lazy.tracking.tensorboard import TensorboardWriter
 
@@ -106,3 +107,26 @@ def test_without_the_package_one_warning_and_training_goes_on(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("pip install tensorboard") == 1
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_an_event_file_that_is_deleted_is_told_and_a_new_one_begun(tmp_path, run, caplog):
+    writer = TensorboardWriter(str(tmp_path))
+    writer.start(run)
+    with EventStorage() as storage:
+        for storage.iter in range(3):
+            storage.put_scalar("total_loss", 1.0)
+            writer.write()
+            if storage.iter == 0:
+                (file,) = tmp_path.iterdir()  # the folder stays
+                file.unlink()
+    writer.close()
+    writer.close()
+    assert caplog.text.count("was deleted: TensorBoard has the numbers from here on only") == 1
+    assert [event.step for event in read(tmp_path).Scalars("total_loss")] == [1, 2]
+
+
+def test_what_is_closed_takes_no_work_that_would_be_waited_for():
+    background = Background("test")
+    assert background.do(lambda: None) and background.wait()
+    background.close()
+    assert not background.do(lambda: None) and not background.wait()

@@ -63,7 +63,7 @@ def _groups(records: Sequence[JobRecord]) -> list[list[JobRecord]]:
 
 
 def _check_again(records: Sequence[JobRecord], profile: Profile) -> None:
-    from xray_lazy.engine.run_folder import CONFIG_NAME
+    from xray_lazy.engine.run_files import CONFIG_NAME
 
     if profile.executor == "slurm":
         check_request(profile)

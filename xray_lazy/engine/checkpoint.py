@@ -13,6 +13,7 @@ from torch import nn
 
 from xray_lazy.atomic_file import atomic_writer, write_text
 from xray_lazy.data.loaders import is_worker_death
+from xray_lazy.engine.run_files import KeptFiles
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
@@ -32,12 +33,14 @@ class Checkpointer(DetectionCheckpointer):
         named_by: where a person names the file to load, for messages.
         fit_classes: called with a file's content and path, gives its weights as a model with other classes has them.
         class_names: of the model's classes, which each file that is written tells.
+        kept: files that are put back before each checkpoint, which is of little use without them.
     """
 
     must_fit = False
     fit_classes: Callable[[dict[str, Any], str], dict[str, Any]] | None = None
     class_names: Sequence[str] = ()
     named_by = "train.init_checkpoint"
+    kept = KeptFiles()
 
     def save(self, name: str, tag_last: bool = True, **extra: Any) -> None:
         """Write `<name>.pth`; with `tag_last`, a resumed run starts from it.
@@ -58,6 +61,7 @@ class Checkpointer(DetectionCheckpointer):
             content = {**content, "class_names": list(self.class_names)}
         path = Path(self.save_dir) / f"{name}.pth"
         try:
+            self.kept.restore()
             with atomic_writer(path) as stream:
                 torch.save(content, stream)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError

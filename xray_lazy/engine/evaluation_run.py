@@ -16,6 +16,7 @@ from torch import nn
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
+from xray_lazy.engine.run_files import check_folders
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
@@ -84,6 +85,15 @@ class EvaluationRun:
         for evaluator in self.evaluators:
             evaluator.reset()  # a large set's detections take gigabytes, which training may need
         return {f"{task}{suffix}": metrics for task, metrics in results.items()}
+
+    def check_folders(self) -> None:
+        """Refuse what would stop the results of an evaluation from being written.
+
+        Raises:
+            UserError: something else has the name of a folder of results.
+        """
+        folder = self.output_dir / "evaluation" / self.dataset.name
+        check_folders([folder, *folder.glob("iter_*")])
 
     def _folder(self, iteration: int, suffix: str) -> Path:
         folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"

@@ -25,12 +25,14 @@ from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision, set_float32_matmul
-from xray_lazy.engine.run_folder import claimed_run_folder, hold_log, open_run_folder, start_logging
+from xray_lazy.engine.run_files import CONFIG_NAME, KeptFiles
+from xray_lazy.engine.run_folder import claimed_run_folder, open_run_folder
+from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
-from xray_lazy.tracking.run_record import RunRecord
+from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.wandb_evaluation import add_evaluation
 
@@ -82,6 +84,8 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
         return
     trainer.check()
+    if "test" in cfg.dataloader:
+        trainer.evaluate.check_folders()
     if comm.is_main_process():
         if resume:
             RunRecord.read_earlier(cfg.train.output_dir)  # one that can't go on is refused before anything changes
@@ -92,6 +96,8 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
     try:
         if comm.is_main_process():
             record_start(cfg, overrides, resume, trainer, start_iteration)
+            folder = Path(cfg.train.output_dir)
+            trainer.checkpointer.kept = KeptFiles(folder / CONFIG_NAME, folder / RUN_FILE)
         trainer.train(start_iteration, cfg.train.max_iter)
         if not trainer.is_finished:
             for writer in trainer.writers.values():
@@ -116,6 +122,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir, Precision(device, **cfg.train.amp).evaluation_autocast)
     is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", run.dataset)
     run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
+    run.check_folders()
     start_logging(cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
     results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
@@ -283,7 +290,7 @@ def record_start(
     for writer in trainer.writers.values():
         trainer.run_facts.update(writer.start(run) or {})
     run.wandb_id = trainer.run_facts.get("wandb_id", run.wandb_id)
-    run.write(Path(trainer.checkpointer.save_dir) / "run.json")
+    run.write(Path(trainer.checkpointer.save_dir) / RUN_FILE)
 
 
 def check_data_parallel_options(cfg: DictConfig) -> None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import LaunchPlan
@@ -60,11 +61,14 @@ def run(options: RunOptions) -> None:
     )
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
+    from xray_lazy.engine.run_files import check_output_folder
     from xray_lazy.engine.run_folder import check_run_folder
 
     raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
     warn_of_uncounted_detections(cfg)
-    if not options.eval_only:
+    if options.eval_only:
+        check_output_folder(Path(cfg.train.output_dir))
+    else:
         raise_faults(resolve_epochs(cfg, options.overrides))
         if plan.group_rank in (None, 0) and plan.machine_rank == 0:
             check_run_folder(cfg, options.resume, options.overwrite)

@@ -1,33 +1,26 @@
-"""The output folder of a run: whose it is, what may be written into it, and where its log goes."""
+"""The output folder of a run: whose it is, and what may be written into it."""
 
-import io
 import logging
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from detectron2.utils import comm
-from detectron2.utils.logger import _cached_log_stream, setup_logger
 from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, load_config, save_config
 from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claims
+from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
 from xray_lazy.errors import UserError
 
-CONFIG_NAME = "config.yaml"
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
 SHOWN_DIFFERENCES = 8
 TRAINING = "training"  # the claim of the process that trains in a folder
-LOGGED = ("xray_lazy", "detectron2", "fvcore")
 
 logger = logging.getLogger(__name__)
-# they tell of each data set's bytes, and of torch functions that detectron2 calls
-TALKATIVE = ("detectron2.data.common", "torch.fx._symbolic_trace")
 
 
 def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume: bool = True) -> None:
@@ -41,12 +34,11 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
 
     Raises:
         UserError: the folder holds a run with another config, or one that would be overwritten; a run is at work
-            there; the config reads what overwriting deletes; or the folder can't be made.
+            there; the config reads what overwriting deletes; the folder can't be made, or something else has a name
+            that a run writes to.
     """
     folder = Path(cfg.train.output_dir)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(f"there can be no output folder {folder}: {there} is a file", "choose another train.output_dir")
+    check_output_folder(folder)
     claims = Claims(folder)
     if claims.is_surely_taken(TRAINING):
         raise _at_work(folder, claims)
@@ -120,7 +112,7 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     folder = Path(cfg.train.output_dir)
     with _explained_refusal(folder):
         if overwrite and not resume and _holds_run(folder):
-            for path in _files_of_run(folder):
+            for path in files_of_run(folder):
                 _delete(path)
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,11 +137,11 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
             folder.mkdir(parents=True, exist_ok=True)
             if overwrite and not resume and _holds_run(folder):
                 if aside.is_dir():  # of a job that never started: the run that is there is to stay
-                    for path in _files_of_run(folder):
+                    for path in files_of_run(folder):
                         _delete(path)
                 else:
                     aside.mkdir()
-                    for path in _files_of_run(folder):
+                    for path in files_of_run(folder):
                         path.rename(aside / path.name)
                         moved.append(path)
             if not (resume and _is_under_way(folder)):
@@ -203,21 +195,9 @@ def _holds_run(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file() or holds_checkpoint(folder)
 
 
-def _files_of_run(folder: Path) -> list[Path]:
-    """What a run writes, and nothing that a person may have put beside it; its config, by which it is known, last."""
-    names = ("tensorboard", "wandb", "evaluation", "evaluator", "visualizations", "profile", "analysis")
-    names += ("last_checkpoint", "run.json", "code*.diff", "log.txt*", "metrics.json")
-    number = "[0-9]" * 7
-    names += (f"model_{number}.pth", "model_final.pth", "model_final_ema.pth", "report.html")
-    # hooks that keep a best file by another metric name it themselves, and its record after it
-    for best in {"best", *(record.stem for record in folder.glob("best*.json"))}:
-        names += (f"model_{best}.pth", f"model_{best}_{number}.pth")
-    return [path for name in (*names, "best*.json", CONFIG_NAME) for path in folder.glob(name)]
-
-
 def _check_reads_nothing_of(folder: Path, cfg: DictConfig) -> None:
     """Refuse to overwrite a run that the new one is made of."""
-    deleted = [path.resolve() for path in _files_of_run(folder)]
+    deleted = [path.resolve() for path in files_of_run(folder)]
     for key, value in flatten(cfg).items():
         if isinstance(value, str) and key.startswith(("train.init_checkpoint", "dataloader.", "model.")):
             read = Path(value.partition("?")[0]).resolve()
@@ -226,37 +206,3 @@ def _check_reads_nothing_of(folder: Path, cfg: DictConfig) -> None:
                     f"{key}={value} belongs to the run that --overwrite deletes",
                     "choose another train.output_dir, or move that file out of the folder",
                 )
-
-
-def hold_log() -> None:
-    """Log to the console, and keep what is logged for the file that `start_logging` opens: nothing is written yet."""
-    _set_up_logging(None)
-    for name in LOGGED:
-        logging.getLogger(name).addHandler(MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1))
-
-
-def start_logging(output_dir: str) -> None:
-    """Log to the console and, each process to its own file, to `<output_dir>/log.txt`."""
-    loggers = [logging.getLogger(name) for name in LOGGED]
-    handlers = [(logger, handler) for logger in loggers for handler in logger.handlers]
-    held = [(record, logger) for logger, h in handlers if isinstance(h, MemoryHandler) for record in h.buffer]
-    _set_up_logging(str(Path(output_dir) / "log.txt"))
-    for record, logger in sorted(held, key=lambda item: item[0].created):
-        logger.handlers[-1].handle(record)  # the last one is that of the file
-
-
-def _set_up_logging(file: str | None) -> None:
-    _cached_log_stream.cache_clear()  # a file of this name may have been deleted since
-    for name in LOGGED:
-        # detectron2 keeps one logger per arguments: a second run in this Python must not write into the first's file
-        logger = logging.getLogger(name)
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        setup_logger.cache_clear()
-        setup_logger(file, distributed_rank=comm.get_rank(), name=name)
-    for handler in (handler for name in LOGGED for handler in logging.getLogger(name).handlers):
-        if isinstance(stream := getattr(handler, "stream", None), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files and classes may not be UTF-8
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -18,7 +18,7 @@ def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool 
         UserError: any fault of config, data, weights or device; with `needs_gpu`, that there is none.
     """
     from xray_lazy.engine.preflight import check_experiment
-    from xray_lazy.engine.run_folder import TALKATIVE
+    from xray_lazy.engine.run_log import TALKATIVE
 
     cfg = load_config(config_file, overrides)
     device = plan_launch(OmegaConf.select(cfg, "train.device", default="auto")).device

@@ -13,7 +13,7 @@ from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.earlier_run import recorded_classes
-from xray_lazy.engine.run_folder import CONFIG_NAME
+from xray_lazy.engine.run_files import CONFIG_NAME
 from xray_lazy.errors import UserError
 
 

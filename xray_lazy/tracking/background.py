@@ -17,11 +17,14 @@ class Background:
 
     def __init__(self, name: str, capacity: int = 10_000):
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(capacity)
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def do(self, work: Callable[[], None]) -> bool:
-        """Have `work` done, without waiting for it; False if too much is waiting already."""
+        """Have `work` done, without waiting for it; False if too much is waiting already, or it is closed."""
+        if self._is_closed:
+            return False
         try:
             self._waiting.put_nowait(work)
         except queue.Full:
@@ -36,6 +39,7 @@ class Background:
     def close(self) -> None:
         """End the thread once all is done, without waiting for it; nothing can be given any more."""
         self.do(None)
+        self._is_closed = True
 
     def _run(self) -> None:
         while (work := self._waiting.get()) is not None:

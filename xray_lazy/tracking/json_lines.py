@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ from typing import BinaryIO
 from detectron2.utils.events import get_event_storage
 
 from xray_lazy.atomic_file import write_text
+from xray_lazy.errors import UserError
 from xray_lazy.tracking.metrics_file import read_json_lines
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
+
+logger = logging.getLogger(__name__)
 
 # what file systems answer that have no locks
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -39,10 +43,13 @@ class JsonWriter(Writer):
         self._path = Path(path)
         self._scalars = UnwrittenScalars(window_size)
         self._unwritten: list[str] = []  # what the disk refused comes with the next lines
+        self._has_written = False
 
     def start(self, run: RunRecord) -> dict:
         """Drop the lines of the iterations that this run does again, and what a crash left half-written."""
         if self._path.exists():
+            if not self._path.is_file():
+                raise UserError(f"{self._path} is no file", "move it away, or set writers.json.path")
             with _locked(self._path):
                 kept = [line for line in read_json_lines(self._path) if line["iteration"] < run.start_iteration]
                 write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -57,12 +64,15 @@ class JsonWriter(Writer):
             values = {name: value if math.isfinite(value) else None for name, value in sorted(values.items())}
             lines.append(json.dumps({"iteration": iteration, **values}) + "\n")
         if lines:
+            if self._has_written and not self._path.exists():
+                message = f"{self._path} was deleted: it has the numbers from here on only"
+                logger.warning("%s", message)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self._path) as stream:
                 # a process that was killed, or a full disk, may have left a line without its end
                 start = "" if _ends_with_line(stream) else "\n"
                 stream.write((start + "".join(lines)).encode())
-            self._unwritten = []
+            self._unwritten, self._has_written = [], True
 
 
 @contextmanager

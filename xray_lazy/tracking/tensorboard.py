@@ -1,8 +1,11 @@
 """TensorBoard: the storage's scalars, pictures and histograms."""
 
+import contextlib
+import glob
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.utils.events import get_event_storage
 
@@ -43,6 +46,7 @@ class TensorboardWriter(Writer):
         self._scalars = UnwrittenScalars(window_size, self._names, raw)
         self._events = None
         self._drawing: Background | None = None
+        self._own_files: set[str] = set()
 
     def start(self, run: RunRecord) -> dict:
         """Open a new event file; it tells TensorBoard to forget what an earlier start wrote of iterations to come."""
@@ -60,8 +64,10 @@ class TensorboardWriter(Writer):
         except ImportError as error:
             logger.warning("no TensorBoard files are written (%s); fix: pip install tensorboard", error)
         else:
+            before = set(self._event_files())
             self._events = SummaryWriter(self._log_dir, purge_step=purge_step)
             self._drawing = Background("TensorBoard")
+            self._own_files = set(self._event_files()) - before
 
     def write(self) -> None:
         if self._events is None:
@@ -81,13 +87,16 @@ class TensorboardWriter(Writer):
         self._events.flush()
 
     def _reopen_if_deleted(self) -> None:
-        # TensorBoard's own thread would die of it, with a traceback
-        if not os.path.isdir(self._log_dir):
+        # TensorBoard's own thread would die of it, with a traceback, or write on without a beginning
+        if not self._own_files <= set(self._event_files()):
             message = f"{self._log_dir} was deleted: TensorBoard has the numbers from here on only"
             logger.warning("%s", message)
-            os.makedirs(self._log_dir)
-            self.close()
+            with contextlib.suppress(OSError):
+                self.close()  # of what was never written it complains
             self._open(purge_step=None)
+
+    def _event_files(self) -> list[str]:
+        return glob.glob(os.path.join(glob.escape(self._log_dir), "events.out.tfevents.*"))
 
     @property
     def takes_media(self) -> bool:
@@ -99,19 +108,21 @@ class TensorboardWriter(Writer):
         self._reopen_if_deleted()
         named = {self._names.logged(name): item for name, item in media.items()}
         self._drawing.wait()  # so that slow drawing never keeps the pictures of many evaluations in memory
-        self._drawing.do(lambda: self._draw(named, iteration))
+        events = self._events
+        self._drawing.do(lambda: self._draw(events, named, iteration))
 
-    def _draw(self, media: Mapping[str, Media], iteration: int) -> None:
+    @staticmethod
+    def _draw(events: Any, media: Mapping[str, Media], iteration: int) -> None:
         """In the thread."""
         try:
-            add_media(self._events, media, iteration)
-            self._events.flush()
+            add_media(events, media, iteration)
+            events.flush()
         except Exception as error:
             logger.warning("TensorBoard has no pictures of iteration %d: %s", iteration, error)
 
     def close(self) -> None:
-        if self._events is not None:
-            self._drawing.wait()
-            self._drawing.close()
-            self._events.close()
-            self._events = self._drawing = None
+        events, drawing, self._events, self._drawing = self._events, self._drawing, None, None
+        if events is not None:
+            drawing.wait()
+            drawing.close()
+            events.close()
