@@ -4,6 +4,7 @@ import argparse
 import ast
 import errno
 import pickle
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,8 @@ def test_every_path_of_a_tool_knows_the_home_folder(tool):
     [
         ("~/scans/*.png", "HOME/scans/*.png"),
         ("~", "HOME"),
+        ("~root", "ROOT"),
+        ("~root/x.png", "ROOT/x.png"),
         ("~nobody_here/x", "~nobody_here/x"),
         ("~hooks.early_stopping", "~hooks.early_stopping"),
         ("a~/b", "a~/b"),
@@ -181,7 +184,8 @@ def test_a_path_in_the_home_folder_is_written_out(monkeypatch, tmp_path, text, k
     monkeypatch.setenv("HOME", str(tmp_path))
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", type=path)
-    known = known.replace("HOME", str(tmp_path))
+    known = known.replace("HOME", str(tmp_path)).replace("ROOT", pwd.getpwnam("root").pw_dir)
     assert parser.parse_args([f"--output={text}"]).output == known
     flags, words = parse_with_overrides(parser, [f"--output={text}", text, "~hooks.ema"])
-    assert (flags.output, words) == (known, [known, "~hooks.ema"])
+    word = text if text == "~root" else known  # as a word of its own it removes a key
+    assert (flags.output, words) == (known, [word, "~hooks.ema"])

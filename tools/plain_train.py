@@ -24,14 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace, overrides: list[str]) -> None:
     """From the command line to a checked config and an output folder of its own."""
-    from xray_lazy.config import load_config, raise_faults
+    from xray_lazy.config import raise_faults
+    from xray_lazy.config.unread import load_experiment
     from xray_lazy.data.loaders import explained_worker_death
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.launch import plan_launch
     from xray_lazy.engine.preflight import check_experiment
     from xray_lazy.engine.run_folder import check_run_folder, claimed_run_folder
 
-    cfg = load_config(options.config_file, overrides)
+    cfg = load_experiment(options.config_file, overrides)
     raise_faults(check_experiment(cfg, world_size=1))
     if cfg.train.accumulate > 1:
         raise UserError("this loop does not accumulate gradients", "train.accumulate=1, or take lazy_train.py")

@@ -72,8 +72,13 @@ def report_error(error: BaseException) -> int:
 
 def path(text: str) -> str:
     """A flag's or an argument's path, as argparse's `type`: no shell puts in the home folder behind `--output=`, or in
-    quotes. Names that are no paths, and `~KEY`, stay as they are."""
-    return os.path.expanduser(text) if text == "~" or re.match(r"~[\w.-]*/", text) else text
+    quotes. `~`, `~/x`, `~user` and `~user/x` are as a shell has them; values of a config follow the same rule."""
+    return os.path.expanduser(text)
+
+
+def path_or_override(text: str) -> str:
+    """As `path`, of a word that may be an override: `~KEY` stays, also where a user has the key's name."""
+    return text if re.fullmatch(r"~[^/]+", text) else path(text)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

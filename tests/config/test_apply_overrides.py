@@ -1,5 +1,7 @@
 """Overrides: Hydra's grammar, keys that must exist, values that must fit."""
 
+import pwd
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -163,8 +165,15 @@ def test_a_path_in_the_home_folder_is_written_out_in_overrides_and_files(tmp_pat
     (tmp_path / "experiment.py").write_text(source)
     config = load_config(tmp_path / "experiment.py")
     assert (config.train.output_dir, config.train.log) == (f"{tmp_path}/run", f"{tmp_path}/run/log")
-    changed = apply_overrides(config, ["train.output_dir='~/second'"])
-    assert (changed.train.output_dir, changed.train.other) == (f"{tmp_path}/second", "a~/b")
+    root = pwd.getpwnam("root").pw_dir
+    for written, meant in (("~/second", f"{tmp_path}/second"), ("~", str(tmp_path)), ("~root/x", f"{root}/x")):
+        changed = apply_overrides(config, [f"train.output_dir='{written}'"])
+        assert (changed.train.output_dir, changed.train.other) == (meant, "a~/b")
+
+
+def test_a_file_in_the_folder_of_nobody_is_not_there():
+    with pytest.raises(UserError, match=r"there is no config file ~nobody_here/x\.py"):
+        load_config("~nobody_here/x.py")
 
 
 @pytest.mark.parametrize(

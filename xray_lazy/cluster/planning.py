@@ -15,13 +15,11 @@ from xray_lazy.cluster.status import read_status
 from xray_lazy.config import (
     Fault,
     apply_overrides,
-    apply_presets,
     flatten,
-    load_config,
     raise_faults,
 )
 from xray_lazy.config.period import parse_epochs
-from xray_lazy.config.unread import warn_of_unread_keys
+from xray_lazy.config.unread import load_experiment
 from xray_lazy.errors import UserError
 
 
@@ -65,9 +63,7 @@ def plan_jobs(options: SubmitOptions, profile: Profile) -> list[PlannedJob]:
     """
     if profile.executor == "slurm":
         check_request(profile)
-    base = load_config(options.config_file)
-    warn_of_unread_keys(base)
-    base = apply_presets(base, options.presets)
+    base = load_experiment(options.config_file, presets=options.presets)
     overrides = list(options.overrides)
     if options.with_evaluator and OmegaConf.select(base, "hooks.evaluation") is not None:
         overrides.append("~hooks.evaluation")  # the other job does it

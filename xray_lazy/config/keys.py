@@ -1,6 +1,7 @@
 """A config as dotted keys: list them, read their plain values, compare two configs."""
 
 import functools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,12 +97,13 @@ def _value_at(config: DictConfig, key: str) -> Any:
 
 
 def expand_home(config: DictConfig) -> None:
-    """Let texts that begin with `~/` begin with the home folder, in place: no shell expands it after a `key=`."""
+    """Let texts that begin with `~` or `~user` begin with that home folder, in place, as a shell would: none does after
+    a `key=`."""
     for _, container, part in walk(config):
         if not (OmegaConf.is_interpolation(container, part) or OmegaConf.is_missing(container, part)):
             value = container[part]
-            if isinstance(value, str) and value.startswith("~/"):
-                container[part] = str(Path(value).expanduser())
+            if isinstance(value, str) and value.startswith("~"):
+                container[part] = os.path.expanduser(value)
 
 
 def parts_of(container: DictConfig | ListConfig) -> list:

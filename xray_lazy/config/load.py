@@ -30,7 +30,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictC
         UserError: there is no such file (near names are given), it has an error (file and line are given), it holds
             no config, or an override is wrong.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.suffix not in _SUFFIXES:
         raise UserError(f"{path} is no config file", "give a LazyConfig (.py) or a saved config.yaml")
     if not path.is_file():

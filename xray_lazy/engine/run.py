@@ -44,13 +44,11 @@ def run(options: RunOptions) -> None:
     """
     from omegaconf import OmegaConf
 
-    from xray_lazy.config import apply_overrides, apply_presets, load_config, raise_faults, to_yaml
-    from xray_lazy.config.unread import warn_of_unread_keys
+    from xray_lazy.config import raise_faults, to_yaml
+    from xray_lazy.config.unread import load_experiment
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    cfg = load_config(options.config_file)
-    warn_of_unread_keys(cfg)
-    cfg = apply_overrides(apply_presets(cfg, options.presets), options.overrides)
+    cfg = load_experiment(options.config_file, options.overrides, options.presets)
     plan = plan_launch(
         OmegaConf.select(cfg, "train.device", default="auto"),  # where it is missing, the check below says so
         options.num_gpus,

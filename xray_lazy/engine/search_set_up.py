@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.config import load_config, raise_faults
+from xray_lazy.config import raise_faults
+from xray_lazy.config.unread import load_experiment
 from xray_lazy.engine.launch import plan_launch
 from xray_lazy.errors import UserError
 
@@ -20,14 +21,14 @@ def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool 
     from xray_lazy.engine.preflight import check_experiment
     from xray_lazy.engine.run_log import TALKATIVE
 
-    cfg = load_config(config_file, overrides)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    cfg = load_experiment(config_file, overrides)
     device = plan_launch(OmegaConf.select(cfg, "train.device", default="auto")).device
     if needs_gpu and device != "cuda":
         raise UserError(
             "this search needs a GPU: on a CPU no batch fails, it only gets slower",
             "run it on a machine with a GPU; on a CPU, dataloader.train.total_batch_size=2 is a fair start",
         )
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("xray_lazy").setLevel(logging.INFO)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

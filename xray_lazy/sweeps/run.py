@@ -8,7 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xray_lazy.config import load_config, raise_faults
+from xray_lazy.config import raise_faults
+from xray_lazy.config.unread import load_experiment
 from xray_lazy.engine.launch import plan_launch
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.console import SweepConsole
@@ -86,7 +87,7 @@ def _check(options: SweepOptions, is_local: bool) -> tuple[Sweep, DictConfig, Tr
         if number is not None and number < 1:
             raise UserError(f"{flag} is {number}", "give 1 or more")
     sweep = read_sweep(options.sweep_file)
-    cfg = load_config(options.config_file, options.overrides)
+    cfg = load_experiment(options.config_file, options.overrides)
     gpus, processes, places = options.num_gpus, options.num_processes, []
     if is_local:
         plan = plan_launch(cfg.train.device, gpus, processes)

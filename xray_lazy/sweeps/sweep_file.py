@@ -112,7 +112,7 @@ def read_sweep(path: str | os.PathLike) -> Sweep:
     Raises:
         UserError: there is no such file, or something in it is wrong; all its faults are reported together.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise UserError(f"there is no sweep file {path}", _near_files(path))
     document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
