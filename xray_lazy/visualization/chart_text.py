@@ -1,6 +1,8 @@
 """The texts of charts: names in every script that a font of this machine has."""
 
 import contextlib
+import functools
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -34,9 +36,25 @@ def chart_text() -> Iterator[None]:
         yield
 
 
+@functools.cache
+def font_files() -> list[tuple[str, int, frozenset[int]]]:
+    """File, place in it and known letters of each font that texts are drawn in, the first to ask first."""
+    import matplotlib
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    found = []
+    defaults = [matplotlib.rcParams.get(f"font.{kind}", [kind]) for kind in matplotlib.rcParams["font.family"]]
+    for family in (*itertools.chain(*defaults), *FALL_BACKS):
+        with contextlib.suppress(ValueError):  # it is not installed
+            path = font_manager.findfont(family, fallback_to_default=False)
+            index = getattr(path, "face_index", 0)
+            found.append((str(path), index, frozenset(FT2Font(path).get_charmap())))
+    return found
+
+
 @contextlib.contextmanager
 def _one_warning() -> Iterator[None]:
-    global _warned
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -44,10 +62,18 @@ def _one_warning() -> Iterator[None]:
     for each in caught:
         if each not in squares:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    if squares and not _warned:
+    if squares:
+        warn_of_missing_letters()
+
+
+def warn_of_missing_letters() -> None:
+    """Say once that no installed font has the letters of a name."""
+    global _warned
+    if not _warned:
         _warned = True
         logger.warning(
-            "letters of some names are squares in charts, for no installed font has them; fix: install a font of their "
-            "script, e.g. apt install %s, and remove matplotlib's list of fonts: rm ~/.cache/matplotlib/fontlist*",
+            "letters of some names are squares in charts and numbers on pictures, for no installed font has them; fix: "
+            "install a font of their script, e.g. apt install %s, and remove matplotlib's list of fonts: "
+            "rm ~/.cache/matplotlib/fontlist*",
             PACKAGE,
         )

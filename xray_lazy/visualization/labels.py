@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xray_lazy.wording import printable
+from xray_lazy.visualization.picture_text import draw_text, text_size
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 # How bad it is to cover, per pixel: another label can't be read then; one's own item is what the picture is about.
 COST_LABEL, COST_OWN_ITEM, COST_OTHER_ITEM = 10.0, 2.0, 1.0
 GAP = 4
@@ -32,7 +31,7 @@ class Label:
 
 def label_size(text: str, text_height: int) -> tuple[int, int]:
     """Width and height in pixels of a label with its margin."""
-    (width, height), descent = cv2.getTextSize(printable(text), FONT, _font_scale(text_height), _stroke(text_height))
+    width, height, descent = text_size(text, text_height)
     margin = _margin(text_height)
     return width + 2 * margin, height + descent + 2 * margin
 
@@ -61,10 +60,9 @@ def draw_label(canvas: np.ndarray, label: Label, corner: tuple[int, int], text_h
     blue, green, red = label.colour
     ink = (0, 0, 0) if 0.114 * blue + 0.587 * green + 0.299 * red > 120 else (255, 255, 255)
     cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), label.colour, cv2.FILLED)
-    scale, stroke, margin = _font_scale(text_height), _stroke(text_height), _margin(text_height)
-    text = printable(label.text)
-    (_, ascent), _ = cv2.getTextSize(text, FONT, scale, stroke)
-    cv2.putText(canvas, text, (x + margin, y + margin + ascent), FONT, scale, ink, stroke, cv2.LINE_AA)
+    margin = _margin(text_height)
+    _, ascent, _ = text_size(label.text, text_height)
+    draw_text(canvas, label.text, (x + margin, y + margin + ascent), ink, text_height)
 
 
 def _candidates(label: Label, width: int, height: int) -> list[tuple[int, int]]:
@@ -103,14 +101,6 @@ def _area_at(corner: tuple[int, int], label: Label) -> Box:
 
 def _overlap(a: Box, b: Box) -> int:
     return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _font_scale(text_height: int) -> float:
-    return cv2.getFontScaleFromHeight(FONT, text_height, _stroke(text_height))
-
-
-def _stroke(text_height: int) -> int:
-    return max(1, round(text_height / 12))
 
 
 def _margin(text_height: int) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from xray_lazy.visualization.labels import FONT
 from xray_lazy.visualization.overlay import text_height_for
+from xray_lazy.visualization.picture_text import draw_text, text_size
 from xray_lazy.wording import printable
 
 BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
@@ -69,14 +69,12 @@ def with_title(picture: np.ndarray, title: str, text_height: int | None = None) 
     """
     text_height = text_height or text_height_for(picture)
     strip = np.full((2 * text_height + 2, picture.shape[1], 3), BACKGROUND, np.uint8)
-    stroke = max(1, round(text_height / 12))
-    scale = cv2.getFontScaleFromHeight(FONT, text_height, stroke)
     room = picture.shape[1] - text_height
     title = printable(title)
-    while len(title) > 4 and cv2.getTextSize(title, FONT, scale, stroke)[0][0] > room:
+    while len(title) > 4 and text_size(title, text_height)[0] > room:
         title = title.removesuffix("...")[:-1].rstrip() + "..."
     baseline = (text_height // 2, text_height + text_height // 2)
-    cv2.putText(strip, title, baseline, FONT, scale, TITLE_INK, stroke, cv2.LINE_AA)
+    draw_text(strip, title, baseline, TITLE_INK, text_height)
     return np.vstack([strip, picture])
 
 

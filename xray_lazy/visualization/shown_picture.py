@@ -5,15 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from xray_lazy.data.picture_file import UnreadablePicture, read_picture
-from xray_lazy.visualization.labels import FONT
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
 from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.visualization.picture_text import draw_text
 from xray_lazy.visualization.prediction_pictures import write_picture
-from xray_lazy.wording import printable
 
 CAPTION_HEIGHT = 13
 LARGEST_FACTOR = 3.0
@@ -102,8 +100,7 @@ def _read(path: Path) -> np.ndarray | str:
 
 def _note(text: str, size: tuple[int, int]) -> np.ndarray:
     cell = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
-    scale = cv2.getFontScaleFromHeight(FONT, CAPTION_HEIGHT, 1)
-    cv2.putText(cell, printable(text)[:70], (CAPTION_HEIGHT, size[1] // 2), FONT, scale, TITLE_INK, 1, cv2.LINE_AA)
+    draw_text(cell, text[:70], (CAPTION_HEIGHT, size[1] // 2), TITLE_INK, CAPTION_HEIGHT)
     return cell
 
 
