@@ -11,6 +11,7 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.config import load_config
@@ -242,6 +243,29 @@ def test_a_config_of_ones_own_that_lacks_what_is_advised_gets_the_rest(tiny_set,
     recipe = recipe_for(reference(tmp_path), "~hooks.early_stopping", "~dataloader.train.sampler.balance")
     assert "sampling" not in [advice.topic for advice in recipe.advice]
     assert check_experiment(load_config(CONFIG, recipe.overrides), world_size=1) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "xray/faster_rcnn_r50.py",
+        "xray/mask_rcnn_r50_all_scanners.py",
+        "xray/sparse_rcnn_r50.py",
+        "projects/sparse_rcnn/sparse_rcnn_r50_300pro_3x.py",  # with several augmentations
+        "projects/sparse_rcnn/sparse_rcnn_tiny_mask_demo.py",
+    ],
+)
+def test_every_kind_of_config_gets_a_recipe(tmp_path, name):
+    file = tmp_path / "config.py"
+    file.write_text(f"from xray_lazy.config import get_config\n\nconfig = get_config({name!r})\n")
+    file.write_text(file.read_text() + "globals().update(config)\ndel config\n")
+    names = write_boxes(tmp_path, [(512, 300, [(0, 10, 10, 80, 40), (1, 90, 90, 30, 30)])] * 60, masks=False)
+    recipe = make_recipe(str(file), [], ChosenSets(names, names))
+    assert {"classes", "picture size", "length", "batch"} <= {advice.topic for advice in recipe.advice}
+    cfg = load_config(file, recipe.overrides)
+    resize = cfg.dataloader.train.mapper.augmentations[-1 if "300pro" in name else 0]
+    assert max(resize.short_edge_length) == OmegaConf.select(cfg, TEST_SIZE)
+    assert not cfg.dataloader.train.mapper.with_masks
 
 
 sizes = st.integers(1, 6000)

@@ -34,9 +34,7 @@ def advise_batch(
         picture = PICTURE_GIB * size[0] * size[1] / PICTURE_PIXELS
         held = max(1, int((memory - MODEL_GIB) / picture))
         parts = max(parts, ceil(each / held))
-        reason += (
-            f"; about {held} of a GPU's {each} fit into {memory:g} GiB, at {picture:.1f} GiB each as of an R50-FPN"
-        )
+        reason += f"; a GPU gets {each}, its {memory:g} GiB hold about {held} at {picture:.1f} GiB, those of an R50-FPN"
     else:
         reason += "; --memory GIB says in how many parts a GPU holds it"
     changes[ACCUMULATE] = next(n for n in range(min(parts, each), each + 1) if each % n == 0)

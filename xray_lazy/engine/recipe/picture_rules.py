@@ -39,12 +39,15 @@ def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | 
     own_longest = float(np.quantile(table.picture_sizes.max(1), SHARE))
     new_longest = max(new_short, round(min(new_short * aspect, max(longest, own_longest))))
     before, after = (_share_of_wide(table, least, *size) for size in ((short, longest), (new_short, new_longest)))
+    ends = "Nothing is raised above the pictures' own size, which costs and shows no more"
+    if short > original:
+        ends = f"The config enlarges most pictures, whose median is {original:.0f}: that stays as far as boxes need it"
     rule = (
         f"{sizes}; a short side of {least} pixels gives each of ROIAlign's bins a cell of the finest level: "
         f"{before:.0%} of the boxes have it at {short}x{longest} as in the config, {after:.0%} at "
         f"{new_short}x{new_longest}; wanted are {SHARE:.0%}, and half of the boxes as large as {LARGE}x{LARGE}, COCO's "
         f"limit of large ones. "
-        f"Nothing is raised above the pictures' own size, which costs and shows no more"
+        f"{ends}"
     )
     if abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
         draft.advise("picture size", {}, f"{rule}. The config's size is near that, and stays")
