@@ -64,7 +64,7 @@ class TrainLoader:
         world_size = comm.get_world_size()
         if total_batch_size % world_size:
             raise UserError(
-                f"a batch of {total_batch_size} pictures can't be spread over {world_size} processes",
+                f"a batch of {counted(total_batch_size, 'picture')} can't be spread over {world_size} processes",
                 f"set dataloader.train.total_batch_size to a multiple of {world_size}",
             )
         self.dataset = dataset

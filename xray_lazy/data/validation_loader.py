@@ -8,6 +8,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.loaders import TestLoader
 from xray_lazy.data.packed_records import packed
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 
 class ValidationLoader:
@@ -30,7 +31,8 @@ class ValidationLoader:
         world_size = comm.get_world_size()
         if total_batch_size % world_size:
             raise UserError(
-                f"a batch of {total_batch_size} validation pictures can't be spread over {world_size} processes",
+                f"a batch of {counted(total_batch_size, 'validation picture')} can't be spread over "
+                f"{world_size} processes",
                 f"set dataloader.validation.total_batch_size to a multiple of {world_size}",
             )
         self.dataset = dataset

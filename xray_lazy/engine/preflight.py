@@ -146,7 +146,8 @@ def check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
         accumulation = f" in {cfg.train.accumulate} parts" if cfg.train.accumulate > 1 else ""
         yield Fault(
             "dataloader.train.total_batch_size",
-            f"a batch of {batch} pictures can't be spread evenly over {world_size} processes{accumulation}",
+            f"a batch of {counted(batch, 'picture')} can't be spread evenly over "
+            f"{counted(world_size, 'process', 'processes')}{accumulation}",
             f"set it to a multiple of {parts}, e.g. {max(batch // parts, 1) * parts}",
         )
 
@@ -207,7 +208,8 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     if missing:
         yield Fault(
             key,
-            f"{len(missing)} of {len(names)} pictures of {dataset.name} are not there, e.g. {missing[0]}",
+            f"{len(missing)} of {counted(len(names), 'picture')} of {dataset.name} "
+            f"{'is' if len(missing) == 1 else 'are'} not there, e.g. {missing[0]}",
             "`tools/dataset.py check` lists them; `repair` corrects names whose file is there, and with its flag for "
             "missing pictures leaves the others out",
         )
@@ -252,7 +254,8 @@ def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iter
         if number != there:
             yield Fault(
                 model_key,
-                f"the model has {number} classes, {dataset.name} has {there} ({', '.join(dataset.class_names[:20])})",
+                f"the model has {counted(number, 'class', 'classes')}, {dataset.name} has {there} "
+                f"({', '.join(dataset.class_names[:20])})",
                 f"set {model_key}={there}",
             )
 

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from xray_lazy.data.picture_file import read_picture
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detector import Detector, load_detector
+from xray_lazy.wording import counted
 
 Source = str | os.PathLike | np.ndarray
 
@@ -52,7 +53,10 @@ class Predictor:
 
     def __init__(self, detector: Detector, batch_size: int = 8, score_threshold: float = 0.0, threads: int = 2) -> None:
         if batch_size < 1 or threads < 1:
-            raise UserError(f"a batch of {batch_size} pictures, read by {threads} threads", "both must be 1 or more")
+            raise UserError(
+                f"a batch of {counted(batch_size, 'picture')}, read by {counted(threads, 'thread')}",
+                "both must be 1 or more",
+            )
         self.detector = detector
         self.batch_size, self.score_threshold, self.threads = batch_size, score_threshold, threads
 

@@ -15,6 +15,7 @@ from xray_lazy.sweeps.trial_end import reason_of
 from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource, TrialValues
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.workers import Worker
+from xray_lazy.wording import counted
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 10
@@ -173,7 +174,9 @@ class SweepRunner:
             else:
                 self._study.finish(number, value)
         elif running.wish == "prune":
-            self._study.prune(number, f"stopped after {len(running.values.finite)} values, worse than others there")
+            self._study.prune(
+                number, f"stopped after {counted(len(running.values.finite), 'value')}, worse than others there"
+            )
         elif running.wish == "interrupt":
             self._study.interrupt(number)
             self._console.say(f"trial {number} is interrupted")

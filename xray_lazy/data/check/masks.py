@@ -23,10 +23,10 @@ def part_fault(part: object, frame: Frame) -> tuple[str, str] | None:
     if len(part) % 2:
         return "polygon_odd", counted(len(part), "coordinate")
     if len(part) < 6:
-        return "polygon_short", f"{len(part) // 2} points"
+        return "polygon_short", counted(len(part) // 2, "point")
     x_min, y_min, x_max, y_max = _extent([part])
     if _is_line(part, x_max - x_min + y_max - y_min):
-        return "polygon_flattened", f"{len(part) // 2} points on a line"
+        return "polygon_flattened", f"{counted(len(part) // 2, 'point')} on a line"
     return span_fault("polygon", (x_min, y_min, x_max, y_max), frame)
 
 
@@ -57,7 +57,7 @@ def rle_fault(rle: dict, frame: Frame) -> tuple[str, str] | None:
     if counts is None:
         return "rle_invalid", "`counts` are no run lengths"
     if (total := int(counts.sum())) != height * width:
-        return "rle_invalid", f"runs of {total} pixels for {width}x{height}"
+        return "rle_invalid", f"runs of {total} pixel{'s' * (total != 1)} for {width}x{height}"
     if not counts[1::2].any():
         return "rle_empty", ""
     if frame is not None and (width, height) != frame:

@@ -11,6 +11,7 @@ from xray_lazy.data.check.masks import EDGE_TOLERANCE, Frame
 from xray_lazy.data.check.picture_facts import PictureFacts
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.values import are_coordinates, is_whole
+from xray_lazy.wording import counted
 
 # Of a picture this many times as long as wide, an input of 1333 pixels leaves a network of stride 32 one cell.
 THIN = 40
@@ -85,7 +86,9 @@ def examine_pictures(
         path = picture_path(folder, image)
         known = facts.get(path) if path else None
         if known and known.fault:
-            change = f"dropped with {len(by_picture[image['id']])} annotations" if rules.drop_unreadable else ""
+            change = (
+                f"dropped with {counted(len(by_picture[image['id']]), 'annotation')}" if rules.drop_unreadable else ""
+            )
             detail = f"{image['file_name']} {known.why}"
             result.findings.append(Finding(known.fault, "picture", image["id"], detail, change))
             if rules.drop_unreadable:

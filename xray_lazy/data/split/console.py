@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.data.split.plan import SplitPlan
+from xray_lazy.wording import counted
 
 _WIDTH_OF_FILES = 120  # of a line where the output is no terminal
 
@@ -62,6 +63,6 @@ def _gaps(plan: SplitPlan) -> list[str]:
         absent = [split for split in plan.parts if found and split not in found]
         if absent:
             number = sum(map(len, found.values()))
-            pictures_of = f"{number} picture{'s' * (number != 1)}"
-            lines.append(f"no {_name(category)} in {' and '.join(absent)}: {pictures_of} have it in all")
+            have = f"{counted(number, 'picture')} {'has' if number == 1 else 'have'} it in all"
+            lines.append(f"no {_name(category)} in {' and '.join(absent)}: {have}")
     return lines
