@@ -568,6 +568,16 @@ def test_small_yolo_polygons_are_not_taken_for_pose(tmp_path, lines):
     assert all(a["segmentation"] for a in convert("yolo", str(tmp_path)).content["annotations"])
 
 
+@pytest.mark.parametrize(("more", "oriented"), [("", True), ("0 0.1 0.1 0.3 0.1 0.3 0.3\n", False)])
+def test_oriented_yolo_boxes_are_said_to_become_masks(tmp_path, more, oriented):
+    write_picture(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.2 0.8 0.5 0.5 0.8 0.2 0.5\n" + more)
+    (tmp_path / "classes.txt").write_text("gun\n")
+    converted = convert("yolo", str(tmp_path))
+    assert len(converted.content["annotations"][0]["segmentation"][0]) == 8
+    assert ("1 oriented box (YOLO OBB): each became a mask" in converted.summary()) == oriented
+
+
 def test_kpt_shape_of_no_points_says_that_lines_are_polygons(tmp_path):
     write_picture(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(POSE_2D)

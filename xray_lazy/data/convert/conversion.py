@@ -29,6 +29,7 @@ class Conversion:
         class_file: where the class names were read, if from a file.
         left_out: how many shapes without an area were passed over, by kind.
         scaled: the labels that were scaled to the size of their picture, with both sizes.
+        oriented: how many oriented boxes have become masks of four corners.
     """
 
     content: dict
@@ -36,6 +37,7 @@ class Conversion:
     class_file: Path | None
     left_out: Counter
     scaled: list[str]
+    oriented: int = 0
 
     def summary(self) -> str:
         """What was found, in a few lines."""
@@ -56,6 +58,9 @@ class Conversion:
         if self.scaled:
             what = f"{counted(len(self.scaled), 'label')} to the size of the picture, where another one is stated"
             lines.append(f"scaled {what}, e.g. {self.scaled[0]}")
+        if self.oriented:
+            became = "a mask of its four corners, within an upright box"
+            lines.append(f"{counted(self.oriented, 'oriented box', 'oriented boxes')} (YOLO OBB): each became {became}")
         return "\n".join(lines)
 
 
@@ -107,7 +112,8 @@ def convert(
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
-    return Conversion(_coco(found, reading.classes), pictures.folder, class_file, reading.left_out, reading.scaled)
+    content = _coco(found, reading.classes)
+    return Conversion(content, pictures.folder, class_file, reading.left_out, reading.scaled, reading.oriented)
 
 
 def _class_file(source_format: str, folder: Path, given: str | None) -> Path | None:

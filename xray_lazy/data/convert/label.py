@@ -84,6 +84,11 @@ class Reading:
     left_out: Counter = field(default_factory=Counter)
     scaled: list[str] = field(default_factory=list)
 
+    @property
+    def oriented(self) -> int:
+        """How many YOLO lines are oriented boxes: those of four corners, where there are no other polygons."""
+        return self.long_rows.total() if {row.numbers for row in self.long_rows} == {8} else 0
+
     def fault(self, where: object, what: str) -> None:
         """Note that something in a file is wrong."""
         self.faults.append(f"{where}: {what}")
