@@ -179,6 +179,7 @@ def test_what_a_person_gives_stays_and_the_rest_follows_it(tiny_set, tmp_path):
     assert not {"train.max_iter", TEST_SIZE} & set(advised)
     assert advised["train.eval_period"] == 100
     assert "you gave train.max_iter" in reason_of(recipe, "length")
+    assert not any(key.startswith("dataloader.train.mapper") for key in advised)  # their relation is the person's, too
     assert recipe.overrides[:2] == ("train.max_iter=1000", f"{TEST_SIZE}=64")
 
 
@@ -230,6 +231,12 @@ def test_the_weights_say_where_training_begins(weights, start):
 def test_a_set_without_instances_is_refused(tiny_set, tmp_path):
     with pytest.raises(UserError, match="has no instance to train on, from whose size"):
         recipe_for(write_boxes(tmp_path, [(64, 48, [])] * 3))
+
+
+def test_a_batch_that_a_person_gives_is_parted_as_it_is(tiny_set, tmp_path):
+    names = write_boxes(tmp_path, [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(5)])
+    advised = settings_of(recipe_for(names, "dataloader.train.total_batch_size=8", memory=1.0))
+    assert advised["train.accumulate"] == 8 and "train.scale_lr.enabled" not in advised
 
 
 def test_a_batch_that_a_person_gives_and_gpus_cannot_share_is_refused(tiny_set, tmp_path):

@@ -68,6 +68,10 @@ class Draft:
             return False
         return OmegaConf.is_dict(container) and part in parts_of(container)
 
+    def is_given(self, key: str) -> bool:
+        """Whether the person has set the key, what is in it, or what it is in."""
+        return any(key == own or key.startswith(f"{own}.") or own.startswith(f"{key}.") for own in self.given)
+
     def advise(self, topic: str, changes: Mapping[str, Any], reason: str) -> None:
         """Set what differs from the config and was not given; the reason stands also where nothing is changed.
 
@@ -77,7 +81,7 @@ class Draft:
             reason: the rule, with the numbers that it was applied to.
         """
         wanted = {key: value for key, value in changes.items() if self._differs(key, value)}
-        if kept := [key for key in wanted if self._is_given(key)]:
+        if kept := [key for key in wanted if self.is_given(key)]:
             reason += f"; you gave {', '.join(kept)}, which stays"
         settings = tuple(self._setting(key, value) for key, value in wanted.items() if key not in kept)
         try:
@@ -92,9 +96,6 @@ class Draft:
 
     def _differs(self, key: str, value: Any) -> bool:
         return self.has(key) and (value is REMOVED or self.get(key) != _as_lists(value))
-
-    def _is_given(self, key: str) -> bool:
-        return any(key == own or key.startswith(f"{own}.") or own.startswith(f"{key}.") for own in self.given)
 
     def _setting(self, key: str, value: Any) -> Setting:
         if value is REMOVED:

@@ -22,14 +22,14 @@ def advise_batch(
 ) -> None:
     """Advise a batch that divides by the GPUs and fits into their memory (GiB of each)."""
     batch, pictures = draft.get(BATCH), len(table.picture_sizes)
-    new = max(1, min(round(batch / gpus), pictures // gpus)) * gpus
-    changes, reason = {BATCH: new}, "the config's learning rate is for it"
+    new = batch if draft.is_given(BATCH) else max(1, min(round(batch / gpus), pictures // gpus)) * gpus
+    changes, reason = {BATCH: new}, "the learning rate is for it"
     if new != batch:
         why = f"is more than the {pictures} pictures" if batch > pictures else f"can't be spread over {gpus} GPUs"
         reason = f"the config's {batch} {why}; the learning rate follows the batch (linear scaling, Goyal et al., 2017)"
         if not draft.get("train.scale_lr.enabled"):
             changes |= {"train.scale_lr.enabled": True, "train.scale_lr.batch_size": batch}
-    parts, each = draft.get(ACCUMULATE) or 1, new // gpus
+    parts, each = draft.get(ACCUMULATE) or 1, max(1, new // gpus)
     if memory is not None and size is not None:
         picture = PICTURE_GIB * size[0] * size[1] / PICTURE_PIXELS
         held = max(1, int((memory - MODEL_GIB) / picture))

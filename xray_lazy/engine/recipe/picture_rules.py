@@ -49,7 +49,9 @@ def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | 
         f"limit of large ones. "
         f"{ends}"
     )
-    if abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
+    if draft.is_given(f"{test}.short_edge_length"):  # and what training's relation to it shall be
+        draft.advise("picture size", {}, f"{rule}. You gave {short}, which stays, and so do the other sizes")
+    elif abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
         draft.advise("picture size", {}, f"{rule}. The config's size is near that, and stays")
     else:
         factor = new_short / short
