@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from xray_lazy.data.check.coco_set import open_sets
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 
@@ -13,6 +14,12 @@ def test_a_compressed_file_is_told_with_the_command_that_unpacks_it(name, tmp_pa
     (tmp_path / name).write_bytes(gzip.compress(b'{"images": [], "annotations": [], "categories": []}'))
     with pytest.raises(UserError, match=r"compressed by gzip\nfix: unpack it: gunzip < .*set\.json"):
         read_coco(tmp_path / name)
+
+
+def test_a_compressed_file_is_a_file_on_the_command_line_of_check(tmp_path):
+    (tmp_path / "set.json.gz").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(UserError, match="compressed by gzip"):
+        open_sets([str(tmp_path / "set.json.gz"), str(tmp_path)])
 
 
 def test_deep_nesting_is_told(tmp_path):

@@ -40,7 +40,7 @@ def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool 
     sources, rest = [], list(arguments)
     while rest:
         argument = rest.pop(0)
-        if not argument.lower().endswith(".json"):
+        if not argument.lower().endswith(".json") and not Path(argument).is_file():
             sources.append(find_source(argument, root))
             continue
         if rest and Path(rest[0]).is_dir():
