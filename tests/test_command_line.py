@@ -13,7 +13,7 @@ import pytest
 
 from tests.patience import PATIENCE
 from xray_lazy.atomic_file import write_text
-from xray_lazy.command_line import path, real, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import RunFailure, UserError
 
@@ -122,6 +122,17 @@ def test_a_number_that_is_out_of_its_range_or_none_is_refused(capsys, kind, text
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(["--size", text])
     assert message in capsys.readouterr().err
+
+
+def test_a_size_is_a_width_and_a_height():
+    assert parse_size("1920x1080") == parse_size(" 1920X1080 ", least=32) == (1920, 1080)
+
+
+@pytest.mark.parametrize("text", ["800", "0x4", "axb", "-3x4", "31x800", "1920x1080x3"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UserError, match="is not a picture size") as refused:
+        parse_size(text, least=32)
+    assert "of at least 32 each" in refused.value.fix
 
 
 def test_numbers_at_the_ends_of_their_range_are_taken():

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import path, real, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.errors import UserError
 
 EXAMPLES = """examples:
@@ -161,9 +161,8 @@ def run_model(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
 
-    cost = measure_source(
-        options.source, options.overrides, options.size, options.device, options.repeats, options.depth
-    )
+    size = parse_size(options.size) if options.size else None
+    cost = measure_source(options.source, options.overrides, size, options.device, options.repeats, options.depth)
     print_model_cost(cost)
     run = Path(options.source)
     file = options.output or (run / "analysis" / "model.json" if run.is_dir() else None)

@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import path, real, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -171,7 +171,7 @@ def run_repair(options: argparse.Namespace) -> int:
     from xray_lazy.data.check import open_sets
     from xray_lazy.data.check.console import print_changes, print_left
     from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
-    from xray_lazy.data.scanners import parse_size, scanner_size
+    from xray_lazy.data.scanners import scanner_size
 
     check_targets(options.annotations, options.output, options.changes, options.overwrite, options.dry_run)
     size = scanner_size(options.scanner) if options.scanner else parse_size(options.size) if options.size else None

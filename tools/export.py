@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import path, run_tool, whole
+from xray_lazy.command_line import parse_size, path, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -35,7 +35,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", action="store_true", help="the average of the weights, which hooks.ema kept")
     parser.add_argument(
         "--size",
-        type=parse_size,
         metavar="WxH",
         help="one size of the input, such as 1344x800 (default: any size; with torch_export that of the test pictures)",
     )
@@ -56,18 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of `1344x800`."""
-    try:
-        width, height = (int(number) for number in text.lower().split("x"))
-        if min(width, height) < 32:
-            raise ValueError
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1344x800, of 32 pixels at least") from None
-    return width, height
-
-
 def main(options: argparse.Namespace, arguments: list[str]) -> None:
+    options.size = parse_size(options.size, least=32) if options.size else None
     if not arguments or not Path(arguments[0]).exists():
         what = f"there is no {arguments[0]}" if arguments and "=" not in arguments[0] else "no output folder is given"
         raise UserError(what, "name a run before the overrides: export.py output/mask_rcnn_r50")

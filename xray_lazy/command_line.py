@@ -101,6 +101,19 @@ def real(**ends: float) -> Callable[[str], float]:
     return number
 
 
+def parse_size(text: str, least: int = 1) -> tuple[int, int]:
+    """(width, height) from text like 1920x1080.
+
+    Raises:
+        UserError: it is written otherwise, or a side has fewer than `least` pixels.
+    """
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip().lower(), re.ASCII)
+    if not match or min(map(int, match.groups())) < least:
+        smallest = f", of at least {least} each" if least > 1 else ""
+        raise UserError(f"{text!r} is not a picture size", f"write WIDTHxHEIGHT in pixels, e.g. 1920x1080{smallest}")
+    return int(match[1]), int(match[2])
+
+
 def _within(number: Any, limits: Limits) -> Any:
     if complaint := limits.complaint(number):
         raise argparse.ArgumentTypeError(complaint)

@@ -8,7 +8,7 @@ from detectron2.structures import Instances
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from xray_lazy.analysis.model_cost import REST, input_size, measure, measure_source, parse_size, write_model_cost
+from xray_lazy.analysis.model_cost import REST, input_size, measure, measure_source, write_model_cost
 from xray_lazy.config import get_config
 from xray_lazy.errors import UserError
 
@@ -77,12 +77,8 @@ def test_of_several_short_edges_the_longest_counts(short_edge, size):
     assert input_size(get_config("xray/mask_rcnn_r18_demo.py", [override])) == size
 
 
-def test_sizes_are_read_and_others_refused():
-    assert parse_size("1333x800") == (1333, 800)
+def test_the_size_is_that_of_the_test_mapper():
     assert input_size(get_config("xray/mask_rcnn_r18_demo.py")) == (320, 192)
-    for text in ("800", "0x4", "axb"):
-        with pytest.raises(UserError, match="no size"):
-            parse_size(text)
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path):

@@ -109,7 +109,7 @@ def test_the_example_pastes_masks_as_detectron2_does():
         (["train.seed=3"], "no output folder is given"),
         (["no/such/run"], "there is no no/such/run"),
         ([ROOT / "tools"], "has no config.yaml"),
-        (["RUN", "--size", "800"], "is not a size such as 1344x800"),
+        (["RUN", "--size", "800"], "is not a picture size"),
         (["RUN", "--format", "tflite"], "invalid choice"),
     ],
 )

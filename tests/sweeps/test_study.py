@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import time
 
@@ -10,7 +11,6 @@ import pytest
 
 from tests.sweeps.quick_sweep import make_sweep
 from xray_lazy.sweeps import study as study_module
-from xray_lazy.sweeps.file_lock import locked
 from xray_lazy.sweeps.hyperband import should_stop
 from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy
 from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
@@ -162,11 +162,25 @@ def test_a_folder_without_a_sweep_has_no_trials(tmp_path):
     assert list_trials(tmp_path) == [] and list_trials(tmp_path / "nowhere") == []
 
 
+def left_lock(path, seconds):
+    """The file of a lock whose owner was killed."""
+
+    def die():
+        lock = study_module._lease(path, seconds)  # released where nobody keeps it
+        lock.acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=die)
+    process.start()
+    process.join()
+    return path.with_name(f"{path.name}.lock")
+
+
 def test_a_lock_of_a_dead_process_blocks_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "CLAIM_SECONDS", 3600)
     study = open_study(tmp_path)
-    (tmp_path / "claim.lock").write_text(f"{socket.gethostname()}:{2**22 + 1}")
-    (tmp_path / f"{JOURNAL}.lock").write_text(f"{socket.gethostname()}:{2**22 + 1}")
+    for path, seconds in ((tmp_path / "claim", 3600), (tmp_path / JOURNAL, study_module.JOURNAL_SECONDS)):
+        left_lock(path, seconds)
     start = time.monotonic()
     assert study.claim(1).trial.number == 0
     assert time.monotonic() - start < 1800
@@ -175,7 +189,8 @@ def test_a_lock_of_a_dead_process_blocks_nobody(tmp_path, monkeypatch):
 def test_a_lock_of_a_silent_machine_is_broken_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "CLAIM_SECONDS", 3)
     study = open_study(tmp_path)
-    (tmp_path / "claim.lock").write_text("elsewhere:1")
+    lock = left_lock(tmp_path / "claim", 3)
+    lock.write_text(lock.read_text().replace(socket.gethostname(), "elsewhere"))
     start = time.monotonic()
     assert study.claim(1).trial.number == 0
     assert time.monotonic() - start > 2
@@ -183,7 +198,7 @@ def test_a_lock_of_a_silent_machine_is_broken_after_a_while(tmp_path, monkeypatc
 
 def count_up(path, times):
     for _ in range(times):
-        with locked(path, 30):
+        with study_module._lease(path, 30):
             number = int(path.read_text())
             time.sleep(0.001)
             path.write_text(str(number + 1))

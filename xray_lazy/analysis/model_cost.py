@@ -1,7 +1,6 @@
 """What a model costs on one picture, part by part: parameters, FLOPs, activations and time."""
 
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +78,7 @@ class ModelCost:
 def measure_source(
     source: str | Path,
     overrides: Sequence[str] = (),
-    size: str | None = None,
+    size: tuple[int, int] | None = None,
     device: str = "auto",
     repeats: int = 5,
     depth: int = 2,
@@ -88,15 +87,15 @@ def measure_source(
 
     Args:
         source: the output folder of a training, or a config file.
-        size: `WIDTHxHEIGHT`; by default what the config's test mapper resizes to.
+        size: (width, height); by default what the config's test mapper resizes to.
         depth, repeats: as `measure`.
 
     Raises:
-        UserError: there is no such config, or it has faults, or the size is none.
+        UserError: there is no such config, or it has faults.
     """
     source, device = Path(source), choose_device(device)
     cfg = load_model_config(source, overrides)
-    width, height = parse_size(size) if size else input_size(cfg)
+    width, height = size or input_size(cfg)
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # it warns of functions that detectron2 calls
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # so that random boxes that are empty are as many each time
@@ -145,18 +144,6 @@ def measure(model: nn.Module, width: int, height: int, source: str = "", repeats
 def write_model_cost(cost: ModelCost, path: str | Path) -> None:
     """Write the figures as JSON."""
     write_json(path, cost.as_json(), indent=1)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`1333x800` as (width, height).
-
-    Raises:
-        UserError: it is something else.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or not min(map(int, match.groups())):
-        raise UserError(f"{text!r} is no size", "give WIDTHxHEIGHT, e.g. --size 1333x800")
-    return int(match[1]), int(match[2])
 
 
 def input_size(cfg: DictConfig) -> tuple[int, int]:

@@ -3,13 +3,12 @@
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import xray_lazy
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.code_state import keep_git_state
+from xray_lazy.tracking.code_state import git_answer, keep_git_state
 
 MAX_MEGABYTES = 200
 SHOWN_FILES = 5
@@ -48,7 +47,7 @@ def take_snapshot(store: str | os.PathLike, checkout: str | os.PathLike | None =
 def find_checkout() -> Path | None:
     """The root of the git checkout that this package is imported from; None if it is installed, or without git."""
     root = Path(xray_lazy.__file__).resolve().parents[1]
-    top = _git(root, "rev-parse", "--show-toplevel")
+    top = git_answer(root, "rev-parse", "--show-toplevel")
     return root if top and Path(top.decode().strip()).resolve() == root else None
 
 
@@ -60,7 +59,7 @@ def import_paths(code: str | os.PathLike) -> list[str]:
 
 
 def _listed_files(checkout: Path) -> list[str]:
-    answer = _git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    answer = git_answer(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", timeout=None)
     if answer is None:
         raise UserError(f"git can't list the files of {checkout}", "`git status` there says why")
     names = sorted({os.fsdecode(name) for name in answer.split(b"\0") if name})
@@ -109,11 +108,3 @@ def _copy(checkout: Path, files: list[str], store: Path) -> Path:
         return final
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _git(folder: Path, *arguments: str) -> bytes | None:
-    """What git answers; None where it fails or there is none."""
-    try:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None

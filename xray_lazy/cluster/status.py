@@ -11,6 +11,7 @@ from pathlib import Path
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.job_state import ENDED, JobState, read_state
 from xray_lazy.cluster.slurm_commands import QueueState, job_states
+from xray_lazy.file_end import last_lines
 from xray_lazy.tracking.metrics_file import read_json_lines
 
 STATE_FILES = {"training": "job_state.json", "evaluator": "evaluator_state.json"}
@@ -142,19 +143,7 @@ def _add_log(status: JobStatus, own: JobState | None) -> None:
     if own and own.log_tail:
         status.log, status.host, status.log_tail = Path(own.log), own.host, own.log_tail[-TAIL_LINES:]
         return
-    first = _last_lines(record.log_of(0))
+    first = last_lines(record.log_of(0))
     died = re.search(r"srun: error: \S+: tasks? (\d+)\b", "\n".join(first))
     status.log = record.log_of(int(died[1])) if died and record.log_of(int(died[1])).is_file() else record.log_of(0)
-    status.log_tail = _last_lines(status.log)[-TAIL_LINES:]
-
-
-def _last_lines(path: Path, size: int = 20_000) -> list[str]:
-    """The lines in the last so many bytes of a file; none where there is no file."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, path.stat().st_size - size))
-            text = stream.read().decode("utf-8", errors="replace")
-    except OSError:
-        return []
-    # progress bars write over their line
-    return [line.rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
+    status.log_tail = last_lines(status.log)[-TAIL_LINES:]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xray_lazy.processes import process_start
+
 HEARTBEAT_SECONDS = 15.0
 # More than a minute: so long may NFS tell of an old time stamp.
 STALE_SECONDS = 180.0
@@ -82,7 +84,7 @@ class Claims:
         except ValueError:  # its owner is still writing it
             owner = {}
         if owner.get("machine") == _machine():
-            return _started(owner["pid"]) == owner["started"]
+            return process_start(owner["pid"]) == owner["started"]
         if _is_earlier_start(owner.get("slurm_job")):
             return False
         known_stamp, since = self._seen.get(path, (None, 0.0))
@@ -135,7 +137,7 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": os.getpid(),
-        "started": _started(os.getpid()),
+        "started": process_start(os.getpid()),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "slurm_job": _slurm_job(),
     }
@@ -148,28 +150,6 @@ def _machine() -> str:
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not on Linux
         return socket.gethostname()
-
-
-def _started(pid: int) -> str | None:
-    """When a process of this machine began, which tells it from a later one of its number; None where it is gone."""
-    try:
-        # after the name, which may have spaces in it
-        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state in "ZX" else numbers[18]
-    except OSError:
-        return _exists(pid)
-
-
-def _exists(pid: int) -> str | None:
-    if Path("/proc/self/stat").exists():
-        return None
-    try:  # not on Linux
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:  # another person's
-        pass
-    return "at some time"
 
 
 def _slurm_job() -> tuple[str, int] | None:

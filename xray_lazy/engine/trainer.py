@@ -28,6 +28,7 @@ from xray_lazy.errors import RunFailure
 from xray_lazy.evaluation.inference import InferenceStopped
 from xray_lazy.modeling.batch_counts import MicroBatches
 from xray_lazy.modeling.step_numbers import StepStorage
+from xray_lazy.seeds import seed_of
 
 logger = logging.getLogger(__name__)
 
@@ -386,7 +387,7 @@ class Trainer(TrainerBase):
 
     def _seed_step(self, part: int = 0) -> None:
         """Randomness inside the model depends on step and part alone, so that a resumed run repeats it."""
-        seed_everything(hash((self.seed, self.iter, comm.get_rank(), *([part] if part else []))) % 2**32)
+        seed_everything(seed_of(self.seed, self.iter, comm.get_rank(), *([part] if part else [])))
 
     def _settle(self) -> bool:
         """Do what the last step's numbers ask for, if that is not done; whether they are finite. All processes alike.

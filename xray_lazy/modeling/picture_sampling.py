@@ -23,6 +23,7 @@ from xray_lazy.modeling.object_matching import PaddedBoxes, match_objects, objec
 from xray_lazy.modeling.point_rend import PointRendMaskHead
 from xray_lazy.modeling.region_proposals import best_proposals
 from xray_lazy.modeling.step_numbers import put_numbers
+from xray_lazy.seeds import seed_of
 
 
 class Draw(NamedTuple):
@@ -193,7 +194,7 @@ class PictureDraws:
         # process r holds the places r, r + world size, ... of the global batch (see data.sampling.BatchStream)
         own = range(pictures_before(), pictures_before() + pictures)
         places = [comm.get_rank() + place * comm.get_world_size() for place in own]
-        self._seeds = [hash((self.seed, iteration, place)) % 2**32 for place in places]
+        self._seeds = [seed_of(self.seed, iteration, place) for place in places]
 
     def draw(self, positive: torch.Tensor, negative: torch.Tensor, count: int, positive_fraction: float) -> Draw:
         """Draw for each picture.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import SoftFileLease
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from xray_lazy.errors import UserError
-from xray_lazy.sweeps.file_lock import FileLock, locked
 from xray_lazy.sweeps.hyperband import should_stop
 from xray_lazy.sweeps.samplers import make_sampler
 from xray_lazy.sweeps.sweep_file import Sweep
@@ -25,6 +25,7 @@ NAME = "sweep"
 ATTEMPTS = 3
 # To choose parameters takes seconds; on a busy machine, with a Gaussian process, more of them.
 CLAIM_SECONDS = 120
+JOURNAL_SECONDS = 30
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -52,7 +53,7 @@ class SweepStudy:
 
     def __init__(self, folder: Path, sweep: Sweep, worker: Worker):
         self.folder, self._sweep, self._worker = folder, sweep, worker
-        with locked(folder / "claim", CLAIM_SECONDS):
+        with _lease(folder / "claim", CLAIM_SECONDS):
             self._storage = _open(folder)
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -75,7 +76,7 @@ class SweepStudy:
         Raises:
             UserError: the first trials have all ended with errors that others would meet, too.
         """
-        with locked(self.folder / "claim", CLAIM_SECONDS):
+        with _lease(self.folder / "claim", CLAIM_SECONDS):
             frozen = self._study.get_trials(deepcopy=False)
             trials = [_trial(self.folder, one) for one in frozen]
             for one, trial in zip(frozen, trials, strict=True):
@@ -233,21 +234,36 @@ def _open(folder: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
-class _JournalLock(FileLock):
+def _lease(path: Path, seconds: float) -> SoftFileLease:
+    """The lock `<path>.lock`, for workers on any machines that share the folder.
+
+    Args:
+        path: of what is locked.
+        seconds: without a renewal, until a lock of another machine counts as left by a dead process. One of a dead
+            process of this machine blocks nobody.
+    """
+    return SoftFileLease(f"{path.resolve()}.lock", lease_duration=seconds)
+
+
+class _JournalLock:
     """The journal's lock; who takes it drops the half line that a full disk or a crash of any worker may have left.
 
     What was written behind that would be no line either, and nobody could read on.
     """
 
     def __init__(self, path: Path):
-        super().__init__(path)
-        self._journal = path
+        self._journal, self._lease = path, _lease(path, JOURNAL_SECONDS)
 
     def acquire(self) -> bool:
-        super().acquire()
+        """Wait for the lock and take it."""
+        self._lease.acquire()
         with open(self._journal, "rb+") as journal:
             journal.seek(max(journal.seek(0, os.SEEK_END) - 1, 0))
             if journal.read() not in (b"\n", b""):
                 journal.seek(0)
                 journal.truncate(journal.read().rfind(b"\n") + 1)
         return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._lease.release()

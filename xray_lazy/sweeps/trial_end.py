@@ -4,9 +4,9 @@ import re
 import signal
 from pathlib import Path
 
+from xray_lazy.file_end import last_lines
 from xray_lazy.sweeps.launcher import OUTPUT
 
-TAIL_BYTES = 20_000
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -17,21 +17,10 @@ def reason_of(code: int, folder: Path) -> str:
         code: the exit code, negative for a signal.
         folder: of the trial, with its output.
     """
-    lines = _last_lines(folder / OUTPUT)
+    lines = [line for line in (STYLES.sub("", line).strip() for line in last_lines(folder / OUTPUT)) if line]
     if code < 0:
         hint = ", as the system does where memory runs out" if -code == signal.SIGKILL else ""
         return f"killed by {signal.Signals(-code).name}{hint}"
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     last = errors[-1] if errors else (lines[-1] if lines else "it printed nothing")
     return f"it left before its end: {last}" if code == 0 else f"exit code {code}: {last}"
-
-
-def _last_lines(path: Path) -> list[str]:
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(stream.tell() - TAIL_BYTES, 0))
-            text = stream.read().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return []
-    return [line for line in (STYLES.sub("", line).strip() for line in text.splitlines()) if line]

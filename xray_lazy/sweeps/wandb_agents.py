@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xray_lazy.errors import RunFailure
+from xray_lazy.file_end import last_lines
 from xray_lazy.sweeps.local_launcher import OUTPUT, SAVING_SECONDS, LocalLauncher, LocalTrial
 
 POLL_SECONDS = 1.0
@@ -54,7 +55,8 @@ def run_agents(
     watch()
     for number, agent in enumerate(agents):
         if agent.poll() and not signals:
-            raise RunFailure(f"agent {number} ended with an error:\n{_last_lines(_folder(folder, number))}")
+            lines = last_lines(_folder(folder, number) / OUTPUT)[-SHOWN_LINES:]
+            raise RunFailure("\n    ".join([f"agent {number} ended with an error:", *lines]))
     return signals[0] if signals else None
 
 
@@ -116,8 +118,3 @@ def _signals_to(agents: Sequence[LocalTrial]) -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _last_lines(folder: Path) -> str:
-    lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"    {line}" for line in lines[-SHOWN_LINES:])

@@ -5,6 +5,8 @@ import secrets
 import socket
 from pathlib import Path
 
+from xray_lazy.processes import process_start
+
 # Shared file systems show a file's new time up to a minute late.
 STALE_SECONDS = 180
 
@@ -39,7 +41,7 @@ def is_alive(folder: Path, name: str) -> bool:
     except FileNotFoundError:
         return False
     host, pid, _ = name.split(":")
-    if host == socket.gethostname() and not process_exists(int(pid)):
+    if host == socket.gethostname() and process_start(int(pid)) is None:
         return False
     return age < STALE_SECONDS
 
@@ -47,17 +49,6 @@ def is_alive(folder: Path, name: str) -> bool:
 def workers_folder(folder: Path) -> Path:
     """Where the workers' files are."""
     return folder / "workers"
-
-
-def process_exists(pid: int) -> bool:
-    """Whether this machine has such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _now(folder: Path) -> float:

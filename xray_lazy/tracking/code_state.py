@@ -37,13 +37,13 @@ def git_state(folder: str | os.PathLike) -> dict[str, Any] | None:
     kept = Path(folder) / KEPT_FILE
     if kept.is_file():
         return json.loads(kept.read_bytes())["state"]
-    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    status = git_answer(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if status is None:
         return None
     lines = status.decode(errors="replace").splitlines()
     header = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
     commit, branch = header.get("branch.oid"), header.get("branch.head")
-    remote = _git(folder, "config", "--get", "remote.origin.url")
+    remote = git_answer(folder, "config", "--get", "remote.origin.url")
     return {
         "commit": None if commit == "(initial)" else commit,
         "branch": None if branch == "(detached)" else branch,
@@ -60,18 +60,19 @@ def git_diff(folder: str | os.PathLike) -> str:
     kept = Path(folder) / KEPT_FILE
     if kept.is_file():
         return json.loads(kept.read_bytes())["diff"]
-    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    diff = git_answer(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if not diff:
         return ""
     text = without_secrets(diff[:LARGEST_DIFF].decode(errors="replace"))
     return text if len(diff) <= LARGEST_DIFF else f"{text}\n# cut off: the whole diff has {len(diff)} bytes\n"
 
 
-def _git(folder: str | os.PathLike, *arguments: str) -> bytes | None:
+def git_answer(folder: str | os.PathLike, *arguments: str, timeout: float | None = 10) -> bytes | None:
+    """What git answers; None where it fails, takes more than `timeout` seconds, or isn't there."""
     # without optional locks: many runs may ask at once, and the checkout may be read-only
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         command = ["git", "-C", str(Path(folder)), *arguments]
-        return subprocess.run(command, capture_output=True, timeout=10, env=environment, check=True).stdout
+        return subprocess.run(command, capture_output=True, timeout=timeout, env=environment, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
