@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 FOLDABLE = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 
@@ -52,17 +53,8 @@ def _is_constant(norm: nn.Module) -> bool:
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.Module) -> None:
-    # in float64, so that only the result is rounded
-    variance, mean = norm.running_var.double(), norm.running_mean.double()
-    factor = torch.rsqrt(variance + norm.eps)
-    if norm.weight is not None:
-        factor = factor * norm.weight.double()
-    offset = -mean * factor
-    if norm.bias is not None:
-        offset = offset + norm.bias.double()
-    if convolution.bias is not None:
-        offset = offset + convolution.bias.double() * factor
-    weight = convolution.weight.double() * factor[:, None, None, None]
-    kind = convolution.weight.dtype
-    convolution.weight = nn.Parameter(weight.to(kind), requires_grad=False)
-    convolution.bias = nn.Parameter(offset.to(kind), requires_grad=False)
+    convolution.weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    convolution.bias = bias.requires_grad_(False)
+    convolution.weight.requires_grad_(False)
