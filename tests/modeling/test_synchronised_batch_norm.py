@@ -23,6 +23,7 @@ LAYERS = {
     "with activation": lambda: BatchNormAct2d(3),
     "evaluated": lambda: nn.BatchNorm2d(3).eval(),
 }
+NOTHING = "empty parts"
 SIZES = [3, 5]  # of the processes' parts
 
 
@@ -55,6 +56,10 @@ def use_in_group(folder):
         results[name] = used(layer, parts_of(name)[rank])
         for gradient in results[name]["gradients"].values():
             torch.distributed.all_reduce(gradient)
+    layer = nn.Sequential(nn.BatchNorm2d(3))
+    synchronise_batch_norm(layer)
+    layer(torch.zeros(0, 3, 4, 6, requires_grad=True)).sum().backward()
+    results[NOTHING] = {"state": layer.state_dict(), "gradients": [p.grad for p in layer.parameters()]}
     torch.save(results, f"{folder}/{rank}.pth")
 
 
@@ -78,6 +83,14 @@ def test_two_processes_are_as_one(name, of_two_processes):
             torch.testing.assert_close(shared[key], expected[key].split(SIZES)[rank], **close)
         for key in ("gradients", "state"):
             torch.testing.assert_close(shared[key], expected[key], **close)
+
+
+def test_where_no_process_has_anything_the_statistics_stay(of_two_processes):
+    for result in of_two_processes:
+        state, gradients = result[NOTHING]["state"], result[NOTHING]["gradients"]
+        assert torch.equal(state["0.running_mean"], torch.zeros(3))
+        assert torch.equal(state["0.running_var"], torch.ones(3))
+        assert all(torch.equal(gradient, torch.zeros(3)) for gradient in gradients)
 
 
 def test_alone_and_in_half_precision_it_is_batch_norm():

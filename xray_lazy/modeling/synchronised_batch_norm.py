@@ -31,12 +31,13 @@ class SyncBatchNorm(_BatchNorm):
         values = input.float()
         own = torch.cat([values.sum(places), values.new_full((1,), values[:, 0].numel())])
         total = differentiable_all_reduce(own)
-        count = total[-1].detach()
+        there = total[-1].detach()  # none, where it is in a head and no picture has an object
+        count = there.clamp(min=1)
         mean = total[:-1] / count
         # not from mean squares, which cancel where the mean is large
         deviations = values - _per_channel(mean, input)
         variance = differentiable_all_reduce(deviations.square().sum(places)) / count
-        if self.track_running_stats:
+        if self.track_running_stats and there > 0:
             self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
         normed = deviations * _per_channel((variance + self.eps).rsqrt(), input)
         if self.affine:
