@@ -3,6 +3,8 @@
 import math
 import re
 
+from xray_lazy.data.run_lengths import compressed
+
 # COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
 WHOLE_TEXT = re.compile("[0-o]*[0-O]")
 
@@ -33,8 +35,7 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
     outlines = [part for part in given if _is_outline(part)] if isinstance(given, list) else given
     if outlines or isinstance(given, str):
         _refuse_broken(outlines, annotation["id"])
-        is_list = isinstance(outlines, dict) and isinstance(outlines["counts"], list)
-        instance["segmentation"] = _compressed(outlines) if is_list else outlines
+        instance["segmentation"] = compressed(outlines) if isinstance(outlines, dict) else outlines
     return instance, len(outlines) == len(given)
 
 
@@ -92,11 +93,3 @@ def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
         fault = why if kind == "rle_invalid" else ""
     if fault:
         raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
-
-
-def _compressed(rle: dict) -> dict:
-    """COCO's uncompressed RLE, as some tools export it, in the form that all else here takes."""
-    from pycocotools import mask as mask_util
-
-    compressed = mask_util.frPyObjects(rle, *rle["size"])
-    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}

@@ -11,6 +11,7 @@ import numpy as np
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.run_lengths import run_lengths
 from xray_lazy.errors import UserError
 
 
@@ -101,26 +102,6 @@ def sample_rle(rle: dict, rows: np.ndarray, columns: np.ndarray) -> MaskWindow:
     source = _decode_columns(rle, x, x + width)
     bits = source.take(columns[inside_x] - x, axis=0).take(rows[inside_y], axis=1)
     return MaskWindow(int(inside_x[0]), int(inside_y[0]), bits.T)
-
-
-def run_lengths(counts: bytes | str) -> np.ndarray:
-    """Lengths of the runs of 0 and 1 in turns, from the text of a compressed RLE.
-
-    COCO's text has 5 bits of a number in each character, the lowest first, and from the fourth number on the difference
-    to the number before the last.
-    """
-    codes = np.frombuffer(counts.encode() if isinstance(counts, str) else counts, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((codes & 0x20) == 0)
-    if not len(ends):
-        return np.zeros(0, np.int64)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    characters = ends - starts + 1
-    shift = 5 * (np.arange(ends[-1] + 1) - np.repeat(starts, characters))
-    numbers = np.add.reduceat((codes[: ends[-1] + 1] & 0x1F) << shift, starts)
-    numbers[(codes[ends] & 0x10) != 0] -= (1 << 5 * characters)[(codes[ends] & 0x10) != 0]
-    numbers[1::2] = numbers[1::2].cumsum()
-    numbers[2::2] = numbers[2::2].cumsum()
-    return numbers
 
 
 def _checked_runs(rle: dict) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.run_lengths import as_json, compressed, encode_polygons
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
 
@@ -88,16 +89,10 @@ def encode_segmentation(segmentation: list | dict | None, height: int, width: in
     `counts` is text, as JSON has it. Polygons of fewer than three points hold no area and are left out.
     """
     if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            segmentation = mask_util.frPyObjects(segmentation, *segmentation["size"])
-        counts = segmentation["counts"]
-        return {**segmentation, "counts": counts if isinstance(counts, str) else counts.decode("ascii")}
+        return compressed(as_json(segmentation))
     polygons = [np.asarray(polygon, dtype=np.float64).ravel() for polygon in segmentation or ()]
     polygons = [polygon[: len(polygon) // 2 * 2].tolist() for polygon in polygons if len(polygon) >= 6]
-    if not polygons:
-        return None
-    merged = mask_util.merge(mask_util.frPyObjects(polygons, height, width))
-    return {"size": merged["size"], "counts": merged["counts"].decode("ascii")}
+    return encode_polygons(polygons, height, width) if polygons else None
 
 
 @dataclass(frozen=True)

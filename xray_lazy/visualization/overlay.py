@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.check.masks import rle_fault
+from xray_lazy.data.run_lengths import as_json, compressed
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.labels import Label, draw_label, label_size, place_labels
 
@@ -216,13 +217,11 @@ def canvas_mask(mask: np.ndarray | list | dict, canvas_size: tuple[int, int], fa
                 cv2.fillPoly(filled, [points.round().astype(np.int32)], 1)
         return filled
     if isinstance(mask, dict):
-        counts = mask["counts"].decode("ascii") if isinstance(mask["counts"], bytes) else mask["counts"]
-        rle = {"size": list(mask["size"]), "counts": counts}
+        rle = as_json(mask)
         kind, why = rle_fault(rle, None) or ("", "")
         if kind == "rle_invalid":  # pycocotools would read past the end of its memory
             raise UserError(f"a mask can't be drawn: {why}", "find it with `tools/dataset.py check`")
-        rle = mask_util.frPyObjects(rle, *rle["size"]) if isinstance(counts, list) else rle
-        mask = mask_util.decode(rle)
+        mask = mask_util.decode(compressed(rle))
     mask = np.ascontiguousarray(mask, dtype=np.uint8)
     if mask.shape == tuple(canvas_size):
         return mask

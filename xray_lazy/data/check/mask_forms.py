@@ -3,8 +3,9 @@
 import json
 import re
 
-from xray_lazy.data.check.masks import compressed_rle, rle_fault, rle_size
+from xray_lazy.data.check.masks import rle_fault, rle_size
 from xray_lazy.data.check.values import are_coordinates, as_number, as_whole
+from xray_lazy.data.run_lengths import union
 
 # Lists in lists of a mask that are looked into; no tool writes more than three.
 _DEEPEST = 8
@@ -86,10 +87,7 @@ def _merged(rles: list[dict]) -> dict | None:
     kinds = {(rle_fault(rle, None) or ("",))[0] for rle in rles}
     if not kinds <= {"", "rle_empty"} or len({rle_size(rle) for rle in rles}) > 1:
         return None
-    from pycocotools import mask as mask_util
-
-    merged = mask_util.merge([compressed_rle(rle) for rle in rles])
-    return {"size": list(merged["size"]), "counts": merged["counts"].decode("ascii")}
+    return union(rles)
 
 
 def _respelled_rle(rle: dict) -> dict:

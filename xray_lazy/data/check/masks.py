@@ -5,6 +5,7 @@ from operator import mul
 import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates, is_whole
+from xray_lazy.data.run_lengths import compressed, encode_polygons, run_lengths
 from xray_lazy.wording import counted
 
 Frame = tuple[int, int] | None  # (width, height) of the picture, or None where it is not known
@@ -78,7 +79,7 @@ def mask_box(segmentation: list | dict) -> list[float]:
     if isinstance(segmentation, dict):
         from pycocotools import mask
 
-        return [float(value) for value in mask.toBbox(compressed_rle(segmentation))]
+        return [float(value) for value in mask.toBbox(compressed(segmentation))]
     x_min, y_min, x_max, y_max = _extent(segmentation)
     return [_tidy(value) for value in (x_min, y_min, x_max - x_min, y_max - y_min)]
 
@@ -88,14 +89,14 @@ def mask_area(segmentation: list | dict, frame: Frame) -> float:
     from pycocotools import mask
 
     if isinstance(segmentation, dict):
-        return float(mask.area(compressed_rle(segmentation)))
+        return float(mask.area(compressed(segmentation)))
     if frame is None:
         x_max, y_max = _extent(segmentation)[2:]
         frame = max(int(x_max) + 2, 1), max(int(y_max) + 2, 1)
     width, height = frame
     if width * height >= _MOST_PIXELS:
         return sum(outline_area(part) for part in segmentation)
-    return float(mask.area(mask.merge(mask.frPyObjects(segmentation, height, width))))
+    return float(mask.area(encode_polygons(segmentation, height, width)))
 
 
 def outline_area(part: list[float]) -> float:
@@ -157,29 +158,13 @@ def _run_lengths(counts: object) -> np.ndarray | None:
         return np.asarray(counts, dtype=np.int64) if good else None
     if not isinstance(counts, str) or not counts or not counts.isascii():
         return None
-    # Each number is a run of characters with 5 bits, low bits first; bit 6 says "more to come", bit 5 of the last
-    # one is the sign; from the fourth number on, it is the difference to the number two places before.
     codes = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
-    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20:
-        return None
+    # bit 6 of a character says that its number goes on
     ends = np.flatnonzero(codes & 0x20 == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
+    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 0x20 or np.diff(ends, prepend=-1).max() > 7:
         return None
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    runs = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    runs -= np.where(codes[ends] & 0x10, 1 << (5 * lengths), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    runs = run_lengths(counts)
     return runs if runs.min() >= 0 else None
-
-
-def compressed_rle(rle: dict) -> dict:
-    """A faultless RLE as pycocotools takes it."""
-    from pycocotools import mask
-
-    return mask.frPyObjects(rle, *rle["size"]) if isinstance(rle["counts"], list) else rle
 
 
 def _tidy(value: float) -> float:

@@ -138,9 +138,8 @@ def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, in
 
 def _scaled_run_lengths(rle: dict, size: tuple[int, int]) -> dict:
     import cv2
-    import numpy as np
     from pycocotools import mask as coco_mask
 
-    pixels = cv2.resize(coco_mask.decode(rle), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    scaled = coco_mask.encode(np.asfortranarray(pixels))
-    return {"size": list(size[::-1]), "counts": scaled["counts"].decode("ascii")}
+    from xray_lazy.data.run_lengths import encode
+
+    return encode(cv2.resize(coco_mask.decode(rle), size, interpolation=cv2.INTER_NEAREST_EXACT))

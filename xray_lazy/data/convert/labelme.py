@@ -164,7 +164,7 @@ def _extent(points: list[list[float]]) -> tuple[tuple[float, float], tuple[float
 
 def _run_lengths(polygons: list[list[float]], masks: list[dict], size: tuple[int, int]) -> dict:
     """All shapes of an instance as one RLE of the picture's size; what lies outside the picture is lost."""
-    from pycocotools import mask as coco_mask
+    from xray_lazy.data.run_lengths import encode, encode_polygons, union
 
     width, height = size
     canvas = np.zeros((height, width), np.uint8, order="F")
@@ -173,6 +173,4 @@ def _run_lengths(polygons: list[list[float]], masks: list[dict], size: tuple[int
         pixels = shape["pixels"][max(0, -top) :, max(0, -left) :]
         window = canvas[max(0, top) : max(0, top) + pixels.shape[0], max(0, left) : max(0, left) + pixels.shape[1]]
         window |= pixels[: window.shape[0], : window.shape[1]]
-    parts = [coco_mask.encode(canvas), *(coco_mask.frPyObjects(polygons, height, width) if polygons else ())]
-    rle = coco_mask.merge(parts)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+    return union([encode(canvas), *([encode_polygons(polygons, height, width)] if polygons else ())])

@@ -2,8 +2,8 @@
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from xray_lazy.data.run_lengths import encode
 from xray_lazy.data.synthetic.parts import Patch
 
 MASK_FORMS = ("rle", "polygon")
@@ -38,8 +38,7 @@ def run_lengths(patch: Patch, size: tuple[int, int]) -> dict:
     """The silhouette as COCO's compressed run lengths in a picture of `size` (width, height)."""
     canvas = np.zeros(size[::-1], np.uint8, order="F")
     canvas[patch.window] = patch.silhouette
-    encoded = coco_mask.encode(canvas)
-    return {"size": [size[1], size[0]], "counts": encoded["counts"].decode("ascii")}
+    return encode(canvas)
 
 
 def outlines(patch: Patch) -> list[list[float]]:
