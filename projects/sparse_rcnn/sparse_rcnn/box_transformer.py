@@ -8,17 +8,18 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from torch import nn
 from torchvision.ops import MLP, box_convert
 
-from sparse_rcnn.position_encoding import POSITION_ENCODINGS, sizes_tensor
+from sparse_rcnn.position_encoding import POSITION_ENCODINGS, SinePositionEncoding, sizes_tensor
 from sparse_rcnn.proposal_boxes import LearnedProposalBoxes, Proposals, in_pixels
 from xray_lazy.errors import UserError
 
 
 class BoxTransformer(LearnedProposalBoxes):
-    """Per-picture proposal boxes.
+    """Per-picture proposal boxes and queries.
 
-    A transformer decoder (Vaswani et al., NeurIPS 2017) with the proposals' features as queries and one level of the
-    feature pyramid as memory. After each layer, one shared perceptron gives R-CNN's deltas from the learned boxes. Its
-    last layer starts with zeros: before training, and with a published checkpoint, boxes are exactly the learned ones.
+    A transformer decoder (Vaswani et al., NeurIPS 2017) with the proposals' features as queries and levels of the
+    feature pyramid as memory. After each layer, one shared perceptron gives R-CNN's deltas of the boxes. Its last
+    layer starts with zeros, as does the one that hands queries on: before training, and with a published checkpoint,
+    boxes and queries are exactly the learned ones.
 
     Args:
         num_proposals: `N`.
@@ -29,8 +30,12 @@ class BoxTransformer(LearnedProposalBoxes):
         feedforward_dim: inside of each feed-forward network.
         dropout: after each attention and in the feed-forward networks.
         position_encoding: "sine" or "learned".
-        feature_level: index into the feature maps; lower is finer.
+        feature_level: index into the feature maps, or several; lower is finer.
         mlp_hidden_dim, mlp_num_layers: of the perceptron that gives the deltas.
+        encode_boxes: tell each query where its present box is (Liu et al., "DAB-DETR", ICLR 2022, section 4.2).
+        refine_boxes: a layer's deltas move the boxes of the layer before (Zhu et al., "Deformable DETR", ICLR 2021,
+            section 4.2), instead of the learned ones.
+        hand_on_queries: the cascade's queries are the learned ones plus a projection of the decoder's.
     """
 
     def __init__(
@@ -43,32 +48,45 @@ class BoxTransformer(LearnedProposalBoxes):
         feedforward_dim: int = 1024,
         dropout: float = 0.1,
         position_encoding: str = "sine",
-        feature_level: int = 2,
+        feature_level: int | Sequence[int] = 2,
         mlp_hidden_dim: int = 256,
         mlp_num_layers: int = 2,
+        encode_boxes: bool = False,
+        refine_boxes: bool = False,
+        hand_on_queries: bool = False,
     ) -> None:
         super().__init__(num_proposals, start)
         if position_encoding not in POSITION_ENCODINGS:
             raise UserError(
                 f"position_encoding is {position_encoding!r}", f"it may be {' or '.join(POSITION_ENCODINGS)}"
             )
-        self.feature_level = feature_level
+        self.feature_levels = [feature_level] if isinstance(feature_level, int) else list(feature_level)
+        if not self.feature_levels:
+            raise UserError("the box transformer looks at no feature map", "set feature_level, e.g. to 2 or [1,2,3]")
+        self.refine_boxes = refine_boxes
         self.position_encoding = POSITION_ENCODINGS[position_encoding](dim)
         self.memory_norm = nn.LayerNorm(dim)
+        several = len(self.feature_levels) > 1
+        self.level_encoding = nn.Parameter(torch.zeros(len(self.feature_levels), dim)) if several else None
         self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, feedforward_dim, dropout) for _ in range(num_layers))
         self.mlp = MLP(dim, [mlp_hidden_dim] * (mlp_num_layers - 1) + [4])
+        self.box_encoding = BoxEncoding(dim) if encode_boxes else None
+        self.handed_on = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim)) if hand_on_queries else None
         self.box_transform = Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier for the matrices; zeros for the layer that gives the deltas."""
-        for module in (self.layers, self.mlp):
-            for parameter in module.parameters():
+        """Xavier for the matrices; zeros for the layers whose outputs are added to what is learned."""
+        parts = [part for part in (self.layers, self.box_encoding, self.mlp, self.handed_on) if part is not None]
+        for part in parts:
+            for parameter in part.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        last = [module for module in self.mlp.modules() if isinstance(module, nn.Linear)][-1]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for part in (self.mlp, self.handed_on):
+            if part is not None:
+                last = [module for module in part.modules() if isinstance(module, nn.Linear)][-1]
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     def forward(
         self,
@@ -77,19 +95,57 @@ class BoxTransformer(LearnedProposalBoxes):
         picture_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
     ) -> Proposals:
-        """Boxes after each layer, with the learned queries."""
-        feature_map = features[self.feature_level]
-        positions, is_padding = grid(feature_map, picture_sizes, padded_size)
-        memory = self.memory_norm(feature_map.flatten(2).transpose(1, 2))
-        keys = memory + self.position_encoding(positions).flatten(1, 2)
-        queries = learned.expand(len(feature_map), -1, -1)
-        learned_boxes = box_convert(self.weight, "cxcywh", "xyxy").repeat(len(feature_map), 1)
+        """Boxes after each layer, and the queries."""
+        keys, memory, is_padding = self._memory(features, picture_sizes, padded_size)
+        learned = learned.expand(len(memory), -1, -1)
+        queries, boxes = learned, self.weight.expand(len(memory), -1, -1)
         layers = []
         for layer in self.layers:
-            queries = layer(queries, keys, memory, is_padding.flatten(1))
-            boxes = self.box_transform.apply_deltas(self.mlp(queries).float().flatten(0, 1), learned_boxes)
-            layers.append(box_convert(boxes, "xyxy", "cxcywh").view(*queries.shape[:2], 4))
-        return Proposals(in_pixels(torch.stack(layers), picture_sizes), learned.expand(len(feature_map), -1, -1))
+            positions = None if self.box_encoding is None else self.box_encoding(boxes.detach())
+            queries = layer(queries, keys, memory, is_padding, positions)
+            # without detaching, so that the learned boxes learn from the last layer, too
+            boxes = self._moved(boxes if self.refine_boxes else self.weight.expand_as(boxes), queries)
+            layers.append(boxes)
+        handed_on = learned if self.handed_on is None else learned + self.handed_on(queries)
+        return Proposals(in_pixels(torch.stack(layers), picture_sizes), handed_on)
+
+    def _memory(
+        self, features: Sequence[torch.Tensor], picture_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keys and values `(B, P, dim)` of the cells of all levels, and which are padding, `(B, P)`."""
+        keys, memory, is_padding = [], [], []
+        for place, level in enumerate(self.feature_levels):
+            positions, outside = grid(features[level], picture_sizes, padded_size)
+            memory.append(self.memory_norm(features[level].flatten(2).transpose(1, 2)))
+            encoding = self.position_encoding(positions).flatten(1, 2)
+            if self.level_encoding is not None:
+                encoding = encoding + self.level_encoding[place]
+            keys.append(memory[-1] + encoding)
+            is_padding.append(outside.flatten(1))
+        return torch.cat(keys, 1), torch.cat(memory, 1), torch.cat(is_padding, 1)
+
+    def _moved(self, boxes: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+        """Boxes `(B, N, 4)`, cxcywh, moved as the queries `(B, N, dim)` say."""
+        corners = box_convert(boxes.float(), "cxcywh", "xyxy").flatten(0, 1)
+        moved = self.box_transform.apply_deltas(self.mlp(queries).float().flatten(0, 1), corners)
+        return box_convert(moved, "xyxy", "cxcywh").view_as(boxes)
+
+
+class BoxEncoding(nn.Module):
+    """Sines and cosines of center and size, through a perceptron of two layers.
+
+    Args:
+        dim: of the encoding, a multiple of 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.encoding = SinePositionEncoding(dim)
+        self.mlp = MLP(2 * dim, [dim, dim])
+
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Encode boxes `(..., 4)`, cxcywh relative to their picture, as `(..., dim)`."""
+        return self.mlp(torch.cat([self.encoding(boxes[..., :2].float()), self.encoding(boxes[..., 2:].float())], -1))
 
 
 class DecoderLayer(nn.Module):
@@ -104,12 +160,26 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, memory: torch.Tensor, is_padding: torch.Tensor
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        memory: torch.Tensor,
+        is_padding: torch.Tensor,
+        positions: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Queries `(B, N, dim)`, keys and memory `(B, P, dim)`, padding `(B, P)`; returns the queries."""
-        attended, _ = self.self_attention(queries, queries, queries, need_weights=False)
+        """The next queries.
+
+        Args:
+            queries: `(B, N, dim)`.
+            keys, memory: `(B, P, dim)`, what attention compares with and what it takes.
+            is_padding: `(B, P)`.
+            positions: `(B, N, dim)`, where each query is, for comparing only.
+        """
+        placed = queries if positions is None else queries + positions
+        attended, _ = self.self_attention(placed, placed, queries, need_weights=False)
         queries = self.norm1(queries + self.dropout(attended))
-        seen, _ = self.cross_attention(queries, keys, memory, key_padding_mask=is_padding, need_weights=False)
+        placed = queries if positions is None else queries + positions
+        seen, _ = self.cross_attention(placed, keys, memory, key_padding_mask=is_padding, need_weights=False)
         queries = self.norm2(queries + self.dropout(seen))
         thought = self.linear2(self.dropout(F.relu(self.linear1(queries))))
         return self.norm3(queries + self.dropout(thought))

@@ -20,6 +20,7 @@ class FocalClassification:
     """
 
     class_weights = None
+    learns_overlap = False
 
     def __init__(
         self, num_classes: int, alpha: float = 0.25, gamma: float = 2.0, prior_probability: float = 0.01
@@ -38,7 +39,12 @@ class FocalClassification:
         return positive - negative
 
     def loss(
-        self, logits: torch.Tensor, targets: torch.Tensor, num_objects: torch.Tensor, class_weights: None = None
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        num_objects: torch.Tensor,
+        class_weights: None = None,
+        overlaps: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Loss of each stage `(S,)`.
 
@@ -46,6 +52,8 @@ class FocalClassification:
             logits: `(S, B, N, num_logits)`.
             targets: `(S, B, N)`, the class of the matched object; `num_classes` where there is none.
             num_objects: what the sum is divided by, see `Targets.num_objects`.
+            overlaps: `(S, B, N)`, IoU of the predicted box and that of the matched object; only for a classification
+                that `learns_overlap`.
         """
         one_hot = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
         losses = sigmoid_focal_loss(logits, one_hot, alpha=self.alpha, gamma=self.gamma)
@@ -69,6 +77,40 @@ class FocalClassification:
         return scores, places % self.num_classes, places.div(self.num_classes, rounding_mode="floor")
 
 
+class OverlapClassification(FocalClassification):
+    """Sigmoids that learn how well the box fits, by the matchability-aware loss (Huang et al., "DEIM", CVPR 2025).
+
+    The score to learn is the IoU to the power of `gamma`; proposals without an object are weighted by their score to
+    the power of `gamma`. Costs of matching are those of the focal loss.
+
+    Args:
+        num_classes: classes of the data set.
+        gamma: exponent of the loss.
+        prior_probability: score of each class before training.
+    """
+
+    learns_overlap = True
+
+    def __init__(self, num_classes: int, gamma: float = 1.5, prior_probability: float = 0.01) -> None:
+        super().__init__(num_classes, prior_probability=prior_probability)
+        self.loss_gamma = gamma
+
+    def loss(
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        num_objects: torch.Tensor,
+        class_weights: None = None,
+        overlaps: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """As `FocalClassification.loss`."""
+        matched = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
+        wanted = matched * overlaps[..., None] ** self.loss_gamma
+        weights = torch.where(matched > 0, 1.0, logits.detach().sigmoid() ** self.loss_gamma)
+        losses = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="none")
+        return losses.flatten(1).sum(1) / num_objects
+
+
 class SoftmaxClassification:
     """A softmax over the classes and "no object".
 
@@ -78,6 +120,7 @@ class SoftmaxClassification:
     """
 
     initial_bias = 0.0
+    learns_overlap = False
 
     def __init__(self, num_classes: int, no_object_weight: float = 0.1) -> None:
         self.num_classes = num_classes
@@ -90,7 +133,12 @@ class SoftmaxClassification:
         return -logits.softmax(-1)[:, classes]
 
     def loss(
-        self, logits: torch.Tensor, targets: torch.Tensor, num_objects: torch.Tensor, class_weights: torch.Tensor
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        num_objects: torch.Tensor,
+        class_weights: torch.Tensor,
+        overlaps: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """As `FocalClassification.loss`, but a mean weighted by `class_weights` over all proposals of all processes."""
         losses = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), class_weights, reduction="none")

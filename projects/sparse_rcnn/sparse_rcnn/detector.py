@@ -66,10 +66,10 @@ class SparseRCNN(nn.Module):
         if classification.num_classes != num_classes:
             classes = f"the model has {num_classes} classes, its classification {classification.num_classes}"
             raise UserError(classes, "give both the same num_classes")
-        level = getattr(init_proposal_boxes, "feature_level", 0)
-        if not 0 <= level < len(in_features):
-            levels = f"feature_level is {level}, but the model has {len(in_features)} feature maps"
-            raise UserError(levels, f"set model.init_proposal_boxes.feature_level to 0..{len(in_features) - 1}")
+        for level in getattr(init_proposal_boxes, "feature_levels", []):
+            if not 0 <= level < len(in_features):
+                levels = f"feature_level is {level}, but the model has {len(in_features)} feature maps"
+                raise UserError(levels, f"set model.init_proposal_boxes.feature_level to 0..{len(in_features) - 1}")
         if mask_head is not None and len(mask_head.mask_series) != len(head.head_series):
             stages = f"the mask head has {len(mask_head.mask_series)} stages, the box head {len(head.head_series)}"
             raise UserError(stages, "leave model.mask_head.num_stages at ${model.head.num_stages}")

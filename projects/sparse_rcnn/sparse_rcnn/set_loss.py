@@ -60,13 +60,28 @@ class SetCriterion(nn.Module):
         wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
         stages = torch.arange(len(logits), device=logits.device)[:, None]
         wanted[stages, matches.pictures, matches.proposals] = targets.classes[matches.objects]
-        class_losses = self.classification.loss(logits.float(), wanted, targets.num_objects, self.empty_weight)
+        overlaps = self._overlaps(boxes, targets, matches) if self.classification.learns_overlap else None
+        class_losses = self.classification.loss(
+            logits.float(), wanted, targets.num_objects, self.empty_weight, overlaps
+        )
         by_name = {"loss_ce": class_losses * self.class_weight, **self.box_losses(boxes, targets, matches)}
         losses: dict[str, torch.Tensor] = {}
         for name, values in by_name.items():
             losses |= {f"{name}_proposals": value for value in values[:before]}
             losses |= named_by_stage(name, values[before:])
         return losses, matches.of_stages(before)
+
+    @staticmethod
+    @torch.no_grad()
+    def _overlaps(boxes: torch.Tensor, targets: Targets, matches: Matches) -> torch.Tensor:
+        """IoU of each box of `(S, B, N, 4)` and the object that it is matched to, `(S, B, N)`; 0 without one."""
+        overlaps = boxes.new_zeros(boxes.shape[:3], dtype=torch.float32)
+        stages = torch.arange(len(boxes), device=boxes.device)[:, None]
+        found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
+        shared, union = intersection_and_union(found, wanted)
+        # a diverging model's boxes may be turned inside out
+        overlaps[stages, matches.pictures, matches.proposals] = (shared / union.clamp(min=1e-7)).clamp(0, 1)
+        return overlaps
 
     def box_losses(self, boxes: torch.Tensor, targets: Targets, matches: Matches) -> dict[str, torch.Tensor]:
         """Weighted L1 and GIoU losses `(S,)` of the boxes `(S, B, N, 4)`; GIoU of matched pairs only."""
@@ -83,11 +98,16 @@ def giou_loss(found: torch.Tensor, wanted: torch.Tensor, eps: float = 1e-7) -> t
 
     torchvision's own picks the pairs that overlap, and the host waits for a GPU to tell how many these are.
     """
-    low, high = torch.max(found[..., :2], wanted[..., :2]), torch.min(found[..., 2:], wanted[..., 2:])
-    overlap = torch.where((high > low).all(-1), _area(low, high), 0.0)
-    union = _area(found[..., :2], found[..., 2:]) + _area(wanted[..., :2], wanted[..., 2:]) - overlap
+    overlap, union = intersection_and_union(found, wanted)
     hull = _area(torch.min(found[..., :2], wanted[..., :2]), torch.max(found[..., 2:], wanted[..., 2:]))
     return 1 - (overlap / (union + eps) - (hull - union) / (hull + eps))
+
+
+def intersection_and_union(found: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Areas `(...)` that pairs of boxes `(..., 4)`, xyxy, have in common and cover together."""
+    low, high = torch.max(found[..., :2], wanted[..., :2]), torch.min(found[..., 2:], wanted[..., 2:])
+    overlap = torch.where((high > low).all(-1), _area(low, high), 0.0)
+    return overlap, _area(found[..., :2], found[..., 2:]) + _area(wanted[..., :2], wanted[..., 2:]) - overlap
 
 
 def named_by_stage(name: str, values: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from xray_lazy.errors import UserError
 WHOLE = torch.tensor([0.5, 0.5, 1.0, 1.0])
 DIM, PROPOSALS = 16, 5
 SIZES = [(64, 96), (48, 48)]
+EVERYTHING = {"feature_level": [0, 1], "encode_boxes": True, "refine_boxes": True, "hand_on_queries": True}
 
 
 def small_transformer(**settings) -> BoxTransformer:
@@ -98,10 +99,60 @@ def test_fixed_boxes_are_the_whole_picture_for_ever():
 
 @pytest.mark.parametrize("encoding", ["sine", "learned"])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_box_transformer_starts_as_the_learned_boxes_do(encoding, layers):
-    transformer = small_transformer(position_encoding=encoding, num_layers=layers)
-    found = transformer(proposals(), [features(4, 6, 2)], SIZES, (64, 96))
+@pytest.mark.parametrize("choices", [{}, EVERYTHING])
+def test_the_box_transformer_starts_as_the_learned_boxes_do(encoding, layers, choices):
+    transformer = small_transformer(position_encoding=encoding, num_layers=layers, **choices)
+    found = transformer(proposals(), [features(4, 6, 2), features(2, 3, 2)], SIZES, (64, 96))
     torch.testing.assert_close(relative(found, SIZES), WHOLE.expand(layers, 2, PROPOSALS, 4))
+    assert torch.equal(found.queries, proposals().expand(2, -1, -1))
+
+
+def test_queries_are_handed_on_with_what_was_seen_of_their_picture():
+    maps = [features(4, 6, 2)]
+    for choice in (False, True):
+        transformer = trained(small_transformer(hand_on_queries=choice))
+        if choice:
+            nn.init.normal_(transformer.handed_on[-1].weight, std=0.2)
+        queries = transformer(proposals(), maps, SIZES, (64, 96)).queries
+        assert torch.allclose(queries[0], queries[1]) is not choice
+
+
+def test_a_layer_moves_the_boxes_of_the_layer_before_where_it_refines():
+    maps = [features(4, 6, 2)]
+    found = {}
+    for refine in (False, True):
+        transformer = trained(small_transformer(refine_boxes=refine, num_layers=2))
+        # deltas of both layers are the same: half a width to the right
+        last = [module for module in transformer.mlp.modules() if isinstance(module, nn.Linear)][-1]
+        nn.init.zeros_(last.weight)
+        last.bias.data = torch.tensor([0.5, 0.0, 0.0, 0.0])
+        found[refine] = relative(transformer(proposals(), maps, SIZES, (64, 96)), SIZES)
+    torch.testing.assert_close(found[True][0], found[False][0])
+    torch.testing.assert_close(found[False][1], found[False][0])
+    moved = found[True][1] - found[True][0]
+    torch.testing.assert_close(moved[..., 0], found[True][0][..., 2] / 2)
+    assert moved[..., 1:].abs().max() < 1e-5
+
+
+def test_a_query_knows_where_its_box_is():
+    found = []
+    for where in (0.3, 0.6):
+        transformer = trained(small_transformer(encode_boxes=True))
+        transformer.weight.data = torch.tensor([[where, where, 0.2, 0.2]]).repeat(PROPOSALS, 1)
+        boxes = relative(transformer(proposals(), [features(4, 6, 2)], SIZES, (64, 96)), SIZES)
+        found.append(boxes - transformer.weight)
+    assert not torch.allclose(*found, atol=1e-3)
+
+
+def test_it_may_look_at_several_levels():
+    levels = [features(8, 12), features(4, 6, seed=1)]
+    transformer = trained(small_transformer(feature_level=[0, 1]))
+    boxes = transformer(proposals(), levels, [(64, 96)], (64, 96)).boxes
+    for place in range(2):
+        others = [torch.zeros_like(one) if i == place else one for i, one in enumerate(levels)]
+        assert not torch.allclose(boxes, transformer(proposals(), others, [(64, 96)], (64, 96)).boxes)
+    with pytest.raises(UserError, match="no feature map"):
+        small_transformer(feature_level=[])
 
 
 def test_with_published_weights_it_starts_with_their_boxes():
@@ -117,8 +168,9 @@ def test_with_published_weights_it_starts_with_their_boxes():
 
 
 @pytest.mark.parametrize("encoding", ["sine", "learned"])
-def test_what_is_in_the_padding_changes_nothing(encoding):
-    transformer = trained(small_transformer(position_encoding=encoding))
+@pytest.mark.parametrize("choices", [{}, EVERYTHING | {"feature_level": 0}])
+def test_what_is_in_the_padding_changes_nothing(encoding, choices):
+    transformer = trained(small_transformer(position_encoding=encoding, **choices))
     alone = transformer(proposals(), [features(4, 6)], [(64, 96)], (64, 96)).boxes
     for garbage in (0.0, 1e3):
         batch = torch.full((2, DIM, 8, 10), garbage)
@@ -210,7 +262,8 @@ def test_the_settings_and_their_defaults():
     }
     assert {name: defaults[name] for name in wanted} == wanted
     node = tiny_config("box_transformer").model.init_proposal_boxes
-    assert {name: node[name] for name in wanted} == wanted | {"num_heads": 4, "mlp_hidden_dim": 16}
+    small = {"num_heads": 4, "mlp_hidden_dim": 16, "feature_level": [1, 2, 3]}
+    assert {name: node[name] for name in wanted} == wanted | small
 
 
 @pytest.mark.parametrize("mlp_layers", [1, 2, 4])

@@ -17,9 +17,12 @@ box_transformer = L(BoxTransformer)(
     feedforward_dim=1024,
     dropout=0.1,
     position_encoding="sine",  # or "learned"
-    feature_level=2,  # index into p2..p5; lower is finer
+    feature_level=[1, 2, 3],  # one or more of p2..p5; lower is finer
     mlp_hidden_dim=256,
     mlp_num_layers=2,
+    encode_boxes=True,
+    refine_boxes=True,
+    hand_on_queries=True,
 )
 
 image_proposals = L(ImageProposals)(
