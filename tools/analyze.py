@@ -78,6 +78,7 @@ def run_detections(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.files import write_analysis
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
     from xray_lazy.analysis.pictures import draw_pictures
+    from xray_lazy.results_place import check_result_folder
 
     truth = (options.ground_truth, options.images, options.max_detections)
     if options.predictions:
@@ -85,6 +86,7 @@ def run_detections(options: argparse.Namespace) -> None:
     else:
         inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
+    check_result_folder(folder)
     analysis = draw_pictures(analyze(inputs, options.score_threshold), inputs, folder, options.count)
     print_analysis(analysis, write_analysis(analysis, folder))
 
@@ -117,6 +119,7 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.console import print_comparison
     from xray_lazy.analysis.files import write_comparison
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
+    from xray_lazy.results_place import check_result_folder
 
     truth = (options.ground_truth, options.images, options.max_detections)
 
@@ -128,8 +131,9 @@ def run_compare(options: argparse.Namespace) -> None:
         return inputs_of_files(run, *truth)
 
     first, second = read(options.first), read(options.second)
-    found = compare(first, second, options.resamples, options.confidence, options.seed)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
+    check_result_folder(folder)
+    found = compare(first, second, options.resamples, options.confidence, options.seed)
     print_comparison(found, write_comparison(found, folder))
 
 
@@ -160,12 +164,15 @@ def run_model(options: argparse.Namespace) -> None:
 
     from xray_lazy.analysis.console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
+    from xray_lazy.results_place import check_result_file, json_with
 
+    run = Path(options.source)
+    file = options.output or (run / "analysis" / "model.json" if run.is_dir() else None)
+    if file:
+        check_result_file(file, lambda path: json_with(path, "schema"), "a measurement of a model")
     size = parse_size(options.size) if options.size else None
     cost = measure_source(options.source, options.overrides, size, options.device, options.repeats, options.depth)
     print_model_cost(cost)
-    run = Path(options.source)
-    file = options.output or (run / "analysis" / "model.json" if run.is_dir() else None)
     if file:
         write_model_cost(cost, file)
         print(f"results are in {file}")

@@ -129,7 +129,10 @@ def run_check(options: argparse.Namespace) -> int:
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.check import check_sets, open_sets
     from xray_lazy.data.check.console import print_report
+    from xray_lazy.results_place import check_result_file, json_with
 
+    if options.json and options.json != "-":
+        check_result_file(options.json, lambda path: json_with(path, "trainable", "counts"), "a list of findings")
     sets = open_sets(options.sets, options.root, pictures=not options.no_pictures)
     report = check_sets(sets, read_pictures=not options.no_pictures, show_progress=True)
     if options.json == "-":
@@ -294,9 +297,11 @@ def run_convert(options: argparse.Namespace) -> int:
 
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.convert import convert
+    from xray_lazy.results_place import check_result_file, json_with
 
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
+    check_result_file(options.output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
     converted = convert(
         options.format, options.source, options.images, options.classes, options.zero_based, options.match_by
     )

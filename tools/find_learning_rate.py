@@ -34,9 +34,11 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
 
     cfg, device = load_for_search(options.config_file, overrides)
     from xray_lazy.engine.learning_rate_search import run_range_test, save_range_test
+    from xray_lazy.results_place import check_result_folder
 
-    result = run_range_test(cfg, device, options.lowest, options.highest, options.iterations)
     folder = Path(options.output or f"{cfg.train.output_dir}_learning_rate")
+    check_result_folder(folder)
+    result = run_range_test(cfg, device, options.lowest, options.highest, options.iterations)
     for written in save_range_test(result, folder):
         print(f"wrote {written}")
     if result.suggestion is None:

@@ -84,9 +84,11 @@ def add_data(commands) -> None:
 
 
 def run_data(options: argparse.Namespace) -> None:
+    from xray_lazy.results_place import check_result_folder
     from xray_lazy.visualization import data_report
     from xray_lazy.visualization.picture_choice import Choice, parse_size_range
 
+    check_result_folder(options.output)
     size = parse_size_range(options.size) if options.size else None
     request = data_report.DataRequest(
         sets=options.named,

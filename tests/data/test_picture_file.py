@@ -1,5 +1,6 @@
 """Pictures are read upright, 8 bit and three channels, or refused with the reason."""
 
+import os
 import pickle
 import struct
 
@@ -152,3 +153,11 @@ def test_error_survives_the_way_from_a_worker_process(tmp_path):
     error = pickle.loads(pickle.dumps(TruncatedPicture(tmp_path / "bag.jpg", "is cut off")))
     assert isinstance(error, TruncatedPicture) and isinstance(error, UserError)
     assert (error.path, error.why) == (tmp_path / "bag.jpg", "is cut off")
+
+
+@pytest.mark.parametrize("look", [read_picture, picture_size])
+def test_a_pipe_is_no_picture_and_nobody_waits_for_it(tmp_path, look):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        with pytest.raises(UnreadablePicture, match="can't be read"):
+            look(path)

@@ -420,7 +420,7 @@ def test_new_file_and_changes_are_written(tmp_path):
 def test_input_and_other_files_are_never_overwritten(tmp_path):
     source, other = tmp_path / "set.json", tmp_path / "other.json"
     for path in (source, other):
-        path.write_text("{}")
+        path.write_text('{"images": [], "annotations": []}')
     (tmp_path / "link.json").symlink_to(source)
     for output in (source, tmp_path / "link.json"):
         with pytest.raises(UserError, match="is the input"):

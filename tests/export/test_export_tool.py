@@ -159,3 +159,16 @@ PathFinder.find_spec = find_others
 def test_help_has_examples(run_tool_here):
     answer = run_tool_here(ROOT / "tools" / "export.py", "--help")
     assert answer.returncode == 0 and "--format" in answer.stdout and "examples:" in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["model_final.pth", "config.yaml", "notes"])
+def test_an_export_replaces_nothing_but_an_earlier_export(trained, tmp_path, name):
+    output = tmp_path / name
+    if name == "notes":
+        Path(f"{output}.json").write_text('{"mine": 1}')  # where the facts of a model would go
+    else:
+        output.write_bytes((trained / name).read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="is there already"):
+        export_model(ExportOptions(str(trained), output=str(output)), print)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

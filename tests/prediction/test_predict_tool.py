@@ -272,3 +272,29 @@ def test_faults_are_found_before_anything_is_written(predict, pictures, tmp_path
     with pytest.raises(UserError) as fault:
         predict(pictures[0], **settings)
     assert words in str(fault.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["picture", "video", "COCO file", "ground truth", "tables of others"])
+def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, pictures, belt, tiny_set, tmp_path, kind):
+    out, settings = tmp_path / "out", {}
+    copies = {"picture": "pictures/bag.jpg", "video": "videos/belt.mp4"}
+    path = out / copies.get(kind, "annotations.json")
+    path.parent.mkdir(parents=True)
+    if kind == "picture":
+        cv2.imwrite(str(path), cv2.imread(str(pictures[0])))
+    else:
+        shutil.copy(belt if kind == "video" else tiny_set / "annotations.json", path)
+    if kind == "ground truth":
+        settings = {"ground_truth": str(path)}
+    elif kind == "COCO file":
+        settings = {"image_root": str(tiny_set / "images")}
+    before = path.read_bytes()
+    words = "is there already" if kind == "tables of others" else "is the input, which stays as it is"
+    with pytest.raises(UserError, match=words):
+        predict(*(pictures if kind in ("ground truth", "tables of others") else [path]), **settings)
+    assert files(out) == [str(path.relative_to(out))] and path.read_bytes() == before
+
+
+def test_results_of_an_earlier_call_are_replaced(predict, pictures):
+    before = files(predict(*pictures))
+    assert files(predict(*pictures)) == before

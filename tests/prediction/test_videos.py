@@ -1,10 +1,12 @@
 """Videos, read and written."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.videos import Video, writing_video
 
 
@@ -58,3 +60,17 @@ def test_what_is_no_video_is_an_error(tmp_path):
     for name in ("belt.mp4", "gone.mp4"):
         with pytest.raises(UserError, match=name):
             Video(tmp_path / name)
+
+
+def test_a_video_that_the_disk_cuts_off_does_not_get_its_name(tmp_path):
+    with (
+        pytest.raises(RunFailure, match="was not written to its end"),
+        writing_video(tmp_path / "belt.mp4", 25) as file,
+    ):
+        for frame in frames():
+            file.write(frame)
+        file.close()
+        (written,) = tmp_path.rglob("belt.mp4")
+        os.truncate(written, written.stat().st_size // 2)
+        file.close()
+    assert not list(tmp_path.iterdir())

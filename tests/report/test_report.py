@@ -234,3 +234,14 @@ def test_the_tool_writes_the_file_that_is_asked_for(run, data, tmp_path, run_too
     assert answer.returncode == 0, answer.stderr
     assert "page.html" in answer.stdout
     assert (tmp_path / "page.html").is_file() and not (run / "report.html").exists()
+
+
+def test_a_report_replaces_a_report_and_nothing_else(run, tmp_path):
+    write_report([run], tmp_path / "mine.html")
+    write_report([run], tmp_path / "mine.html")
+    (tmp_path / "notes.html").write_text("<!doctype html>mine")
+    for other in (tmp_path / "notes.html", run / "config.yaml"):
+        before = other.read_bytes()
+        with pytest.raises(UserError, match="is there already, and is not a report"):
+            write_report([run], other)
+        assert other.read_bytes() == before

@@ -1,7 +1,9 @@
 """Picture files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole."""
 
+import errno
 import io
 import os
+import stat
 import warnings
 
 import cv2
@@ -60,7 +62,7 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large pictures
-            with Image.open(path) as picture:
+            with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as picture:
                 return _upright_size(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
@@ -69,7 +71,7 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
 def is_turned(path: str | os.PathLike) -> bool:
     """Whether the EXIF orientation swaps the width and height that the file stores; False if it can't be read."""
     try:
-        with Image.open(path) as picture:
+        with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as picture:
             return picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -97,7 +99,7 @@ def read_all_bits(path: str | os.PathLike) -> np.ndarray:
 
 def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=_open_file) as stream:
             data = stream.read()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
@@ -118,6 +120,16 @@ def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
             raise TruncatedPicture(path, f"is cut off after {len(data)} bytes")
         raise UnreadablePicture(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
     return picture
+
+
+def _open_file(path: str, flags: int) -> int:
+    """For `open`: a pipe is no picture, and is not waited for; nor is a device, which may never end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of folders, `open` itself complains
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", path)
+    return descriptor
 
 
 def read_record(record: dict, order: str = "BGR") -> np.ndarray:

@@ -12,6 +12,7 @@ from xray_lazy.data.check.pictures import PictureRules
 from xray_lazy.data.check.report import Finding, Report
 from xray_lazy.data.check.sets import examine, read_set_pictures, report_set
 from xray_lazy.errors import UserError
+from xray_lazy.results_place import check_result_file, json_with
 
 # One change can uncover another (an annotation goes, and its picture's second entry is spare), a few times at most.
 _MOST_PASSES = 20
@@ -79,6 +80,9 @@ def check_targets(
             raise UserError(f"{target} is the input, which stays as it is", "give another name for the new file")
         if os.path.exists(target) and not overwrite:
             raise UserError(f"there is already a file {target}", "give another name, or --overwrite")
+    check_result_file(output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
+    if changes:
+        check_result_file(changes, lambda path: json_with(path, "kind", "change"), "a list of changes")
     if changes and os.path.abspath(changes) == os.path.abspath(output):
         raise UserError(f"--output and --changes are both {output}", "give each a name of its own")
 

@@ -25,6 +25,7 @@ from xray_lazy.export.formats import quietly, write_model
 from xray_lazy.export.pictures import pictures_to_try
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
 from xray_lazy.export.single_picture import SinglePictureDetector
+from xray_lazy.results_place import check_result_file, json_with
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
 AVERAGED_WEIGHTS = "model_final_ema.pth"
@@ -73,9 +74,12 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
         UserError: no such run, weights, pictures, or missing packages.
         RunFailure: the model can't be exported, or the file does not agree with it; nothing is left then.
     """
+    if options.output:
+        _check_place(Path(options.output))
     trained = _load(options)
     facts = describe(trained, options.format, options.size)
     output = Path(options.output or _default_output(options, trained))
+    _check_place(output)
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"
     report(f"exporting {facts.model} with {facts.weights} as {facts.format}, for pictures of {of_size}")
     detector = SinglePictureDetector(trained.model)
@@ -92,7 +96,8 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     report(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB) and {facts_path(output).name}")
     if facts.format == "onnx":
         example = output.parent / EXAMPLE.name
-        write_text(example, EXAMPLE.read_text(encoding="utf-8"))
+        if not example.exists():  # it may have been adapted
+            write_text(example, EXAMPLE.read_text(encoding="utf-8"))
         report(f"try it with: python {example} {output} PICTURE ...")
     return output
 
@@ -231,6 +236,13 @@ def _resizing(cfg: DictConfig) -> tuple[int, int]:
         "dataloader.test.mapper.augmentations",
         "add one there",
     )
+
+
+def _check_place(output: Path) -> None:
+    """Refuse to replace anything but an earlier export and its facts."""
+    facts = facts_path(output)
+    check_result_file(facts, lambda path: json_with(path, "format", "class_names"), "the facts of an exported model")
+    check_result_file(output, lambda _: facts.is_file(), "an exported model")
 
 
 def _default_output(options: ExportOptions, trained: TrainedModel) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from xray_lazy.atomic_file import write_bytes
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.runtime import INSTALL_ONNX, OUTPUTS
 from xray_lazy.export.single_picture import SinglePictureDetector, traceable
@@ -36,6 +37,8 @@ def write_model(detector: SinglePictureDetector, picture: torch.Tensor, path: Pa
             _WRITERS[format](detector, picture, path, dynamic)
     except UserError:
         raise
+    except OSError:
+        raise  # of the disk, not of the model
     except Exception as error:  # each exporter has errors of its own, for whatever a model may do
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300]}"
         raise RunFailure(
@@ -66,11 +69,14 @@ def _write_onnx(detector: SinglePictureDetector, picture: torch.Tensor, path: Pa
 
 def _write_torchscript(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, dynamic: bool) -> None:
     # its own check compares with the same picture only
-    torch.jit.trace(detector, (picture,), check_trace=False).save(str(path))
+    # in memory first: where the disk is full, torch's own writer ends the process
+    write_bytes(path, torch.jit.trace(detector, (picture,), check_trace=False).save_to_buffer())
 
 
 def _write_torch_export(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, dynamic: bool) -> None:
-    torch.export.save(torch.export.export(detector, (picture,)), path)
+    stream = io.BytesIO()  # as above
+    torch.export.save(torch.export.export(detector, (picture,)), stream)
+    write_bytes(path, stream.getvalue())
 
 
 _WRITERS = {"onnx": _write_onnx, "torchscript": _write_torchscript, "torch_export": _write_torch_export}

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_util
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.visualization.overlay import Drawn
 
+RESULT_FILES = ("predictions.json", "annotations.json", "detections.csv")
 TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "width", "height", "mask_area")
 
 
@@ -105,14 +106,15 @@ def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found],
     `predictions.json`: COCO results of the pictures; `annotations.json`: the pictures, classes and results as a COCO
     data set; `detections.csv`: a line per item, of pictures and videos.
     """
+    predictions, annotations, table = (folder / name for name in RESULT_FILES)
     written = []
     if found:
         results = [result for picture in found for result in picture.results(categories.ids)]
-        written = [folder / "predictions.json", folder / "annotations.json"]
+        written = [predictions, annotations]
         write_json(written[0], results)
         write_json(written[1], _data_set(found, results, categories))
-    write_text(folder / "detections.csv", _table([*found, *videos], categories))
-    return [*written, folder / "detections.csv"]
+    write_text(table, _table([*found, *videos], categories))
+    return [*written, table]
 
 
 def video_record(found: Sequence[Found], categories: Categories, facts: Mapping) -> dict:

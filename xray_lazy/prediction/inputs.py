@@ -68,7 +68,9 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
             names.add(name)
             kind.append(Picture(entry.path, name, entry.image_id, _free_result(entry.name, results)))
     if not inputs.pictures and not inputs.videos:
-        raise UserError(f"{' '.join(words)} has no pictures", "results of an earlier call don't count")
+        where = f" outside of {output}, where the results go" if excluded else ""
+        fix = "results of an earlier call don't count: name another folder for new ones"
+        raise UserError(f"{' '.join(words)} has no pictures{where}", fix)
     return inputs
 
 

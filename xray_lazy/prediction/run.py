@@ -13,11 +13,12 @@ import numpy as np
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.console import Console
-from xray_lazy.prediction.detections import Categories, Found, video_record, write_results
+from xray_lazy.prediction.detections import RESULT_FILES, Categories, Found, video_record, write_results
 from xray_lazy.prediction.ground_truth import GroundTruth
 from xray_lazy.prediction.inputs import Inputs, Picture, find_inputs
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.videos import Video, writing_video
+from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_pictures import write_picture
@@ -66,7 +67,9 @@ def run_prediction(options: PredictOptions) -> None:
     """
     if not 0 <= options.threshold <= 1:
         raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
+    check_result_folder(options.output)
     inputs = find_inputs(options.inputs, options.image_root, options.output)
+    _check_targets(options, inputs)
     predictor = Predictor.of(
         options.model,
         options.weights,
@@ -77,6 +80,21 @@ def run_prediction(options: PredictOptions) -> None:
         threads=options.threads,
     )
     _Run(options, inputs, predictor).run()
+
+
+def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
+    """Refuse to replace what is looked at, or tables that are not of an earlier call."""
+    folder = Path(options.output)
+    tables = [folder / name for name in RESULT_FILES]
+    drawn = [folder / "pictures" / picture.result.with_suffix(".jpg") for picture in inputs.pictures]
+    drawn += [folder / "videos" / v.result.with_suffix(f".{options.video_format}") for v in inputs.videos]
+    drawn += [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
+    given = [options.ground_truth] if options.ground_truth else []
+    read = [entry.path for entry in (*inputs.pictures, *inputs.videos)]
+    check_no_input([*tables, *drawn], [*read, *inputs.coco_files, *map(Path, given)])
+    # each call writes the last of them, whatever it looks at
+    for table in tables:
+        check_result_file(table, lambda _: tables[-1].is_file(), "a table of an earlier prediction")
 
 
 class _Run:

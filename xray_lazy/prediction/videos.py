@@ -79,6 +79,7 @@ class VideoFile:
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
         self._writer: cv2.VideoWriter | None = None
+        self._count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Raises: RunFailure: this OpenCV can't write such a video, or not there."""
@@ -88,10 +89,20 @@ class VideoFile:
             if not self._writer.isOpened():
                 raise RunFailure(f"{self._path.parent} can't take a {self._path.suffix} video by this OpenCV", "")
         self._writer.write(frame)
+        self._count += 1
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.release()
+
+    def check(self) -> None:
+        """Raises: RunFailure: not all of it was written, of which OpenCV says nothing."""
+        read = cv2.VideoCapture(str(self._path))
+        least = self._count if self._path.suffix in COUNTING else 0
+        is_whole = read.isOpened() and read.get(cv2.CAP_PROP_FRAME_COUNT) >= least
+        read.release()
+        if not is_whole:
+            raise RunFailure(f"the video {self._path.name} was not written to its end", "is the disk full?")
 
 
 @contextmanager
@@ -105,4 +116,5 @@ def writing_video(path: Path, fps: float) -> Iterator[VideoFile]:
             yield video
         finally:
             video.close()
+        video.check()
         os.replace(Path(folder) / path.name, path)

@@ -20,8 +20,10 @@ from xray_lazy.report.reviews import Reviews
 from xray_lazy.report.run_files import RunFiles, read_run
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
+from xray_lazy.results_place import check_result_file
 
 REPORT_NAME = "report.html"
+MADE_BY = "Made by xray-lazy's tools/report.py"
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,12 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
         UserError: a folder is not that of a training, or the page can't be written.
     """
     folders = list(dict.fromkeys(Path(folder) for folder in folders))
+    path = Path(output) if output else folders[0] / REPORT_NAME
+    check_result_file(path, lambda file: MADE_BY.encode() in file.read_bytes(), "a report")
     runs = [read_run(folder) for folder in folders]
     _name_apart(runs)
-    path = Path(output) if output else folders[0] / REPORT_NAME
     title = runs[0].name if len(runs) == 1 else " and ".join([", ".join(r.name for r in runs[:-1]), runs[-1].name])
-    made = f"Made by xray-lazy's tools/report.py on {datetime.datetime.now().astimezone():%d %B %Y, %H:%M %Z}."
+    made = f"{MADE_BY} on {datetime.datetime.now().astimezone():%d %B %Y, %H:%M %Z}."
     text = render_page(title, headline(runs), make_tabs(runs), made)
     try:
         write_text(path, text)

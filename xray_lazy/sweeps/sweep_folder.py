@@ -39,6 +39,8 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         if differences:
             raise _other_sweep(folder, differences)
         return True
+    if (folder / CONFIG).is_file() and diff_configs(load_config(folder / CONFIG), cfg):
+        raise UserError(f"{folder} holds a config.yaml, and no sweep", "give another --output-dir")
     try:
         save_config(cfg, folder / CONFIG)
         write_text(folder / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,109 @@
+"""Results replace earlier ones of their kind, and nothing else."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.data.coco_sets import write_set
+from xray_lazy.errors import UserError
+from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with
+
+TOOL = Path(__file__).parents[1] / "tools" / "dataset.py"
+LABEL = {"imagePath": "bag_0.png", "imageWidth": 64, "imageHeight": 48}
+LABEL |= {"shapes": [{"label": "gun", "shape_type": "rectangle", "points": [[3, 3], [20, 20]]}]}
+
+
+def check(path):
+    check_result_file(path, lambda file: json_with(file, "trainable"), "a list of findings")
+
+
+def test_an_earlier_result_and_an_empty_file_may_be_replaced(tmp_path):
+    check(tmp_path / "new" / "file.json")
+    (tmp_path / "empty").touch()
+    check(tmp_path / "empty")
+    for content in ({"trainable": True}, [{"trainable": True, "more": 1}]):
+        (tmp_path / "earlier").write_text(json.dumps(content))
+        check(tmp_path / "earlier")
+
+
+OTHERS = {
+    "other JSON": lambda path: path.write_text('{"images": []}'),
+    "a list of others": lambda path: path.write_text('[{"trainable": 1}, 3]'),
+    "no JSON": lambda path: path.write_bytes(b"\x89PNG"),
+    "a folder": os.mkdir,
+    "a pipe": os.mkfifo,
+    "a link that leads nowhere": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_anything_else_may_not(tmp_path, make):
+    make(tmp_path / "there")
+    with pytest.raises(UserError, match="there is there already, and is not a list of findings"):
+        check(tmp_path / "there")
+
+
+def test_a_folder_for_results_is_none_whose_name_a_file_has(tmp_path):
+    check_result_folder(tmp_path / "new" / "folder")
+    check_result_folder(tmp_path)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="is no folder"):
+            check_result_folder(path)
+
+
+def test_an_input_is_known_under_its_other_names(tmp_path):
+    (tmp_path / "input").write_text("content")
+    (tmp_path / "link").symlink_to("input")
+    os.link(tmp_path / "input", tmp_path / "second")
+    (tmp_path / "copy").write_text("content")
+    check_no_input([tmp_path / "copy", tmp_path / "new"], [tmp_path / "input", tmp_path / "absent"])
+    for name in ("input", "link", "second"):
+        with pytest.raises(UserError, match=f"{name} is the input, which stays as it is"):
+            check_no_input([tmp_path / "new", tmp_path / name], [tmp_path / "input"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A COCO set, and a label of labelme's beside a picture."""
+    write_set(tmp_path / "set")
+    (tmp_path / "labels").mkdir()
+    shutil.copy(tmp_path / "set" / "images" / "bag_0.png", tmp_path / "labels")
+    (tmp_path / "labels" / "bag_0.json").write_text(json.dumps(LABEL))
+    (tmp_path / "names.txt").write_text("gun\n")
+    return tmp_path
+
+
+SET = ("set/annotations.json", "set/images")
+WRONG_PLACES = {
+    "findings over a set": ("check", *SET, "--json", "set/annotations.json"),
+    "findings over a picture": ("check", *SET, "--json", "set/images/bag_1.png"),
+    "a repaired set over a picture": ("repair", *SET, "--overwrite", "--output", "set/images/bag_1.png"),
+    "a repaired set over a folder": ("repair", *SET, "--overwrite", "--output", "set/images"),
+    "changes over a label": ("repair", *SET, "--overwrite", "--output", "new.json", "--changes", "labels/bag_0.json"),
+    "a converted set over a label": ("convert", "labelme", "labels", "--overwrite", "--output", "labels/bag_0.json"),
+    "a converted set over text": ("convert", "labelme", "labels", "--overwrite", "--output", "names.txt"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_PLACES.values(), ids=WRONG_PLACES)
+def test_tools_of_data_sets_leave_other_files_alone(folder, arguments, run_tool_here, monkeypatch):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.chdir(folder)
+    answer = run_tool_here(TOOL, *arguments)
+    assert answer.returncode == 2 and "is there already, and is not a" in answer.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_tools_of_data_sets_replace_their_own_earlier_files(folder, run_tool_here, monkeypatch):
+    monkeypatch.chdir(folder)
+    for arguments in (
+        ("check", *SET, "--json", "findings.json"),
+        ("repair", *SET, "--overwrite", "--output", "repaired.json", "--changes", "changes.json"),
+        ("convert", "labelme", "labels", "--overwrite", "--output", "converted.json"),
+    ):
+        codes = [run_tool_here(TOOL, *arguments).returncode for _ in range(2)]
+        assert codes == [0, 0]
