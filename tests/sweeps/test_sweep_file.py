@@ -127,3 +127,15 @@ def test_a_missing_file_is_answered_with_near_ones(tmp_path):
         read_sweep(SWEEPS / "mask_rcnn_bayse.yaml")
     with pytest.raises(UserError, match=r"sparse_rcnn_bayes\.yaml"):
         read_sweep(tmp_path / "sparse_rcnn_bayes.yaml")
+
+
+def test_the_folder_of_a_run_is_not_taken_for_a_sweep(tmp_path):
+    from omegaconf import OmegaConf
+
+    from xray_lazy.sweeps.sweep_folder import open_sweep_folder
+
+    (tmp_path / "config.yaml").write_text("train: {output_dir: elsewhere, max_iter: 3}\n")
+    before = (tmp_path / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="and no sweep"):
+        open_sweep_folder(tmp_path, None, OmegaConf.create({"train": {"output_dir": "x", "max_iter": 4}}))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]

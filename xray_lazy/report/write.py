@@ -23,7 +23,7 @@ from xray_lazy.report.speed import speed_blocks
 from xray_lazy.results_place import check_result_file
 
 REPORT_NAME = "report.html"
-MADE_BY = "Made by xray-lazy's tools/report.py"
+MADE_BY = "tools/report.py on"  # in each report, as it stands in HTML
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
     runs = [read_run(folder) for folder in folders]
     _name_apart(runs)
     title = runs[0].name if len(runs) == 1 else " and ".join([", ".join(r.name for r in runs[:-1]), runs[-1].name])
-    made = f"{MADE_BY} on {datetime.datetime.now().astimezone():%d %B %Y, %H:%M %Z}."
+    made = f"Made by xray-lazy's {MADE_BY} {datetime.datetime.now().astimezone():%d %B %Y, %H:%M %Z}."
     text = render_page(title, headline(runs), make_tabs(runs), made)
     try:
         write_text(path, text)

@@ -30,6 +30,9 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         UserError: the folder holds another sweep, or can't be written.
     """
     cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
+    present = folder / CONFIG
+    if present.is_file() and not (folder / RECORD).exists() and diff_configs(load_config(present), cfg):
+        raise UserError(f"{folder} holds a config.yaml, and no sweep", "give another --output-dir")
     record = _record(sweep)
     if (folder / RECORD).is_file():
         differences = _differences(
@@ -39,8 +42,6 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         if differences:
             raise _other_sweep(folder, differences)
         return True
-    if (folder / CONFIG).is_file() and diff_configs(load_config(folder / CONFIG), cfg):
-        raise UserError(f"{folder} holds a config.yaml, and no sweep", "give another --output-dir")
     try:
         save_config(cfg, folder / CONFIG)
         write_text(folder / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
