@@ -1,7 +1,9 @@
 """tools/find_learning_rate.py and tools/find_batch_size.py."""
 
+import argparse
 import csv
 import math
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +53,23 @@ def test_the_range_test_ends_where_the_loss_explodes(tiny_config):
 def test_rates_that_are_no_range_are_an_error(tiny_config):
     with pytest.raises(UserError, match="are no range"):
         run_range_test(tiny_config, "cpu", lowest=1.0, highest=0.1)
+
+
+def test_the_range_test_needs_a_rate_to_tell_those_of_parts_by(tiny_config):
+    tiny_config.optimizer.lr = 0.0
+    with pytest.raises(UserError, match=r"optimizer\.lr is 0"):
+        run_range_test(tiny_config, "cpu")
+
+
+@pytest.mark.parametrize("output", ["taken", "taken/below"])
+def test_a_folder_that_can_not_be_made_is_refused_before_the_search(tiny_config, tmp_path, output):
+    (tmp_path / "taken").touch()
+    given = argparse.Namespace(
+        config_file=str(CONFIG), iterations=2, lowest=1e-6, highest=1.0, output=f"{tmp_path}/{output}"
+    )
+    main = runpy.run_path(str(ROOT / "tools" / "find_learning_rate.py"))["main"]
+    with pytest.raises(UserError, match="taken"):
+        main(given, ["train.device=cpu", "optimizer.lr=0"])  # which the search itself would refuse
 
 
 def test_the_suggestion_is_a_tenth_of_the_rate_with_the_lowest_loss():

@@ -57,7 +57,17 @@ def test_among_evaluations_on_several_sets_one_must_be_named(tmp_path):
 def test_a_run_without_an_evaluation_is_told_how_to_make_one(tmp_path):
     with pytest.raises(UserError) as error:
         find_evaluation(tmp_path)
+    assert error.value.fix == "give the train.output_dir of a training"
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UserError) as error:
+        find_evaluation(tmp_path)
     assert "--eval-only" in error.value.fix
+
+
+def test_boxes_of_a_negative_width_are_refused(tmp_path, truth):
+    found = write_detections(tmp_path, detection(), detection(bbox=[25, 6, -20, 15]))
+    with pytest.raises(UserError, match=r"1 detection of .* with a negative width or height, the first on picture 10"):
+        inputs_of_files(found, *truth)
     with pytest.raises(UserError, match="no run folder"):
         find_evaluation(tmp_path / "none")
 

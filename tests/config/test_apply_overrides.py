@@ -183,3 +183,9 @@ def test_a_home_folder_without_quotes_is_refused_with_what_to_write(tiny, monkey
     monkeypatch.setenv("HOME", "/home/anna")
     fix = refused(tiny, f"train.freeze={value}").fix
     assert written.replace("HOME", "/home/anna") in fix and "no shell" in fix
+
+
+def test_a_number_that_is_taken_away_is_told_what_may_stand_there(tiny):
+    assert refused(tiny, "train.max_iter=null").fix == (
+        "write a whole number; ++train.max_iter=null where it may be left open"
+    )

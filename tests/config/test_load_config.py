@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from xray_lazy.config import config_names, get_config, load_config
 from xray_lazy.config import load as load_module
 from xray_lazy.errors import UserError
+from xray_lazy.sweeps.sweep_file import read_sweep
 
 TINY = Path(__file__).parent / "experiments" / "tiny.py"
 
@@ -142,3 +143,12 @@ def test_loading_a_saved_config_of_plain_values_needs_no_torch(tmp_path):
     code = "import sys; from xray_lazy.config import load_config; c = load_config('config.yaml', ['train.max_iter=6'])"
     command = [sys.executable, "-c", f"{code}; print(c.train.max_iter, 'torch' in sys.modules)"]
     assert subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout.split() == ["6", "False"]
+
+
+@pytest.mark.parametrize("read", [load_config, read_sweep])
+def test_a_file_in_another_encoding_is_told_what_to_do(tmp_path, read):
+    file = tmp_path / "own.yaml"
+    file.write_bytes("name: café\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"own.yaml is not UTF-8 text") as caught:
+        read(file)
+    assert caught.value.fix == "save it in that encoding"

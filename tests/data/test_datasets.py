@@ -328,6 +328,22 @@ def test_a_picture_without_an_id_or_a_name_is_an_error(tmp_path, change):
         load_datasets(reference(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "no data set is named"),
+        ([], "no data set is named"),
+        ({"json_fil": "a.json", "image_root": "b"}, "a data set with json_fil, image_root lacks json_file"),
+        (5, "5 is not the name of a data set"),
+        ([None], "None is not the name of a data set"),
+        ([{}], "a data set with no key lacks json_file and image_root"),
+    ],
+)
+def test_a_set_that_is_not_named_in_full_is_refused(names, message):
+    with pytest.raises(UserError, match=message):
+        load_datasets(names)
+
+
 def test_the_root_of_the_sets_may_begin_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.setenv("XRAY_DATASETS", "~/scans")

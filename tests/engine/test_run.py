@@ -60,6 +60,7 @@ def test_a_run_leaves_what_the_design_promises(output):
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
     assert list((folder / "tensorboard").iterdir())
     assert len(list((folder / "visualizations").glob("*.jpg"))) == 3
+    assert "wrote 2 pictures of detections" in (folder / "log.txt").read_text()  # the third file is the sheet of both
     for iteration in (1, 3):
         results = folder / "evaluation" / "tiny" / f"iter_{iteration}"
         assert {p.name for p in results.iterdir()} == {"metrics.json", "per_category.csv", "predictions.json"}

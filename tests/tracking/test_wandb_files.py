@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from wandb.proto.wandb_internal_pb2 import Record
 
 from tests.patience import PATIENCE
+from xray_lazy.errors import UserError
 from xray_lazy.tracking.wandb_files import BLOCK_SIZE, Part, find_parts, wait_until_left
+from xray_lazy.tracking.wandb_sync import send_runs
 
 HEADER = b":W&B\xd4\xbe\x00"
 
@@ -104,3 +106,8 @@ def test_a_part_is_left_when_the_process_that_writes_it_has_ended(tmp_path):
     finally:
         os.kill(writer, signal.SIGKILL)
     assert wait_until_left([part], seconds=PATIENCE)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anybody_has_to_log_in(tmp_path):
+    with pytest.raises(UserError, match=r"there is no folder .*nothing"):
+        send_runs([tmp_path, tmp_path / "nothing"])

@@ -132,10 +132,13 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
     present = list(_evaluations(run_folder))
     if not present:
+        evaluate = (
+            f"python tools/lazy_train.py --config-file {run_folder}/config.yaml --eval-only "
+            f"train.init_checkpoint={run_folder}/model_final.pth, or another of its checkpoints"
+        )
         raise UserError(
             f"{run_folder} has no evaluation: no evaluation/<dataset>/iter_<n>/{PREDICTIONS_NAME}",
-            f"python tools/lazy_train.py --config-file {run_folder}/config.yaml --eval-only "
-            f"train.init_checkpoint={run_folder}/model_final.pth",
+            evaluate if (run_folder / "config.yaml").is_file() else "give the train.output_dir of a training",
         )
     names = ", ".join(evaluation.name for evaluation in present)
     if wanted not in ("best", "newest"):
@@ -289,6 +292,13 @@ def check_fit(
                 f"truth {truth_name}: id {_listed(unknown)}; it has {_listed(sorted(known, key=str))}",
                 fix,
             )
+    negative = [d["image_id"] for d in detections if d.get("bbox") and min(d["bbox"][2:]) < 0]
+    if negative:
+        raise UserError(
+            f"{counted(len(negative), 'detection')} of {origin} with a negative width or height, the first on "
+            f"picture {negative[0]!r}",
+            "write boxes as x, y, width, height",
+        )
     sizes = {image["id"]: (image["width"], image["height"]) for image in ground_truth["images"]}
     outside = [d["image_id"] for d in detections if d.get("bbox") and not _touches(d["bbox"], *sizes[d["image_id"]])]
     # ids that count from 1 fit any set; a few boxes may be a model's that does not clip them

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xray_lazy.config.keys import expand_home, first_line
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.config.yaml_format import parse_yaml
+from xray_lazy.config.yaml_format import parse_yaml, read_text
 from xray_lazy.errors import UserError
 
 _SUFFIXES = (".py", ".yaml", ".yml")
@@ -107,10 +107,7 @@ def _near_files(path: Path) -> str:
 
 
 def _load_yaml(path: Path) -> DictConfig:
-    try:
-        return from_yaml(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from None
+    return from_yaml(read_text(path), str(path))
 
 
 def from_yaml(text: str, source: str) -> DictConfig:

@@ -134,12 +134,11 @@ def _fit_fix(change: Change, present: Any) -> str:
     key, value = change.key, change.value
     if change.parts[-1] == "_target_":
         return f"write it like {key}=torch.optim.SGD"
-    if value is None:
-        return f"++{key}=null sets it all the same"
+    otherwise = f"; ++{key}=null where it may be left open" if value is None else ""
     if isinstance(present, bool):
-        return "write true or false"
+        return f"write true or false{otherwise}"
     if isinstance(present, (int, float)):
-        return f"write a {'whole ' if isinstance(present, int) else ''}number"
+        return f"write a {'whole ' if isinstance(present, int) else ''}number{otherwise}"
     if OmegaConf.is_dict(present) and len(present):
         values = [part for part in parts_of(present) if not OmegaConf.is_config(_read_or_none(present, part))]
         return f"set one of its keys: {key}.{(values or parts_of(present))[0]}=..."

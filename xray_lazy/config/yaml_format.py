@@ -7,6 +7,7 @@ modules but calls nothing: other Python tags, which would, are refused.
 import functools
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -36,6 +37,18 @@ class PartialCall:
 def dump_yaml(tree: Any) -> str:
     """`tree` (dicts, lists, plain values, `NamedObject`s) as YAML; keys keep their order."""
     return yaml.dump(tree, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=float("inf"))
+
+
+def read_text(path: Path) -> str:
+    """What a YAML file holds.
+
+    Raises:
+        UserError: it is in another encoding than UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}", "save it in that encoding") from None
 
 
 def parse_yaml(text: str, source: str) -> Any:

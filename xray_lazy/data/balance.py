@@ -22,6 +22,10 @@ class RepeatFactors:
     """
 
     def __init__(self, threshold: float):
+        if not 0 <= threshold <= 1:
+            raise UserError(
+                f"the threshold of RepeatFactors is {threshold}", "give a share of the pictures, from 0 to 1"
+            )
         self.threshold = threshold
 
     def __call__(self, dataset: Sequence[dict], times: np.ndarray) -> np.ndarray:

@@ -96,11 +96,16 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
         UserError: the name is of another form, or there is no such set.
     """
     if isinstance(reference, Mapping):
+        if missing := [key for key in ("json_file", "image_root") if not reference.get(key)]:
+            raise UserError(
+                f"a data set with {', '.join(map(str, reference)) or 'no key'} lacks {' and '.join(missing)}",
+                "give {json_file: FILE.json, image_root: FOLDER} and, if wanted, name",
+            )
         json_file, image_root = Path(reference["json_file"]), Path(reference["image_root"])
         source = DatasetSource(reference.get("name", json_file.stem), json_file, image_root)
     else:
         base = Path(root or default_root())
-        prefix, _, rest = reference.partition("_")
+        prefix, _, rest = str(reference).partition("_")
         scanner, _, split = rest.rpartition("_")
         if prefix != "xray" or not scanner or split not in SPLITS:
             raise UserError(
@@ -153,7 +158,8 @@ def load_datasets(
     Raises:
         UserError: a set is missing, unreadable or empty, or the classes differ.
     """
-    references = [names] if isinstance(names, str | Mapping) else list(names)
+    is_one = isinstance(names, str | Mapping) or not isinstance(names, Iterable)
+    references = [names] if is_one and names else list(names or ())
     if not references:
         raise UserError("no data set is named", "set `names` to one or more data sets")
     sources = tuple(find_source(reference, root) for reference in references)

@@ -72,6 +72,8 @@ def run_range_test(
     if not (0 < lowest < highest and iterations > 1):
         message = f"{iterations} rates from {lowest:g} to {highest:g} are no range"
         raise UserError(message, "give 2 or more, and 0 < lowest < highest")
+    if not cfg.optimizer.lr:
+        raise UserError("optimizer.lr is 0, which parts' own rates are told by", "set it to any number above 0")
     cfg = copy.deepcopy(cfg)
     cfg.hooks, cfg.writers = {}, {}
     model = build_model(cfg, device)

@@ -132,6 +132,8 @@ def _missing(cfg: DictConfig, training: bool) -> Iterator[Fault]:
     for key in () if missing else keys:
         if key not in there:
             yield Fault(key, "the config has no such key", "begin with the train of configs/common/train.py")
+    if training and not missing and "optimizer.lr" not in there:
+        yield Fault("optimizer.lr", "the config has no such key", "add it: +optimizer.lr=0.02")
 
 
 def _writers_name_numbers(cfg: DictConfig) -> bool:

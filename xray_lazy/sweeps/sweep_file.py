@@ -11,7 +11,7 @@ from typing import Any
 from xray_lazy.config.faults import Fault, raise_faults
 from xray_lazy.config.load import config_folder
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.config.yaml_format import parse_yaml
+from xray_lazy.config.yaml_format import parse_yaml, read_text
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.search_space import Parameter, is_number, read_parameters
 
@@ -115,7 +115,7 @@ def read_sweep(path: str | os.PathLike) -> Sweep:
     path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise UserError(f"there is no sweep file {path}", _near_files(path))
-    document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    document = parse_yaml(read_text(path), str(path))
     if not isinstance(document, dict):
         raise UserError(f"{path} is no sweep", "it is a mapping with method, metric and parameters")
     return parse_sweep(document, path.stem)

@@ -11,6 +11,7 @@ from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.errors import UserError
+from xray_lazy.limits import Limits
 from xray_lazy.modeling.step_numbers import latest_with
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ class EarlyStopping(HookBase):
     ):
         if mode not in ("max", "min"):
             raise UserError(f"the mode of early stopping is {mode!r}", "set hooks.early_stopping.mode to max or min")
-        if patience is not None and not patience >= 1:  # NaN is neither
+        if patience is not None and (complaint := Limits(least=1, whole=True).complaint(patience)):
+            too_soon = f"a patience of {patience} evaluations stops before the first one"
             raise UserError(
-                f"a patience of {patience} evaluations stops before the first one",
-                "set hooks.early_stopping.patience to 1 or more, or to null for no early stopping",
+                too_soon if patience < 1 else f"a patience of {patience} evaluations can't be: {complaint}",
+                "set hooks.early_stopping.patience to 1, 2 or more, or to null for no early stopping",
             )
         self.metric, self.mode, self.patience = metric, mode, patience
         self.min_delta, self.warmup_iters = min_delta, warmup_iters

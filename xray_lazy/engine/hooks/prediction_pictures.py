@@ -33,4 +33,5 @@ class PredictionPictures(HookBase):
         paths = save_prediction_pictures(
             predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold
         )
-        logger.info("wrote %s of detections to %s", counted(len(paths), "picture"), folder)
+        count = max(len(paths) - 1, 0)  # the last one is the sheet of all
+        logger.info("wrote %s of detections to %s", counted(count, "picture"), folder)
