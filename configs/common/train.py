@@ -6,7 +6,7 @@ train = dict(
     output_dir="output/unnamed",  # every experiment names its own
     init_checkpoint="",  # a file, or a URL (detectron2://, https://); empty trains from scratch
     # rows of class layers that start from the checkpoint's: those of equal names, and {"Folding_Knife": "knife"};
-    # {"mouse": None} leaves one as initialised, and ++train.class_map=null all of them
+    # {"mouse": None} leaves one as initialised, and train.class_map=null all of them
     class_map={},
     checkpoint_classes=None,  # in their order; None: as the checkpoint or its run.json says, or COCO's or LVIS'
     max_iter=5000,

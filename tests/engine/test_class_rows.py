@@ -90,7 +90,7 @@ def test_a_map_gives_a_class_the_rows_of_another_name_or_none(tiny, tmp_path):
 
 def test_without_a_map_all_class_layers_are_initialised(tiny, tmp_path, caplog):
     write_weights(tmp_path / "coco.pth", tiny)
-    before, after = start_from(tmp_path / "coco.pth", tiny, ["gun", "knife"], "++train.class_map=null")
+    before, after = start_from(tmp_path / "coco.pth", tiny, ["gun", "knife"], "train.class_map=null")
     assert torch.equal(before[f"{PREDICTOR}.cls_score.weight"], after[f"{PREDICTOR}.cls_score.weight"])
     assert "re-initialised 6 weights" in caplog.text
 
