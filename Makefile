@@ -1,4 +1,5 @@
-# setup: everything into .venv      demo: the whole job on generated data      test, lint: what CI runs
+# setup: everything into .venv      demo: the whole job on generated data      lint: what CI checks
+# test-fast: at each change, 2 minutes    test: all but slow ones, 10 minutes    test-slow: those    test-all: both
 # test-gpu: what only a GPU can show
 # slurm-up, slurm-down: a SLURM cluster on this machine                        test-slurm: jobs on it, for real
 # docs: these pages as a site       bench: speed beside the peers     clean: remove what these commands made
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.setup-$(DETECTRON2)
 SLURM_FOLDER := $(abspath $(or $(XRAY_SLURM_FOLDER),output/slurm))
 CLUSTER := XRAY_SLURM_FOLDER=$(SLURM_FOLDER) $(PYTHON) slurm/test_cluster/cluster.py
 
-.PHONY: setup demo test test-gpu test-slurm slurm-up slurm-down lint docs bench clean
+.PHONY: setup demo test test-fast test-slow test-all test-gpu test-slurm slurm-up slurm-down lint docs bench clean
 
 setup: $(STAMP)
 
@@ -38,8 +39,20 @@ demo: setup
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"
 
 # two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+	$(PYTEST) -m "not slow"
+
+# what starts no process and no training
+test-fast: setup
+	$(PYTEST) -m fast
+
+# what make test leaves out
+test-slow: setup
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 # on a machine with a GPU, in ten minutes; XRAY_GPU_TESTS_ON=cpu rehearses it without one
 test-gpu: setup

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.data.coco_sets import write_set
+from tests.fast_marker import pytest_collection_modifyitems  # noqa: F401
 from tests.gpu_marker import pytest_runtest_setup  # noqa: F401
 from tests.wandb_service import serving
 

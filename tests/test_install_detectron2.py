@@ -8,6 +8,8 @@ import pytest
 
 from xray_lazy.install_detectron2 import retag_wheel
 
+pytestmark = pytest.mark.slow
+
 CONTENT = {
     "detectron2/__init__.py": "__version__ = '0.6'\n",
     "detectron2/_C.cpython-310-x86_64-linux-gnu.so": "binary",

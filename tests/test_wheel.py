@@ -5,6 +5,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = [*(ROOT / "configs" / "xray").glob("*.py"), *ROOT.glob("projects/*/configs/*.py")]
 

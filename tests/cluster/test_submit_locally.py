@@ -10,7 +10,7 @@ from xray_lazy.cluster.job_record import read_records
 from xray_lazy.config import load_config
 from xray_lazy.tracking.code_state import git_state
 
-pytestmark = pytest.mark.usefixtures("job_environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("job_environment")]
 FAIL = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
 
 

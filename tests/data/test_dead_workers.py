@@ -14,7 +14,8 @@ import torch
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.loaders import TestLoader, TrainLoader, explained_worker_death
+from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with Test would be collected
+from xray_lazy.data.loaders import TrainLoader, explained_worker_death
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.errors import RunFailure
@@ -103,7 +104,7 @@ UNSENT = [
 ]
 
 
-@pytest.mark.parametrize("loader_class", [TrainLoader, TestLoader])
+@pytest.mark.parametrize("loader_class", [TrainLoader, EvaluationLoader])
 @pytest.mark.parametrize(("make", "advice"), UNSENT)
 def test_a_batch_that_can_not_be_handed_over_ends_the_run_with_the_reason(tmp_path, loader_class, make, advice):
     write_set(tmp_path, pictures=8)
@@ -111,7 +112,7 @@ def test_a_batch_that_can_not_be_handed_over_ends_the_run_with_the_reason(tmp_pa
     if loader_class is TrainLoader:
         batches = TrainLoader(dataset, mapper, ShuffledEpochs(seed=0, shuffle=False), 2, num_workers=1).batches(0)
     else:
-        batches = TestLoader(dataset, mapper, batch_size=2, num_workers=1)
+        batches = EvaluationLoader(dataset, mapper, batch_size=2, num_workers=1)
     with pytest.raises(RunFailure) as error:
         for batch, _ in zip(batches, range(8), strict=False):
             assert len(batch) <= 2

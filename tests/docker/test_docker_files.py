@@ -19,6 +19,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("hadolint", path=str(Path(sys.executable).parent)), reason="hadolint is not here")
 def test_the_linter_has_nothing_to_say():
     linter = Path(sys.executable).parent / "hadolint"

@@ -24,6 +24,7 @@ def executed(tmp_path_factory):
         os.environ.update(before)
 
 
+@pytest.mark.slow
 def test_it_leaves_what_it_tells_of(executed):
     folder, _ = executed
     assert (folder / "repaired.json").is_file()
@@ -33,6 +34,7 @@ def test_it_leaves_what_it_tells_of(executed):
     assert (folder / "analysis/analysis.json").is_file() and (folder / "model.onnx").stat().st_size > 1_000_000
 
 
+@pytest.mark.slow
 def test_its_tools_report_no_error(executed):
     """A command of the shell that fails does not end a cell."""
     _, notebook = executed
@@ -40,6 +42,7 @@ def test_its_tools_report_no_error(executed):
     assert texts and not [text for text in texts if "Traceback" in text or "error:" in text]
 
 
+@pytest.mark.slow
 def test_it_shows_pictures(executed):
     _, notebook = executed
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]

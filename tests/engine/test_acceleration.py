@@ -243,6 +243,7 @@ def test_an_optimizer_that_refuses_fused_runs_without_it(warnings):
     assert not optimizer.defaults["fused"] and len(warnings) == 1 and "optimizer.fused fails" in warnings[0]
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_them_has_the_losses_of_one_without(output, tmp_path):
     folder, overrides = output
     short = [*overrides, "train.max_iter=2", "train.eval_period=0", "~hooks.prediction_pictures"]

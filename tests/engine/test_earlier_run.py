@@ -33,6 +33,7 @@ def results(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("evaluation/*/*/predictions.json")}
 
 
+@pytest.mark.slow
 def test_other_settings_and_other_weights_leave_a_runs_own_results_alone(tmp_path):
     folder, other = tmp_path / "run", tmp_path / "other"
     start(folder)

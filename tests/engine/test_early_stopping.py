@@ -119,6 +119,7 @@ def test_a_run_that_was_killed_before_its_last_step_makes_it(output):
     assert weights_of(folder / "model_final.pth")
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(output):
     folder, overrides = output
     start([*overrides, *STOP], num_processes=2)

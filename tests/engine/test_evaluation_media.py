@@ -226,6 +226,7 @@ class AreForgotten(HookBase):
         assert not evaluator.predictions and not evaluator.metrics
 
 
+@pytest.mark.slow
 def test_wandb_gets_them_once_from_data_parallel_training(output):
     folder, overrides = output
     quiet = ["writers.wandb.mode=offline", "~writers.tensorboard", "~hooks.prediction_pictures"]

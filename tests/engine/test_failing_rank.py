@@ -31,6 +31,7 @@ def test_of_two_processes_that_another_launcher_has_started(output, tmp_path, pl
     assert log.read_text().count(f"gives up: {place}") == 1 and "Traceback" not in log.read_text(), log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["start", "evaluation"])
 def test_of_two_processes_of_our_launcher(output, place):
     with pytest.raises(RunFailure, match=f"gives up: {place}"):

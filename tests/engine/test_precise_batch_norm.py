@@ -76,6 +76,7 @@ def test_frozen_and_unused_layers_stay_as_they_are():
     assert model.used.running_mean.ne(0).all()
 
 
+@pytest.mark.slow
 def test_a_run_trains_to_the_same_weights_with_other_statistics(output, tmp_path):
     folder, overrides = output
     start(overrides)
@@ -109,6 +110,7 @@ def test_they_are_there_before_evaluation_and_checkpoint(output):
     assert "3 batches" in (folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_path, processes):
     folder, overrides = output

@@ -39,6 +39,7 @@ def read(folder, name):
     return json.loads((folder / "evaluation" / "tiny" / name).read_text())
 
 
+@pytest.mark.slow
 def test_the_command_line_reports_plain_and_augmented_metrics_and_keeps_both(overrides):
     folder, settings = overrides
     command = [sys.executable, "tools/lazy_train.py", "--config-file", CONFIG, "--eval-only", *settings, AUGMENTED]
@@ -67,6 +68,7 @@ def test_plain_metrics_are_those_without_augmentation(overrides):
     assert (read(folder, "iter_1/metrics.json"), read(folder, "iter_1/predictions.json")) == before
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(overrides, tmp_path):
     folder, settings = overrides
     run(RunOptions(CONFIG, [*settings, AUGMENTED], eval_only=True))

@@ -143,6 +143,7 @@ def test_pictures_are_not_augmented_at_random(tiny_set):
     assert [type(a).__name__ for a in augmentations] == ["ResizeShortestEdge"]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_of_one_also_with_pictures_left_over(output, tmp_path):
     folder, overrides = output
     # 5 pictures in batches of 4: one full batch, and one that holds a picture four times
@@ -158,6 +159,7 @@ def test_two_processes_have_the_loss_of_one_also_with_pictures_left_over(output,
         assert shared[iteration] == pytest.approx(losses, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_logs_the_same_values(output, tmp_path):
     folder, overrides = output
     start([*overrides, *ON])

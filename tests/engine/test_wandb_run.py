@@ -4,11 +4,15 @@ import collections
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.tracking.wandb_files import find_parts
+
+pytestmark = pytest.mark.slow
 
 ONLINE = ["train.device=cpu", "train.max_iter=8", "train.checkpointer.period=2", "writers.wandb.mode=online"]
 PATIENT = f"writers.wandb.timeout={PATIENCE:g}"

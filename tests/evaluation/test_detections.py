@@ -79,6 +79,7 @@ def gather_share(folder):
     (folder / f"{rank}.json").write_text(json.dumps(list(CocoResults(detections.gather_detections(own), CATEGORY_IDS))))
 
 
+@pytest.mark.slow
 def test_the_main_process_gathers_all_in_portions(tmp_path):
     run_processes(plan_launch("cpu", num_processes=3), gather_share, tmp_path)
     main, *others = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3))

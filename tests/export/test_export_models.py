@@ -16,6 +16,8 @@ from xray_lazy.export.export import ExportOptions, describe, export_model
 from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_picture import SinglePictureDetector
 
+pytestmark = pytest.mark.slow
+
 PREDICTOR = "model.roi_heads.box_predictor"
 FASTER_RCNN = [f"~model.roi_heads.{key}" for key in ("mask_in_features", "mask_pooler", "mask_head")]
 MODELS = {

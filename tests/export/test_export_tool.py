@@ -70,6 +70,7 @@ def test_averaged_weights_are_exported_from_their_file_and_from_a_checkpoint(tra
     assert scores[0].shape != scores[1].shape or np.abs(scores[0] - scores[1]).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_the_example_needs_neither_detectron2_nor_this_project(exported, environment, tmp_path):
     folder, bag = exported[1].parent, Path(environment["TINY_SET"]) / "images" / "bag_0.png"
     forbid = (

@@ -10,9 +10,10 @@ from xray_lazy.report.write import write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.is_file(), reason="Debian's Chromium is not installed: apt install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason="Debian's Chromium is not installed: apt install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from xray_lazy.sweeps.wandb_agents import reason_of_failure, run_agents
 from xray_lazy.sweeps.wandb_registration import registered_value, registration
 from xray_lazy.sweeps.wandb_sweep import check_access
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WAIT = 400  # seconds, of which most are for importing torch on a busy machine
 COMMAND = TrainingCommand("configs/xray/mask_rcnn_r50.py", ["train.device=cpu"], None, 2)

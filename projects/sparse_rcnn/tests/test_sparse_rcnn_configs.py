@@ -11,6 +11,7 @@ from xray_lazy.config import config_names, get_config
 from xray_lazy.engine.experiment import build_optimizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in config_names() if name.startswith("projects/sparse_rcnn/")])
 def test_one_step_of_a_config_trains(name):
     cfg = get_config(name)

@@ -8,6 +8,8 @@ import torch
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model, total
 from xray_lazy.engine.launch import plan_launch, run_processes
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = {
     "focal": {},
     "softmax": {"softmax": True},

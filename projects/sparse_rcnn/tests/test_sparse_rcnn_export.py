@@ -8,6 +8,8 @@ from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model
 from xray_lazy.export.formats import write_model
 from xray_lazy.export.single_picture import SinglePictureDetector
 
+pytestmark = pytest.mark.slow
+
 
 def lively_model(**kwargs):
     """One whose boxes move and fall on all levels of the pooler, whose classes and proposals depend on the picture."""

@@ -18,6 +18,8 @@ from sparse_rcnn.classification import SoftmaxClassification
 
 from xray_lazy.config import get_config
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 NUM_CLASSES = 13
 # height, width, objects, height and width of the file

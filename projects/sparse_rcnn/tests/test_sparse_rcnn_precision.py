@@ -26,6 +26,7 @@ def test_a_step_in_bfloat16_is_close_to_one_in_float32(variant, one_thread):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_gets_as_far_as_in_float32(one_thread):
     reached = {}
     for enabled in (False, True):
