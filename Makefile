@@ -80,6 +80,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # what a person has put into datasets/ or output/ stays
 clean: slurm-down

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xray_lazy.config.faults import Fault
-from xray_lazy.config.keys import first_line, join_key, parts_of, read, reference_fix, walk
+from xray_lazy.config.keys import first_line, join_key, parts_of, read, reference_fix, walk, written
 from xray_lazy.config.names import dotted_name, locate
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
@@ -45,7 +45,7 @@ def _reference_faults(config: DictConfig, key: str, container: Any, part: Any) -
     try:
         read(container, part)
     except (OmegaConfBaseException, RecursionError) as error:
-        text = OmegaConf.to_container(container, resolve=False)[part]
+        text = written(container)[part]
         yield Fault(key, f"{text} leads nowhere: {first_line(error)}", reference_fix(config, text))
 
 

@@ -106,6 +106,11 @@ def expand_home(config: DictConfig) -> None:
                 container[part] = os.path.expanduser(value)
 
 
+def written(container: DictConfig | ListConfig) -> Any:
+    """The content of a group or list as plain dicts and lists, references as their text."""
+    return OmegaConf.to_container(container, resolve=False)
+
+
 def parts_of(container: DictConfig | ListConfig) -> list:
     """Names or indices of a container's direct children, those that are missing or broken included."""
     return list(range(len(container))) if isinstance(container, ListConfig) else list(container.keys())
@@ -157,8 +162,7 @@ def _resolve_child(container: DictConfig | ListConfig, part: Any, ancestors: tup
     try:
         return _resolve(read(container, part), ancestors)
     except (OmegaConfBaseException, RecursionError) as error:
-        raw = OmegaConf.to_container(container, resolve=False)
-        return Unresolved(raw[part], first_line(error))
+        return Unresolved(written(container)[part], first_line(error))
 
 
 def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:

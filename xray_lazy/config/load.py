@@ -162,7 +162,7 @@ def _python_error(path: Path, error: Exception) -> UserError:
     return UserError(f"{where}: {type(error).__name__}: {error}", "correct the config file")
 
 
-def _import_error(where: str, error: Exception, trace: TracebackType) -> UserError:
+def _import_error(where: str, error: Exception, trace: TracebackType | None) -> UserError:
     """A relative import between config files that names a file or a node that isn't there."""
     local = [frame for frame, _ in traceback.walk_tb(trace)][-1].f_locals
     if isinstance(error, KeyError) and "module" in local:

@@ -18,6 +18,7 @@ from xray_lazy.config.keys import (
     parts_of,
     read,
     reference_fix,
+    written,
 )
 from xray_lazy.config.override_grammar import Change, parse_override
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
@@ -75,7 +76,8 @@ def _apply(config: DictConfig, text: str) -> tuple[Change, Any]:
 
 def _find(config: DictConfig, change: Change) -> tuple[Container, Any]:
     """The container that a change is about and the part in there; groups on the way are made where it adds."""
-    container, key = config, ""
+    container: Container = config
+    key = ""
     for depth, name in enumerate(change.parts[:-1], 1):
         part = _part_in(container, name, key, change)
         key = join_key(key, part)
@@ -89,7 +91,7 @@ def _find(config: DictConfig, change: Change) -> tuple[Container, Any]:
         if (child is None or OmegaConf.is_missing(container, part)) and (change.adds or change.forces):
             _assign(container, part, {}, change)
             child = container[part]
-        if not OmegaConf.is_config(child):
+        if not isinstance(child, DictConfig | ListConfig):
             raise UserError(
                 f"{change.text}: there is no key {change.key}; {key} is {child!r} ({type_name(child)}), not a group",
                 f"set {key} itself",
@@ -182,7 +184,7 @@ def _unknown_key(config: DictConfig, change: Change, container: Container) -> Us
 
 def _behind_interpolation(config: DictConfig, change: Change, container: Container, part: Any, depth: int) -> UserError:
     """The key is in a group that is a reference to another one: it has no keys that could be set."""
-    text = OmegaConf.to_container(container, resolve=False)[part]
+    text = written(container)[part]
     key, rest = ".".join(change.parts[:depth]), ".".join(change.parts[depth:])
     target = _read_or_none(container, part)
     source = key_of(config, target) if OmegaConf.is_config(target) else None

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.config.keys import Unresolved, join_key, parts_of, resolve
+from xray_lazy.config.keys import Unresolved, join_key, parts_of, resolve, written
 from xray_lazy.config.names import dotted_name
 from xray_lazy.config.yaml_format import NamedObject, PartialCall, dump_yaml, escape_interpolations
 from xray_lazy.errors import UserError
@@ -52,11 +52,11 @@ def _with_references(tree: Any, node: Any) -> Any:
     """`tree`, which was made from the config `node`, with the references between keys that it was written with."""
     if not OmegaConf.is_config(node):
         return tree
-    written = OmegaConf.to_container(node, resolve=False)
+    raw = written(node)
     for part in parts_of(node):
         if OmegaConf.is_interpolation(node, part):
-            if not _RESOLVER.search(written[part]):
-                tree[part] = written[part]
+            if not _RESOLVER.search(raw[part]):
+                tree[part] = raw[part]
         elif not OmegaConf.is_missing(node, part):
             tree[part] = _with_references(tree[part], node[part])
     return tree

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from omegaconf import DictConfig, OmegaConf
 
+from xray_lazy.config.keys import parts_of
 from xray_lazy.config.load import get_config, load_config
 from xray_lazy.config.overrides import apply_overrides
 from xray_lazy.config.presets import apply_presets
@@ -57,7 +58,9 @@ def unread_keys(config: DictConfig) -> dict[str, list[str]]:
         is_told = any(key.startswith(f"{outer}.") for outer in unread)
         if not (is_read or is_told or any(fnmatchcase(key, pattern) for pattern in (*allowed, *OPEN))):
             unread[key] = nearest_keys(key, known)
-    misspelled = {name: nearest(name, set(NODES) - set(config)) for name in config if name not in (*NODES, OWN_KEYS)}
+    misspelled = {
+        name: nearest(name, set(NODES) - set(config)) for name in parts_of(config) if name not in (*NODES, OWN_KEYS)
+    }
     return unread | {name: near for name, near in misspelled.items() if near and name not in referred}
 
 
@@ -66,7 +69,7 @@ def _keys(config: DictConfig, prefix: str) -> Iterator[str]:
     node = OmegaConf.select(config, prefix)
     if not isinstance(node, DictConfig) or "_target_" in node:
         return
-    for name in node:
+    for name in parts_of(node):
         yield f"{prefix}.{name}"
         if not (OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name)):
             yield from _keys(config, f"{prefix}.{name}")

@@ -29,7 +29,7 @@ class NamedObject:
 class PartialCall:
     """A `functools.partial`, which configs use for layers with settings: `partial(nn.LayerNorm, eps=1e-6)`."""
 
-    function: NamedObject
+    function: NamedObject | str
     arguments: list
     keywords: dict
 
@@ -116,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         except UserError as error:
             raise UserError(f"line {node.start_mark.line + 1}: {error.message}", error.fix) from None
 
-    def construct_partial(self, node: yaml.Node) -> functools.partial:
+    def construct_partial(self, node: yaml.MappingNode) -> functools.partial:
         content = self.construct_mapping(node, deep=True)
         return functools.partial(content["function"], *content["arguments"], **content["keywords"])
 

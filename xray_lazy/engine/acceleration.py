@@ -53,7 +53,8 @@ def compile_parts(
             part.compile(mode=mode, dynamic=dynamic, backend=backend)
         except RuntimeError as error:  # such as an unknown mode, or a Python that torch does not compile for
             raise UserError(f"train.compile: {_reason(error)}", "set train.compile.enabled=False") from None
-        _SpeedUp(part, part._compiled_call_impl, lambda: None, "train.compile", name)
+        compiled: Any = part._compiled_call_impl
+        _SpeedUp(part, compiled, lambda: None, "train.compile", name)
 
 
 def use_channels_last(model: nn.Module) -> None:
@@ -101,11 +102,12 @@ def can_leave_out(optimizer: torch.optim.Optimizer) -> bool:
 
 def step_if(optimizer: torch.optim.Optimizer, condition: torch.Tensor) -> None:
     """A step of a fused optimizer that changes nothing unless a scalar on the device is true: nobody waits for it."""
-    optimizer.found_inf = (~condition).float()
+    fused: Any = optimizer  # reads an attribute that the base class does not have
+    fused.found_inf = (~condition).float()
     try:
-        optimizer.step()
+        fused.step()
     finally:
-        del optimizer.found_inf
+        del fused.found_inf
 
 
 def _parameters(groups: Iterable) -> Iterator[torch.Tensor]:

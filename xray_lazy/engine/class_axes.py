@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from xray_lazy.config.keys import parts_of
 from xray_lazy.engine.weightless import build_weightless
 
 
@@ -64,7 +65,7 @@ def class_axes(cfg: DictConfig, model: nn.Module) -> dict[str, dict[int, ClassAx
 
 def number_of_classes_keys(node: DictConfig, prefix: str) -> Iterator[str]:
     """Where a model states its number of classes itself; interpolations follow these."""
-    for key in node:
+    for key in parts_of(node):
         if OmegaConf.is_interpolation(node, key):
             continue
         if key == "num_classes" and isinstance(node[key], int):

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from detectron2.config import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
 from xray_lazy.config.keys import walk
@@ -42,8 +43,9 @@ def put_iterations(cfg: DictConfig, epoch: int) -> None:
     if max_epochs is not None:
         cfg.train.max_iter = to_iterations(max_epochs, epoch)
     for _, container, part in list(_periods(cfg)):
-        if isinstance(container[part], str):
-            container[part] = to_iterations(parse_epochs(container[part]), epoch)
+        epochs = parse_epochs(container[part])
+        if epochs is not None:
+            container[part] = to_iterations(epochs, epoch)
 
 
 def iterations_per_epoch(cfg: DictConfig) -> int:
@@ -62,7 +64,7 @@ def to_iterations(epochs: float, iterations: int) -> int:
     return max(1, math.floor(epochs * iterations + 0.5))
 
 
-def _periods(cfg: DictConfig) -> Iterator[tuple[str, DictConfig, str]]:
+def _periods(cfg: DictConfig) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
     """Periods that are given at their own key, as `walk` yields them."""
     for key, container, part in walk(cfg):
         if is_period_key(part) and not OmegaConf.is_interpolation(container, part):
@@ -80,8 +82,7 @@ def check_periods(cfg: DictConfig) -> Iterator[Fault]:
 def _check_max_epochs(max_epochs: object, overrides: Sequence[str]) -> Iterator[Fault]:
     if max_epochs is None:
         return
-    is_number = isinstance(max_epochs, (int, float)) and not isinstance(max_epochs, bool)
-    if not (is_number and 0 < max_epochs < math.inf):
+    if isinstance(max_epochs, bool) or not isinstance(max_epochs, (int, float)) or not 0 < max_epochs < math.inf:
         yield Fault("train.max_epochs", f"it is {max_epochs!r}", "give a number above 0, such as 12")
     if any(parse_override(text).key == "train.max_iter" for text in overrides):
         yield Fault(

@@ -27,6 +27,7 @@ class ReviewableEvaluator(Protocol):
     dataset: DetectionDataset
     ground_truth: dict
     predictions: list[dict]
+    max_detections: int
     metrics: Mapping[str, Metrics]
 
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import instantiate
@@ -214,7 +215,7 @@ def load_initial_weights(cfg: DictConfig, checkpointer: Checkpointer) -> None:
 
 def given(nodes: DictConfig) -> dict[str, DictConfig]:
     """Those of hooks or writers that are not null, which leaves one out."""
-    return {name: node for name, node in nodes.items() if node is not None}
+    return {str(name): node for name, node in nodes.items() if node is not None}
 
 
 def build_hooks(cfg: DictConfig) -> dict[str, HookBase]:
@@ -228,7 +229,7 @@ def build_hooks(cfg: DictConfig) -> dict[str, HookBase]:
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of a config over the groups that its `params` makes of the model."""
-    node = OmegaConf.to_container(cfg.optimizer, resolve=True)
+    node: Any = OmegaConf.to_container(cfg.optimizer, resolve=True)
     make_groups = instantiate(node.pop("params"))
     scale = cfg.train.scale_lr
     if scale.enabled:
@@ -312,7 +313,9 @@ def _data_parallel(model: nn.Module, device: str, options: DictConfig) -> nn.Mod
     devices = [torch.cuda.current_device()] if device == "cuda" else None
     # buffers are equal without being sent: batch norm is frozen or synchronised
     sync = {"forward_sync_buffers": False} if "forward_sync_buffers" in DDP_ARGUMENTS else {"broadcast_buffers": False}
-    return DistributedDataParallel(model, device_ids=devices, **sync, **options)
+    return DistributedDataParallel(
+        model, device_ids=devices, **sync, **{str(name): value for name, value in options.items()}
+    )
 
 
 def _log_size(model: nn.Module) -> None:

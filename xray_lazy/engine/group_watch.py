@@ -102,7 +102,7 @@ class GroupWatch:
             file=sys.stderr,
             flush=True,
         )
-        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
         if first:
             self.tell_others(1, f"{self._doing} on rank {self._rank}")
         end_process(1)
@@ -111,7 +111,7 @@ class GroupWatch:
         code, _, hanging = word.partition(" ")
         if hanging:
             print(f"rank {self._rank} was here when others hung ({hanging}):", file=sys.stderr, flush=True)
-            faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+            faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
         end_process(int(code))
 
 

@@ -264,6 +264,7 @@ def _first_error(folder: Path) -> UserError | None:
 def _end_with_parent() -> None:
     """A process whose parent was killed has no one who ends it."""
     parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was spawned"
 
     def watch() -> None:
         parent.join()

@@ -132,7 +132,7 @@ def _is_in_shell() -> bool:
 
 def _first_host(nodes: str) -> str:
     """Of SLURM's list, such as `n[07-09,12],m1`; its own command for that is not in every container."""
-    first = re.match(r"(?:\[[^\]]*\]|[^,\[])+", nodes)[0]
+    first = re.findall(r"(?:\[[^\]]*\]|[^,\[])+", nodes)[0]
     return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
 
 
@@ -144,4 +144,4 @@ def _address(node: str) -> str:
     except socket.gaierror:
         command = ["scontrol", "show", "node", node]
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        return re.search(r"NodeAddr=(\S+)", answer.stdout)[1]
+        return re.findall(r"NodeAddr=(\S+)", answer.stdout)[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xray_lazy.errors import UserError
 
 if TYPE_CHECKING:
-    from torch.distributed import TCPStore
+    from torch.distributed import Store, TCPStore
 
 WAIT_SECONDS = 600  # for other machines and processes to start
 SAY_SECONDS = 5  # wait so long before saying so
@@ -52,7 +52,7 @@ def reach_store(host: str, port: int) -> "TCPStore":
             wait.go_on(str(error).splitlines()[0])
 
 
-def meet(store: "TCPStore", name: str, number: int, count: int) -> None:
+def meet(store: "Store", name: str, number: int, count: int) -> None:
     """Return when all `count` of a kind, such as machines, have come; this one is `number`.
 
     Raises:

@@ -30,6 +30,7 @@ _runs = itertools.count()  # of this process: keys of an earlier run may still b
 def run_as_started(plan: LaunchPlan, function: Callable, arguments: tuple) -> Any:
     """`function(*arguments)` in this process of a group that torchrun or srun has started; a failure ends it."""
     host, port = check_url(plan.dist_url)
+    assert plan.group_rank is not None and plan.local_rank is not None, "the launcher gave both"
     holds_store = plan.group_rank == 0 and not plan.launcher_keeps_store
     try:
         store = open_store(host, port) if holds_store else reach_store(host, port)

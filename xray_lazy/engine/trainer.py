@@ -313,7 +313,7 @@ class Trainer(TrainerBase):
             with self._without_reduction() if number + 1 < self.accumulate else nullcontext():
                 with self.phase("forward"), micro_batches.part(number) as part, self.precision.autocast():
                     losses = self.model(part)
-                total = sum(losses.values())
+                total: Any = sum(losses.values())
                 with self.phase("backward"):
                     self.precision.scaler.scale(total if self.accumulate == 1 else total / self.accumulate).backward()
             parts.append({**losses, "total_loss": total})
@@ -433,7 +433,7 @@ class Trainer(TrainerBase):
     def state_dict(self) -> dict[str, Any]:
         states = {name: hook.state_dict() for name, hook in self.named_hooks.items()}
         states = {name: state for name, state in states.items() if state}
-        is_skipped = not self._is_settled and not self.last_step.was_finite
+        is_skipped = not (self._is_settled or self.last_step is None or self.last_step.was_finite)
         counts = {"iteration": self.iter, "images_seen": self.images_seen}
         counts["skipped_steps"] = self.skipped_steps + is_skipped
         if self._evaluating_hook:

@@ -33,8 +33,9 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
     put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
     faults: list[Fault] = []
     with _quiet():
-        model = _try(faults, "model", lambda: build_weightless(cfg.model))
-        frozen = model is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
+        built = _try(faults, "model", lambda: build_weightless(cfg.model))
+        model: Any = built
+        frozen = built is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
         _try(faults, "dataloader.test.mapper", lambda: instantiate(cfg.dataloader.test.get("mapper")))
         if not training:
             return faults

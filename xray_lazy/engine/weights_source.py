@@ -67,7 +67,8 @@ class Expected:
             is_scaled = any(not 1 / SCALE < a / b < SCALE for a, b in zip(std, self.pixel_std, strict=True))
             if is_swapped or is_scaled:
                 yield f"model.pixel_mean={_as_list(self.pixel_mean)} model.pixel_std={_as_list(self.pixel_std)}"
-        strides = [m.conv1.stride for m in model.modules() if isinstance(m, BottleneckBlock) and m.stride > 1]
+        blocks: list[Any] = [module for module in model.modules() if isinstance(module, BottleneckBlock)]
+        strides = [block.conv1.stride for block in blocks if block.stride > 1]
         if strides and self.stride_in_1x1 is not None and (strides[0][0] > 1) != self.stride_in_1x1:
             yield f"model.backbone.bottom_up.stages.stride_in_1x1={self.stride_in_1x1}"
 

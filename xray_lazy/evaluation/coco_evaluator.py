@@ -20,6 +20,7 @@ from detectron2.utils import comm
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.evaluation.coco_metrics import (
     CategoryMetrics,
+    IouType,
     Metrics,
     Problem,
     coco_metrics,
@@ -100,7 +101,7 @@ class CocoEvaluator(DatasetEvaluator):
         share = self._shares([image_ids for image_ids, _, _ in reports])[comm.get_rank()]
         own = {image_id: found for image_id, found in self._pictures.items() if image_id in share}
         has_masks = self.dataset.has_masks and any(masks for _, _, masks in reports)
-        iou_types = ["bbox", "segm"] if has_masks else ["bbox"]
+        iou_types: list[IouType] = ["bbox", "segm"] if has_masks else ["bbox"]
         matches = {iou_type: comm.gather(part) for iou_type, part in self._matched(own, share, iou_types).items()}
         gathered = gather_detections(own)
         if not comm.is_main_process():
@@ -199,7 +200,7 @@ class CocoEvaluator(DatasetEvaluator):
         shares[0] |= left
         return shares
 
-    def _matched(self, own: Mapping[int | str, PictureDetections], share: set, iou_types: list[str]) -> dict:
+    def _matched(self, own: Mapping[int | str, PictureDetections], share: set, iou_types: list[IouType]) -> dict:
         """The `Matches` of this process by what is matched; empty without hotcoco."""
         if not has_hotcoco():
             return {}

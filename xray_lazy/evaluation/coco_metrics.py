@@ -49,10 +49,13 @@ class Metrics:
     categories: list[CategoryMetrics]
 
 
+IouType = Literal["bbox", "segm"]
+
+
 def coco_metrics(
     ground_truth: Mapping[str, Any],
     detections: Sequence[Mapping[str, Any]],
-    iou_type: Literal["bbox", "segm"],
+    iou_type: IouType,
     max_detections: int = 100,
     use_hotcoco: bool = True,
 ) -> Metrics:
@@ -102,7 +105,7 @@ class Problem:
     `image_ids` are the data set's own, in the order of `images`.
     """
 
-    iou_type: str
+    iou_type: IouType
     image_ids: list
     images: list[dict]
     categories: list[dict]
@@ -115,7 +118,7 @@ class Problem:
         cls,
         ground_truth: Mapping,
         detections: Sequence[Mapping],
-        iou_type: str,
+        iou_type: IouType,
         max_detections: int,
         positions: Mapping[int | str, int] | None = None,
     ) -> "Problem":
@@ -263,8 +266,8 @@ def _pycocotools_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def indexed(annotations: Iterable[dict]) -> COCO:
-        coco = COCO()
+    def indexed(annotations: Iterable[dict]) -> Any:
+        coco: Any = COCO()
         # copies, because pycocotools writes into them
         coco.dataset = {
             "images": problem.images,

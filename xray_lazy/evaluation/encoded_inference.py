@@ -1,6 +1,7 @@
 """Detections whose masks come encoded, without bitmaps of whole pictures on the way."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from detectron2.modeling import GeneralizedRCNN, detector_postprocess
 from detectron2.structures import Instances, ROIMasks
@@ -21,8 +22,10 @@ def encoding_masks(model: nn.Module) -> Callable[[Sequence[dict]], list[dict]]:
     if not _is_known(model):
         return model
 
+    detector: Any = model
+
     def detect(batch: Sequence[dict]) -> list[dict]:
-        found = model.inference(batch, do_postprocess=False)
+        found = detector.inference(batch, do_postprocess=False)
         return [{"instances": postprocess(one, sample)} for one, sample in zip(found, batch, strict=True)]
 
     return detect
@@ -59,6 +62,6 @@ def _is_known(model: nn.Module) -> bool:
     if model._forward_hooks or model._forward_pre_hooks:
         return False  # somebody looks at what `model(batch)` takes or gives
     if isinstance(model, GeneralizedRCNN):
-        own = type(model)
+        own: Any = type(model)
         return own.forward is GeneralizedRCNN.forward and own.inference is GeneralizedRCNN.inference
     return getattr(model, "uses_detector_postprocess", False)

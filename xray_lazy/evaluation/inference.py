@@ -3,8 +3,9 @@
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
@@ -20,9 +21,17 @@ WARM_UP_BATCHES = 3
 logger = logging.getLogger(__name__)
 
 
+class Batches(Protocol):
+    """Batches of dataset dicts, of known number."""
+
+    def __iter__(self) -> Iterator[Sequence[dict]]: ...
+
+    def __len__(self) -> int: ...
+
+
 def run_inference(
     model: nn.Module,
-    loader: Iterable[Sequence[dict]],
+    loader: Batches,
     evaluator: DatasetEvaluator | Sequence[DatasetEvaluator],
     progress: Callable[[int, int], None] | None = None,
     log_every: float = 10.0,
@@ -47,10 +56,10 @@ def run_inference(
         InferenceStopped: `is_unwanted` was true on any process; raised on all of them, when all have stopped reading.
     """
     evaluators = [evaluator] if isinstance(evaluator, DatasetEvaluator) else list(evaluator)
-    evaluator = evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+    whole: Any = evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
     all_take_encoded = all(getattr(one, "takes_encoded_masks", False) for one in evaluators)
     detect = encoding_masks(model) if all_take_encoded else model
-    evaluator.reset()
+    whole.reset()
     speed = _Speed(total=len(loader), log_every=log_every)
     logger.info("Evaluation starts: %s", counted(len(loader), "batch", "batches"))
     with evaluation_mode(model), torch.no_grad():
@@ -58,7 +67,7 @@ def run_inference(
         for done, inputs in enumerate(loader, start=1):
             loaded = time.perf_counter()
             outputs = detect(inputs)
-            evaluator.process(inputs, outputs)
+            whole.process(inputs, outputs)
             now = time.perf_counter()
             speed.add(len(inputs), data_time=loaded - waiting_since, now=now)
             waiting_since = now
@@ -69,7 +78,7 @@ def run_inference(
     speed.log_end()
     if any(comm.all_gather(is_unwanted())):
         raise InferenceStopped
-    return evaluator.evaluate() or {}
+    return whole.evaluate() or {}
 
 
 class InferenceStopped(Exception):

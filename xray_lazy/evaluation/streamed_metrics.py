@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -53,7 +53,7 @@ class GroundTruth:
         """
         from hotcoco import Params, StreamingEval
 
-        problem, category_ids = self.problem, np.asarray(category_ids)
+        problem, categories = self.problem, np.asarray(category_ids)
         params = Params(problem.iou_type)
         params.max_dets = problem.detection_limits
         evaluation = StreamingEval(problem.categories, problem.iou_type, params=params)
@@ -62,12 +62,12 @@ class GroundTruth:
             image_ids = problem.image_ids[start : start + PICTURES_AT_ONCE]
             annotations = [a for image in images for a in self.annotations.get(image["id"], ())]
             found = [(image["id"], pictures[i]) for image, i in zip(images, image_ids, strict=True) if i in pictures]
-            masks = None
+            masks: Any = None
             if problem.iou_type == "segm":
                 masks = [mask for _, one in found for mask in one.masks or ()]
                 if len(masks) != sum(len(one) for _, one in found):
                     raise UserError("some detections have masks and some have none", "evaluate them apart")
-            evaluation.update(images, annotations, _table(found, category_ids, masks), segmentation=masks)
+            evaluation.update(images, annotations, _table(found, categories, masks), segmentation=masks)
         return Matches(evaluation, count_instances(problem))
 
     def metrics(self, parts: Sequence[Matches]) -> Metrics:
@@ -80,7 +80,8 @@ class GroundTruth:
         )
         result = StreamingEval.merge(part.evaluation for part in parts).finalize()
         result.accumulate()
-        return summarize(self.problem, counts, result.eval["precision"], result.eval["recall"], result.eval["scores"])
+        curves: Any = result.eval
+        return summarize(self.problem, counts, curves["precision"], curves["recall"], curves["scores"])
 
 
 def _table(

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ class TestTimeAugmentation(nn.Module):
                 "has nothing to look at",
                 "set test.tta.model.short_edge_lengths and test.tta.model.batch_size",
             )
-        self.model = model
+        self.model: Any = model
         self.resizes = [T.ResizeShortestEdge(length, max_size) for length in short_edge_lengths]
         horizontal = [(), (-1,)] if horizontal_flip else [()]
         vertical = [(), (-2,)] if vertical_flip else [()]

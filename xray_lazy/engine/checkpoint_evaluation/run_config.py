@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig
 
 from xray_lazy.config import load_config, raise_faults
+from xray_lazy.config.keys import parts_of
 from xray_lazy.engine.launch import count_gpus
 from xray_lazy.errors import UserError
 
@@ -76,7 +77,7 @@ def _move_paths(node: DictConfig | ListConfig, old: Path, new: Path) -> None:
     """Let paths below `old` be those below `new`: the folder was moved, or is looked at from another one."""
     if old.resolve() == new.resolve() or old == Path():
         return
-    for key in node if isinstance(node, DictConfig) else range(len(node)):
+    for key in parts_of(node):
         value = node[key]
         if isinstance(value, DictConfig | ListConfig):
             _move_paths(value, old, new)

@@ -80,8 +80,8 @@ class EarlyStopping(HookBase):
 
     def _count(self, value: float) -> None:
         trainer, sign = self.trainer, {"max": 1, "min": -1}[self.mode]
-        is_first = self.best_value is None
-        if math.isfinite(value) and (is_first or sign * (value - self.best_value) > self.min_delta):
+        best = self.best_value
+        if math.isfinite(value) and (best is None or sign * (value - best) > self.min_delta):
             self.best_value, self.best_iteration, self.waited = value, trainer.iter, 0
         elif trainer.iterations_done >= self.warmup_iters:
             self.waited += 1

@@ -46,7 +46,7 @@ class ExponentialMovingAverage(HookBase):
         if not self.decay:
             return
         self.join_evaluation()
-        self._pair_tensors()
+        self._pair_tensors(self.trainer.evaluated_models[SUFFIX])
         # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
         self._handle = self.trainer.optimizer.register_step_post_hook(lambda *_: self._update())
         logger.info("the average of the weights, with decay %g, is in evaluation %s them", self.decay, self.evaluate)
@@ -56,14 +56,14 @@ class ExponentialMovingAverage(HookBase):
         if not self.decay:
             return
         models = self.trainer.evaluated_models
-        self.model = copy.deepcopy(self.trainer.bare_model).float().requires_grad_(False)
+        model = copy.deepcopy(self.trainer.bare_model).float().requires_grad_(False)
         if self._state:
             self.steps = self._state["steps"]
-            self.model.load_state_dict(self._state["model"])
+            model.load_state_dict(self._state["model"])
             self._state = {}
         if self.evaluate == "instead":
             models.pop("", None)
-        models[SUFFIX] = self.model
+        self.model = models[SUFFIX] = model
 
     def after_step(self) -> None:
         # before the last periodic checkpoint, so that a run that is complete has this file, too
@@ -75,14 +75,14 @@ class ExponentialMovingAverage(HookBase):
         if self.model is not None:
             self._handle.remove()
 
-    def _pair_tensors(self) -> None:
+    def _pair_tensors(self, averages: nn.Module) -> None:
         """Sort the model's tensors into those to average and those to copy, once: walking through it takes time."""
         self._averages, self._weights, self._copies, self._originals = [], [], [], []
         model = self.trainer.bare_model
-        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+        for average, weight in zip(averages.parameters(), model.parameters(), strict=True):
             self._averages.append(average)
             self._weights.append(weight)
-        for (name, average), buffer in zip(self.model.named_buffers(), model.buffers(), strict=True):
+        for (name, average), buffer in zip(averages.named_buffers(), model.buffers(), strict=True):
             is_averaged = name.rpartition(".")[2] in RUNNING_STATISTICS
             (self._averages if is_averaged else self._copies).append(average)
             (self._weights if is_averaged else self._originals).append(buffer)

@@ -71,7 +71,7 @@ class PeriodicCheckpoint(HookBase):
                 path.unlink(missing_ok=True)
 
     def _stays(self, path: Path) -> bool:
-        done = int(PERIODIC_NAME.fullmatch(path.name)[1]) + 1
+        done = int(PERIODIC_NAME.sub(r"\1", path.name)) + 1
         if not self.keep_every or done % self.period:
             return False
         return done // self.keep_every > (done - self.period) // self.keep_every

@@ -63,10 +63,10 @@ def update_statistics(model: nn.Module, layers: Sequence[_BatchNorm], batches: I
     The variance is that within batches plus that of their means: the whole population's.
     """
     # calls, sum of the means, sum of the mean squares
-    sums = {layer: layer.running_mean.new_zeros(1 + 2 * layer.num_features, dtype=torch.float64) for layer in layers}
+    sums = {layer: _statistics(layer)[0].new_zeros(1 + 2 * layer.num_features, dtype=torch.float64) for layer in layers}
 
     def add(layer: _BatchNorm, *_) -> None:
-        mean, variance = layer.running_mean.double(), layer.running_var.double()
+        mean, variance = (value.double() for value in _statistics(layer))
         sums[layer] += torch.cat([mean.new_ones(1), mean, variance + mean**2])
 
     # for another momentum and these hooks, what is compiled would be so anew
@@ -78,8 +78,14 @@ def update_statistics(model: nn.Module, layers: Sequence[_BatchNorm], batches: I
             torch.distributed.all_reduce(total)
         if total[0]:
             mean, mean_square = (total[1:] / total[0]).chunk(2)
-            layer.running_mean.copy_(mean)
-            layer.running_var.copy_(mean_square - mean**2)
+            running_mean, running_variance = _statistics(layer)
+            running_mean.copy_(mean)
+            running_variance.copy_(mean_square - mean**2)
+
+
+def _statistics(layer: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    assert layer.running_mean is not None and layer.running_var is not None
+    return layer.running_mean, layer.running_var
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Anchors for the boxes of a data set: how many they can match at best, and sizes and shapes that match more."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Anchors(NamedTuple):
     offset: float = 0.0
 
 
-def read_anchors(node: dict | None) -> Anchors | None:
+def read_anchors(node: Any) -> Anchors | None:
     """The anchors of detectron2's generator in a config; None where they are of another form."""
     try:
         sizes, ratios = node["sizes"], node["aspect_ratios"]
@@ -98,7 +98,7 @@ def _quantiles(boxes: np.ndarray, count: int) -> tuple[float, ...]:
     return tuple(float(f"{value:.2g}") for value in np.exp(logs))
 
 
-def _sample(boxes: Sequence) -> np.ndarray:
+def _sample(boxes: Sequence | np.ndarray) -> np.ndarray:
     places = np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).round().astype(int)
     return np.asarray(boxes)[places]
 
