@@ -229,7 +229,7 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
         places = np.sort(np.random.default_rng(seed).permutation(size)[:count])
     # the name is that of results, too: those of a part must not pass for those of the whole
     name = f"{dataset.name}_{count}of{size}"
-    return dataset.part(dataset.in_order(places), name)
+    return dataset.part(dataset.in_order(places.tolist()), name)
 
 
 def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
@@ -267,8 +267,10 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     no_outlines: list[int | str] = []
     for annotation in content["annotations"]:
         record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
-        found = record is not None and index is not None
-        instance, is_whole = read_instance(annotation, index) if found else (None, True)
+        if record is None or index is None:
+            left_out += 1
+            continue
+        instance, is_whole = read_instance(annotation, index)
         if instance is None:
             left_out += 1
             continue
@@ -279,7 +281,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     for record in records.values():
         refuse_other_sizes(record)
         fill_areas(record)
-    names = [printable(class_name(category["name"])) for category in categories]
+    names = [printable(class_name(category["name"]) or "") for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
     losses = _losses(dataset, left_out, no_outlines)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
@@ -338,13 +340,14 @@ def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(size_of, unsized))
     unreadable = [size for size in sizes if isinstance(size, UnreadablePicture)]
+    known = [size for size in sizes if not isinstance(size, UnreadablePicture)]
     if unreadable:
         raise UserError(
             f"data set {source.name}: {counted(len(unreadable), 'picture')} without a size in {source.json_file} "
             f"can't be read, e.g. {unreadable[0].path} {unreadable[0].why}",
             f"python tools/dataset.py check {source.json_file} {source.image_root}",
         )
-    for record, size in zip(unsized, sizes, strict=True):
+    for record, size in zip(unsized, known, strict=True):
         record["width"], record["height"] = size
     logger.info("%s: read the sizes of %s from the files", source.name, counted(len(unsized), "picture"))
 

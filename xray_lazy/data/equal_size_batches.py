@@ -17,9 +17,9 @@ class EqualSizeBatches(torch.utils.data.Sampler[list[int]]):
         batch_size: pictures in a batch; those that are left over of a size come at the end, in smaller batches.
     """
 
-    def __init__(self, indices: Iterable[int], sizes: Sequence[tuple[int, int]], batch_size: int):
+    def __init__(self, indices: Iterable[int], sizes: Sequence[tuple[int, int] | None], batch_size: int):
         batches: list[list[int]] = []
-        open_batches: dict[tuple[int, int], list[int]] = {}
+        open_batches: dict[tuple[int, int] | None, list[int]] = {}
         for index in indices:
             batch = open_batches.setdefault(sizes[index], [])
             batch.append(index)

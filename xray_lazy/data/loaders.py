@@ -21,7 +21,7 @@ from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.mapper import map_record
-from xray_lazy.data.packed_records import packed
+from xray_lazy.data.packed_records import PackedRecords, packed
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
 from xray_lazy.errors import RunFailure, UserError
@@ -142,7 +142,7 @@ class TestLoader:
 
     def __init__(
         self,
-        dataset: DetectionDataset,
+        dataset: DetectionDataset | PackedRecords,
         mapper: Callable[[dict], dict],
         batch_size: int = 1,
         num_workers: int = 4,
@@ -186,7 +186,7 @@ def is_worker_death(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
-def _received(loader: torch.utils.data.DataLoader) -> Iterator[list]:
+def _received(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
     """The batches of `loader`; one that a worker has sent is fetched from it, which fails where it died in between."""
     try:
         with _sigterm_held():
@@ -246,7 +246,7 @@ def _advice(error: Exception) -> str:
 class _ReadableSamples(torch.utils.data.Dataset):
     """Samples by index. Errors that are the person's travel as values: a worker turns exceptions into tracebacks."""
 
-    def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict]):
+    def __init__(self, dataset: DetectionDataset | PackedRecords, mapper: Callable[[dict], dict]):
         self._records = packed(dataset)
         self._mapper = mapper
 
@@ -320,7 +320,8 @@ def _start_worker(worker: int) -> None:
     import cv2
 
     # torch's queue would print a traceback, and its reader wait for the batch for ever
-    multiprocessing.queues.Queue._on_queue_feeder_error = _send_error_instead
+    queue: Any = multiprocessing.queues.Queue
+    queue._on_queue_feeder_error = _send_error_instead
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
     # a terminal signals the whole process group, and a batch system all processes, with a SIGTERM that is blocked here;

@@ -1,6 +1,6 @@
 """From a dataset dict to what a detectron2 model takes: read, augment, build the instances."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from xray_lazy.errors import RunFailure, UserError
 SMALLEST_EXTENT = 1e-5
 
 
-def map_record(mapper: Callable[[dict], dict], record: Mapping) -> dict:
+def map_record(mapper: Callable[[dict], dict], record: dict) -> dict:
     """`mapper(record)`, whose errors name the picture.
 
     Raises:

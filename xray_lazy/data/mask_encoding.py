@@ -50,7 +50,7 @@ class EncodedMasks:
     @classmethod
     def join(cls, size: tuple[int, int], counts: list[bytes]) -> "EncodedMasks":
         """From the `counts` of single masks."""
-        return cls(tuple(size), b"".join(counts), np.cumsum([len(part) for part in counts], dtype=np.uint32))
+        return cls((size[0], size[1]), b"".join(counts), np.cumsum([len(part) for part in counts], dtype=np.uint32))
 
     def bitmaps(self) -> np.ndarray:
         """(N, height, width) bool; 2 MB for each mask of 1920x1080."""
@@ -84,7 +84,7 @@ def encode_bitmaps(bitmaps: torch.Tensor) -> EncodedMasks:
         # RLE runs down the columns: transposing before the copy to the CPU gives that order without another copy
         columns = part.bool().mT.contiguous().cpu().numpy().view(np.uint8)
         counts += [mask["counts"] for mask in mask_util.encode(columns.T)]
-    return EncodedMasks.join(tuple(bitmaps.shape[1:]), counts)
+    return EncodedMasks.join((bitmaps.shape[1], bitmaps.shape[2]), counts)
 
 
 def encode_edges(positions: np.ndarray, per_mask: np.ndarray, size: tuple[int, int]) -> EncodedMasks:

@@ -30,10 +30,10 @@ class PackedRecords(Sequence[dict]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         place = range(len(self))[index]
-        return pickle.loads(self._bytes[self._starts[place] : self._ends[place]])
+        return pickle.loads(self._bytes[self._starts[place] : self._ends[place]].data)
 
     def __iter__(self) -> Iterator[dict]:
-        content = memoryview(self._bytes)
+        content = self._bytes.data
         for start, end in zip(self._starts.tolist(), self._ends.tolist(), strict=True):
             yield pickle.loads(content[start:end])
 

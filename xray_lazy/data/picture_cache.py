@@ -82,6 +82,7 @@ class PictureCache:
 
     def _entry(self, path: str, stamp: str, size: tuple[int, int]) -> Path:
         name = hashlib.sha1(os.path.abspath(path).encode()).hexdigest()
+        assert self.folder is not None
         return self.folder / name[:2] / f"{name[2:]}.{stamp}.{size[0]}x{size[1]}"
 
     def _stored(self, path: str, stamp: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -131,6 +132,7 @@ class PictureCache:
         return not self._is_full
 
     def _count(self) -> int:
+        assert self.folder is not None
         total = 0
         for folder, _, names in os.walk(self.folder):
             for name in names:
@@ -163,7 +165,7 @@ class CachedInput(PictureInput):
         (cache, record, order, first), self._unread = self._unread, None
         whole = record["height"], record["width"]
         keep_a_pixel(tfm, whole)
-        resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.BILINEAR
+        resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.Resampling.BILINEAR
         size = (tfm.new_h, tfm.new_w) if resizes else whole
         self.image = cache.picture(record, order, size, _sizes(first, *whole) if resizes else [whole])
         if not resizes:

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
@@ -153,7 +154,8 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
     width, height = picture.size
     if picture.format == "TIFF":
         # Pillow has turned a TIFF's size already or not, depending on its version; the tags are as stored.
-        width, height = picture.tag_v2[_WIDTH_TAG], picture.tag_v2[_HEIGHT_TAG]
+        tags: Any = getattr(picture, "tag_v2", {})
+        width, height = tags.get(_WIDTH_TAG, width), tags.get(_HEIGHT_TAG, height)
     if picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
         return height, width
     return width, height

@@ -1,5 +1,7 @@
 """detectron2's transforms on 8-bit pictures, the frequent ones done faster: the same geometry, near-equal pixels."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -50,7 +52,7 @@ def transform_picture(picture: np.ndarray, transform: T.Transform) -> np.ndarray
             picture = transform_picture(picture, part)
         return picture
     if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
-        if type(transform) is T.ResizeTransform and transform.interp == Image.BILINEAR:
+        if type(transform) is T.ResizeTransform and transform.interp == Image.Resampling.BILINEAR:
             return resize(picture, transform.new_h, transform.new_w)
         if type(transform) is T.HFlipTransform:
             return _flip(picture, 1)
@@ -75,7 +77,8 @@ def as_planes(picture: np.ndarray) -> torch.Tensor:
     if picture.dtype != np.uint8 or picture.shape[2] != 3 or planes.flags.c_contiguous:
         return torch.from_numpy(np.ascontiguousarray(planes))
     planes = np.empty((3, *picture.shape[:2]), np.uint8)
-    cv2.split(np.ascontiguousarray(picture), list(planes))
+    split: Any = cv2.split  # its types leave out that numpy's arrays will do
+    split(np.ascontiguousarray(picture), list(planes))
     return torch.from_numpy(planes)
 
 

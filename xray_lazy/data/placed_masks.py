@@ -115,17 +115,18 @@ class PlacedMasks(BitMasks):
 
         As in the whole picture, there is nothing around a window, or the picture's edge.
         """
+        windows = self._windows or []
         (height, width), start = self.image_size, 0
-        while start < len(self._windows):
+        while start < len(windows):
             tall = wide = stop = 0
-            for stop in range(start, len(self._windows)):
-                _, _, own_height, own_width = self._windows[stop]
+            for stop in range(start, len(windows)):
+                _, _, own_height, own_width = windows[stop]
                 new = max(tall, min(own_height + 2, height)), max(wide, min(own_width + 2, width))
                 if stop > start and (stop + 1 - start) * new[0] * new[1] > CANVAS:
                     break
                 tall, wide = new
             else:
-                stop = len(self._windows)
+                stop = len(windows)
             canvases = torch.zeros(stop - start, tall, wide, device=self._bits.device)
             origins = []
             for canvas, (left, top, *own), bits in self._parts(canvases, start):
@@ -137,8 +138,9 @@ class PlacedMasks(BitMasks):
 
     def _parts(self, pictures: torch.Tensor, start: int = 0):
         """Each picture with the window and the bits `(height, width)` that it is for, from the window `start` on."""
-        ends = list(accumulate((h * w for _, _, h, w in self._windows), initial=0))
-        for picture, window, first in zip(pictures, self._windows[start:], ends[start:], strict=False):
+        windows = self._windows or []
+        ends = list(accumulate((h * w for _, _, h, w in windows), initial=0))
+        for picture, window, first in zip(pictures, windows[start:], ends[start:], strict=False):
             height, width = window[2:]
             yield picture, window, self._bits[first : first + height * width].view(height, width)
 

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ def _written(made: object, link: Path) -> int:
     return memory
 
 
-def _mapped(memory: int) -> object:
+def _mapped(memory: int) -> Any:
     content = mmap.mmap(memory, 0, access=mmap.ACCESS_READ)
     weakref.finalize(content, os.close, memory)  # as long as it is open, others find it
     start = 8 + int.from_bytes(content[:8], "little")

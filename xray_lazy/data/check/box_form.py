@@ -105,7 +105,8 @@ def _fits(corners: tuple[float, ...], frame: tuple[float, float], own: Box | Non
 def _own_box(annotation: dict) -> Box | None:
     """Of the annotation's polygons."""
     parts = annotation.get("segmentation")
-    is_plain = isinstance(parts, list) and parts and all(isinstance(p, list) and are_coordinates(p) for p in parts)
-    if not is_plain or any(len(part) < 6 or len(part) % 2 for part in parts):
+    if not isinstance(parts, list) or not parts or not all(isinstance(p, list) and are_coordinates(p) for p in parts):
+        return None
+    if any(len(part) < 6 or len(part) % 2 for part in parts):
         return None
     return mask_box(parts)

@@ -37,14 +37,14 @@ def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool 
     Raises:
         UserError: a set, its folder or the second half of a pair is missing, or a file is not COCO.
     """
-    sources, rest = [], list(arguments)
+    sets, rest = [], list(arguments)
     while rest:
         argument = rest.pop(0)
         if not argument.lower().endswith(".json") and not Path(argument).is_file():
-            sources.append(find_source(argument, root))
+            sets.append(_set(find_source(argument, root)))
             continue
         if rest and Path(rest[0]).is_dir():
-            sources.append(find_source({"json_file": argument, "image_root": rest.pop(0), "name": argument}))
+            sets.append(_set(find_source({"json_file": argument, "image_root": rest.pop(0), "name": argument})))
         elif pictures:
             found = f"{rest[0]!r} is no folder" if rest else "there is none"
             raise UserError(
@@ -52,8 +52,12 @@ def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool 
                 "give ANNOTATIONS.json IMAGES_DIR, as often as there are sets",
             )
         else:
-            sources.append(DatasetSource(argument, Path(argument), None))
-    return [CocoSet(s.name, read_coco(s.json_file), s.image_root, s.json_file) for s in sources]
+            sets.append(CocoSet(argument, read_coco(Path(argument)), None, Path(argument)))
+    return sets
+
+
+def _set(source: DatasetSource) -> CocoSet:
+    return CocoSet(source.name, read_coco(source.json_file), source.image_root, source.json_file)
 
 
 def other_format(content: dict) -> str:

@@ -32,7 +32,9 @@ def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Fin
 def identity(entry: dict, position: int) -> int | str:
     """The entry's id, or `#position` where it has none."""
     id = entry.get("id")
-    return f"#{position}" if not is_id(id) else int(id) if isinstance(id, float) else id
+    if not is_id(id):
+        return f"#{position}"
+    return int(id) if isinstance(id, float) else id
 
 
 def _respelled(entry: dict, list_name: str) -> dict:

@@ -92,12 +92,13 @@ def _numbers(content: dict, list_name: str) -> dict[_Id, int]:
     """The number of each id of a list."""
     ids = list(dict.fromkeys(e["id"] for e in _entries(content[list_name]) if is_id(e.get("id"))))
     spelled = {id: as_whole(id) for id in ids}
-    claims = Counter(spelled.values()) - Counter({None: len(ids)})
+    claims = Counter(number for number in spelled.values() if number is not None)
     free = max([0, *claims, *_referred(content, list_name)]) + 1
     numbers = {}
     for id in ids:
-        if is_whole(id) or claims[spelled[id]] == 1:
-            numbers[id] = spelled[id]
+        number = spelled[id]
+        if number is not None and (is_whole(id) or claims[number] == 1):
+            numbers[id] = number
         else:
             numbers[id], free = free, free + 1
     return numbers

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from xray_lazy.data.check.masks import rle_fault, rle_size
 from xray_lazy.data.check.values import are_coordinates, as_number, as_whole
@@ -50,17 +51,18 @@ def _polygons(part: object, depth: int = 0) -> list:
 def _polygon(values: list) -> list | None:
     """The flat coordinates of a list of numbers or of points, or None where it is neither."""
     points = [_point(value) for value in values]
-    if all(points):
-        values = [coordinate for point in points for coordinate in point]
+    if None not in points:
+        values = [coordinate for point in points if point for coordinate in point]
     numbers = [_number(value) for value in values]
     return None if None in numbers else numbers
 
 
-def _point(value: object) -> list | None:
+def _point(value: Any) -> list | None:
     if isinstance(value, dict) and {"x", "y"} <= value.keys():
         value = [value["x"], value["y"]]
-    is_pair = isinstance(value, list) and len(value) == 2
-    return value if is_pair and all(_number(coordinate) is not None for coordinate in value) else None
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    return value if all(_number(coordinate) is not None for coordinate in value) else None
 
 
 def _number(value: object) -> int | float | None:

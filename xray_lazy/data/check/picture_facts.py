@@ -74,7 +74,7 @@ def picture_facts(path: Path) -> PictureFacts:
         fault = "picture_truncated" if isinstance(error, TruncatedPicture) else "picture_unreadable"
         return PictureFacts(_size_or_none(path), is_turned(path), fault, error.why)
     height, width = picture.shape[:2]
-    digest = hashlib.sha1(picture, usedforsecurity=False)
+    digest = hashlib.sha1(picture.data, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
     return PictureFacts((width, height), is_turned(path), digest=digest.digest(), darkness=_darkness(picture, seen))
 

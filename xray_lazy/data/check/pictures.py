@@ -161,7 +161,7 @@ def _with_size(
         size = actual or rules.size
         kind = "size_missing"
         change = f"{size[0]}x{size[1]}" if size else ""
-    elif actual and stated != actual:
+    elif known and actual and stated != actual:
         if _fits(stated, actual, annotations):
             kind = "size_turned" if known.turned and stated == actual[::-1] else "size_differs"
             size, change = actual, f"{actual[0]}x{actual[1]}"
@@ -180,8 +180,8 @@ def _with_size(
 
 
 def _stated_size(image: dict) -> tuple[int, int] | None:
-    size = image.get("width"), image.get("height")
-    return size if all(is_whole(side) and side > 0 for side in size) else None
+    width, height = image.get("width"), image.get("height")
+    return (width, height) if is_whole(width) and is_whole(height) and min(width, height) > 0 else None
 
 
 def _fits(stated: tuple[int, int], actual: tuple[int, int], annotations: list[dict]) -> bool:

@@ -41,7 +41,7 @@ class SetReport:
     """The findings of one set."""
 
     name: str
-    json_file: str
+    json_file: str | None
     images_dir: str | None
     pictures: int
     instances: int

@@ -84,7 +84,8 @@ def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> d
 
 
 def _renamed_files(one: CocoSet, facts: Facts) -> list[Path]:
-    return [one.images_dir / name for name in _new_names(one, facts).values()]
+    folder = one.images_dir
+    return [folder / name for name in _new_names(one, facts).values()] if folder else []
 
 
 def _new_names(one: CocoSet, facts: Facts) -> dict[str, str]:
@@ -152,8 +153,9 @@ def _untrained(entries: list[dict], classes: Classes) -> list[Finding]:
 
 def report_set(one: CocoSet, findings: Sequence[Finding]) -> SetReport:
     """The findings under the set's name and numbers."""
-    counts = (len(one.content[name]) for name in ("images", "annotations", "categories"))
-    return SetReport(one.name, _text(one.json_file), _text(one.images_dir), *counts, list(findings))
+    images, annotations, categories = (len(one.content[name]) for name in ("images", "annotations", "categories"))
+    folder = _text(one.images_dir)
+    return SetReport(one.name, _text(one.json_file), folder, images, annotations, categories, list(findings))
 
 
 def _text(path: Path | None) -> str | None:

@@ -1,6 +1,6 @@
 """One annotation's mask, box and area: what is wrong with each, and what they should be."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xray_lazy.data.check.mask_forms import in_coco_form
 from xray_lazy.data.check.masks import (
@@ -49,7 +49,7 @@ def examine_shape(annotation: dict, frame: Frame) -> Shape:
     given = annotation.get("segmentation")
     mask, faults = _examine_mask(given, frame)
     mask_changed = bool(faults) and mask is not given
-    updates = {"segmentation": mask or []} if mask_changed else {}
+    updates: dict[str, Any] = {"segmentation": mask or []} if mask_changed else {}
     outline = None if mask is None or _is_unusable(mask, faults) else mask
     own_box = mask_box(outline) if outline else None
     if own_box and _is_conflict(annotation.get("bbox"), own_box, frame):
@@ -64,7 +64,7 @@ def examine_shape(annotation: dict, frame: Frame) -> Shape:
 
     box, fault = _examine_box(annotation.get("bbox"), own_box, frame)
     if box is None:
-        return Shape(None, faults + [(*fault, "annotation dropped")], False)
+        return Shape(None, [*faults, (*fault, "annotation dropped")] if fault else faults, False)
     if fault:
         updates["bbox"] = box
         if mask_changed and fault[0] == "box_differs":
@@ -126,7 +126,7 @@ def _examine_parts(parts: list, frame: Frame) -> tuple[list, list[Fault]]:
             continue
         kind, detail = fault
         detail = f"part {number} of {len(parts)}: {detail}" if len(parts) > 1 else detail
-        clipped = clip_polygon(part, frame) if kind == "polygon_beyond" else []
+        clipped = clip_polygon(part, frame) if frame and kind == "polygon_beyond" else []
         if clipped and part_fault(clipped, frame) is None:
             kept.append(clipped)
             faults.append((kind, detail, "clipped"))
@@ -135,7 +135,7 @@ def _examine_parts(parts: list, frame: Frame) -> tuple[list, list[Fault]]:
     return kept, faults
 
 
-def _examine_box(box: object, own: list[float] | None, frame: Frame) -> tuple[list | None, tuple[str, str] | None]:
+def _examine_box(box: Any, own: list[float] | None, frame: Frame) -> tuple[list | None, tuple[str, str] | None]:
     """The box that repair leaves (the given one where it is right, None for none) and its fault.
 
     Args:
@@ -148,10 +148,10 @@ def _examine_box(box: object, own: list[float] | None, frame: Frame) -> tuple[li
         return box, None
     if own:
         return own, fault
-    return (_clip_box(box, frame) if fault[0] == "box_beyond" else None), fault
+    return (_clip_box(box, frame) if frame and fault[0] == "box_beyond" else None), fault
 
 
-def _box_fault(box: object, frame: Frame) -> tuple[str, str] | None:
+def _box_fault(box: Any, frame: Frame) -> tuple[str, str] | None:
     if box is None or box == []:
         return "box_missing", ""
     if not isinstance(box, list) or len(box) != 4 or not are_coordinates(box):
@@ -162,7 +162,7 @@ def _box_fault(box: object, frame: Frame) -> tuple[str, str] | None:
     return span_fault("box", (x, y, x + width, y + height), frame)
 
 
-def _is_conflict(box: object, own: list[float], frame: Frame) -> bool:
+def _is_conflict(box: Any, own: list[float], frame: Frame) -> bool:
     """Whether a box that may well be right hardly overlaps with that of its mask."""
     if _box_fault(box, frame) or _is_near(box, own):
         return False
@@ -187,9 +187,7 @@ def _clip_box(box: list, frame: tuple[int, int]) -> list:
     return [left, top, round(right - left, 3) or right - left, round(bottom - top, 3) or bottom - top]
 
 
-def _examine_area(
-    area: object, mask: list | dict | None, box: list, frame: Frame
-) -> tuple[tuple[str, str] | None, float]:
+def _examine_area(area: Any, mask: list | dict | None, box: list, frame: Frame) -> tuple[tuple[str, str] | None, float]:
     """The fault of the area and the right one; the mask is drawn only where the outline's area doesn't settle it."""
     missing = not is_finite(area) or area < 0
     slack = EDGE_TOLERANCE * (box[2] + box[3])

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 # Coordinates beyond this many pixels are no coordinates; it also keeps sums and products finite.
 COORDINATE_LIMIT = 1e6
@@ -10,12 +10,12 @@ _ID_LIMIT = 2**53
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether `value` is an integer that every reader of JSON keeps exact (True and False are none)."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _ID_LIMIT
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int | float | str]:
     """Whether `value` can tell entries apart: a whole number of any size, or a text that is not blank."""
     if isinstance(value, str):
         return bool(value.strip())

@@ -235,7 +235,7 @@ def _coco(found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tup
 def _shape(instance: Instance, size: tuple[int, int]) -> dict:
     mask = instance.mask
     if not mask:
-        box = _rounded(instance.box)
+        box = _rounded(instance.box or [])
         return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
     if isinstance(mask, list):
         mask = [_rounded(part) for part in mask]

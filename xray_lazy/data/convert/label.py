@@ -118,8 +118,8 @@ class Reading:
 
 def stated_size(width: object, height: object) -> tuple[int, int] | None:
     """The size that a label states, or None where it is missing, 0 (as some tools write it) or no whole number."""
-    size = as_whole(width), as_whole(height)
-    return size if all(side is not None and side > 0 for side in size) else None
+    wide, high = as_whole(width), as_whole(height)
+    return (wide, high) if wide and high and min(wide, high) > 0 else None
 
 
 def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, int]) -> Instance:

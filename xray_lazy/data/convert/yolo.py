@@ -56,7 +56,7 @@ def note_pose(labels: list[Label], reading: Reading) -> None:
 def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
     """(class name, shares) of one line."""
     index, *texts = line.split()
-    number, classes = as_whole(index), reading.classes
+    number, classes = as_whole(index), reading.classes or ()
     if len(texts) >= 5 and PurePath(index).suffix.lower() in PICTURE_SUFFIXES:
         raise ValueError("a picture, its class and corners in pixels, as OPIXray's text files have them: not YOLO")
     if number is None or number < 0:

@@ -59,7 +59,7 @@ def _gaps(plan: SplitPlan) -> list[str]:
             pictures[annotation["category_id"]][split].add(annotation["image_id"])
     lines = []
     for category in plan.export.content["categories"]:
-        found = pictures.get(category["id"])
+        found = pictures.get(category["id"], {})
         absent = [split for split in plan.parts if found and split not in found]
         if absent:
             number = sum(map(len, found.values()))

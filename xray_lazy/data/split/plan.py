@@ -98,4 +98,4 @@ def _groups(names: Sequence[str], pattern: str) -> list[str]:
             f"make it fit them all; with {shlex.quote(pattern + '|.*')} each of these is a group of its own",
         )
     first = min(1, expression.groups)
-    return [match[0] if match[first] is None else match[first] for match in matches]
+    return [match[0] if match[first] is None else match[first] for match in matches if match]

@@ -3,7 +3,7 @@
 import os
 import signal
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,7 +220,7 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} pictures/s" if speed else "")
 
 
-def _make_room(files: Sequence[Path]) -> None:
+def _make_room(files: Iterable[Path]) -> None:
     """Remove the COCO files of an earlier run, so that an interrupted one leaves no old file beside new pictures."""
     existing = [file for file in files if file.exists()]
     for file in existing:

@@ -153,12 +153,13 @@ def _add(part: Part, pose: Pose, squeeze: float, attenuation: np.ndarray, covere
     if (last <= first).any():
         return
     window = (slice(first[1], last[1]), slice(first[0], last[0]))
-    mask = np.zeros(tuple(last - first)[::-1], np.uint8)
+    width, height = (last - first).tolist()
+    mask = np.zeros((height, width), np.uint8)
     share = _fill(mask, outline - first, [pose(hole) - first for hole in part.holes], part.stroke * pose.scale)
     thickness = _thickness(part, mask, pose.scale)
     if part.texture:
         grain = max(2.0, part.grain * pose.scale)
-        thickness *= np.maximum(1 + part.texture * smooth_noise(mask.shape, grain, rng), 0.15)
+        thickness *= np.maximum(1 + part.texture * smooth_noise((height, width), grain, rng), 0.15)
     for plane, per_cm in zip(attenuation, part.material.attenuation(share / squeeze), strict=True):
         cv2.scaleAdd(thickness, per_cm, plane[window], plane[window])
     cv2.bitwise_or(covered[window], mask, covered[window])

@@ -107,17 +107,17 @@ def _place(parts, pose: Pose, bag: Pose, room, profile: ScannerProfile, rng: np.
 
 def _place_apart(parts, hulls: list[np.ndarray], overlap: float, bag: Pose, room, profile, rng) -> Pose:
     """A pose that covers the items before it by at most `overlap`, or of twelve the one that covers them least."""
-    best: tuple[float, Pose, np.ndarray] | None = None
+    tried: list[tuple[float, Pose, np.ndarray]] = []
     for _ in range(12):
         pose = _place(parts, _random_pose(profile, rng), bag, room, profile, rng)
         hull = cv2.convexHull(np.concatenate([pose(part.outline) for part in parts]).astype(np.float32))
         covered = max((_shared(hull, other) for other in hulls), default=0.0)
-        if best is None or covered < best[0]:
-            best = covered, pose, hull
+        tried.append((covered, pose, hull))
         if covered <= overlap:
             break
-    hulls.append(best[2])
-    return best[1]
+    _, pose, hull = min(tried, key=lambda one: one[0])
+    hulls.append(hull)
+    return pose
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> float:
