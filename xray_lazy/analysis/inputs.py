@@ -176,30 +176,15 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
 
 def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
     """A data set as `Inputs.ground_truth`, with the ids of its JSON file."""
-    from detectron2.structures import BoxMode
+    from xray_lazy.evaluation.ground_truth import coco_content
 
-    from xray_lazy.evaluation.coco_metrics import encode_segmentation
-
-    images, annotations = [], []
-    for record in dataset:
-        image_id, height, width = record["image_id"], record["height"], record["width"]
-        images.append({"id": image_id, "width": width, "height": height, "file_name": record["file_name"]})
-        images[-1]["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
-        for one in record["annotations"]:
-            annotation = {
-                "id": one["id"],
-                "image_id": image_id,
-                "category_id": dataset.category_ids[one["category_id"]],
-                "bbox": list(BoxMode.convert(one["bbox"], one["bbox_mode"], BoxMode.XYWH_ABS)),
-                "area": one["area"],
-                "iscrowd": int(bool(one.get("iscrowd"))),
-            }
-            mask = encode_segmentation(one.get("segmentation"), height, width)
-            annotations.append(annotation | ({"segmentation": mask} if mask else {}))
-    categories = [
-        {"id": number, "name": name} for number, name in zip(dataset.category_ids, dataset.class_names, strict=True)
-    ]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    content = coco_content(dataset, dataset)
+    for image, record in zip(content["images"], dataset, strict=True):
+        image["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
+    instances = (instance for record in dataset for instance in record["annotations"])
+    for annotation, instance in zip(content["annotations"], instances, strict=True):
+        annotation["id"] = instance["id"]
+    return content
 
 
 def scanner_of(dataset_name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.coco_instance import fill_areas, read_instance, refuse_other_sizes
@@ -159,7 +160,7 @@ def load_datasets(
         UserError: a set is missing, unreadable or empty, or the classes differ.
     """
     is_one = isinstance(names, str | Mapping) or not isinstance(names, Iterable)
-    references = [names] if is_one and names else list(names or ())
+    references: list[Any] = [names] if is_one and names else list(names or ())
     if not references:
         raise UserError("no data set is named", "set `names` to one or more data sets")
     sources = tuple(find_source(reference, root) for reference in references)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import logging
 import math
 import os
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json, write_text
@@ -24,11 +22,11 @@ from xray_lazy.evaluation.coco_metrics import (
     Metrics,
     Problem,
     coco_metrics,
-    encode_segmentation,
     has_hotcoco,
     picture_positions,
 )
 from xray_lazy.evaluation.detections import CocoResults, PictureDetections, compact_detections, gather_detections
+from xray_lazy.evaluation.ground_truth import coco_content
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
 from xray_lazy.wording import counted
@@ -155,33 +153,7 @@ class CocoEvaluator(DatasetEvaluator):
     @cached_property
     def ground_truth(self) -> dict:
         """The data set as the content of a COCO file, with masks as compressed RLE."""
-        return self._coco_file(self.dataset)
-
-    def _coco_file(self, records: Sequence[Mapping]) -> dict:
-        annotation_ids = itertools.count(1)
-        annotations = [
-            {"id": next(annotation_ids), "image_id": record["image_id"], **self._annotation(annotation, record)}
-            for record in records
-            for annotation in record["annotations"]
-        ]
-        images = [
-            {"id": r["image_id"], "width": r["width"], "height": r["height"], "file_name": r["file_name"]}
-            for r in records
-        ]
-        names = zip(self.dataset.category_ids, self.dataset.class_names, strict=True)
-        categories = [{"id": category_id, "name": name} for category_id, name in names]
-        return {"images": images, "annotations": annotations, "categories": categories}
-
-    def _annotation(self, annotation: Mapping, record: Mapping) -> dict:
-        result = {
-            "category_id": self.dataset.category_ids[annotation["category_id"]],
-            "bbox": list(BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)),
-            "iscrowd": annotation.get("iscrowd", 0),
-        }
-        if annotation.get("area") is not None:
-            result["area"] = annotation["area"]
-        mask = encode_segmentation(annotation.get("segmentation"), record["height"], record["width"])
-        return result if mask is None else {**result, "segmentation": mask}
+        return coco_content(self.dataset, self.dataset)
 
     def _have_masks(self) -> bool:
         return any(found.masks is not None for found in self._pictures.values())
@@ -207,7 +179,7 @@ class CocoEvaluator(DatasetEvaluator):
         if share != self._share or not self._truths.keys() >= set(iou_types):
             is_whole = len(share) == len(self._sizes)
             records = [] if is_whole else [record for record in self.dataset if record["image_id"] in share]
-            truth = self.ground_truth if is_whole else self._coco_file(records)
+            truth = self.ground_truth if is_whole else coco_content(self.dataset, records)
             positions = picture_positions(self._sizes)
             self._share = share
             self._truths = {
