@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.cases import GUN, KNIFE, every_error, inputs_of, thing
-from xray_lazy.analysis.comparison import compare
+from xray_lazy.analysis.comparison import compare, intervals
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
@@ -34,6 +34,18 @@ def test_a_run_is_better_where_the_interval_lies_above_zero():
     assert 0 < ap.lower < ap.change < ap.upper and ap.verdict == "better"
     back = compare(second, first, resamples=200).tasks["bbox"][0]
     assert (back.lower, back.upper, back.verdict) == (pytest.approx(-ap.upper), pytest.approx(-ap.lower), "worse")
+
+
+def test_the_interval_of_one_run_holds_its_value():
+    first, second = runs()
+    found = {}
+    for name, run in (("first", first), ("second", second)):
+        found[name] = intervals(run.ground_truth, run.detections, resamples=200)
+        summary = coco_metrics(run.ground_truth, run.detections, "bbox").summary
+        for figure in ("AP", "AP50", "AP75"):
+            value, lower, upper = found[name][figure]
+            assert value == pytest.approx(summary[figure]) and lower <= value <= upper
+    assert found["first"]["AP"][2] < found["second"]["AP"][0]
 
 
 def test_a_run_does_not_differ_from_itself():

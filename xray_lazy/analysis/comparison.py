@@ -66,6 +66,34 @@ def compare(
     )
 
 
+def intervals(
+    truth: dict,
+    detections: list[dict],
+    task: str = "bbox",
+    max_detections: int = 100,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> dict[str, tuple[float, float, float]]:
+    """Each metric in percent with the bounds of its bootstrap interval over images, as in `compare`.
+
+    Args:
+        truth: a COCO document.
+        detections: COCO results.
+        task: "bbox" or "segm".
+        max_detections: that count in an image.
+        resamples: how often images are drawn.
+        confidence: share of the draws within the bounds.
+    """
+    matches = match(Problem.build(truth, detections, task, max_detections))
+    values = _figures(matches, _draws(len(truth["images"]), resamples, seed=0))
+    outside = 50 * (1 - confidence)
+    return {
+        name: (float(of[0]), *(float(bound) for bound in np.nanpercentile(of[1:], [outside, 100 - outside])))
+        for name, of in values.items()
+        if not np.isnan(of[1:]).all()
+    }
+
+
 def _draws(pictures: int, resamples: int, seed: int) -> np.ndarray:
     """How often each picture is drawn (1 + resamples, pictures); the first row is the set itself."""
     random = np.random.default_rng(seed)

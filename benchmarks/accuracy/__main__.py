@@ -1,0 +1,78 @@
+"""How accurate detectors are after equal processor time: ours, and those that people would pick instead."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.accuracy.job import Job
+from benchmarks.accuracy.protocols import PROTOCOLS, make_split
+from benchmarks.accuracy.rows import ROWS
+from benchmarks.accuracy.table import markdown, place_of, read_results
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    options = parse()
+    for protocol in options.protocols if options.annotations else ():
+        split = make_split(options.annotations, options.images, protocol, options.results / "sets" / protocol)
+        # seeds outside of rows: whenever it is stopped, all rows have about as many
+        for seed in options.seeds:
+            for row in options.rows:
+                folder = place_of(options.results, protocol, options.minutes, row, seed)
+                if (folder / "training.json").is_file():
+                    continue
+                job = Job(
+                    images=str(split.images.resolve()),
+                    train=str(split.train.resolve()),
+                    test=str(split.test.resolve()),
+                    folder=str(folder.resolve()),
+                    seed=seed,
+                    seconds=60 * options.minutes,
+                    image_size=options.image_size,
+                    settings=ROWS[row].settings,
+                )
+                print(f"{protocol} {row} seed {seed}", file=sys.stderr, flush=True)
+                train(job, row, options.peers_python)
+    print(markdown(read_results(options.results)))
+
+
+def train(job: Job, row: str, peers_python: str | None) -> None:
+    """Run the row's trainer in one thread; one that fails leaves its log, and the others go on."""
+    if ROWS[row].peers and peers_python is None:
+        print(f"{row} is left out: --peers-python names no environment of the peers", file=sys.stderr)
+        return
+    path = job.save()
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    with (path.parent / "trainer.log").open("w") as log:
+        code = subprocess.run(
+            [peers_python if ROWS[row].peers else sys.executable, str(ROWS[row].trainer), str(path)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | one_thread,
+        ).returncode
+    if code:
+        print(f"{row} failed, see {path.parent / 'trainer.log'}", file=sys.stderr)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("--annotations", type=Path, help="COCO file of all images; without it, only the table")
+    parser.add_argument("--images", type=Path, help="folder of the images")
+    parser.add_argument("--protocols", nargs="+", choices=list(PROTOCOLS), default=["in_domain"])
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, default=10.0, help="processor time of a training, one thread")
+    parser.add_argument("--image-size", type=int, default=320, help="longest edge, pixels")
+    parser.add_argument("--peers-python", help="python of the environment with the peers, see the README beside")
+    parser.add_argument("--results", type=Path, default=Path("output/accuracy"))
+    options = parser.parse_args()
+    if options.annotations and not options.images:
+        parser.error("--annotations needs --images, the folder of its images")
+    return options
+
+
+if __name__ == "__main__":
+    main()

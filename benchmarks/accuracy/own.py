@@ -1,0 +1,83 @@
+"""Our own trainer: a config of the repository, `tools/lazy_train.py`, and the detections of its last evaluation."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from job import Job, iterations_within
+
+REPOSITORY = Path(__file__).parents[2]
+TRIAL = (10, 30)  # iterations
+
+
+def main(job: Job) -> None:
+    """Find out how many iterations fit, train them, and hand the detections on."""
+    times = [train(job, iterations, "trial") for iterations in TRIAL]
+    iterations, each = iterations_within(job.seconds, times[0], TRIAL[0], times[1], TRIAL[1])
+    total = train(job, iterations, "run")
+    evaluations = Path(job.folder) / "run" / "evaluation" / "test"
+    # of the averaged weights, where the config has them
+    suffix = "_EMA" if (evaluations / f"iter_{iterations - 1}_EMA").is_dir() else ""
+    found = json.loads((evaluations / f"iter_{iterations - 1}{suffix}" / "predictions.json").read_text())
+    start_up = times[0] - TRIAL[0] * each
+    job.finish(found, seconds=total - start_up, iterations=iterations, parameters=parameters(job))
+
+
+def train(job: Job, iterations: int, name: str) -> float:
+    """Train, and say how much processor time the whole process took, seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    log = Path(job.folder) / f"{name}.log"
+    with log.open("w") as output:
+        command = [sys.executable, "tools/lazy_train.py", "--config-file", job.settings["config"], "--overwrite"]
+        code = subprocess.run(
+            command + overrides(job, iterations, name),
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"WANDB_MODE": "disabled"},
+        ).returncode
+    if code:
+        raise SystemExit(f"{' '.join(command)} ended with {code}, see {log}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def overrides(job: Job, iterations: int, name: str) -> list[str]:
+    """The row's settings, then those of the job."""
+    sets = {
+        part: f"{{name: {part}, json_file: '{path}', image_root: '{job.images}'}}"
+        for part, path in (("train", job.train), ("test", job.test))
+    }
+    classes = len(job.categories())
+    key = "model.num_classes" if job.settings.get("queries") else "model.roi_heads.num_classes"
+    return [
+        *job.settings.get("overrides", []),
+        f"{key}={classes}",
+        f"++dataloader.train.dataset.names={sets['train']}",
+        f"++dataloader.test.dataset.names={sets['test']}",
+        "dataloader.train.num_workers=0",
+        "dataloader.test.num_workers=0",
+        f"train.output_dir={Path(job.folder).resolve() / name}",
+        f"train.max_iter={iterations}",
+        f"train.seed={job.seed}",
+        "train.device=cpu",
+        "train.eval_period=0",
+        "hooks.report.enabled=False",
+        "hooks.prediction_pictures.count=0",
+        "hooks.evaluation_media.period=0",
+    ]
+
+
+def parameters(job: Job) -> int:
+    """Of the trained model."""
+    import torch
+
+    weights = torch.load(Path(job.folder) / "run" / "model_final.pth", map_location="cpu", weights_only=False)["model"]
+    return sum(value.numel() for value in weights.values() if hasattr(value, "numel"))
+
+
+if __name__ == "__main__":
+    main(Job.load(sys.argv[1]))

@@ -1,0 +1,126 @@
+"""torchvision's Faster R-CNN with a MobileNetV3 FPN, from scratch, as its reference scripts train detectors."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
+from torchvision.transforms.functional import to_tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from job import Job, iterations_within
+
+BATCH = 8
+
+
+def main(job: Job) -> None:
+    """SGD with cosine decay, horizontal flips."""
+    torch.set_num_threads(1)
+    torch.manual_seed(job.seed)
+    records = load(job)
+    trials = [seconds_of(lambda n=n: train(job, records, n)) for n in (3, 9)]
+    iterations, _ = iterations_within(job.seconds, trials[0], 3, trials[1], 9)
+    torch.manual_seed(job.seed)
+    start = time.process_time()
+    model = train(job, records, iterations)
+    seconds = time.process_time() - start
+    size = sum(parameter.numel() for parameter in model.parameters())
+    job.finish(detections(model, job), seconds=seconds, iterations=iterations, parameters=size)
+
+
+def seconds_of(call) -> float:
+    """Processor time."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def load(job: Job) -> list[tuple[Path, torch.Tensor, torch.Tensor]]:
+    """Path, boxes `(N, 4)` xyxy and labels `(N,)` from 1 of each training image that has any."""
+    document = json.loads(Path(job.train).read_text())
+    label_of = {category["id"]: index + 1 for index, category in enumerate(job.categories())}
+    found: dict[int, list] = {image["id"]: [] for image in document["images"]}
+    for annotation in document["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        found[annotation["image_id"]].append(([x, y, x + w, y + h], label_of[annotation["category_id"]]))
+    return [
+        (
+            Path(job.images) / image["file_name"],
+            torch.tensor([box for box, _ in found[image["id"]]], dtype=torch.float32),
+            torch.tensor([label for _, label in found[image["id"]]]),
+        )
+        for image in document["images"]
+        if found[image["id"]]
+    ]
+
+
+def build(job: Job) -> torch.nn.Module:
+    """With batch norm that learns, since no weights are loaded."""
+    return fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None,
+        weights_backbone=None,
+        num_classes=len(job.categories()) + 1,
+        trainable_backbone_layers=6,
+        min_size=job.image_size * 5 // 8,
+        max_size=job.image_size,
+    )
+
+
+def train(job: Job, records: list, iterations: int) -> torch.nn.Module:
+    """A new model, trained."""
+    model = build(job).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=max(1, iterations // 20)),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, iterations)),
+        ],
+        milestones=[max(1, iterations // 20)],
+    )
+    order = torch.Generator().manual_seed(job.seed)
+    queue: list[int] = []
+    for _ in range(iterations):
+        while len(queue) < BATCH:
+            queue += torch.randperm(len(records), generator=order).tolist()
+        batch, queue = queue[:BATCH], queue[BATCH:]
+        images, targets = zip(*(sample(*records[index], order) for index in batch), strict=True)
+        loss = sum(model(list(images), list(targets)).values())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def sample(path: Path, boxes: torch.Tensor, labels: torch.Tensor, random: torch.Generator) -> tuple:
+    """An image, mirrored every second time, and its target."""
+    image = to_tensor(Image.open(path).convert("RGB"))
+    if torch.rand((), generator=random) < 0.5:
+        image = image.flip(-1)
+        boxes = torch.stack([image.shape[-1] - boxes[:, 2], boxes[:, 1], image.shape[-1] - boxes[:, 0], boxes[:, 3]], 1)
+    return image, {"boxes": boxes, "labels": labels}
+
+
+@torch.no_grad()
+def detections(model: torch.nn.Module, job: Job) -> list[dict]:
+    """COCO results of the test set."""
+    model.eval()
+    model.roi_heads.score_thresh, model.roi_heads.detections_per_img = 0.001, 100
+    ids = [category["id"] for category in job.categories()]
+    found = []
+    for image in json.loads(Path(job.test).read_text())["images"]:
+        result = model([to_tensor(Image.open(Path(job.images) / image["file_name"]).convert("RGB"))])[0]
+        rows = zip(result["boxes"].tolist(), result["scores"].tolist(), result["labels"].tolist(), strict=True)
+        for (left, top, right, bottom), score, label in rows:
+            box = [left, top, right - left, bottom - top]
+            found.append({"image_id": image["id"], "category_id": ids[label - 1], "score": score, "bbox": box})
+    return found
+
+
+if __name__ == "__main__":
+    main(Job.load(sys.argv[1]))

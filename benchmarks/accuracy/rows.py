@@ -1,0 +1,71 @@
+"""The rows of the table: which trainer with which settings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SPARSE_RCNN = "projects/sparse_rcnn/configs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of the detectors that are compared.
+
+    Attributes:
+        trainer: file that is run with a job.
+        settings: for it.
+        peers: it needs the peers' environment.
+    """
+
+    trainer: Path
+    settings: dict = field(default_factory=dict)
+    peers: bool = False
+
+
+def own(config: str, *overrides: str, queries: bool = False) -> Row:
+    """A config of the repository with the images' sizes and the batch of all rows of ours."""
+    resize = [
+        "dataloader.train.mapper.augmentations.0.short_edge_length=[160,176,192,208,224,240]",
+        "dataloader.train.mapper.augmentations.0.max_size=352",
+        "dataloader.test.mapper.augmentations.0.short_edge_length=208",
+        "dataloader.test.mapper.augmentations.0.max_size=320",
+        "dataloader.train.total_batch_size=8",
+        "dataloader.test.batch_size=8",
+        "dataloader.train.mapper.with_masks=False",
+        "hooks.best_checkpoint.metric=bbox/AP",
+    ]
+    return Row(HERE / "own.py", {"config": config, "overrides": [*resize, *overrides], "queries": queries})
+
+
+WITHOUT_MASKS = [f"model.roi_heads.{key}=null" for key in ("mask_in_features", "mask_pooler", "mask_head")]
+# half precision is fast on processors with AMX or AVX512-BF16; the average of the weights helps short trainings
+RECIPE = (
+    "train.amp.enabled=True",
+    "train.channels_last=True",
+    "hooks.ema.decay=0.998",
+    "hooks.ema.evaluate=instead",
+    "optimizer.lr=0.001",
+    "optimizer.weight_decay=0.05",
+    "train.clip_gradients.max_norm=10.0",
+    "dataloader.train.total_batch_size=16",
+    "model.init_proposal_boxes.num_candidates=200",
+)
+OVERLAP = (
+    "model.classification={_target_: sparse_rcnn.classification.OverlapClassification,"
+    " num_classes: '${model.num_classes}'}"
+)
+
+ROWS: dict[str, Row] = {
+    "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
+    "learned_boxes": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_demo.py", queries=True),
+    "box_transformer": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_box_transformer_demo.py", queries=True),
+    "image_proposals": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", queries=True),
+    "image_proposals_recipe": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, queries=True),
+    "image_proposals_overlap": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, OVERLAP, queries=True
+    ),
+    "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
+    "torchvision": Row(HERE / "peers" / "torchvision_faster_rcnn.py", peers=True),
+    "yolo11n": Row(HERE / "peers" / "yolo.py", {"model": "yolo11n.yaml"}, peers=True),
+    "mayaku": Row(HERE / "peers" / "mayaku_uniquery.py", peers=True),
+}
