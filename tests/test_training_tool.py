@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.engine.quick_processes import run_tool
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ def command(*arguments):
 
 
 def run(environment, *arguments, **options):
-    return subprocess.run(command(*arguments), env=environment, capture_output=True, text=True, **options)
+    return run_tool(ROOT / "tools" / "lazy_train.py", *arguments, environment=environment, **options)
 
 
 def assert_user_error(answer, *words):
@@ -100,7 +101,7 @@ def limit_file_size():
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_one_message_and_leaves_no_half_file(environment, tmp_path):
     folder = tmp_path / "run"
     arguments = ("--config-file", CONFIG, f"train.output_dir={folder}", "train.device=cpu")
-    answer = run(environment, *arguments, preexec_fn=limit_file_size)
+    answer = run(environment, *arguments, before=limit_file_size)
     assert answer.returncode == 1
     assert "can't save the checkpoint" in answer.stderr and "--resume" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -118,7 +119,7 @@ def test_a_failure_in_a_process_of_a_group_is_one_message(environment, tmp_path)
 def test_an_error_in_one_process_ends_all_of_them_with_its_message(environment, tmp_path):
     fail = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
     arguments = ("--config-file", CONFIG, f"train.output_dir={tmp_path / 'run'}", "--num-processes", 2, fail)
-    assert_user_error(run(environment, *arguments, timeout=PATIENCE), "can't read its pictures", "buy a new disk")
+    assert_user_error(run(environment, *arguments), "can't read its pictures", "buy a new disk")
 
 
 def test_too_many_gpus_is_one_message(environment):

@@ -1,9 +1,13 @@
 """Processes that start in a moment, forked from one that has imported all; as torchrun starts them, if several."""
 
+import atexit
 import multiprocessing
 import os
+import runpy
 import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,8 +26,8 @@ def start_group(function: Callable, *arguments, processes: int = 1, log: Path | 
     started = []
     for rank in range(processes):
         of_rank = environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})
-        output = str(log or os.devnull)
-        started.append(_context.Process(target=_child, args=(of_rank, output, function, arguments)))
+        output = log or Path(os.devnull)
+        started.append(_context.Process(target=_child, args=(of_rank, [output, output], function, arguments)))
         started[-1].start()
     return started
 
@@ -36,6 +40,33 @@ def run_group(function: Callable, *arguments, processes: int = 1, log: Path | No
     assert [process.exitcode for process in started] == [0] * processes, log.read_text() if log else ""
 
 
+def run_tool(
+    tool: Path, *arguments: object, environment: dict[str, str] | None = None, before: Callable = bool
+) -> subprocess.CompletedProcess:
+    """Run a tool as `subprocess.run` would; `before` is called in its process first, as `preexec_fn`."""
+    command = [str(tool), *map(str, arguments)]
+    variables = dict(os.environ if environment is None else environment) | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        printed = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = _context.Process(target=_run_script, args=(variables, printed, os.getcwd(), command, before))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in printed))
+
+
+def _run_script(
+    variables: dict[str, str], printed: list[Path], folder: str, command: list[str], before: Callable
+) -> None:
+    _child(variables, printed, before, ())
+    os.chdir(folder)
+    sys.argv = command
+    sys.path.insert(0, str(Path(command[0]).parent))
+    try:
+        runpy.run_path(command[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # which a process of multiprocessing leaves out
+
+
 def _meeting_port() -> int:
     """A port that the system gives to nobody until this process ends: a socket is bound to it that never listens."""
     _held_ports.append(socket.socket())
@@ -44,12 +75,12 @@ def _meeting_port() -> int:
     return _held_ports[-1].getsockname()[1]
 
 
-def _child(environment: dict[str, str], output: str, function: Callable, arguments: tuple) -> None:
+def _child(environment: dict[str, str], printed: list[Path], function: Callable, arguments: tuple) -> None:
     import torch
 
-    with open(output, "a") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+    for number, path in enumerate(printed, start=1):
+        with open(path, "a") as stream:
+            os.dup2(stream.fileno(), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     multiprocessing.set_start_method("fork", force=True)  # the usual one on Linux, for what the function starts
     os.environ.clear()
