@@ -3,13 +3,12 @@
 import argparse
 import json
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.engine.quick_processes import run_tool
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
@@ -57,7 +56,7 @@ def test_the_file_is_short_enough_to_be_read():
 
 def test_a_misspelled_key_is_one_message_with_exit_code_2(tmp_path):
     arguments = ["--config-file", CONFIG, "train.max_itr=5", f"train.output_dir={tmp_path / 'run'}"]
-    answer = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
+    answer = run_tool(TOOL, *arguments)
     assert answer.returncode == 2 and "train.max_iter" in answer.stderr and "Traceback" not in answer.stderr
     assert not (tmp_path / "run").exists()
 

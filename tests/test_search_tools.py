@@ -4,14 +4,13 @@ import argparse
 import csv
 import math
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.engine.quick_processes import run_tool
 from xray_lazy.config import load_config
 from xray_lazy.engine.batch_size_search import largest_that_fits, train_briefly
 from xray_lazy.engine.learning_rate_search import RangeTest, run_range_test
@@ -27,14 +26,13 @@ def tiny_config(environment, monkeypatch, tmp_path):
     return load_config(CONFIG, [f"train.output_dir={tmp_path}"])
 
 
-def run_tool(environment, name, *arguments):
-    command = [sys.executable, str(ROOT / "tools" / name), "--config-file", str(CONFIG), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+def run_search(environment, name, *arguments):
+    return run_tool(ROOT / "tools" / name, "--config-file", CONFIG, *arguments, environment=environment)
 
 
 def test_the_range_test_tries_growing_rates_and_leaves_the_runs_folder_alone(environment, tmp_path):
     overrides = (f"train.output_dir={tmp_path}/run", "train.device=cpu", "optimizer.params.lr_factors={backbone: 0.1}")
-    answer = run_tool(environment, "find_learning_rate.py", "--iterations", 6, "--highest", 0.1, *overrides)
+    answer = run_search(environment, "find_learning_rate.py", "--iterations", 6, "--highest", 0.1, *overrides)
     assert answer.returncode == 0, answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run_learning_rate"]
     folder = tmp_path / "run_learning_rate"
@@ -116,6 +114,6 @@ def test_a_batch_size_is_tried_by_real_steps_of_training(tiny_config):
 
 
 def test_the_batch_size_search_needs_a_gpu(environment):
-    answer = run_tool(environment, "find_batch_size.py", "train.device=cpu")
+    answer = run_search(environment, "find_batch_size.py", "train.device=cpu")
     assert answer.returncode == 2
     assert "needs a GPU" in answer.stderr and "fix:" in answer.stderr

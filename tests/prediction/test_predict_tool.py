@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ import pytest
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
+from tests.engine.quick_processes import run_tool
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import UserError
@@ -38,9 +37,7 @@ def predict(run_folder, tmp_path):
 
 
 def tool(*arguments):
-    command = [sys.executable, str(ROOT / "tools" / "predict.py"), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return run_tool(ROOT / "tools" / "predict.py", *arguments)
 
 
 def table(folder):
