@@ -1,5 +1,5 @@
 # setup: everything into .venv      demo: the whole job on generated data      lint: what CI checks
-# test-fast: at each change, 2 minutes    test: all but slow ones, 10 minutes    test-slow: those    test-all: both
+# test-fast: at each change    test: all but slow ones    test-slow: those    test-all: both
 # test-gpu: what only a GPU can show
 # slurm-up, slurm-down: a SLURM cluster on this machine                        test-slurm: jobs on it, for real
 # docs: these pages as a site       bench: speed beside the peers     clean: remove what these commands made
