@@ -1,6 +1,7 @@
 """Each kind of fault is found, with the right ids; a sound set has none."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
 from xray_lazy.data.check import CocoSet, check_sets, open_sets
+from xray_lazy.data.check.decoder_remarks import kept_stderr, take_remarks
 from xray_lazy.data.check.kinds import ERROR, KINDS, SEVERITIES
 from xray_lazy.errors import UserError
 
@@ -298,6 +300,23 @@ def test_a_picture_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_
     cv2.imwrite(str(folder / "2.png"), values)
     kinds = found(sound_set(), folder)
     assert kinds == ({"picture_dark": [2]} if is_dark else {})
+
+
+def test_a_damaged_jpeg_that_can_be_read_is_named_and_leaves_no_line_without_a_name(folder, capfd):
+    content = sound_set()
+    picture = cv2.imread(str(folder / "2.png"))
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    first_table = data.index(b"\xff\xdb")
+    (folder / "2.png").write_bytes(data[:first_table] + b"\0\1\2" + data[first_table:])
+    assert found(content, folder) == {"picture_damaged": [2]}
+    assert "Corrupt JPEG" not in capfd.readouterr().err
+
+
+def test_what_others_say_while_pictures_are_read_is_passed_on(capfd):
+    with kept_stderr() as kept:
+        os.write(2, b"a line of something else\n")
+        assert take_remarks(kept, []) == {}
+    assert capfd.readouterr().err == "a line of something else\n"
 
 
 def test_pictures_that_differ_in_their_lower_bits_are_not_the_same(folder):

@@ -112,6 +112,11 @@ KINDS: dict[str, Kind] = {
     "picture_truncated": Kind(
         ERROR, "picture file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
     ),
+    "picture_damaged": Kind(
+        WARNING,
+        "picture file is damaged, but can be read: parts may be grey or shifted",
+        "look at it, and copy or export it again",
+    ),
     "picture_dark": Kind(
         WARNING,
         "picture of more than 8 bits that training sees (almost) nothing of",

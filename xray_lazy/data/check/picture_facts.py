@@ -4,11 +4,12 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
 from xray_lazy.data.picture_file import (
     MissingPicture,
     TruncatedPicture,
@@ -34,6 +35,7 @@ class PictureFacts:
         why: the reason of the fault.
         digest: a hash of the pixels, or None where they can't be read.
         darkness: how little training sees of a picture of more than 8 bits; empty where that is enough.
+        remark: what the decoder says of a damaged file that it reads all the same.
     """
 
     size: tuple[int, int] | None
@@ -42,6 +44,7 @@ class PictureFacts:
     why: str = ""
     digest: bytes | None = None
     darkness: str = ""
+    remark: str = ""
 
 
 def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path, PictureFacts]:
@@ -51,16 +54,20 @@ def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path,
 
     paths = list(dict.fromkeys(paths))
     columns = TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    shown = show_progress and console.is_terminal
     pool = ThreadPoolExecutor(_cores())
-    try:
-        with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-            facts = progress.track(pool.map(picture_facts, paths), total=len(paths))
-            return dict(zip(paths, facts, strict=True))
-    finally:
-        # on an interrupt the thousands of pictures that still wait are given up
-        pool.shutdown(cancel_futures=True)
+    # a terminal's stderr by a number of its own, which stays the terminal's while the other is kept
+    with os.fdopen(another_stderr(), "w", encoding="utf-8") as stderr, kept_stderr() as kept:
+        console = Console(file=stderr)
+        shown = show_progress and console.is_terminal
+        try:
+            with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+                tracked = progress.track(pool.map(picture_facts, paths), total=len(paths))
+                facts = dict(zip(paths, tracked, strict=True))
+        finally:
+            # on an interrupt the thousands of pictures that still wait are given up
+            pool.shutdown(cancel_futures=True)
+        remarks = take_remarks(kept, (path for path in paths if not facts[path].fault))
+    return facts | {path: replace(facts[path], remark=remark) for path, remark in remarks.items()}
 
 
 def picture_facts(path: Path) -> PictureFacts:

@@ -97,6 +97,9 @@ def examine_pictures(
         if known and known.darkness:
             detail = f"{image['file_name']}: {known.darkness}"
             result.findings.append(Finding("picture_dark", "picture", image["id"], detail))
+        if known and known.remark:
+            detail = f"{image['file_name']}: {known.remark}"
+            result.findings.append(Finding("picture_damaged", "picture", image["id"], detail))
         result.entries.append(_with_size(image, known, by_picture[image["id"]], rules, result))
     return result
 
