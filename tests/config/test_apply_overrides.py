@@ -1,6 +1,7 @@
 """Overrides: Hydra's grammar, keys that must exist, values that must fit."""
 
 import pwd
+import shlex
 
 import pytest
 from omegaconf import OmegaConf
@@ -189,3 +190,9 @@ def test_a_number_that_is_taken_away_is_told_what_may_stand_there(tiny):
     assert refused(tiny, "train.max_iter=null").fix == (
         "write a whole number; ++train.max_iter=null where it may be left open"
     )
+
+
+def test_the_override_that_sets_it_whatever_the_type_can_be_pasted_into_a_shell():
+    config = OmegaConf.create({"names": "xray_smith_train"})
+    fix = refused(config, "names={name: a, json_file: a.json}").fix
+    assert shlex.split(fix)[0] == "++names={name: a, json_file: a.json}"

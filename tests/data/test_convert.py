@@ -614,3 +614,28 @@ def test_pictures_of_every_format_that_training_reads_are_found(tmp_path, suffix
     assert read_picture(tmp_path / f"a.{suffix}").shape == (HEIGHT, WIDTH, 3)
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
     assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
+
+
+def test_an_xml_in_the_encoding_that_it_states_is_read(tmp_path):
+    write_picture(tmp_path / "images" / "a.png")
+    name = "\u5200\u5177"
+    text = f"<annotation><filename>a.png</filename>{voc_object(name, (1, 1, 20, 20))}</annotation>"
+    (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="GBK"?>{text}'.encode("gbk"))
+    assert [one["name"] for one in convert("voc", str(tmp_path)).content["categories"]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "text"),
+    [
+        ("voc", "a.xml", "<annotation><filename>\u5200</filename></annotation>"),
+        ("labelme", "a.json", '{"shapes": [], "imagePath": "\u5200"}'),
+        ("yolo", "classes.txt", "\u5200"),
+    ],
+)
+def test_labels_and_classes_in_another_encoding_are_named_as_such(tmp_path, form, name, text):
+    write_picture(tmp_path / "images" / "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1", encoding="utf-8")
+    (tmp_path / name).write_bytes(text.encode("gbk"))
+    with pytest.raises(UserError, match=r"(?s)not UTF-8 \(byte 0xb5 at") as caught:
+        convert(form, str(tmp_path))
+    assert "iconv" in caught.value.message + caught.value.fix

@@ -1,6 +1,7 @@
 """Change a config by overrides: Hydra's grammar, but keys must exist and values must fit the present ones."""
 
 import copy
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -148,7 +149,7 @@ def _fit_fix(change: Change, present: Any) -> str:
         return f"text that looks like a number or a flag needs quotes: '{key}=\"{change.value_text}\"'"
     if OmegaConf.is_list(present) and not isinstance(value, (list, dict)):
         return f"write a list: '{key}=[{change.value_text}]'"
-    return f"++{key}={change.value_text} sets it whatever the type"
+    return f"{shlex.quote(f'++{key}={change.value_text}')} sets it whatever the type"
 
 
 def _assign(container: Container, part: Any, value: Any, change: Change) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xray_lazy.errors import UserError
+from xray_lazy.wording import AS_UTF_8, not_utf_8
 
 REQUIRED_LISTS = ("images", "annotations", "categories")
 GZIP_START = b"\x1f\x8b"
@@ -33,7 +34,9 @@ def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -
         raise UserError(f"there is no annotation file {path}", _nearby(path)) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a COCO JSON file", _nearby(path / "x")) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is {not_utf_8(error)}", AS_UTF_8) from None
+    except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error}", "export it again; the file may be cut off") from None
     except RecursionError:
         raise UserError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.errors import UserError
+from xray_lazy.wording import AS_UTF_8, not_utf_8
 
 _ONE_PER_LINE = "a text file holds one class name per line; a YAML file holds them under `names`"
 
@@ -18,7 +19,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"class file {path} is {not_utf_8(error)}", AS_UTF_8) from None
+    except OSError as error:
         raise UserError(f"class file {path} can't be read: {error}", _ONE_PER_LINE) from None
     if path.suffix.lower() in _YAML_SUFFIXES:
         names = _names_in_yaml(path, text)

@@ -17,7 +17,7 @@ import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
-from xray_lazy.wording import counted
+from xray_lazy.wording import AS_UTF_8, counted, not_utf_8
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,6 +31,9 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     """Read one JSON file; a COCO file that lies among them is passed over."""
     try:
         content = json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
+        return None
     except (ValueError, RecursionError) as error:
         reading.fault(f"{path}:{getattr(error, 'lineno', 1)}", f"not valid JSON ({error})")
         return None

@@ -1,12 +1,17 @@
 """Pascal VOC: one XML file per picture, boxes in pixels counted from 1, the last pixel included."""
 
+import codecs
 import math
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
+from xray_lazy.wording import AS_UTF_8, not_utf_8
 
 SUFFIX = ".xml"
+
+_DECLARATION = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["'][^>]*\?>""")
 
 
 def open_label(path: Path, reading: Reading) -> Label | None:
@@ -14,7 +19,11 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     from defusedxml import DefusedXmlException, ElementTree
 
     try:
-        root = ElementTree.fromstring(path.read_bytes())
+        root = ElementTree.fromstring(_as_utf_8(path.read_bytes()))
+    except UnicodeDecodeError as error:
+        is_stated = error.encoding != "utf-8"
+        reading.fault(path, f"not {error.encoding}, as it states" if is_stated else f"{not_utf_8(error)}: {AS_UTF_8}")
+        return None
     except ParseError as error:
         reading.fault(f"{path}:{error.position[0]}", f"not valid XML ({error})")
         return None
@@ -37,6 +46,16 @@ def open_label(path: Path, reading: Reading) -> Label | None:
             instances.append(instance)
     size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
     return Label(path, lambda _: instances, (root.findtext("filename") or "").strip() or None, size)
+
+
+def _as_utf_8(data: bytes) -> bytes:
+    """The XML in UTF-8: expat, which reads it, knows no encoding of several bytes a letter, as GBK."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    if stated := _DECLARATION.match(data):
+        return data[stated.end() :].decode(stated[1].decode()).encode()
+    data.decode("utf-8")
+    return data
 
 
 def _is_empty(node: Element) -> bool:
