@@ -99,12 +99,13 @@ def test_a_box_transformer_tells_the_boxes_after_each_layer_and_where_it_looked(
         *_, features, proposals = in_parts(model, samples)
     assert proposals[0].layers.shape == (2, 5, 4)
     assert list(attention) == [f"init_proposal_boxes.layers.{layer}.cross_attention" for layer in range(2)]
-    level = features["p4"]
+    level = features["p3"]  # the finest that it looks at
     for weights in attention.values():
         assert weights.shape[:3] == (2, 4, 5)
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 5))
         maps = attention_maps(weights, features)
         assert maps.shape[3:] == level.shape[2:]
+        torch.testing.assert_close(maps.sum((-1, -2)), torch.ones(2, 4, 5))
         # of 80 padded to 96 columns, the second picture has 50
         assert maps[1, ..., -1].max() == 0 < maps[0, ..., -1].max()
 
@@ -116,6 +117,17 @@ def test_recording_leaves_the_result_and_the_model_as_they_were(samples):
         with recorded_attention(model):
             torch.testing.assert_close(model(samples)[0]["instances"].scores, before)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_weights_over_several_levels_are_one_map():
+    features = {"p2": torch.ones(1, 8, 8, 12), "p3": torch.ones(1, 8, 4, 6), "p4": torch.ones(1, 8, 2, 3)}
+    weights = torch.zeros(1, 1, 1, 4 * 6 + 2 * 3)
+    weights[..., 7] = 0.75  # p3: second row, second column
+    weights[..., 24 + 5] = 0.25  # p4: second row, third column
+    wanted = torch.zeros(4, 6)
+    wanted[1, 1] = 0.75
+    wanted[2:, 4:] = 0.25 / 4
+    torch.testing.assert_close(attention_maps(weights, features)[0, 0, 0], wanted)
 
 
 def test_weights_over_another_number_of_cells_are_no_map():

@@ -3,8 +3,6 @@
 import math
 import re
 
-from xray_lazy.data.run_lengths import compressed
-
 # COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
 WHOLE_TEXT = re.compile("[0-o]*[0-O]")
 
@@ -35,7 +33,7 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
     outlines = [part for part in given if _is_outline(part)] if isinstance(given, list) else given
     if outlines or isinstance(given, str):
         _refuse_broken(outlines, annotation["id"])
-        instance["segmentation"] = compressed(outlines) if isinstance(outlines, dict) else outlines
+        instance["segmentation"] = _compressed(outlines) if isinstance(outlines, dict) else outlines
     return instance, len(outlines) == len(given)
 
 
@@ -93,3 +91,10 @@ def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
         fault = why if kind == "rle_invalid" else ""
     if fault:
         raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
+
+
+def _compressed(rle: dict) -> dict:
+    # the report on an environment names data sets also where pycocotools is missing
+    from xray_lazy.data.run_lengths import compressed
+
+    return compressed(rle)
