@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.engine.conftest import CONFIG
+from xray_lazy.config import apply_overrides, load_config, save_config
 from xray_lazy.engine.claims import Claims
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.engine.run_files import check_output_folder
-from xray_lazy.engine.run_folder import TRAINING, claimed_run_folder
+from xray_lazy.engine.run_folder import TRAINING, check_run_folder, claimed_run_folder
 from xray_lazy.errors import UserError
 
 QUICK = ["train.max_iter=1", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures"]
@@ -138,6 +140,29 @@ def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied, left):
     before = contents(folder)
     start(overrides, resume=True)
     assert contents(folder) == before, "all iterations were done"
+
+
+def without_key(folder, key):
+    config = load_config(folder / "config.yaml")
+    group, _, name = key.rpartition(".")
+    del OmegaConf.select(config, group)[name]
+    save_config(config, folder / "config.yaml")
+
+
+def test_a_run_from_before_a_key_had_a_default_is_resumed(copied, caplog):
+    folder, overrides = copied
+    without_key(folder, "train.checkpoint_classes")
+    caplog.set_level("INFO")
+    check_run_folder(apply_overrides(load_config(CONFIG), overrides), resume=True, overwrite=False)
+    assert "train.checkpoint_classes" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["train.max_iter=2", "~train.seed"])
+def test_a_changed_or_removed_key_is_refused_beside_a_new_one(copied, change):
+    folder, overrides = copied
+    without_key(folder, "train.checkpoint_classes")
+    with pytest.raises(UserError, match="another config"):
+        check_run_folder(apply_overrides(load_config(CONFIG), [*overrides, change]), resume=True, overwrite=False)
 
 
 DAMAGED = {

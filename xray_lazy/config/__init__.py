@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from xray_lazy.config.arguments import parse_with_overrides
     from xray_lazy.config.check import check_config
     from xray_lazy.config.faults import Fault, raise_faults
-    from xray_lazy.config.keys import diff_configs, flatten
+    from xray_lazy.config.keys import diff_configs, flatten, keys_missing_in
     from xray_lazy.config.load import config_names, from_yaml, get_config, load_config
     from xray_lazy.config.overrides import apply_overrides
     from xray_lazy.config.presets import apply_presets, preset_names
@@ -26,6 +26,7 @@ __all__ = [
     "flatten",
     "from_yaml",
     "get_config",
+    "keys_missing_in",
     "load_config",
     "parse_with_overrides",
     "preset_names",
@@ -41,6 +42,7 @@ _MODULE_OF = {
     "check_config": "check",
     "config_names": "load",
     "diff_configs": "keys",
+    "keys_missing_in": "keys",
     "flatten": "keys",
     "from_yaml": "load",
     "get_config": "load",

@@ -51,6 +51,14 @@ def diff_configs(old: DictConfig, new: DictConfig) -> list[str]:
     return lines
 
 
+def keys_missing_in(old: DictConfig, new: DictConfig) -> list[str]:
+    """Keys of values in `new` that `old` lacks altogether; an item that a list has gained is a change of the list."""
+    before = flatten(old)
+    lists = {key for key, container, part in walk(old) if OmegaConf.is_list(read(container, part))}
+    gained = tuple(f"{key}." for key in lists)
+    return [key for key in flatten(new) if key not in before and not key.startswith(gained)]
+
+
 def walk(config: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
     """Every key of `config` once, groups before their content: (dotted key, its container, its part in there).
 

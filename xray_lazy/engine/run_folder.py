@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xray_lazy.config import diff_configs, flatten, load_config, save_config
+from xray_lazy.config import diff_configs, flatten, keys_missing_in, load_config, save_config
 from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claims
 from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
@@ -47,7 +47,7 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
     present = folder / CONFIG_NAME
     if overwrite:
         return
-    differences = diff_configs(load_config(present), cfg) if present.is_file() else []
+    differences = _differences(load_config(present), cfg, resume) if present.is_file() else []
     if differences:
         shown = "\n".join(f"    {line}" for line in differences[:SHOWN_DIFFERENCES])
         more = f"\n    and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
@@ -64,6 +64,16 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
             f"{'--resume goes on from the last one, ' if can_resume else ''}--overwrite deletes that run, or choose "
             "another train.output_dir",
         )
+
+
+def _differences(recorded: DictConfig, cfg: DictConfig, resume: bool) -> list[str]:
+    differences = diff_configs(recorded, cfg)
+    # a default that is younger than the run: its command is still the same
+    added = keys_missing_in(recorded, cfg) if resume else []
+    differences = [line for line in differences if not any(line.startswith(f"{key}: added") for key in added)]
+    if added and not differences:
+        logger.info("the config of the run in the folder lacks, and goes on with: %s", ", ".join(added))
+    return differences
 
 
 def checkpoint_exists(cfg: DictConfig) -> bool:
