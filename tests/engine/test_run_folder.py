@@ -157,6 +157,15 @@ def test_a_run_from_before_a_key_had_a_default_is_resumed(copied, caplog):
     assert "train.checkpoint_classes" in caplog.text
 
 
+def test_where_only_keys_are_new_resuming_is_proposed(copied):
+    folder, overrides = copied
+    without_key(folder, "train.checkpoint_classes")
+    cfg = apply_overrides(load_config(CONFIG), overrides)
+    with pytest.raises(UserError) as refused:
+        check_run_folder(cfg, resume=False, overwrite=False)
+    assert "train.checkpoint_classes: added" in refused.value.message and "--resume goes on" in refused.value.fix
+
+
 @pytest.mark.parametrize("change", ["train.max_iter=2", "~train.seed"])
 def test_a_changed_or_removed_key_is_refused_beside_a_new_one(copied, change):
     folder, overrides = copied

@@ -47,11 +47,19 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
     present = folder / CONFIG_NAME
     if overwrite:
         return
-    differences = _differences(load_config(present), cfg, resume) if present.is_file() else []
+    changed, added = _differences(load_config(present), cfg) if present.is_file() else ([], [])
+    if resume and added and not changed:
+        logger.info("keys that the run in %s had not yet, with their values now: %s", folder, ", ".join(added))
+    differences = changed if resume else [*changed, *added]
     if differences:
         shown = "\n".join(f"    {line}" for line in differences[:SHOWN_DIFFERENCES])
         more = f"\n    and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
-        fix = "--overwrite goes on with the new config" if resume else "--overwrite deletes that run"
+        if resume:
+            fix = "--overwrite goes on with the new config"
+        elif can_resume and not changed:
+            fix = "--resume goes on with that run and these new keys, --overwrite deletes it"
+        else:
+            fix = "--overwrite deletes that run"
         raise UserError(
             f"the output folder {folder} holds a run with another config:\n{shown}{more}",
             f"choose another train.output_dir; {fix}",
@@ -66,14 +74,12 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
         )
 
 
-def _differences(recorded: DictConfig, cfg: DictConfig, resume: bool) -> list[str]:
-    differences = diff_configs(recorded, cfg)
-    # a default that is younger than the run: its command is still the same
-    added = keys_missing_in(recorded, cfg) if resume else []
-    differences = [line for line in differences if not any(line.startswith(f"{key}: added") for key in added)]
-    if added and not differences:
-        logger.info("the config of the run in the folder lacks, and goes on with: %s", ", ".join(added))
-    return differences
+def _differences(recorded: DictConfig, cfg: DictConfig) -> tuple[list[str], list[str]]:
+    """What differs from the recorded config, and what that has not at all, such as defaults that came later."""
+    new = {f"{key}: added" for key in keys_missing_in(recorded, cfg)}
+    lines = diff_configs(recorded, cfg)
+    added = [line for line in lines if line.partition(" -> ")[0] in new]
+    return [line for line in lines if line not in added], added
 
 
 def checkpoint_exists(cfg: DictConfig) -> bool:

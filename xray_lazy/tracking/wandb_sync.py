@@ -24,9 +24,9 @@ def send_runs(output_dirs: Sequence[str | Path], timeout: float = 300) -> None:
     Raises:
         UserError, RunFailure: as `send_run`, of all folders together once the others have been sent.
     """
-    missing = [str(folder) for folder in output_dirs if not Path(folder).is_dir()]
-    if missing:
-        raise UserError(f"there is no folder {', '.join(missing)}", "give the output folder of a training")
+    if not any(Path(folder).is_dir() for folder in output_dirs):
+        there_is_none = f"there is no folder {', '.join(map(str, output_dirs))}"
+        raise UserError(there_is_none, "give the output folder of a training")
     if not wandb_login():
         raise UserError("nobody is logged in to W&B", "wandb login")
     faults = []
