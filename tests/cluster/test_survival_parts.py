@@ -50,7 +50,7 @@ def test_output_is_passed_on_and_its_end_remembered(tmp_path, capfd):
     process = start("for i in range(100): print('line', i)\nprint('10 %\\r100 %')", tmp_path)
     assert process.wait() == 0
     assert capfd.readouterr().out.startswith("line 0\nline 1\n")
-    assert process.tail[-2:] == ["line 99", "100 %"] and len(process.tail) < 50
+    assert process.tail[-2:] == ["line 99", "100 %"] and len(process.tail) < 100
 
 
 def test_a_process_that_does_not_listen_yet_is_asked_again(tmp_path):
@@ -102,6 +102,18 @@ def test_only_the_task_that_failed_first_is_heard(watch, tmp_path):
         with pytest.raises(SystemExit):
             watch(code, rank=rank, tasks=2, start=2)
     assert "killed by SIGKILL" in read_state(tmp_path / "state.json").reason
+
+
+def test_a_task_that_ends_without_a_word_lets_the_other_tell_why(watch, tmp_path):
+    tells = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {!r}]); sys.exit(2)"
+    other = (
+        "import time; time.sleep(1); from xray_lazy.cluster.job_state import JobState; "
+        "JobState('7', 'failed', 'no picture 7', rank=1, starts=1).write('state.json')"
+    )
+    with pytest.raises(SystemExit):
+        watch(tells.format(other), rank=0, tasks=2)
+    state = read_state(tmp_path / "state.json")
+    assert (state.rank, state.reason) == (1, "no picture 7")
 
 
 def test_a_task_that_succeeds_does_not_speak_for_one_that_failed_or_still_runs(watch, tmp_path):

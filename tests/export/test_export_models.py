@@ -13,6 +13,7 @@ from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.agreement import compare
 from xray_lazy.export.export import ExportOptions, describe, export_model
+from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_picture import SinglePictureDetector
 
@@ -187,12 +188,14 @@ model = L(ForgetfulDetector)(input_format="BGR")
     output = tmp_path / "out" / "model"
     output.parent.mkdir()
     output.write_text("an earlier one")
+    facts = facts_path(output)
+    facts.write_text('{"format": "onnx", "class_names": []}')
 
     def export(format, report=lambda line: None):
         try:
             export_model(ExportOptions(str(config), format, str(output), str(weights)), report)
         finally:
-            assert [path.name for path in output.parent.iterdir()] == ["model"]
+            assert set(output.parent.iterdir()) == {output, facts}
             assert output.read_text() == "an earlier one"
 
     return export

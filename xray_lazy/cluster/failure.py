@@ -4,6 +4,11 @@ import signal
 from collections.abc import Sequence
 
 
+def tells_why(tail: Sequence[str]) -> bool:
+    """Whether a process gave a reason among its last lines; one that ends because another has failed may not."""
+    return any(line.startswith("error: ") for line in tail)
+
+
 def explain_failure(code: int, tail: Sequence[str]) -> tuple[str, str]:
     """Reason and fix of a failure.
 

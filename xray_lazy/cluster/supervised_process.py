@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TAIL_LINES = 30
+TAIL_LINES = 60  # torch may print a trace of 25 behind the reason
 LONGEST_LINE = 2**14
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 

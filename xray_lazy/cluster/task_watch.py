@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from xray_lazy.cluster.failure import explain_failure
+from xray_lazy.cluster.failure import explain_failure, tells_why
 from xray_lazy.cluster.job_state import JobState, read_state
 from xray_lazy.cluster.requeue import reason_to_leave, requeue
 from xray_lazy.cluster.supervised_process import SupervisedProcess
@@ -21,6 +21,8 @@ MARGIN_SECONDS = 15
 FINAL_CHECKPOINT = "model_final.pth"
 # where one task fails, others lose their connection to it and fail, too; theirs is not the reason to tell
 FOLLOWER_SECONDS = 1
+# a task that ends without a word has seen another fail, which may still be at telling why
+SILENT_SECONDS = 10
 # a requeued job is ended by SLURM within this
 REQUEUE_SECONDS = 120
 
@@ -189,12 +191,20 @@ class TaskWatch:
         sys.exit(1)
 
     def _fail(self, code: int, tail: list[str]) -> None:
-        if code == 1:
-            time.sleep(FOLLOWER_SECONDS)
+        if code > 0 and not tells_why(tail):
+            self._wait_for_another(SILENT_SECONDS)
+        elif code == 1:
+            self._wait_for_another(FOLLOWER_SECONDS)
         if not self._has_failed():
             reason, fix = explain_failure(code, tail)
             self._write("failed", reason=reason, fix=fix, exit_code=code, log_tail=tail)
         sys.exit(code if code > 0 else 1)
+
+    def _wait_for_another(self, seconds: float) -> None:
+        """Until another task has told of the failure."""
+        until = time.monotonic() + seconds
+        while self.task.tasks > 1 and not self._has_failed() and time.monotonic() < until:
+            time.sleep(0.1)
 
     def _begin(self) -> None:
         if not self._has_failed():  # another task may have been quicker
