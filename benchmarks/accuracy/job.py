@@ -6,6 +6,7 @@ this repository but this file's neighbours. It trains for about `seconds` of pro
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,21 @@ class Job:
     def categories(self) -> list[dict]:
         """Of the sets, by id; a class's place in the list is its index."""
         return sorted(json.loads(Path(self.train).read_text())["categories"], key=lambda category: category["id"])
+
+    def detect(self, detector: Callable[[Path], tuple[Sequence, Sequence, Sequence]]) -> list[dict]:
+        """COCO results of the test set.
+
+        Args:
+            detector: gives an image's boxes (xyxy pixels), scores and classes (places in `categories`).
+        """
+        ids = [category["id"] for category in self.categories()]
+        found = []
+        for image in json.loads(Path(self.test).read_text())["images"]:
+            rows = zip(*detector(Path(self.images) / image["file_name"]), strict=True)
+            for (left, top, right, bottom), score, index in rows:
+                box = [left, top, right - left, bottom - top]
+                found.append({"image_id": image["id"], "category_id": ids[int(index)], "score": score, "bbox": box})
+        return found
 
     def finish(self, detections: list[dict], **facts: float) -> None:
         """Write what a trainer leaves; `training.json` comes last and says that the job is done."""

@@ -1,6 +1,5 @@
 """mayaku's query detector with its smallest backbone, from scratch, with the settings that its schema recommends."""
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ def main(job: Job) -> None:
     state = torch.load(weights, map_location="cpu", weights_only=False)
     state = state.get("model", state)
     size = sum(value.numel() for value in state.values() if hasattr(value, "numel"))
-    job.finish(detections(weights, job), seconds=seconds, epochs=epochs, parameters=size)
+    job.finish(job.detect(detector(weights)), seconds=seconds, epochs=epochs, parameters=size)
 
 
 def run(job: Job, epochs: int, name: str) -> float:
@@ -68,18 +67,15 @@ def settings(job: Job) -> dict:
     }  # fmt: skip
 
 
-def detections(weights: Path, job: Job) -> list[dict]:
-    """COCO results of the test set."""
+def detector(weights: Path):
+    """As `Job.detect` calls it."""
     predictor = from_pretrained(weights, device="cpu")
-    ids = [category["id"] for category in job.categories()]
-    found = []
-    for image in json.loads(Path(job.test).read_text())["images"]:
-        result = predictor(Image.open(Path(job.images) / image["file_name"]).convert("RGB"))
-        rows = zip(result.pred_boxes.tensor.tolist(), result.scores.tolist(), result.pred_classes.tolist(), strict=True)
-        for (left, top, right, bottom), score, index in rows:
-            box = [left, top, right - left, bottom - top]
-            found.append({"image_id": image["id"], "category_id": ids[index], "score": score, "bbox": box})
-    return found
+
+    def detect(path: Path) -> tuple[list, list, list]:
+        result = predictor(Image.open(path).convert("RGB"))
+        return result.pred_boxes.tensor.tolist(), result.scores.tolist(), result.pred_classes.tolist()
+
+    return detect
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """detectron2's own Faster R-CNN with a ResNet-18 FPN, trained by its own loop and loaders. Runs in our environment."""
 
 import copy
-import json
 import sys
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ def main(job: Job) -> None:
     iterations = max(4, iterations_within(job.seconds, trials[0], 4, trials[1], 12)[0])
     cfg, seconds, model = train(job, iterations)
     size = sum(parameter.numel() for parameter in model.parameters())
-    job.finish(detections(cfg, job), seconds=seconds, iterations=iterations, parameters=size)
+    job.finish(job.detect(detector(cfg)), seconds=seconds, iterations=iterations, parameters=size)
 
 
 def train(job: Job, iterations: int):
@@ -61,19 +60,16 @@ def train(job: Job, iterations: int):
     return cfg, time.process_time() - start, trainer.model
 
 
-def detections(cfg, job: Job) -> list[dict]:
-    """COCO results of the test set."""
+def detector(cfg):
+    """As `Job.detect` calls it."""
     cfg.MODEL.WEIGHTS = str(Path(cfg.OUTPUT_DIR) / "model_final.pth")
     predictor = DefaultPredictor(cfg)
-    ids = [category["id"] for category in job.categories()]
-    found = []
-    for image in json.loads(Path(job.test).read_text())["images"]:
-        result = predictor(read_image(str(Path(job.images) / image["file_name"]), "BGR"))["instances"]
-        rows = zip(result.pred_boxes.tensor.tolist(), result.scores.tolist(), result.pred_classes.tolist(), strict=True)
-        for (left, top, right, bottom), score, index in rows:
-            box = [left, top, right - left, bottom - top]
-            found.append({"image_id": image["id"], "category_id": ids[index], "score": score, "bbox": box})
-    return found
+
+    def detect(path: Path) -> tuple[list, list, list]:
+        result = predictor(read_image(str(path), "BGR"))["instances"]
+        return result.pred_boxes.tensor.tolist(), result.scores.tolist(), result.pred_classes.tolist()
+
+    return detect
 
 
 if __name__ == "__main__":

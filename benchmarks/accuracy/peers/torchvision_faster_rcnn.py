@@ -28,7 +28,7 @@ def main(job: Job) -> None:
     model = train(job, records, iterations)
     seconds = time.process_time() - start
     size = sum(parameter.numel() for parameter in model.parameters())
-    job.finish(detections(model, job), seconds=seconds, iterations=iterations, parameters=size)
+    job.finish(job.detect(detector(model)), seconds=seconds, iterations=iterations, parameters=size)
 
 
 def seconds_of(call) -> float:
@@ -106,20 +106,17 @@ def sample(path: Path, boxes: torch.Tensor, labels: torch.Tensor, random: torch.
     return image, {"boxes": boxes, "labels": labels}
 
 
-@torch.no_grad()
-def detections(model: torch.nn.Module, job: Job) -> list[dict]:
-    """COCO results of the test set."""
+def detector(model: torch.nn.Module):
+    """As `Job.detect` calls it."""
     model.eval()
     model.roi_heads.score_thresh, model.roi_heads.detections_per_img = 0.001, 100
-    ids = [category["id"] for category in job.categories()]
-    found = []
-    for image in json.loads(Path(job.test).read_text())["images"]:
-        result = model([to_tensor(Image.open(Path(job.images) / image["file_name"]).convert("RGB"))])[0]
-        rows = zip(result["boxes"].tolist(), result["scores"].tolist(), result["labels"].tolist(), strict=True)
-        for (left, top, right, bottom), score, label in rows:
-            box = [left, top, right - left, bottom - top]
-            found.append({"image_id": image["id"], "category_id": ids[label - 1], "score": score, "bbox": box})
-    return found
+
+    @torch.no_grad()
+    def detect(path: Path) -> tuple[list, list, list]:
+        result = model([to_tensor(Image.open(path).convert("RGB"))])[0]
+        return result["boxes"].tolist(), result["scores"].tolist(), (result["labels"] - 1).tolist()
+
+    return detect
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(job: Job) -> None:
     seconds = seconds_of(lambda: YOLO(job.settings["model"]).train(**shared, epochs=epochs, name="training"))
     model = YOLO(folder / "training" / "weights" / "last.pt")
     size = sum(parameter.numel() for parameter in model.model.parameters())
-    job.finish(detections(model, job), seconds=seconds, epochs=epochs, parameters=size)
+    job.finish(job.detect(detector(model, job.image_size)), seconds=seconds, epochs=epochs, parameters=size)
 
 
 def seconds_of(call) -> float:
@@ -78,19 +78,15 @@ def write_yolo_set(job: Job, folder: Path) -> Path:
     return data
 
 
-def detections(model: YOLO, job: Job) -> list[dict]:
-    """COCO results of the test set."""
-    ids = [category["id"] for category in job.categories()]
-    found = []
-    for image in json.loads(Path(job.test).read_text())["images"]:
-        path = Path(job.images) / image["file_name"]
-        settings = {"imgsz": job.image_size, "conf": 0.001, "max_det": 100, "device": "cpu", "verbose": False}
+def detector(model: YOLO, image_size: int):
+    """As `Job.detect` calls it."""
+    settings = {"imgsz": image_size, "conf": 0.001, "max_det": 100, "device": "cpu", "verbose": False}
+
+    def detect(path: Path) -> tuple[list, list, list]:
         boxes = model.predict(path, **settings)[0].boxes
-        rows = zip(boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True)
-        for (left, top, right, bottom), score, index in rows:
-            box = [left, top, right - left, bottom - top]
-            found.append({"image_id": image["id"], "category_id": ids[int(index)], "score": score, "bbox": box})
-    return found
+        return boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist()
+
+    return detect
 
 
 if __name__ == "__main__":
