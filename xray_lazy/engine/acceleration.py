@@ -46,12 +46,17 @@ def compile_parts(
         raise UserError(
             f"train.compile.backend: torch has no {backend!r}", f"it has {', '.join(torch.compiler.list_backends())}"
         )
+    from torch._inductor import list_mode_options  # takes a while, and most runs compile nothing
+
+    modes = list(list_mode_options())
+    if backend == "inductor" and mode is not None and mode not in modes:
+        raise UserError(f"train.compile.mode is {mode!r}", f"it may be {' or '.join(modes)}")
     # the backward pass is compiled with the forward pass, where a failure can still be met
     torch._functorch.config.force_non_lazy_backward_lowering = True
     for name, part in _named_parts(model, parts).items():
         try:
             part.compile(mode=mode, dynamic=dynamic, backend=backend)
-        except RuntimeError as error:  # such as an unknown mode, or a Python that torch does not compile for
+        except RuntimeError as error:  # such as a Python that torch does not compile for
             raise UserError(f"train.compile: {_reason(error)}", "set train.compile.enabled=False") from None
         compiled: Any = part._compiled_call_impl
         _SpeedUp(part, compiled, lambda: None, "train.compile", name)

@@ -10,7 +10,7 @@ from xray_lazy.config import Fault
 from xray_lazy.config.keys import MISSING, read, walk
 from xray_lazy.config.period import is_period_key
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.engine.precision import DTYPES
+from xray_lazy.engine.precision import DTYPES, MATMUL_PRECISIONS
 from xray_lazy.limits import Limits
 
 COUNT = Limits(least=0, whole=True)
@@ -33,6 +33,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "train.device": ("auto", "cuda", "cpu"),
     "train.amp.enabled": bool,
     "train.amp.dtype": tuple(DTYPES),
+    "train.float32_matmul": MATMUL_PRECISIONS,
     "train.accumulate": SOME,
     "train.max_skipped_steps": COUNT,
     "train.clip_gradients.enabled": bool,

@@ -89,7 +89,8 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
         found = counted(len(seen.detections), "detection")
         report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {found}{note}")
     if not names:
-        raise UserError(f"none of the {counted(len(records), 'picture')} could be read", "see the lines above")
+        which = "the picture can't" if len(records) == 1 else f"none of the {len(records)} pictures could"
+        raise UserError(f"{which} be read", "see the lines above")
 
 
 def draw_subjects(seen: panels.Seen, trained: TrainedModel, wanted: Sequence[str], top: int) -> dict[str, np.ndarray]:
