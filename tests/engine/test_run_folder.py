@@ -157,6 +157,14 @@ def test_a_run_from_before_a_key_had_a_default_is_resumed(copied, caplog):
     assert "train.checkpoint_classes" in caplog.text
 
 
+def test_a_recorded_reference_that_leads_nowhere_is_a_difference_and_no_traceback(copied):
+    folder, overrides = copied
+    with open(folder / "config.yaml", "a") as config:
+        config.write("leads_nowhere: ${nothing.there}\n")
+    with pytest.raises(UserError, match=r"leads_nowhere: .*removed"):
+        check_run_folder(apply_overrides(load_config(CONFIG), overrides), resume=True, overwrite=False)
+
+
 def test_where_only_keys_are_new_resuming_is_proposed(copied):
     folder, overrides = copied
     without_key(folder, "train.checkpoint_classes")

@@ -54,7 +54,7 @@ def diff_configs(old: DictConfig, new: DictConfig) -> list[str]:
 def keys_missing_in(old: DictConfig, new: DictConfig) -> list[str]:
     """Keys of values in `new` that `old` lacks altogether; an item that a list has gained is a change of the list."""
     before = flatten(old)
-    lists = {key for key, container, part in walk(old) if OmegaConf.is_list(read(container, part))}
+    lists = {key for key, container, part in walk(old) if OmegaConf.is_list(read_or_none(container, part))}
     gained = tuple(f"{key}." for key in lists)
     return [key for key in flatten(new) if key not in before and not key.startswith(gained)]
 
@@ -117,6 +117,14 @@ def expand_home(config: DictConfig) -> None:
 def written(container: DictConfig | ListConfig) -> Any:
     """The content of a group or list as plain dicts and lists, references as their text."""
     return OmegaConf.to_container(container, resolve=False)
+
+
+def read_or_none(container: DictConfig | ListConfig, part: Any) -> Any:
+    """As `read`; None where it is an interpolation that leads nowhere."""
+    try:
+        return read(container, part)
+    except OmegaConfBaseException:
+        return None
 
 
 def parts_of(container: DictConfig | ListConfig) -> list:

@@ -18,6 +18,7 @@ from xray_lazy.config.keys import (
     key_of,
     parts_of,
     read,
+    read_or_none,
     reference_fix,
     written,
 )
@@ -61,7 +62,7 @@ def _apply(config: DictConfig, text: str) -> tuple[Change, Any]:
     container, part = _find(config, change)
     exists = part in parts_of(container)
     try:
-        present = _read_or_none(container, part) if exists else None
+        present = read_or_none(container, part) if exists else None
         if change.removes:
             _remove(config, container, part, change, present)
         elif exists and change.adds:
@@ -113,14 +114,6 @@ def _part_in(container: Container, name: str, key: str, change: Change) -> Any:
     return name
 
 
-def _read_or_none(container: Container, part: Any) -> Any:
-    """The present value; None, which takes anything, where it is an interpolation that leads nowhere."""
-    try:
-        return read(container, part)
-    except OmegaConfBaseException:
-        return None
-
-
 def _fitted(change: Change, present: Any) -> Any:
     if change.forces or is_interpolation(change.value):
         return change.value
@@ -143,7 +136,7 @@ def _fit_fix(change: Change, present: Any) -> str:
     if isinstance(present, (int, float)):
         return f"write a {'whole ' if isinstance(present, int) else ''}number{otherwise}"
     if OmegaConf.is_dict(present) and len(present):
-        values = [part for part in parts_of(present) if not OmegaConf.is_config(_read_or_none(present, part))]
+        values = [part for part in parts_of(present) if not OmegaConf.is_config(read_or_none(present, part))]
         return f"set one of its keys: {key}.{(values or parts_of(present))[0]}=..."
     if isinstance(present, str) and isinstance(value, (bool, int, float)):
         return f"text that looks like a number or a flag needs quotes: '{key}=\"{change.value_text}\"'"
@@ -187,7 +180,7 @@ def _behind_interpolation(config: DictConfig, change: Change, container: Contain
     """The key is in a group that is a reference to another one: it has no keys that could be set."""
     text = written(container)[part]
     key, rest = ".".join(change.parts[:depth]), ".".join(change.parts[depth:])
-    target = _read_or_none(container, part)
+    target = read_or_none(container, part)
     source = key_of(config, target) if OmegaConf.is_config(target) else None
     fix = f"set {source}.{rest} instead, which changes both" if source else f"set {key} as a whole"
     return UserError(f"{change.text}: {key} is {text}, a reference without keys of its own", fix)
