@@ -76,9 +76,12 @@ class ClassRows:
         classes = torch.tensor([-1 if source is None else source for source in sources])
         fitted = copy.copy(weights)  # with the versions of layers, which torch keeps beside the names
         for name in axes:
-            if name in weights and _is_for(number, axes[name], own[name], weights[name]):
-                sources = (axes[name], classes, number)
-                fitted[name] = _fitted(own[name], weights[name], *sources) if name in learned else own[name]
+            if name not in weights or not _is_for(number, axes[name], own[name], weights[name]):
+                continue
+            if name in learned:
+                fitted[name] = _fitted(own[name], weights[name], axes[name], classes, number)
+            else:
+                fitted[name] = own[name]
         return fitted
 
     def check(self, content: Mapping[str, Any], path: str) -> None:

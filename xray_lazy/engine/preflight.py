@@ -73,7 +73,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     faults += check_numbers(cfg, world_size) if training else []
     faults += [*_check_weights(cfg, training), *check_data(cfg, training)]
     if training and not faults:
-        faults += _check_class_map(cfg, instantiate(cfg.dataloader.train.dataset))
+        faults += _check_class_map(cfg)
     return faults
 
 
@@ -188,9 +188,10 @@ def _check_download(key: str, url: str) -> Iterator[Fault]:
         logging.disable(logging.NOTSET)
 
 
-def _check_class_map(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
+def _check_class_map(cfg: DictConfig) -> Iterator[Fault]:
     if not (cfg.train.get("class_map") or cfg.train.get("checkpoint_classes")):
         return
+    dataset = instantiate(cfg.dataloader.train.dataset)
     try:
         rows = ClassRows(cfg, build_weightless(cfg.model), dataset.class_names)
         if cfg.train.init_checkpoint:
