@@ -1,17 +1,32 @@
-"""Whether a process of this machine lives, and is still the same."""
+"""Processes of this machine: whether one lives and is still the same, and what files it has open."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def process_start(pid: int) -> str | None:
     """When a process began, which tells it from a later one of its number; None where it is gone."""
     try:
-        # after the name, which may have spaces in it
-        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *numbers = _status(Path(f"/proc/{pid}"))
         return None if state in "ZX" else numbers[18]
     except OSError:
         return _exists(pid)
+
+
+def open_files(process: Path) -> Iterator[str]:
+    """The files that a process has open, by its folder in /proc; none of one that ends, or of this one's children."""
+    try:
+        _, parent, *_ = _status(process)
+        if int(parent) != os.getpid():
+            yield from map(os.readlink, (process / "fd").iterdir())
+    except OSError:  # it has ended, or is another person's
+        return
+
+
+def _status(process: Path) -> list[str]:
+    """State, parent, ... of a process by its folder in /proc: what stands behind its name, which may have spaces."""
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def _exists(pid: int) -> str | None:

@@ -6,7 +6,6 @@ W&B's reader of these files is not public. They are a LevelDB log of protocol bu
 import functools
 import json
 import logging
-import os
 import struct
 import time
 import zlib
@@ -14,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from xray_lazy.processes import open_files
 
 logger = logging.getLogger(__name__)
 
@@ -102,21 +103,11 @@ def wait_until_left(parts: Iterable[Part], seconds: float) -> bool:
     Such a process ends by itself soon after its training, but what it still sends would replace a next start's rows.
     """
     deadline, files = time.monotonic() + seconds, {str(part.file.resolve()) for part in parts}
-    while files and any(files & set(_open_files(process)) for process in Path("/proc").glob("[0-9]*")):
+    while files and any(files & set(open_files(process)) for process in Path("/proc").glob("[0-9]*")):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
     return True
-
-
-def _open_files(process: Path) -> Iterator[str]:
-    """The files that a process has open, by its folder in /proc; none of one that ends, or of this one's services."""
-    try:
-        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        if parent != os.getpid():
-            yield from map(os.readlink, (process / "fd").iterdir())
-    except OSError:  # it has ended, or is another person's
-        return
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
