@@ -55,9 +55,12 @@ class FocalClassification:
             overlaps: `(S, B, N)`, IoU of the predicted box and that of the matched object; only for a classification
                 that `learns_overlap`.
         """
-        one_hot = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
-        losses = sigmoid_focal_loss(logits, one_hot, alpha=self.alpha, gamma=self.gamma)
-        return losses.flatten(1).sum(1) / num_objects
+        matched = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
+        return self._losses(logits, matched, overlaps).flatten(1).sum(1) / num_objects
+
+    def _losses(self, logits: torch.Tensor, matched: torch.Tensor, overlaps: torch.Tensor | None) -> torch.Tensor:
+        """Of each logit; `matched` is 1 at the class of a matched object, else 0."""
+        return sigmoid_focal_loss(logits, matched, alpha=self.alpha, gamma=self.gamma)
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """The score of each class, `(..., num_classes)`."""
@@ -95,20 +98,12 @@ class OverlapClassification(FocalClassification):
         super().__init__(num_classes, prior_probability=prior_probability)
         self.loss_gamma = gamma
 
-    def loss(
-        self,
-        logits: torch.Tensor,
-        targets: torch.Tensor,
-        num_objects: torch.Tensor,
-        class_weights: None = None,
-        overlaps: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """As `FocalClassification.loss`."""
-        matched = F.one_hot(targets, self.num_classes + 1)[..., :-1].to(logits.dtype)
+    def _losses(self, logits: torch.Tensor, matched: torch.Tensor, overlaps: torch.Tensor | None) -> torch.Tensor:
+        """As of `FocalClassification`."""
+        assert overlaps is not None
         wanted = matched * overlaps[..., None] ** self.loss_gamma
         weights = torch.where(matched > 0, 1.0, logits.detach().sigmoid() ** self.loss_gamma)
-        losses = F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="none")
-        return losses.flatten(1).sum(1) / num_objects
+        return F.binary_cross_entropy_with_logits(logits, wanted, weights, reduction="none")
 
 
 class SoftmaxClassification:
