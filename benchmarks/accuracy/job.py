@@ -2,13 +2,18 @@
 
 A trainer is a file that is run as `python TRAINER JOB.json`, in the environment of its row. It imports nothing of
 this repository but this file's neighbours. It trains for about `seconds` of processor time and writes
-`detections.json` (COCO results of the test set) and `training.json` (`seconds`, `images_seen`, `parameters`).
+`detections.json` (COCO results of the test set) and `training.json` (`seconds`, `parameters`, and `iterations` or
+`epochs`).
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -70,6 +75,13 @@ class Job:
         folder = Path(self.folder)
         (folder / "detections.json").write_text(json.dumps(detections))
         (folder / "training.json").write_text(json.dumps(facts))
+
+
+def timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """What a call returns, and its processor time in seconds."""
+    start = time.process_time()
+    result = call()
+    return result, time.process_time() - start
 
 
 def iterations_within(seconds: float, of_short: float, short: int, of_longer: float, longer: int) -> tuple[int, float]:

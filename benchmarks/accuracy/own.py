@@ -46,14 +46,19 @@ def train(job: Job, iterations: int, name: str) -> float:
 
 
 def overrides(job: Job, iterations: int, name: str) -> list[str]:
-    """The row's settings, then those of the job."""
+    """Sizes of images, the row's settings, and what the job says."""
     sets = {
         part: f"{{name: {part}, json_file: '{path}', image_root: '{job.images}'}}"
         for part, path in (("train", job.train), ("test", job.test))
     }
-    classes = len(job.categories())
+    classes, size = len(job.categories()), job.image_size
+    short_edges = [size * share // 20 for share in range(10, 16)]  # a half to three quarters
     key = "model.num_classes" if job.settings.get("queries") else "model.roi_heads.num_classes"
     return [
+        f"dataloader.train.mapper.augmentations.0.short_edge_length={short_edges}",
+        f"dataloader.train.mapper.augmentations.0.max_size={size * 11 // 10}",
+        f"dataloader.test.mapper.augmentations.0.short_edge_length={size * 13 // 20}",
+        f"dataloader.test.mapper.augmentations.0.max_size={size}",
         *job.settings.get("overrides", []),
         f"{key}={classes}",
         f"++dataloader.train.dataset.names={sets['train']}",

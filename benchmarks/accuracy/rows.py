@@ -23,18 +23,14 @@ class Row:
 
 
 def own(config: str, *overrides: str, queries: bool = False) -> Row:
-    """A config of the repository with the images' sizes and the batch of all rows of ours."""
-    resize = [
-        "dataloader.train.mapper.augmentations.0.short_edge_length=[160,176,192,208,224,240]",
-        "dataloader.train.mapper.augmentations.0.max_size=352",
-        "dataloader.test.mapper.augmentations.0.short_edge_length=208",
-        "dataloader.test.mapper.augmentations.0.max_size=320",
+    """A config of the repository with the batch of all rows of ours; the trainer adds the images' sizes."""
+    shared = [
         "dataloader.train.total_batch_size=8",
         "dataloader.test.batch_size=8",
         "dataloader.train.mapper.with_masks=False",
         "hooks.best_checkpoint.metric=bbox/AP",
     ]
-    return Row(HERE / "own.py", {"config": config, "overrides": [*resize, *overrides], "queries": queries})
+    return Row(HERE / "own.py", {"config": config, "overrides": [*shared, *overrides], "queries": queries})
 
 
 WITHOUT_MASKS = [f"model.roi_heads.{key}=null" for key in ("mask_in_features", "mask_pooler", "mask_head")]

@@ -1,7 +1,6 @@
 """mayaku's query detector with its smallest backbone, from scratch, with the settings that its schema recommends."""
 
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from mayaku.config import MayakuConfig
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from job import Job
+from job import Job, timed
 
 
 def main(job: Job) -> None:
@@ -30,17 +29,18 @@ def main(job: Job) -> None:
 
 def run(job: Job, epochs: int, name: str) -> float:
     """Train; processor time in seconds."""
-    start = time.process_time()
-    train(
-        MayakuConfig.model_validate(settings(job)),
-        train_annotations=Path(job.train),
-        train_images=Path(job.images),
-        output_dir=Path(job.folder) / name,
-        num_epochs=epochs,
-        size_budget=round(job.image_size / 128) * 128 or 128,  # it takes no others
-        device="cpu",
+    _, seconds = timed(
+        lambda: train(
+            MayakuConfig.model_validate(settings(job)),
+            train_annotations=Path(job.train),
+            train_images=Path(job.images),
+            output_dir=Path(job.folder) / name,
+            num_epochs=epochs,
+            size_budget=round(job.image_size / 128) * 128 or 128,  # it takes no others
+            device="cpu",
+        )
     )
-    return time.process_time() - start
+    return seconds
 
 
 def settings(job: Job) -> dict:

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from detectron2.engine import DefaultPredictor, DefaultTrainer
 from detectron2.model_zoo import get_config_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from job import Job, iterations_within
+from job import Job, iterations_within, timed
 
 
 def main(job: Job) -> None:
@@ -55,9 +54,8 @@ def train(job: Job, iterations: int):
     torch.manual_seed(job.seed)
     trainer = DefaultTrainer(copy.deepcopy(cfg))
     trainer.resume_or_load(resume=False)
-    start = time.process_time()
-    trainer.train()
-    return cfg, time.process_time() - start, trainer.model
+    _, seconds = timed(trainer.train)
+    return cfg, seconds, trainer.model
 
 
 def detector(cfg):

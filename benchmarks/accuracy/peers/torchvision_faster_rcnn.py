@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 from torchvision.transforms.functional import to_tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from job import Job, iterations_within
+from job import Job, iterations_within, timed
 
 BATCH = 8
 
@@ -19,23 +18,12 @@ BATCH = 8
 def main(job: Job) -> None:
     """SGD with cosine decay, horizontal flips."""
     torch.set_num_threads(1)
-    torch.manual_seed(job.seed)
     records = load(job)
-    trials = [seconds_of(lambda n=n: train(job, records, n)) for n in (3, 9)]
-    iterations, _ = iterations_within(job.seconds, trials[0], 3, trials[1], 9)
-    torch.manual_seed(job.seed)
-    start = time.process_time()
-    model = train(job, records, iterations)
-    seconds = time.process_time() - start
+    short, longer = (timed(lambda n=n: train(job, records, n))[1] for n in (3, 9))
+    iterations, _ = iterations_within(job.seconds, short, 3, longer, 9)
+    model, seconds = timed(lambda: train(job, records, iterations))
     size = sum(parameter.numel() for parameter in model.parameters())
     job.finish(job.detect(detector(model)), seconds=seconds, iterations=iterations, parameters=size)
-
-
-def seconds_of(call) -> float:
-    """Processor time."""
-    start = time.process_time()
-    call()
-    return time.process_time() - start
 
 
 def load(job: Job) -> list[tuple[Path, torch.Tensor, torch.Tensor]]:
@@ -71,6 +59,7 @@ def build(job: Job) -> torch.nn.Module:
 
 def train(job: Job, records: list, iterations: int) -> torch.nn.Module:
     """A new model, trained."""
+    torch.manual_seed(job.seed)
     model = build(job).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.SequentialLR(

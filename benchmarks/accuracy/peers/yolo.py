@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ import yaml
 from ultralytics import YOLO
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from job import Job
+from job import Job, timed
 
 
 def main(job: Job) -> None:
@@ -34,20 +33,13 @@ def main(job: Job) -> None:
         "verbose": False,
         "pretrained": False,
     }
-    of_one = seconds_of(lambda: YOLO(job.settings["model"]).train(**shared, epochs=1, name="trial"))
+    _, of_one = timed(lambda: YOLO(job.settings["model"]).train(**shared, epochs=1, name="trial"))
     shutil.rmtree(folder / "trial")
     epochs = max(1, round(job.seconds / of_one))
-    seconds = seconds_of(lambda: YOLO(job.settings["model"]).train(**shared, epochs=epochs, name="training"))
+    _, seconds = timed(lambda: YOLO(job.settings["model"]).train(**shared, epochs=epochs, name="training"))
     model = YOLO(folder / "training" / "weights" / "last.pt")
     size = sum(parameter.numel() for parameter in model.model.parameters())
     job.finish(job.detect(detector(model, job.image_size)), seconds=seconds, epochs=epochs, parameters=size)
-
-
-def seconds_of(call) -> float:
-    """Processor time."""
-    start = time.process_time()
-    call()
-    return time.process_time() - start
 
 
 def write_yolo_set(job: Job, folder: Path) -> Path:
