@@ -3,8 +3,10 @@
 import argparse
 import ast
 import errno
+import os
 import pickle
 import pwd
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -200,3 +202,45 @@ def test_a_path_in_the_home_folder_is_written_out(monkeypatch, tmp_path, text, k
     flags, words = parse_with_overrides(parser, [f"--output={text}", text, "~hooks.ema"])
     word = text if text == "~root" else known  # as a word of its own it removes a key
     assert (flags.output, words) == (known, [word, "~hooks.ema"])
+
+
+BUSY_MODULE = """
+import sys, time
+print("importing", flush=True)
+try:
+    time.sleep(600)
+except BaseException:
+    raise ImportError("lost") from None
+"""
+
+
+def interrupted_when_it_prints(*command, environment):
+    """Exit code and stderr of a command that gets Ctrl-C at its first line."""
+    tool = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    tool.stdout.readline()
+    tool.send_signal(signal.SIGINT)
+    _, errors = tool.communicate(timeout=PATIENCE)
+    return tool.returncode, errors
+
+
+@pytest.mark.parametrize("module", ["difflib", "omegaconf"])  # before and after a tool has read its command line
+def test_ctrl_c_while_a_tool_imports_what_it_needs_ends_it_with_one_line(tmp_path, module):
+    """Also where the import would make another error of it, or forget it."""
+    tool = Path(__file__).parents[1] / "tools" / "lazy_train.py"
+    (tmp_path / f"{module}.py").write_text(BUSY_MODULE)
+    command = [sys.executable, str(tool), "--config-file", "any.py", "--debug"]
+    answer = interrupted_when_it_prints(*command, environment={"PYTHONPATH": str(tmp_path)})
+    assert answer == (130, "error: interrupted\n")
+
+
+def test_ctrl_c_that_became_another_error_on_its_way_is_told_as_what_it_is(capsys):
+    def main():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise AttributeError("what a library's clean-up says of an object that is half made")
+
+    assert end_of(main) == end_of(main, debug=True) == 130
+    assert capsys.readouterr().err == "error: interrupted\n" * 2

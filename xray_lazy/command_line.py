@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xray_lazy.errors import UserError
+from xray_lazy.interruption import EXIT_INTERRUPTED, comes_from_interrupt, interrupts_are_caught
 from xray_lazy.limits import Limits
 from xray_lazy.out_of_memory import memory_failure
 
 EXIT_FAILURE = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 _UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
@@ -38,6 +38,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         if isinstance(stream, io.TextIOWrapper):  # names of files and classes may hold what its encoding doesn't know
             stream.reconfigure(errors="backslashreplace")
     try:
+        interrupts_are_caught()
         sys.path.append(os.getcwd())  # last: a file there doesn't stand in for an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
@@ -46,7 +47,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILURE
     except (Exception, KeyboardInterrupt) as error:
-        if debug and not isinstance(error, KeyboardInterrupt):
+        if debug and not comes_from_interrupt(error):
             raise
         code = report_error(error)
     sys.exit(code)
@@ -59,7 +60,7 @@ def report_error(error: BaseException) -> int:
     """Print an error as the running tool ends with it; returns the exit code."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_FAILURE
-    if isinstance(error, KeyboardInterrupt):
+    if comes_from_interrupt(error):
         print_error("interrupted", "")
         return EXIT_INTERRUPTED
     message, fix, code = explained(error)
