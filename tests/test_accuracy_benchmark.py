@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from benchmarks.accuracy import pretrained
 from benchmarks.accuracy.job import Job, iterations_within
 from benchmarks.accuracy.protocols import PROTOCOLS, make_split, scanner_of
 from benchmarks.accuracy.table import markdown, place_of, read_results
+from xray_lazy.modeling.timm_backbone import TimmBackbone
 
 
 def write_scans(folder):
@@ -72,3 +74,18 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
     # of one seed nothing was found
     assert cells[1][0] == "half" and float(cells[1][2]) == pytest.approx(half / 2, abs=0.06)
     assert float(cells[1][3].removeprefix("+-")) == pytest.approx(half / 2**0.5, abs=0.06)
+
+
+def test_shipped_weights_become_a_backbone_of_timm():
+    timm = pytest.importorskip("timm")
+    network = timm.create_model(pretrained.ARCHITECTURE)
+    # the package names the same layers in the same order otherwise
+    weights = pretrained.without_batch_counts(network.state_dict())
+    shipped = {f"_{place}": value for place, value in enumerate(weights.values())}
+    checkpoint = pretrained.renamed(shipped)
+    backbone = TimmBackbone(pretrained.ARCHITECTURE, ["res3", "res4", "res5"])
+    wanted = pretrained.without_batch_counts(backbone.state_dict(prefix="backbone.bottom_up."))
+    assert wanted.keys() <= checkpoint.keys()
+    assert all(checkpoint[name].equal(weights[name.removeprefix(pretrained.PREFIX)]) for name in wanted)
+    with pytest.raises(ValueError, match="conv_stem"):
+        pretrained.renamed(dict(list(shipped.items())[1:]))

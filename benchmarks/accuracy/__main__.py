@@ -34,15 +34,20 @@ def main() -> None:
                     settings=ROWS[row].settings,
                 )
                 print(f"{protocol} {row} seed {seed}", file=sys.stderr, flush=True)
-                train(job, row, options.peers_python)
+                train(job, row, options.peers_python, options.pretrained)
     print(markdown(read_results(options.results)))
 
 
-def train(job: Job, row: str, peers_python: str | None) -> None:
+def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None) -> None:
     """Run the row's trainer in one thread; one that fails leaves its log, and the others go on."""
     if ROWS[row].peers and peers_python is None:
         print(f"{row} is left out: --peers-python names no environment of the peers", file=sys.stderr)
         return
+    if ROWS[row].pretrained:
+        if pretrained is None:
+            print(f"{row} is left out: --pretrained names no weights, see the README beside", file=sys.stderr)
+            return
+        job.settings = job.settings | {"weights": str(pretrained.resolve())}
     path = job.save()
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with (path.parent / "trainer.log").open("w") as log:
@@ -67,6 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="processor time of a training, one thread")
     parser.add_argument("--image-size", type=int, default=320, help="longest edge, pixels")
     parser.add_argument("--peers-python", help="python of the environment with the peers, see the README beside")
+    parser.add_argument("--pretrained", type=Path, help="checkpoint of the backbone, see the README beside")
     parser.add_argument("--results", type=Path, default=Path("output/accuracy"))
     options = parser.parse_args()
     if options.annotations and not options.images:

@@ -60,6 +60,7 @@ def overrides(job: Job, iterations: int, name: str) -> list[str]:
         f"dataloader.test.mapper.augmentations.0.short_edge_length={size * 13 // 20}",
         f"dataloader.test.mapper.augmentations.0.max_size={size}",
         *job.settings.get("overrides", []),
+        *([f"train.init_checkpoint='{job.settings['weights']}'"] if "weights" in job.settings else []),
         f"{key}={classes}",
         f"++dataloader.train.dataset.names={sets['train']}",
         f"++dataloader.test.dataset.names={sets['test']}",

@@ -15,14 +15,16 @@ class Row:
         trainer: file that is run with a job.
         settings: for it.
         peers: it needs the peers' environment.
+        pretrained: it starts from the backbone's weights that `--pretrained` names.
     """
 
     trainer: Path
     settings: dict = field(default_factory=dict)
     peers: bool = False
+    pretrained: bool = False
 
 
-def own(config: str, *overrides: str, queries: bool = False) -> Row:
+def own(config: str, *overrides: str, queries: bool = False, pretrained: bool = False) -> Row:
     """A config of the repository with the batch of all rows of ours; the trainer adds the images' sizes."""
     shared = [
         "dataloader.train.total_batch_size=8",
@@ -30,7 +32,8 @@ def own(config: str, *overrides: str, queries: bool = False) -> Row:
         "dataloader.train.mapper.with_masks=False",
         "hooks.best_checkpoint.metric=bbox/AP",
     ]
-    return Row(HERE / "own.py", {"config": config, "overrides": [*shared, *overrides], "queries": queries})
+    settings = {"config": config, "overrides": [*shared, *overrides], "queries": queries}
+    return Row(HERE / "own.py", settings, pretrained=pretrained)
 
 
 WITHOUT_MASKS = [f"model.roi_heads.{key}=null" for key in ("mask_in_features", "mask_pooler", "mask_head")]
@@ -50,6 +53,16 @@ OVERLAP = (
     "model.classification={_target_: sparse_rcnn.classification.OverlapClassification,"
     " num_classes: '${model.num_classes}'}"
 )
+# depthwise convolutions are slower in half precision; the first stages stay as ImageNet left them
+EFFICIENTNET = (
+    "model.backbone.bottom_up={_target_: xray_lazy.modeling.timm_backbone.TimmBackbone,"
+    " name: tf_efficientnet_lite0, out_features: [res3, res4, res5]}",
+    "model.pixel_mean=[127.0,127.0,127.0]",
+    "model.pixel_std=[128.0,128.0,128.0]",
+    "model.input_format=RGB",
+    "train.amp.enabled=False",
+    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
+)
 
 ROWS: dict[str, Row] = {
     "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
@@ -59,6 +72,9 @@ ROWS: dict[str, Row] = {
     "image_proposals_recipe": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, queries=True),
     "image_proposals_overlap": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, OVERLAP, queries=True
+    ),
+    "image_proposals_pretrained": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, *EFFICIENTNET, queries=True, pretrained=True
     ),
     "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
     "torchvision": Row(HERE / "peers" / "torchvision_faster_rcnn.py", peers=True),

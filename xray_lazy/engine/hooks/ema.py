@@ -49,7 +49,8 @@ class ExponentialMovingAverage(HookBase):
         self._pair_tensors(self.trainer.evaluated_models[SUFFIX])
         # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
         self._handle = self.trainer.optimizer.register_step_post_hook(lambda *_: self._update())
-        logger.info("the average of the weights, with decay %g, is in evaluation %s them", self.decay, self.evaluate)
+        beside = "beside the weights" if self.evaluate == "beside" else "instead of the weights"
+        logger.info("the average of the weights, with decay %g, is evaluated %s", self.decay, beside)
 
     def join_evaluation(self) -> None:
         """Let evaluation look at the average; called by itself where a checkpoint is evaluated outside of training."""
