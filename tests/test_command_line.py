@@ -244,3 +244,12 @@ def test_ctrl_c_that_became_another_error_on_its_way_is_told_as_what_it_is(capsy
 
     assert end_of(main) == end_of(main, debug=True) == 130
     assert capsys.readouterr().err == "error: interrupted\n" * 2
+
+
+@pytest.mark.parametrize("words", [["--output="], ["--output", " "], [""], ["--output=x", "--", ""]])
+def test_an_empty_path_is_refused_and_not_taken_for_this_folder(capsys, words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", type=path)
+    with pytest.raises(SystemExit, match="2"):
+        parse_with_overrides(parser, words)
+    assert "an empty argument" in capsys.readouterr().err

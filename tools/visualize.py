@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import path, path_or_override, real, run_tool, whole
+from xray_lazy.command_line import path, paths_or_overrides, real, run_tool, whole
 
 DATA_EXAMPLES = """\
 examples:
@@ -196,7 +196,7 @@ def parse() -> argparse.Namespace:
     """The command line; what is named may stand before, between and behind the flags."""
     parser = build_parser()
     options, rest = parser.parse_known_args()
-    rest = [path_or_override(text) for text in rest]
+    rest = paths_or_overrides(parser, rest)
     unknown = [text for text in rest if text.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from xray_lazy.errors import UserError
@@ -15,6 +15,7 @@ from xray_lazy.interruption import EXIT_INTERRUPTED, comes_from_interrupt, inter
 from xray_lazy.limits import Limits
 from xray_lazy.out_of_memory import memory_failure
 
+EMPTY = "an empty argument; a variable of the shell may have no value"
 EXIT_FAILURE = 1
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -72,14 +73,24 @@ def report_error(error: BaseException) -> int:
 
 
 def path(text: str) -> str:
-    """A flag's or an argument's path, as argparse's `type`: no shell puts in the home folder behind `--output=`, or in
-    quotes. `~`, `~/x`, `~user` and `~user/x` are as a shell has them; values of a config follow the same rule."""
+    """A flag's or an argument's path, as argparse's `type`: `at_home`, and not empty, which would mean this folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(EMPTY)
+    return at_home(text)
+
+
+def at_home(text: str) -> str:
+    """A path with the home folder in it, which no shell puts in behind `--output=`, or in quotes. `~`, `~/x`, `~user`
+    and `~user/x` are as a shell has them; values of a config follow the same rule."""
     return os.path.expanduser(text)
 
 
-def path_or_override(text: str) -> str:
-    """As `path`, of a word that may be an override: `~KEY` stays, also where a user has the key's name."""
-    return text if re.fullmatch(r"~[^/]+", text) else path(text)
+def paths_or_overrides(parser: argparse.ArgumentParser, words: Iterable[str]) -> list[str]:
+    """As `path`, of words that may be overrides: `~KEY` stays, also where a user has the key's name."""
+    try:
+        return [word if re.fullmatch(r"~[^/]+", word) else path(word) for word in words]
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -18,7 +18,7 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import explain_refusal, require_slurm
 from xray_lazy.cluster.snapshot import import_paths
-from xray_lazy.command_line import path as home_path
+from xray_lazy.command_line import at_home
 from xray_lazy.errors import RunFailure
 
 # a job on this machine has no time limit of its own
@@ -139,7 +139,7 @@ def _python(profile: Profile, folders: Sequence[Path]) -> str:
     if not profile.container:
         return profile.python or shlex.quote(sys.executable)
     bind = ",".join(dict.fromkeys(str(folder) for folder in folders))
-    image = shlex.quote(home_path(profile.container))
+    image = shlex.quote(at_home(profile.container))
     gpus = "--nv " if profile.gpus_per_node else ""
     return f"apptainer exec {gpus}--bind {shlex.quote(bind)} {image} {profile.python or 'python'}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.command_line import path as home_path
+from xray_lazy.command_line import path
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 
@@ -111,7 +111,7 @@ def change_profile(profile: Profile, flags: Mapping[str, Any]) -> Profile:
 def add_profile_flags(parser: argparse.ArgumentParser, title: str = "cluster") -> None:
     """Add `--cluster FILE` and one flag for each key of a profile, under a title in the help."""
     group = parser.add_argument_group(title)
-    group.add_argument("--cluster", type=home_path, metavar="FILE", help="a cluster profile: slurm/a100.yaml")
+    group.add_argument("--cluster", type=path, metavar="FILE", help="a cluster profile: slurm/a100.yaml")
     for entry in dataclasses.fields(Profile):
         flag = "--" + entry.name.replace("_", "-")
         several = entry.type in (list[str], dict[str, str])

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from xray_lazy.command_line import path_or_override
+from xray_lazy.command_line import paths_or_overrides
 from xray_lazy.config.suggest import did_you_mean, nearest
 
 _HELP = """KEY=VALUE sets a key of the config, +KEY=VALUE adds one, ~KEY removes one; before, between or after
@@ -39,7 +39,7 @@ def parse_with_overrides(
     for argument in rest:
         if argument.startswith("-"):
             parser.error(_unknown_flag(parser, argument))
-    return namespace, [path_or_override(word) for word in rest + argv[end + 1 :]]
+    return namespace, paths_or_overrides(parser, rest + argv[end + 1 :])
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
