@@ -50,7 +50,7 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
         ("++dataloader.train.dataset.names={json_file: a.json}", "dataloader.train.dataset", "lacks image_root"),
         (
             "dataloader.train.sampler.balance=[{_target_:xray_lazy.data.balance.RepeatFactors,threshold:-1}]",
-            "dataloader.train.sampler",
+            "dataloader.train.sampler.balance.0",
             "threshold of RepeatFactors is -1",
         ),
         ("hooks.early_stopping.patience=nan", "hooks.early_stopping", "patience of nan"),
@@ -74,7 +74,11 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
         ("+train.ddp.find_unused=True", "train.ddp", "find_unused"),
         ("~train.accumulate", "train.accumulate", "no such key"),
         ("dataloader.train.num_workers=-1", "dataloader.train.num_workers", "less than 0"),
-        ("dataloader.train.mapper.augmentations.0.sample_style=any", "dataloader.train.mapper", "can't be built"),
+        (
+            "dataloader.train.mapper.augmentations.0.sample_style=any",
+            "dataloader.train.mapper.augmentations.0",
+            "sample_style='any', max_size=64) can't be built",
+        ),
         ("model.roi_heads.positive_fraction=2", "model.roi_heads.positive_fraction", "more than 1"),
     ],
 )
@@ -82,6 +86,36 @@ def test_a_value_that_can_not_be_meant_is_a_fault_of_its_key(tiny, override, key
     faults = faults_of(tiny, *override.split(" +")[:1], *(f"+{more}" for more in override.split(" +")[1:]))
     assert [fault.key for fault in faults] == [key]
     assert words in faults[0].message and faults[0].fix
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "message"),
+    [
+        (
+            "proposal_generator.anchor_generator.aspect_ratios=[-0.5,1]",
+            "proposal_generator.anchor_generator",
+            "AnchorGenerator(sizes=[[24], [48], [80], [120]], aspect_ratios=[-0.5, 1.0], strides=[8, 16, 32, 64], "
+            "offset=0.0) can't be built: ValueError: ",
+        ),
+        (
+            "proposal_generator.anchor_matcher.thresholds=[-1,0.7]",
+            "proposal_generator.anchor_matcher",
+            "Matcher(thresholds=[-1.0, 0.7], labels=[0, -1, 1], allow_low_quality_matches=True) can't be built: "
+            "AssertionError: assert thresholds[0] > 0",
+        ),
+        (
+            "pixel_mean=[1,2]",
+            "",
+            "GeneralizedRCNN(backbone=FPN(...), proposal_generator=PictureSeededRPN(...), "
+            "roi_heads=PictureSeededROIHeads(...), pixel_mean=[1.0, 2.0], pixel_std=[55.0, 43.0, 53.0], "
+            "input_format='BGR') can't be built: AssertionError: ",
+        ),
+    ],
+)
+def test_what_can_not_be_built_is_told_by_its_innermost_node_and_its_arguments(tiny, override, key, message):
+    (fault,) = faults_of(tiny, f"model.{override}")
+    assert fault.key == f"model.{key}".rstrip(".") and fault.message.startswith(message)
+    assert "\n" not in fault.message and len(fault.message) < 800
 
 
 def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):

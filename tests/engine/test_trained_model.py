@@ -29,6 +29,11 @@ def test_weights_for_other_classes_are_refused(folder):
     assert "--weights" in error.value.fix and "train." not in error.value.fix
 
 
+def test_a_model_that_can_not_be_built_is_told_by_its_innermost_node(folder):
+    with pytest.raises(UserError, match=r"^model.roi_heads.box_pooler: RegionPooler\(.*Unknown pooler type: none"):
+        load_trained_model(folder, overrides=["model.roi_heads.box_pooler.pooler_type=none"], device="cpu")
+
+
 def test_what_is_neither_run_nor_config_is_told_so_before_weights_are_asked_for(tmp_path):
     (tmp_path / "text.png").touch()
     with pytest.raises(UserError, match=r"text\.png is neither an output folder nor a config"):

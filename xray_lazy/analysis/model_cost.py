@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,6 +19,7 @@ from xray_lazy.analysis.results import SCHEMA, plain
 from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.trained_model import load_model_config
+from xray_lazy.engine.unbuildable import build
 from xray_lazy.errors import UserError
 
 DEFAULT_SIZE = (1333, 800)  # COCO's, for configs that resize nothing
@@ -99,7 +99,7 @@ def measure_source(
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # it warns of functions that detectron2 calls
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # so that random boxes that are empty are as many each time
-        model = instantiate(cfg.model).to(device)
+        model = build("model", cfg.model).to(device)
     return measure(model, width, height, str(source), repeats, depth)
 
 

@@ -14,6 +14,7 @@ from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.earlier_run import recorded_classes
 from xray_lazy.engine.run_files import CONFIG_NAME
+from xray_lazy.engine.unbuildable import build
 from xray_lazy.errors import UserError
 
 
@@ -56,7 +57,7 @@ def load_trained_model(
     if not weights and not source.is_dir():
         raise UserError(f"which weights for {source}?", "name their file or URL with --weights, or " + _GIVE_A_RUN)
     weights = weights or str(find_weights(source))
-    model = instantiate(cfg.model).to(device).eval().requires_grad_(False)
+    model = build("model", cfg.model).to(device).eval().requires_grad_(False)
     make_lists_plain(model)
     checkpoint = load_trained_weights(model, weights, named_by="--weights")
     names = recorded_classes(source) if source.is_dir() else ()

@@ -15,6 +15,7 @@ from xray_lazy.config.names import locate
 from xray_lazy.engine.epochs import put_iterations
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts, given
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.unbuildable import fault_of_build
 from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.writer import Writer
@@ -33,39 +34,37 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
     put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
     faults: list[Fault] = []
     with _quiet():
-        built = _try(faults, "model", lambda: build_weightless(cfg.model))
+        built = _try(faults, "model", lambda: build_weightless(cfg.model), cfg.model)
         model: Any = built
         frozen = built is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
-        _try(faults, "dataloader.test.mapper", lambda: instantiate(cfg.dataloader.test.get("mapper")))
+        node = cfg.dataloader.test.get("mapper")
+        _try(faults, "dataloader.test.mapper", lambda: instantiate(node), node)
         if not training:
             return faults
         if frozen:
-            _try(faults, "optimizer", lambda: build_optimizer(cfg, model))
+            _try(faults, "optimizer", lambda: build_optimizer(cfg, model), cfg.optimizer)
             _try(faults, "train.compile", lambda: accelerate(cfg, model))
         for part in ("mapper", "sampler"):
             node = cfg.dataloader.train.get(part)
-            _try(faults, f"dataloader.train.{part}", lambda node=node: instantiate(node))
+            _try(faults, f"dataloader.train.{part}", lambda node=node: instantiate(node), node)
         _try(faults, "train.ddp", lambda: check_data_parallel_options(cfg))
         _try(faults, "train.amp", lambda: Precision("cpu", **cfg.train.amp))
-        _try(faults, "lr_multiplier", lambda: instantiate(cfg.lr_multiplier))
-        if not any(fault.key == "lr_multiplier" for fault in faults):
+        _try(faults, "lr_multiplier", lambda: instantiate(cfg.lr_multiplier), cfg.lr_multiplier)
+        if not any(fault.key.startswith("lr_multiplier") for fault in faults):
             for name, node in given(cfg.hooks).items():
-                _try(faults, f"hooks.{name}", lambda node=node: _build_hook(node))
+                _try(faults, f"hooks.{name}", lambda node=node: _build_hook(node), node)
         for name, node in given(cfg.writers).items():
             if _is_our_writer(node):
-                _try(faults, f"writers.{name}", lambda node=node: instantiate(node))
+                _try(faults, f"writers.{name}", lambda node=node: instantiate(node), node)
     return faults
 
 
-def _try(faults: list[Fault], key: str, build: Callable[[], Any]) -> Any:
-    """What `build` makes; None, and one more fault, where it fails."""
+def _try(faults: list[Fault], key: str, build: Callable[[], Any], node: Any = None) -> Any:
+    """What `build` makes, of `node` if there is one; None, and one more fault, where it fails."""
     try:
         return build()
-    except UserError as error:
-        faults.append(Fault(key, error.message.removeprefix(f"{key}: "), error.fix))
     except Exception as error:  # whatever a class of the config says of its arguments
-        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        faults.append(Fault(key, f"it can't be built: {reason}", "correct its arguments"))
+        faults.append(fault_of_build(key, node, error))
     return None
 
 
