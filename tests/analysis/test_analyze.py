@@ -11,11 +11,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.analysis.cases import CATEGORIES, GUN, KNIFE, every_error, inputs_of, thing
+from xray_lazy.analysis.curves import average_precision, by_falling_score
 from xray_lazy.analysis.detections import analyze
-from xray_lazy.analysis.errors import MEANINGS, classify, without_crowds
-from xray_lazy.analysis.matches import average_precision, by_falling_score, match
+from xray_lazy.analysis.errors import MEANINGS, classify
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, hotcoco_evaluation
+from xray_lazy.evaluation.coco_metrics import coco_metrics, hotcoco_evaluation
+from xray_lazy.evaluation.matching import find_mistakes
 
 
 @pytest.mark.parametrize("task", ["bbox", "segm"])
@@ -166,6 +167,8 @@ def test_a_scanner_counts_as_if_its_pictures_were_all():
     assert (rapiscan.name, rapiscan.pictures, rapiscan.instances, rapiscan.ap) == ("rapiscan", 1, 1, pytest.approx(100))
     assert (smith.name, smith.pictures, smith.instances) == ("smith", 3, 5)
     assert smith.ap == analyze(inputs_of(annotations[:5], found[:6])).main.summary["AP"]
+    few = analyze(inputs_of(annotations, found, max_detections=2)).main
+    assert few.by_scanner[0].ar == few.summary["AR2"]  # all are of one scanner
 
 
 def test_confusions_and_worst_pictures_are_of_the_threshold():
@@ -222,10 +225,13 @@ def test_any_case_can_be_analyzed_and_agrees_with_the_libraries(case, masks):
     analysis = analyze(inputs)
     json.loads(json.dumps(analysis.as_json(), allow_nan=False))
     for task, result in analysis.tasks.items():
-        problem = Problem.build(inputs.ground_truth, inputs.detections, task, 100)
-        matches = match(problem)
-        assert_tide_agrees(matches)
-        assert_ap_agrees(matches, coco_metrics(inputs.ground_truth, inputs.detections, task))
+        matching = inputs.matching(task)
+        matches = matching.matches
+        assert_tide_agrees(matching)
+        metrics = coco_metrics(inputs.ground_truth, inputs.detections, task)
+        assert_ap_agrees(matches, metrics)
+        assert str(matching.metrics) == str(metrics)  # NaN is not equal to itself
+        assert_mistakes_agree(matching, inputs, task)
         items = sum(not one["iscrowd"] for one in inputs.ground_truth["annotations"])
         for groups in (result.by_size, result.by_scanner, result.by_occlusion):
             assert sum(group.instances for group in groups) == items
@@ -235,13 +241,23 @@ def test_any_case_can_be_analyzed_and_agrees_with_the_libraries(case, masks):
         assert sum(sum(list(one.errors.values())[:-1]) for one in result.classes) == wrong
 
 
-def assert_tide_agrees(matches):
+def assert_tide_agrees(matching):
     """Our kinds of single detections and items, against hotcoco's counts."""
-    evaluation = hotcoco_evaluation(without_crowds(matches))
+    evaluation = hotcoco_evaluation(matching.without_crowds())
     evaluation.evaluate()
-    table = classify(matches)
+    table = classify(matching)
     ours = {name: int((table.kind == name).sum()) for name in MEANINGS} | {"Miss": int(table.missed.sum())}
     assert ours == evaluation.tide_errors()["counts"]
+
+
+def assert_mistakes_agree(matching, inputs, task):
+    """Those of a threshold are the same whether detections below it were matched, too, or left out before."""
+    for threshold in (0.0, 0.4, 0.75):
+        of_all, of_shown = (
+            matching.mistakes(threshold),
+            find_mistakes(inputs.ground_truth, inputs.detections, task, threshold),
+        )
+        assert of_all.confusion.tolist() == of_shown.confusion.tolist() and of_all.images == of_shown.images
 
 
 def assert_ap_agrees(matches, metrics):

@@ -1,12 +1,14 @@
 """Two runs compared: hand-made ones, a bootstrap done the long way, and what can't be compared."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.analysis.cases import GUN, KNIFE, every_error, inputs_of, thing
 from xray_lazy.analysis.comparison import compare, intervals
+from xray_lazy.analysis.inputs import same_truth
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
@@ -54,6 +56,16 @@ def test_a_run_does_not_differ_from_itself():
     assert set(comparison.tasks) == {"bbox", "segm"}
     for one in (*comparison.tasks["bbox"], *comparison.tasks["segm"]):
         assert (one.change, one.lower, one.upper, one.verdict) == (0, 0, 0, "no difference shown")
+
+
+def test_what_was_matched_on_the_same_ground_truth_is_not_matched_again():
+    first, second = runs()
+    assert same_truth(first, second) is second and second.matches("bbox") is second.matches("bbox")
+    other = replace(second, ground_truth={**second.ground_truth, "annotations": first.ground_truth["annotations"][1:]})
+    again = same_truth(first, other)
+    assert again.ground_truth == first.ground_truth
+    np.testing.assert_equal(vars(again.matches("bbox")), vars(second.matches("bbox")))
+    assert compare(first, other, 100).tasks == compare(first, second, 100).tasks
 
 
 def test_the_bounds_are_those_of_evaluating_each_draw_anew():

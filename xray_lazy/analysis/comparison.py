@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from xray_lazy.analysis.curves import average_precision, by_falling_score
 from xray_lazy.analysis.inputs import Inputs, same_truth
-from xray_lazy.analysis.matches import Matches, average_precision, by_falling_score, match
 from xray_lazy.analysis.results import Comparison, Difference
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.coco_metrics import Problem
+from xray_lazy.evaluation.coco_metrics import IouType, Problem
+from xray_lazy.evaluation.matching import Matches, Matching
 
 FIGURES = ("AP", "AP50", "AP75", "AR")
 # Entries of the largest array at a time: 32 MB of doubles.
@@ -36,7 +38,7 @@ def compare(
     second = same_truth(first, second)
     truth = first.ground_truth
     masks = any(annotation.get("segmentation") for annotation in truth["annotations"])
-    tasks = [
+    tasks: list[IouType] = [
         task
         for task, shape in (("bbox", "bbox"), ("segm", "segmentation"))
         if (task == "bbox" or masks) and all(d.get(shape) for inputs in (first, second) for d in inputs.detections)
@@ -48,11 +50,10 @@ def compare(
         )
     weights = _draws(len(truth["images"]), resamples, seed)
     limit = min(first.max_detections, second.max_detections)
+    both = [one if one.max_detections == limit else replace(one, max_detections=limit) for one in (first, second)]
     differences = {}
     for task in tasks:
-        values = [
-            _figures(match(Problem.build(truth, inputs.detections, task, limit)), weights) for inputs in (first, second)
-        ]
+        values = [_figures(inputs.matches(task), weights) for inputs in both]
         differences[task] = tuple(_differences(*values, confidence))
     return Comparison(
         dataset=first.dataset,
@@ -69,7 +70,7 @@ def compare(
 def intervals(
     truth: dict,
     detections: list[dict],
-    task: str = "bbox",
+    task: IouType = "bbox",
     max_detections: int = 100,
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -84,7 +85,7 @@ def intervals(
         resamples: how often images are drawn.
         confidence: share of the draws within the bounds.
     """
-    matches = match(Problem.build(truth, detections, task, max_detections))
+    matches = Matching(Problem.build(truth, detections, task, max_detections)).matches
     values = _figures(matches, _draws(len(truth["images"]), resamples, seed=0))
     outside = 50 * (1 - confidence)
     return {
@@ -103,13 +104,13 @@ def _draws(pictures: int, resamples: int, seed: int) -> np.ndarray:
 
 def _figures(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Each metric in percent by name, (draws,); NaN where a draw has no item."""
-    names = [category["name"] for category in matches.problem.categories]
-    ap = np.full((matches.classes, 10, len(weights)), np.nan)
+    names = matches.class_names
+    ap = np.full((len(names), 10, len(weights)), np.nan)
     recall = np.full_like(ap, np.nan)
-    for category in range(matches.classes):
-        items = ~matches.crowd & (matches.item_category == category)
+    for category in range(len(names)):
+        items = ~matches.crowd & (matches.annotation_category == category)
         if items.any():
-            instances = weights[:, matches.item_picture[items]].sum(axis=1)
+            instances = weights[:, matches.annotation_image[items]].sum(axis=1)
             rows = by_falling_score(matches, category)
             ap[category], recall[category] = _figures_of_class(matches, rows, instances, weights)
     figures = {
@@ -128,7 +129,7 @@ def _figures_of_class(
     ap, recall = np.full((10, len(weights)), np.nan), np.full((10, len(weights)), np.nan)
     right, wrong = matches.right[:, rows], matches.wrong[:, rows]
     for part in _parts(len(weights), len(rows)):
-        often = weights[part][:, matches.picture[rows]]
+        often = weights[part][:, matches.image[rows]]
         for threshold in range(10):
             ap[threshold, part] = average_precision(right[threshold], wrong[threshold], often, instances[part])
             found = often[:, right[threshold]].sum(axis=1)

@@ -1,11 +1,12 @@
-"""Precision, recall and F1 by score, the thresholds that are best, and whether scores are probabilities."""
+"""Precision, recall and F1 by score, average precision, and whether scores are probabilities."""
 
 import math
 
 import numpy as np
 
-from xray_lazy.analysis.matches import Matches
 from xray_lazy.analysis.results import Calibration, CalibrationBin, Curve
+from xray_lazy.evaluation.coco_metrics import RECALLS
+from xray_lazy.evaluation.matching import Matches
 
 MOST_POINTS = 200
 BINS = 10
@@ -14,7 +15,7 @@ BINS = 10
 def curve(matches: Matches, category: int | None = None) -> Curve:
     """The curve of a class at IoU 0.5, or of all classes together, each detection counting the same."""
     of_class = np.ones(len(matches.scores), bool) if category is None else matches.category == category
-    items = ~matches.crowd if category is None else ~matches.crowd & (matches.item_category == category)
+    items = ~matches.crowd if category is None else ~matches.crowd & (matches.annotation_category == category)
     right, wrong = matches.right[0] & of_class, matches.wrong[0] & of_class
     rows = np.flatnonzero(right | wrong)
     instances = int(items.sum())
@@ -60,6 +61,34 @@ def calibration(matches: Matches, category: int | None = None) -> Calibration:
         for one in metrics.calibration_curve(scores, right, BINS)
     )
     return Calibration(ece, largest, tuple(bins))
+
+
+def average_precision(right: np.ndarray, wrong: np.ndarray, often: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """COCO's AP of a class at one IoU threshold, in each of B draws of images: the mean precision at 101 recalls.
+
+    Args:
+        right, wrong: (N,) bool, of the class's detections by falling score.
+        often: (B, N) how often each draw has each detection.
+        instances: (B,) how many objects each draw has.
+
+    Returns:
+        (B,) in 0..1; NaN where there are no objects.
+    """
+    counted = np.cumsum(often * (right | wrong), axis=1)[:, right]
+    found = np.cumsum(often[:, right], axis=1)
+    precision = found / np.maximum(counted, 1)
+    # between two detections that are right precision only falls, so that the best to come is at one that is right
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    reached = np.searchsorted(RECALLS, found / np.maximum(instances, 1)[:, None], side="right")
+    newly = np.diff(reached, axis=1, prepend=0)
+    return np.where(instances > 0, (envelope * newly).sum(axis=1) / len(RECALLS), np.nan)
+
+
+def by_falling_score(matches: Matches, category: int) -> np.ndarray:
+    """Rows of a class's detections in COCO's order: by score, then by image."""
+    rows = np.flatnonzero(matches.category == category)
+    rows = rows[np.lexsort((rows, matches.image[rows]))]
+    return rows[np.argsort(-matches.scores[rows], kind="stable")]
 
 
 def _thinned(count: int, best: int) -> np.ndarray:

@@ -11,11 +11,10 @@ from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, tid
 from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
 from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.label_suspects import label_suspects
-from xray_lazy.analysis.matches import Matches, match
 from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, PictureResult, TaskResult
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.coco_metrics import CategoryMetrics, Metrics, Problem, coco_metrics
-from xray_lazy.evaluation.mistakes import Mistakes, find_mistakes
+from xray_lazy.evaluation.coco_metrics import CategoryMetrics, IouType
+from xray_lazy.evaluation.matching import Matches, Mistakes
 
 BACKGROUND = "background"
 # Below it a detection is no reason to doubt a label, however low the best threshold of a model is.
@@ -37,7 +36,7 @@ def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
         detection.get("segmentation") for detection in detections
     )
     boxed = all(detection.get("bbox") for detection in detections)
-    tasks = [task for task, there in (("bbox", boxed), ("segm", has_masks)) if there]
+    tasks: list[IouType] = [task for task, there in (("bbox", boxed), ("segm", has_masks)) if there]
     if not tasks:
         raise UserError(
             f"the detections of {inputs.origin} have neither all a box, nor all a mask that could be matched",
@@ -59,34 +58,28 @@ def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
     )
 
 
-def _analyze_task(inputs: Inputs, task: str, shares: np.ndarray, score_threshold: float | None) -> TaskResult:
-    truth, detections, limit = inputs.ground_truth, inputs.detections, inputs.max_detections
-    metrics = coco_metrics(truth, detections, task, limit)
-    matches = match(Problem.build(truth, detections, task, limit))
-    table, curve_of_all = classify(matches), curve(matches)
+def _analyze_task(inputs: Inputs, task: IouType, shares: np.ndarray, score_threshold: float | None) -> TaskResult:
+    truth, matching = inputs.ground_truth, inputs.matching(task)
+    metrics, matches = matching.metrics, matching.matches
+    table, curve_of_all = classify(matching), curve(matches)
     threshold = score_threshold
     if threshold is None:
         threshold = 0.5 if math.isnan(curve_of_all.best_threshold) else curve_of_all.best_threshold
-    mistakes = find_mistakes(truth, detections, task, threshold, limit)
-
-    def metrics_of_pictures(image_ids: set) -> Metrics:
-        part = {**truth, "images": [image for image in truth["images"] if image["id"] in image_ids]}
-        return coco_metrics(part, [d for d in detections if d["image_id"] in image_ids], task, limit)
-
+    mistakes = matching.mistakes(threshold)
     return TaskResult(
         summary=metrics.summary,
         score_threshold=threshold,
         uncounted=int((~matches.counted).sum()),
         classes=tuple(_class_result(matches, table, threshold, *one) for one in enumerate(metrics.categories)),
         curve=curve_of_all,
-        errors=tide_errors(matches, table, threshold),
+        errors=tide_errors(matching, table, threshold),
         confusion=_confusion(matches, mistakes),
         calibration=calibration(matches),
-        by_size=by_size(matches, threshold),
-        by_scanner=by_scanner(truth, matches, threshold, metrics_of_pictures),
+        by_size=by_size(matching, threshold),
+        by_scanner=by_scanner(truth, matching, threshold),
         by_occlusion=by_occlusion(matches, shares, threshold),
         worst_pictures=_worst_pictures(truth, mistakes),
-        label_suspects=label_suspects(truth, matches, table, max(threshold, LEAST_SUSPECT_SCORE)),
+        label_suspects=label_suspects(truth, matching, table, max(threshold, LEAST_SUSPECT_SCORE)),
     )
 
 
@@ -112,14 +105,13 @@ def _class_result(
 
 
 def _confusion(matches: Matches, mistakes: Mistakes) -> Confusion:
-    names = tuple(category["name"] for category in matches.problem.categories)
-    return Confusion((*names, BACKGROUND), tuple(map(tuple, mistakes.confusion.tolist())))
+    return Confusion((*matches.class_names, BACKGROUND), tuple(map(tuple, mistakes.confusion.tolist())))
 
 
 def _worst_pictures(truth: Mapping[str, Any], mistakes: Mistakes) -> tuple[PictureResult, ...]:
     file_names = {image["id"]: image["file_name"] for image in truth["images"]}
     return tuple(
         PictureResult(p.image_id, file_names[p.image_id], p.found, p.missed, p.false, p.f1)
-        for p in mistakes.pictures
+        for p in mistakes.images
         if p.missed or p.false
     )

@@ -1,12 +1,12 @@
 """TIDE's kinds of error (Bolya et al., ECCV 2020): for each detection and item, and what each kind costs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from xray_lazy.analysis.matches import NOTHING, Matches
 from xray_lazy.analysis.results import ErrorKind, Errors
-from xray_lazy.evaluation.coco_metrics import Problem, hotcoco_evaluation
+from xray_lazy.evaluation.coco_metrics import Problem
+from xray_lazy.evaluation.matching import NOTHING, Matches, Matching
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 MEANINGS = {
@@ -33,26 +33,27 @@ class ErrorTable:
     missed: np.ndarray
 
 
-def classify(matches: Matches) -> ErrorTable:
+def classify(matching: Matching) -> ErrorTable:
     """Tell the kind of each wrong detection, and which items are missed."""
+    matches = matching.matches
     count = len(matches.scores)
     table = ErrorTable(
         kind=np.full(count, "", dtype="<U4"),
         item=np.full(count, NOTHING),
         iou=np.zeros(count),
-        missed=~matches.crowd & (matches.item_match[0] == NOTHING),
+        missed=~matches.crowd & (matches.annotation_match[0] == NOTHING),
     )
     wrong = np.flatnonzero(matches.wrong[0])
     items = np.flatnonzero(~matches.crowd)
-    item_rows = _rows_by_picture(matches.item_picture[items], items)
-    for picture, rows in _rows_by_picture(matches.picture[wrong], wrong).items():
+    item_rows = _rows_by_picture(matches.annotation_image[items], items)
+    for picture, rows in _rows_by_picture(matches.image[wrong], wrong).items():
         beside = item_rows.get(picture)
         if beside is None:
             table.kind[rows] = "Bkg"
             continue
-        overlaps = overlap(matches, rows, beside)
+        overlaps = overlap(matching.problem, rows, beside)
         for row, overlap_of_row in zip(rows, overlaps, strict=True):
-            same = matches.item_category[beside] == matches.category[row]
+            same = matches.annotation_category[beside] == matches.category[row]
             kind, place = _kind(overlap_of_row, same)
             table.kind[row] = kind
             if place is not None:
@@ -79,11 +80,9 @@ def _kind(overlaps: np.ndarray, same: np.ndarray) -> tuple[str, int | None]:
     return "Both", int(overlaps.argmax())
 
 
-def tide_errors(matches: Matches, table: ErrorTable, score_threshold: float) -> Errors:
+def tide_errors(matching: Matching, table: ErrorTable, score_threshold: float) -> Errors:
     """Counts of the kinds, and hotcoco's figures of what they cost."""
-    evaluation = hotcoco_evaluation(without_crowds(matches))
-    evaluation.evaluate()
-    found = evaluation.tide_errors(FOREGROUND, BACKGROUND)
+    matches, found = matching.matches, matching.tide_errors(FOREGROUND, BACKGROUND)
     measured = bool((~matches.crowd).any())
     lost = {name: 100 * value if measured else float("nan") for name, value in found["delta_ap"].items()}
     shown = matches.scores >= score_threshold
@@ -99,31 +98,23 @@ def tide_errors(matches: Matches, table: ErrorTable, score_threshold: float) -> 
     return Errors(ap50, tuple(kinds), lost["FP"], lost["FN"], FOREGROUND, BACKGROUND)
 
 
-def without_crowds(matches: Matches) -> Problem:
-    """The problem without crowd regions and the detections on them, for which hotcoco would find kinds of error."""
-    problem = matches.problem
-    detections = [d for d, ignored in zip(problem.detections, matches.ignored[0], strict=True) if not ignored]
-    annotations = [annotation for annotation in problem.annotations if not annotation["iscrowd"]]
-    return replace(problem, detections=detections, annotations=annotations)
-
-
 def errors_of_class(
     matches: Matches, table: ErrorTable, category: int, score_threshold: float = -np.inf
 ) -> dict[str, int]:
     """How many errors of each kind a class's detections have, and how many of its items are missed."""
     kinds = table.kind[(matches.category == category) & (matches.scores >= score_threshold)]
     counts = {name: int((kinds == name).sum()) for name in MEANINGS}
-    counts["Miss"] = int(table.missed[matches.item_category == category].sum())
+    counts["Miss"] = int(table.missed[matches.annotation_category == category].sum())
     return counts
 
 
-def overlap(matches: Matches, detections: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """IoU of boxes, or of masks, (n, m) of rows of detections and items of one picture."""
+def overlap(problem: Problem, detections: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """IoU of boxes, or of masks, (n, m) of numbers of detections and annotations of one image."""
     from hotcoco import mask as mask_functions
 
-    shape = "bbox" if matches.problem.iou_type == "bbox" else "segmentation"
-    first = [matches.problem.detections[row][shape] for row in detections]
-    second = [matches.problem.annotations[row][shape] for row in items]
+    shape = "bbox" if problem.iou_type == "bbox" else "segmentation"
+    first = [problem.detections[row][shape] for row in detections]
+    second = [problem.annotations[row][shape] for row in items]
     return mask_functions.iou(first, second, [False] * len(second))
 
 

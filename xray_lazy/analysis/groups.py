@@ -1,66 +1,46 @@
 """AP by the size of items, by scanner, and by how much of an item lies under others."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.analysis.matches import NOTHING, Matches, average_precision, by_falling_score
+from xray_lazy.analysis.curves import average_precision, by_falling_score
 from xray_lazy.analysis.results import Group
-from xray_lazy.evaluation.coco_metrics import hotcoco_evaluation
+from xray_lazy.evaluation.matching import NOTHING, SIZE_EDGES, SIZE_RANGES, Matches, Matching
 
-# Sides of a square of an item's area; those of 32 and 96 are COCO's, which has no others.
-SIZE_EDGES = (0, 16, 32, 64, 96, 192, 384, math.inf)
 COCO_NAMES = {(0, 16): "small", (16, 32): "small", (32, 64): "medium", (64, 96): "medium"}
 # Shares of an item; most items of a bag touch none, and beyond a half little of an item can be told from the other.
 OCCLUSION_EDGES = (0.0, 0.1, 0.3, 0.5, 1.0)
 OCCLUSION_NAMES = ("free", "up to 10 %", "10 to 30 %", "30 to 50 %", "over 50 %")
 
 
-def by_size(matches: Matches, score_threshold: float) -> tuple[Group, ...]:
+def by_size(matching: Matching, score_threshold: float) -> tuple[Group, ...]:
     """Sizes that have items. As COCO's APs: of items of other sizes, and detections of other sizes that match
     nothing, none counts."""
-    problem = matches.problem
-    bins = list(pairwise(edge**2 if edge < math.inf else 1e10 for edge in SIZE_EDGES))
-    evaluation = hotcoco_evaluation(problem)
-    # COCO counts an item on the edge of two sizes in both
-    evaluation.params.area_rng = [[0, 1e10], *([low, np.nextafter(high, 0)] for low, high in bins)]
-    evaluation.params.area_rng_lbl = ["all", *(str(index) for index in range(len(bins)))]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    areas = np.array([annotation["area"] for annotation in problem.annotations])
+    areas = np.array([annotation["area"] for annotation in matching.problem.annotations])
     groups = []
-    for index, ((low, high), edges) in enumerate(zip(bins, pairwise(SIZE_EDGES), strict=True), 1):
-        members = ~matches.crowd & (areas >= low) & (areas < high)
+    sizes = zip(pairwise(SIZE_EDGES), SIZE_RANGES, matching.figures_by_size(), strict=True)
+    for edges, (low, high), figures in sizes:
+        members = ~matching.matches.crowd & (areas >= low) & (areas < high)
         if members.any():
-            precision = evaluation.eval["precision"][:, :, :, index, -1]
-            recall = evaluation.eval["recall"][:, :, index, -1]
-            name = _size_name(edges)
-            figures = _percent(precision), _percent(precision[0]), _percent(recall)
-            groups.append(_group(name, matches, members, figures, score_threshold))
+            groups.append(_group(_size_name(edges), matching.matches, members, figures, score_threshold))
     return tuple(groups)
 
 
-def by_scanner(
-    ground_truth: Mapping[str, Any], matches: Matches, score_threshold: float, evaluate: Callable
-) -> tuple[Group, ...]:
-    """Scanners in alphabetic order, each as if its pictures were all there are.
-
-    Args:
-        evaluate: gives COCO's `Metrics` for some of the pictures, by their ids.
-    """
+def by_scanner(ground_truth: Mapping[str, Any], matching: Matching, score_threshold: float) -> tuple[Group, ...]:
+    """Scanners in alphabetic order, each as if its images were all there are."""
+    matches = matching.matches
     scanner_of = {image["id"]: str(image.get("scanner") or "unknown") for image in ground_truth["images"]}
-    scanners = np.array([scanner_of[image_id] for image_id in matches.problem.image_ids])
+    scanners = np.array([scanner_of[image_id] for image_id in matches.image_ids])
+    images = {scanner: np.flatnonzero(scanners == scanner).tolist() for scanner in sorted(set(scanners.tolist()))}
     groups = []
-    for scanner in sorted(set(scanners.tolist())):
-        ids = {image_id for image_id, name in zip(matches.problem.image_ids, scanners, strict=True) if name == scanner}
-        members = ~matches.crowd & (scanners[matches.item_picture] == scanner)
-        summary = evaluate(ids).summary
-        figures = summary["AP"], summary["AP50"], summary[f"AR{matches.problem.detection_limits[-1]}"]
-        groups.append(_group(scanner, matches, members, figures, score_threshold, len(ids)))
+    for scanner, figures in matching.figures_of(images).items():
+        members = ~matches.crowd & (scanners[matches.annotation_image] == scanner)
+        groups.append(_group(scanner, matches, members, figures, score_threshold, len(images[scanner])))
     return tuple(groups)
 
 
@@ -130,8 +110,8 @@ def _box_occlusion(boxes: np.ndarray) -> list[float]:
 def _figures(matches: Matches, members: np.ndarray) -> tuple[float, float, float]:
     """AP, AP50 and AR in percent of some items, as the mean over the classes that have one."""
     ap, recall = [], []
-    for category in range(matches.classes):
-        instances = int((members & (matches.item_category == category)).sum())
+    for category in range(len(matches.class_names)):
+        instances = int((members & (matches.annotation_category == category)).sum())
         if instances:
             rows = by_falling_score(matches, category)
             match = matches.match[:, rows]
@@ -150,13 +130,13 @@ def _group(
     score_threshold: float,
     pictures: int | None = None,
 ) -> Group:
-    match = matches.item_match[0][members]
+    match = matches.annotation_match[0][members]
     scores = np.append(matches.scores, -math.inf)  # what NOTHING, the last place, stands for
     instances = int(members.sum())
     return Group(
         name=name,
         instances=instances,
-        pictures=len(np.unique(matches.item_picture[members])) if pictures is None else pictures,
+        pictures=len(np.unique(matches.annotation_image[members])) if pictures is None else pictures,
         ap=figures[0],
         ap50=figures[1],
         ar=figures[2],
@@ -176,8 +156,3 @@ def _size_name(edges: tuple[float, float]) -> str:
     low, high = edges
     span = f"over {low:g}" if high == math.inf else f"{low:g} to {high:g}"
     return f"{span} px ({COCO_NAMES.get(edges, 'large')})"
-
-
-def _percent(values: np.ndarray) -> float:
-    present = values[values > -1]
-    return 100 * float(present.mean()) if present.size else math.nan

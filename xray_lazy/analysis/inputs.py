@@ -4,12 +4,14 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_metrics import IouType, Problem
+from xray_lazy.evaluation.matching import Matches, Matching
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ class Inputs:
     detections: list[dict[str, Any]]
     max_detections: int
     folder: Path
+    _matches: dict[IouType, Matches] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def matching(self, task: IouType) -> Matching:
+        """The detections matched to the ground truth.
+
+        Only its table is kept for `matches`: the rest is larger than the detections themselves.
+        """
+        matching = Matching(Problem.build(self.ground_truth, self.detections, task, self.max_detections))
+        self._matches[task] = matching.matches
+        return matching
+
+    def matches(self, task: IouType) -> Matches:
+        """The table of the matching, made once."""
+        return self._matches[task] if task in self._matches else self.matching(task).matches
 
 
 @dataclass(frozen=True)
@@ -374,7 +390,8 @@ def same_truth(first: Inputs, second: Inputs) -> Inputs:
                 f"{len(a)}, {second.dataset} has {len(b)}, and {equal} are equal",
                 "compare runs on the same data set; --ground-truth evaluates both against one",
             )
-    return replace(second, ground_truth=first.ground_truth, dataset=first.dataset)
+    # what is on the same annotations already keeps its matches
+    return second if second.ground_truth == first.ground_truth else replace(second, ground_truth=first.ground_truth)
 
 
 def _identity(one: Mapping[str, Any]) -> str:

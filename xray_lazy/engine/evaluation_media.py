@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.picture_file import read_picture
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
-from xray_lazy.evaluation.mistakes import Mistakes, PictureMistakes
+from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
 from xray_lazy.tracking.media import ConfusionMatrix, Item, PictureDetections, PrecisionRecall, WorstPictures
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
@@ -94,7 +94,7 @@ class PictureMaker:
         )
 
 
-def worst_pictures(worst: Sequence[PictureMistakes], make: PictureMaker) -> WorstPictures:
+def worst_pictures(worst: Sequence[ImageMistakes], make: PictureMaker) -> WorstPictures:
     """Pictures with the numbers of their mistakes."""
     return WorstPictures(
         pictures=[make(m.image_id, f": {m.found} found, {m.missed} missed, {m.false} false") for m in worst],

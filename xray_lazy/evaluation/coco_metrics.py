@@ -314,23 +314,23 @@ def summarize(
     """
     limits = problem.detection_limits
     summary = {
-        "AP": _percent(precision[:, :, :, 0, -1]),
-        "AP50": _percent(precision[AP50_INDEX, :, :, 0, -1]),
-        "AP75": _percent(precision[AP75_INDEX, :, :, 0, -1]),
+        "AP": percent(precision[:, :, :, 0, -1]),
+        "AP50": percent(precision[AP50_INDEX, :, :, 0, -1]),
+        "AP75": percent(precision[AP75_INDEX, :, :, 0, -1]),
     }
-    summary |= {f"AP{area[0]}": _percent(precision[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
-    summary |= {f"AR{limit}": _percent(recall[:, :, 0, index]) for index, limit in enumerate(limits)}
-    summary |= {f"AR{area[0]}": _percent(recall[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
+    summary |= {f"AP{area[0]}": percent(precision[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
+    summary |= {f"AR{limit}": percent(recall[:, :, 0, index]) for index, limit in enumerate(limits)}
+    summary |= {f"AR{area[0]}": percent(recall[..., index, -1]) for index, area in enumerate(AREA_NAMES) if index}
     categories = [
         CategoryMetrics(
             id=category["id"],
             name=category["name"],
             instances=counts.instances[category["id"]],
             images=counts.pictures[category["id"]],
-            ap=_percent(precision[:, :, index, 0, -1]),
-            ap50=_percent(precision[AP50_INDEX, :, index, 0, -1]),
-            ap75=_percent(precision[AP75_INDEX, :, index, 0, -1]),
-            ar=_percent(recall[:, index, 0, -1]),
+            ap=percent(precision[:, :, index, 0, -1]),
+            ap50=percent(precision[AP50_INDEX, :, index, 0, -1]),
+            ap75=percent(precision[AP75_INDEX, :, index, 0, -1]),
+            ar=percent(recall[:, index, 0, -1]),
             precisions50=_present(precision[AP50_INDEX, :, index, 0, -1]),
             scores50=_present(scores[AP50_INDEX, :, index, 0, -1]),
         )
@@ -339,7 +339,8 @@ def summarize(
     return Metrics(summary, categories)
 
 
-def _percent(values: np.ndarray) -> float:
+def percent(values: np.ndarray) -> float:
+    """The mean of what is there in percent; NaN where nothing is."""
     present = values[values > -1]
     return float(present.mean() * 100) if present.size else float("nan")
 

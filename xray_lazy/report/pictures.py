@@ -10,7 +10,7 @@ import numpy as np
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.engine.evaluation_media import PictureMaker
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.mistakes import PictureMistakes
+from xray_lazy.evaluation.matching import ImageMistakes
 from xray_lazy.report.blocks import Block, Note, PictureRow, Pictures, Shot
 from xray_lazy.report.review import Review
 from xray_lazy.report.reviews import Reviews
@@ -50,13 +50,13 @@ def typical_picture(run: RunFiles, reviews: Reviews) -> list[Block]:
         review = reviews[run]
     except UserError:
         return []
-    with_items = [picture for picture in review.mistakes.pictures if picture.found + picture.missed]
+    with_items = [picture for picture in review.mistakes if picture.found + picture.missed]
     middle = with_items[len(with_items) // 2 :][:1]
     return _rows("A typical picture", "As many are better as are worse.", middle, [("prediction", review)])
 
 
 def _of_one(review: Review) -> list[Block]:
-    ordered = review.mistakes.pictures
+    ordered = review.mistakes
     worst = [picture for picture in ordered if picture.f1 < 1][:WORST]
     # of those without a mistake the fullest
     best = sorted((p for p in ordered if p.found), key=lambda p: (-p.f1, -p.found))[:BEST]
@@ -69,10 +69,10 @@ def _of_one(review: Review) -> list[Block]:
 
 
 def _of_several(found: Sequence[tuple[RunFiles, Review]]) -> list[Block]:
-    scores = [{picture.image_id: picture.f1 for picture in review.mistakes.pictures} for _, review in found]
-    first = found[0][1].mistakes.pictures
+    scores = [{picture.image_id: picture.f1 for picture in review.mistakes} for _, review in found]
+    first = found[0][1].mistakes
 
-    def spread(picture: PictureMistakes) -> float:
+    def spread(picture: ImageMistakes) -> float:
         values = [own[picture.image_id] for own in scores if picture.image_id in own]
         return max(values) - min(values)
 
@@ -90,12 +90,12 @@ def _of_several(found: Sequence[tuple[RunFiles, Review]]) -> list[Block]:
     ]
 
 
-def _rows(title: str, text: str, chosen: Sequence[PictureMistakes], views: Sequence[tuple[str, Review]]) -> list[Block]:
+def _rows(title: str, text: str, chosen: Sequence[ImageMistakes], views: Sequence[tuple[str, Review]]) -> list[Block]:
     if not chosen:
         return []
     ids = [picture.image_id for picture in chosen]
     makers = [PictureMaker(review, ids, review.score_threshold, LONG_EDGE) for _, review in views]
-    counts = [{picture.image_id: picture for picture in review.mistakes.pictures} for _, review in views]
+    counts = [{picture.image_id: picture for picture in review.mistakes} for _, review in views]
     rows, unreadable = [], []
     for picture in chosen:
         try:
@@ -111,10 +111,10 @@ def _rows(title: str, text: str, chosen: Sequence[PictureMistakes], views: Seque
 
 
 def _row(
-    picture: PictureMistakes,
+    picture: ImageMistakes,
     names: Sequence[str],
     makers: Sequence[Callable[[int | str], PictureDetections]],
-    counts: Sequence[dict[int | str, PictureMistakes]],
+    counts: Sequence[dict[int | str, ImageMistakes]],
 ) -> PictureRow:
     made = [make(picture.image_id) for make in makers]
     shots = [_shot(made[0], made[0].truth, "ground truth")]
@@ -123,7 +123,7 @@ def _row(
     return PictureRow(Path(made[0].file_name).name, "", shots)
 
 
-def _counted(picture: PictureMistakes | None) -> str:
+def _counted(picture: ImageMistakes | None) -> str:
     return f"{picture.found} found, {picture.missed} missed, {picture.false} false" if picture else "not evaluated"
 
 

@@ -11,7 +11,7 @@ from xray_lazy.analysis.results import Analysis
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import Metrics
-from xray_lazy.evaluation.mistakes import Mistakes, find_mistakes
+from xray_lazy.evaluation.matching import ImageMistakes
 from xray_lazy.report.outcome import best_evaluation
 from xray_lazy.report.run_files import EvaluationFiles, RunFiles
 
@@ -47,12 +47,10 @@ class Review:
         return self.analysis.main.score_threshold
 
     @cached_property
-    def mistakes(self) -> Mistakes:
-        """Of all pictures, the worst first."""
+    def mistakes(self) -> list[ImageMistakes]:
+        """Of all images, the worst first."""
         task = "segm" if "segm" in self.analysis.tasks else "bbox"
-        return find_mistakes(
-            self.ground_truth, self.predictions, task, self.score_threshold, self.inputs.max_detections
-        )
+        return self.inputs.matches(task).mistakes(self.score_threshold)
 
 
 def review_of(run: RunFiles) -> Review:

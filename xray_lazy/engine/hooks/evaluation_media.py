@@ -20,7 +20,7 @@ from xray_lazy.engine.evaluation_media import (
 )
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import has_hotcoco
-from xray_lazy.evaluation.mistakes import find_mistakes
+from xray_lazy.evaluation.matching import find_mistakes
 from xray_lazy.tracking.media import Media, Pictures
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
@@ -101,7 +101,7 @@ class EvaluationMedia(HookBase):
                 evaluator.ground_truth, evaluator.predictions, iou_type, self.score_threshold, evaluator.max_detections
             )
             media["confusion_matrix"] = confusion_matrix(mistakes, evaluator.dataset.class_names)
-            worst = [picture for picture in mistakes.pictures[: self.worst] if picture.f1 < 1]
+            worst = [picture for picture in mistakes.images[: self.worst] if picture.f1 < 1]
         make = PictureMaker(evaluator, [*ids, *(w.image_id for w in worst)], self.score_threshold, self.long_edge)
         try:
             media["pictures"] = Pictures([make(image_id) for image_id in ids])

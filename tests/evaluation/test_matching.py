@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as mask_util
 
 from xray_lazy.evaluation.coco_metrics import RECALLS, coco_metrics
-from xray_lazy.evaluation.mistakes import PictureMistakes, find_mistakes
+from xray_lazy.evaluation.matching import ImageMistakes, find_mistakes
 
 GUN, KNIFE, BOTTLE = 2, 3, 11
 
@@ -56,19 +56,19 @@ def test_confusions_are_counted_as_by_hand(case):
 
 
 def test_each_picture_has_its_mistakes_and_the_worst_come_first(case):
-    assert find_mistakes(*case).pictures == [
-        PictureMistakes(7, found=0, missed=1, false=1),
-        PictureMistakes(9, found=0, missed=0, false=1),
-        PictureMistakes(40, found=1, missed=1, false=1),
-        PictureMistakes(8, found=0, missed=0, false=0),
+    assert find_mistakes(*case).images == [
+        ImageMistakes(7, found=0, missed=1, false=1),
+        ImageMistakes(9, found=0, missed=0, false=1),
+        ImageMistakes(40, found=1, missed=1, false=1),
+        ImageMistakes(8, found=0, missed=0, false=0),
     ]
-    assert [picture.f1 for picture in find_mistakes(*case).pictures] == [0, 0, 0.5, 1]
+    assert [picture.f1 for picture in find_mistakes(*case).images] == [0, 0, 0.5, 1]
 
 
 def test_a_lower_threshold_finds_more(case):
     mistakes = find_mistakes(*case, score_threshold=0.1)
     assert mistakes.confusion[0].tolist() == [2, 0, 0, 0]
-    assert PictureMistakes(7, found=1, missed=0, false=1) in mistakes.pictures
+    assert ImageMistakes(7, found=1, missed=0, false=1) in mistakes.images
 
 
 def test_without_detections_everything_is_missed(case):
