@@ -59,7 +59,7 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
         ("model.pixel_mean=[nan,0,0]", "model.pixel_mean", "not a finite number"),
         ("hooks.best_checkpoint.mode=up", "hooks.best_checkpoint", "mode 'up'"),
         ("hooks.checkpoint.period=0", "hooks.checkpoint.period", "less than 1"),
-        ("+hooks.mine={a: 1}", "hooks.mine", "not a hook"),
+        ("+hooks.mine={a: 1}", "hooks.mine", "without a _target_"),
         ("writers.wandb.mode=on", "writers.wandb", "'on'"),
         ('train.freeze=["*"]', "optimizer", "no parameter of GeneralizedRCNN is trained"),
         ("train.freeze=[nothing]", "train.freeze", "means no parameter"),
@@ -116,6 +116,41 @@ def test_what_can_not_be_built_is_told_by_its_innermost_node_and_its_arguments(t
     (fault,) = faults_of(tiny, f"model.{override}")
     assert fault.key == f"model.{key}".rstrip(".") and fault.message.startswith(message)
     assert "\n" not in fault.message and len(fault.message) < 800
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("~train", "no such node"),
+        ("~optimizer", "no such node"),
+        ("~optimizer.params", "no such node"),
+        ("~dataloader", "no such node"),
+        ("~dataloader.evaluator", "no such node"),
+        ("~dataloader.train.mapper", "needs the argument mapper"),
+        ("~dataloader.test.dataset", "no such node"),
+        ("~train.checkpointer", "these refer to it: hooks.precise_batch_norm.periods.1, hooks.checkpoint.period, "),
+        ("++train.checkpointer=null", "these refer to it: "),
+        ("~train.log_period", "these refer to it: hooks.write_events.period, writers.console.period, "),
+        ("~model.backbone", "needs the argument backbone"),
+        ("~model._target_", "without a _target_"),
+        ("~lr_multiplier._target_", "without a _target_"),
+        ("++dataloader.train.sampler=null", "no such node"),
+        ("++dataloader.train.dataset=null", "no such node"),
+        ("++dataloader.evaluator=5", "it is 5, without a _target_"),
+        ("++train=5", "it is 5, where a group of keys belongs"),
+        ("++train.ddp=null", "no such key"),
+        ("++train.clip_gradients=null", "no such key"),
+        ("++hooks=5", "it is 5"),
+        ("++hooks=[1]", "it is [1]"),
+        ("++writers=5", "it is 5"),
+        ("++writers.json=5", "it is 5"),
+        ("++train.init_checkpoint=5", "5 is not a text"),
+    ],
+)
+def test_a_node_that_is_gone_or_none_is_one_fault_whatever_follows_from_it(tiny, override, words):
+    (fault,) = faults_of(tiny, override)
+    key = override.strip("~+").partition("=")[0]
+    assert fault.key == key.removesuffix("._target_") and words in fault.message and fault.fix
 
 
 def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):

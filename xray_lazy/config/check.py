@@ -9,11 +9,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xray_lazy.config.faults import Fault
-from xray_lazy.config.keys import first_line, join_key, parts_of, read, reference_fix, walk, written
+from xray_lazy.config.keys import (
+    absent_part,
+    all_keys,
+    first_line,
+    join_key,
+    parts_of,
+    read,
+    reference_fix,
+    walk,
+    written,
+)
 from xray_lazy.config.names import dotted_name, locate
-from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.config.suggest import did_you_mean, nearest, nearest_keys
 from xray_lazy.errors import UserError
 
+SHOWN_REFERENCES = 3
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -28,17 +39,40 @@ def check_config(config: DictConfig, runtime_arguments: Mapping[str, Iterable[st
     """
     runtime_arguments = runtime_arguments or {}
     faults = []
+    broken: dict[str, list[Fault]] = {}  # references, by what they lack
     for key, container, part in walk(config):
         if OmegaConf.is_missing(container, part):
             faults.append(Fault(key, "has no value yet", f"give it one: {key}=VALUE"))
         elif OmegaConf.is_interpolation(container, part):
-            faults += _reference_faults(config, key, container, part)
+            for fault in _reference_faults(config, key, container, part):
+                faults.append(fault)
+                if lacked := absent_part(config, written(container)[part]):
+                    broken.setdefault(lacked, []).append(fault)
         elif OmegaConf.is_dict(child := container[part]) and "_target_" in parts_of(child):
             given = {
                 name for pattern, names in runtime_arguments.items() if fnmatchcase(key, pattern) for name in names
             }
             faults += _call_faults(key, child, given)
+    for lacked, references in broken.items():
+        faults = _as_one(config, faults, lacked, references)
     return faults
+
+
+def _as_one(config: DictConfig, faults: list[Fault], lacked: str, references: list[Fault]) -> list[Fault]:
+    """The faults, with one for several references to what the config lacks, and none where that is told of anyway."""
+    others = [fault for fault in faults if fault not in references]
+    if any(fault.key == lacked for fault in others):
+        return others
+    if len(references) == 1:
+        return faults
+    names = ", ".join(fault.key for fault in references[:SHOWN_REFERENCES])
+    more = f" and {len(references) - SHOWN_REFERENCES} more" if len(references) > SHOWN_REFERENCES else ""
+    message = f"the config has no such key, or nothing in it, but these refer to it: {names}{more}"
+    near = did_you_mean([key for key in nearest_keys(lacked, all_keys(config)) if key != lacked])
+    place = faults.index(references[0])
+    before = [fault for fault in faults[:place] if fault not in references]
+    fix = f"set it again, or what refers to it; {near}" if near else "set it again, or what refers to it"
+    return [*before, Fault(lacked, message, fix), *others[len(before) :]]
 
 
 def _reference_faults(config: DictConfig, key: str, container: Any, part: Any) -> Iterator[Fault]:

@@ -97,6 +97,21 @@ def reference_fix(config: DictConfig, text: str) -> str:
     return did_you_mean(near) or "name a key that exists: ${train.max_iter}"
 
 
+def absent_part(config: DictConfig, text: str) -> str | None:
+    """Of the key in an interpolation `text` that leads nowhere the first part that is not there, or holds no keys."""
+    named = _INNERMOST.fullmatch(text)
+    if not named or text.startswith("${."):
+        return None
+    parts, node = named[1].split("."), config
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            return None if OmegaConf.is_config(node) else ".".join(parts[:depth])
+        if part not in parts_of(node):
+            return ".".join(parts[: depth + 1])
+        node = read_or_none(node, part)
+    return None
+
+
 def _value_at(config: DictConfig, key: str) -> Any:
     try:
         return OmegaConf.select(config, key)

@@ -13,13 +13,13 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config, flatten
-from xray_lazy.config.keys import all_keys
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.picture_facts import picture_facts
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.epochs import check_periods
+from xray_lazy.engine.required_nodes import check_nodes
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.trial_build import build_on_trial
 from xray_lazy.engine.weightless import build_weightless
@@ -29,29 +29,6 @@ from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
-REQUIRED_NODES = (
-    "model",
-    "optimizer",
-    "lr_multiplier",
-    "train",
-    "hooks",
-    "writers",
-    "dataloader.train",
-    "dataloader.test",
-    "dataloader.evaluator",
-)
-# what is read of `train` by its key, beside references
-EVALUATION_KEYS = (
-    "output_dir",
-    "init_checkpoint",
-    "seed",
-    "deterministic",
-    "freeze",
-    "channels_last",
-    "compile.enabled",
-)
-TRAINING_KEYS = (*EVALUATION_KEYS, "max_iter", "accumulate", "max_skipped_steps", "amp", "ddp")
-TRAINING_KEYS += ("clip_gradients.enabled", "clip_gradients.max_norm", "scale_lr.enabled", "scale_lr.batch_size")
 PICTURES_LOOKED_AT = 5
 # how many detections of a picture a model gives at most
 DETECTION_LIMITS = ("test_topk_per_image", "detections_per_image")
@@ -116,29 +93,9 @@ def warn_of_uncounted_detections(cfg: DictConfig) -> None:
 
 def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:
     """The faults that show without data and weights: missing nodes, arguments, values, and what can't be built."""
-    missing = list(_missing(cfg, training))
-    faults = missing or check_config(cfg)
+    faults = list(check_nodes(cfg, training)) or check_config(cfg)
     faults = faults or [*check_settings(cfg, None if training else EVALUATED), *check_periods(cfg)]
     return faults or build_on_trial(cfg, training)
-
-
-def _missing(cfg: DictConfig, training: bool) -> Iterator[Fault]:
-    required = [*REQUIRED_NODES, *(["train.tracking"] if _writers_name_numbers(cfg) else [])]
-    missing = [name for name in required if OmegaConf.select(cfg, name) is None]
-    for name in missing:
-        yield Fault(name, "the config has no such node", "import one from configs/common")
-    there = set(all_keys(cfg))
-    keys = [f"train.{name}" for name in (TRAINING_KEYS if training else EVALUATION_KEYS)]
-    for key in () if missing else keys:
-        if key not in there:
-            yield Fault(key, "the config has no such key", "begin with the train of configs/common/train.py")
-    if training and not missing and "optimizer.lr" not in there:
-        yield Fault("optimizer.lr", "the config has no such key", "add it: +optimizer.lr=0.02")
-
-
-def _writers_name_numbers(cfg: DictConfig) -> bool:
-    """Whether writers are those of configs/common, which go by a node that a `train` of one's own may not have."""
-    return "${train.tracking." in str(OmegaConf.to_container(cfg.get("writers") or OmegaConf.create(), resolve=False))
 
 
 def check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
@@ -159,6 +116,9 @@ def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
     if not path:
         if not training:
             yield Fault(key, "no weights are named", "give train.init_checkpoint=OUTPUT_DIR/model_best.pth")
+        return
+    if not isinstance(path, str):
+        yield Fault(key, f"{path!r} is not a text", "give the path or the URL of a file")
         return
     if urlparse(path).scheme:
         yield from _check_download(key, path)
