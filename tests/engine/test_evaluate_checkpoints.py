@@ -205,6 +205,15 @@ def test_the_line_of_a_checkpoint_has_its_figures_and_what_is_next(copy):
     assert last.endswith("next: nothing more") and end == "training has ended, and all is evaluated"
 
 
+def test_a_name_that_something_else_has_is_refused_before_anything_is_written(copy):
+    (copy / "metrics.json").unlink()
+    (copy / "metrics.json").mkdir()
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(UserError, match=r"metrics\.json is a folder, and a run makes a file"):
+        evaluate_checkpoints(copy, EvaluatorOptions(device="cpu", follow=False))
+    assert sorted(copy.rglob("*")) == before
+
+
 def test_a_checkpoint_that_is_evaluated_stays_so(copy):
     evaluate(copy)
     before = files_of(copy)

@@ -19,6 +19,7 @@ from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, FileVe
 from xray_lazy.engine.checkpoint_evaluation.run_config import await_config, choose_device, load_run_config
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.determinism import set_determinism
+from xray_lazy.engine.run_files import check_output_folder
 from xray_lazy.engine.run_log import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.out_of_memory import explained_out_of_memory
@@ -65,7 +66,8 @@ def evaluate_checkpoints(
         job_goes_on: whether the training's job waits or runs; None where there is none, or it can't be told.
 
     Raises:
-        UserError: the folder is of no run, or its config, data or the device are at fault.
+        UserError: the folder is of no run, something else has a name that a run writes to, or its config, data or the
+            device are at fault.
         RunFailure: no news came from training for too long; what is evaluated stays.
     """
     folder = Path(run_folder)
@@ -74,6 +76,7 @@ def evaluate_checkpoints(
             device = choose_device(options.device)
             await_config(folder, options.follow, options.timeout, options.poll, report)
             cfg = load_run_config(folder, overrides)
+            check_output_folder(folder)
             queue = CheckpointQueue(folder)
             was_open = queue.is_open()
             queue.open()
