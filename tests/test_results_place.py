@@ -2,7 +2,9 @@
 
 import json
 import os
+import pwd
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,23 @@ def test_a_folder_for_results_is_none_whose_name_a_file_has(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="is no folder"):
             check_result_folder(path)
+
+
+@pytest.mark.parametrize("check_place", [check_result_folder, check], ids=["folder", "file"])
+def test_a_place_that_may_not_be_written_to_is_refused(check_place):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:  # who may write everywhere
+                os.seteuid(pwd.getpwnam("nobody").pw_uid)
+            for path in (folder / "new", folder / "new" / "below"):
+                with pytest.raises(UserError, match=f"can't go into .*: you may not write into {name}"):
+                    check_place(path)
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
 
 
 def test_an_input_is_known_under_its_other_names(tmp_path):

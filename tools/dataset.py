@@ -75,10 +75,12 @@ def run_demo(options: argparse.Namespace) -> int:
     from xray_lazy.data.datasets import default_root
     from xray_lazy.data.synthetic import parse_classes
     from xray_lazy.data.synthetic.generate import generate_export, generate_set
+    from xray_lazy.results_place import check_result_folder
 
     if options.faults and options.export is None:
         raise UserError("--faults are planted in exports only", "add --export N")
     root = options.output or default_root()
+    check_result_folder(root)
     common = {
         "classes": parse_classes(options.classes),
         "seed": options.seed,
@@ -236,8 +238,10 @@ def run_split(options: argparse.Namespace) -> int:
     from xray_lazy.data.datasets import default_root
     from xray_lazy.data.split import plan_split, read_export, write_splits
     from xray_lazy.data.split.console import print_plan
+    from xray_lazy.results_place import check_result_folder
 
     output = options.output or default_root()
+    check_result_folder(output)
     exports = [read_export(*scanner) for scanner in _scanners(options)]
     plans = [plan_split(export, options.ratios, options.seed, options.group_by) for export in exports]
     write_splits(plans, output, options.transfer, options.overwrite, show_progress=True)

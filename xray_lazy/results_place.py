@@ -19,19 +19,23 @@ def check_result_file(path: str | Path, is_earlier: Callable[[Path], bool], what
         what: the results, with their article.
 
     Raises:
-        UserError: there is another file, a folder, a pipe or a device of that name.
+        UserError: there is another file, a folder, a pipe or a device of that name, or its folder can't be written to.
     """
     path = Path(path)
+    check_result_folder(path.parent)
     if not os.path.lexists(path) or (path.is_file() and (path.stat().st_size == 0 or is_earlier(path))):
         return
     raise UserError(f"{path} is there already, and is not {what} that could be replaced", ELSEWHERE)
 
 
 def check_result_folder(path: str | Path) -> None:
-    """Refuse, before any work, a folder for results whose name, or a part of it, something else has."""
+    """Refuse, before any work, a folder for results whose name, or a part of it, something else has, or that can't be
+    written to."""
     there = next(place for place in (Path(path), *Path(path).parents) if os.path.lexists(place))
     if not there.is_dir():
         raise UserError(f"results can't go into the folder {path}: {there} is no folder", ELSEWHERE)
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UserError(f"results can't go into {path}: you may not write into {there}", ELSEWHERE)
 
 
 def check_no_input(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

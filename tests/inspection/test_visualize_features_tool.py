@@ -124,6 +124,12 @@ def test_what_can_not_be_read_is_left_out_unless_it_is_all(features, mask_rcnn, 
     assert told.returncode == 2 and "none of the 2 pictures could be read" in told.stderr
 
 
+def test_a_file_in_the_place_of_the_results_is_told_before_any_other_work(features, tmp_path):
+    (tmp_path / "file").touch()
+    told = features(tmp_path / "no_run", "no.png", "--output", tmp_path / "file" / "below")
+    assert told.returncode == 2 and f"{tmp_path}/file is no folder" in told.stderr
+
+
 def test_a_folder_that_is_no_run_is_told_so(features, tiny_set):
     told = features(tiny_set, tiny_set / "images")
     assert told.returncode == 2 and "not the output folder of a training" in told.stderr

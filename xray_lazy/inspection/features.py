@@ -15,6 +15,7 @@ from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
 from xray_lazy.inspection.parts import model_parts
+from xray_lazy.results_place import check_result_folder
 from xray_lazy.visualization.montage import contact_sheet, with_title
 from xray_lazy.visualization.picture_choice import draw_at_random
 from xray_lazy.visualization.prediction_pictures import write_picture
@@ -66,11 +67,12 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
     unknown = [name for name in request.show if name not in SUBJECTS]
     if unknown:
         raise UserError(f"there is nothing called {', '.join(unknown)} to show", f"there are {', '.join(SUBJECTS)}")
+    folder = _folder(request)
+    check_result_folder(folder)
     records = _records(request)
     trained = load_trained_model(request.source, request.weights, request.overrides, request.device)
     mapper = instantiate(trained.cfg.dataloader.test.mapper)
     parts = model_parts(trained.model)
-    folder = _folder(request)
     names: set[str] = set()
     for record in records:
         wanted = request.show or SUBJECTS

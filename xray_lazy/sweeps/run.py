@@ -12,6 +12,7 @@ from xray_lazy.config import raise_faults
 from xray_lazy.config.unread import load_experiment
 from xray_lazy.engine.launch import plan_launch
 from xray_lazy.errors import UserError
+from xray_lazy.results_place import check_result_folder
 from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.launcher import TrialLauncher
 from xray_lazy.sweeps.local_launcher import LocalLauncher, share_gpus, share_processors
@@ -62,6 +63,7 @@ def run_sweep(options: SweepOptions, launcher: TrialLauncher | None = None) -> i
     """
     sweep, cfg, command, places = _check(options, is_local=launcher is None)
     folder = Path(options.output_dir or f"output/sweeps/{Path(options.sweep_file).stem}")
+    check_result_folder(folder)
     if options.dry_run:
         print(describe(sweep, command, folder))
         return 0
