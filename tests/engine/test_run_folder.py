@@ -5,18 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config, save_config
+from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.claims import Claims
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.engine.run_files import check_output_folder
-from xray_lazy.engine.run_folder import TRAINING, check_run_folder, claimed_run_folder
-from xray_lazy.errors import UserError
+from xray_lazy.engine.run_folder import TRAINING, check_claim, check_run_folder, claimed_run_folder
+from xray_lazy.errors import RunFailure, UserError
 
 QUICK = ["train.max_iter=1", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures"]
 
@@ -251,6 +254,38 @@ def test_a_folder_where_a_run_is_at_work_is_refused(trained, options):
 def test_of_two_that_start_together_one_is_refused(tmp_path):
     with claimed_run_folder(tmp_path), pytest.raises(UserError, match="another run is at work"):
         claimed_run_folder(tmp_path).__enter__()
+
+
+def test_a_folder_that_is_deleted_whole_is_claimed_again_by_the_next_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    with claimed_run_folder(folder) as claim:
+        shutil.rmtree(folder)
+        check_claim(claim)
+        with pytest.raises(UserError, match="another run is at work"):
+            claimed_run_folder(folder).__enter__()
+    assert not folder.exists()
+
+
+def test_a_run_ends_whose_folder_was_deleted_and_is_another_ones_now(tmp_path):
+    folder = tmp_path / "run"
+    script = (
+        "import sys; from xray_lazy.engine.claims import Claims; from pathlib import Path;"
+        "claim = Claims(Path(sys.argv[1])).take('training'); print(); input()"
+    )
+    with claimed_run_folder(folder) as claim:
+        checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(folder))
+        checkpointer.check_folder = partial(check_claim, claim)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        command = [sys.executable, "-c", script, str(folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            before = contents(folder)
+            with pytest.raises(RunFailure, match=r"another run has begun in .*, which was deleted"):
+                checkpointer.save("model_0000001")
+            assert contents(folder) == before
+            other.stdin.close()
+    assert Claims(folder).owner(TRAINING)["pid"] == other.pid
 
 
 def test_what_a_killed_run_of_this_machine_left_stops_nobody(tmp_path):

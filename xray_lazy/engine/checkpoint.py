@@ -34,6 +34,7 @@ class Checkpointer(DetectionCheckpointer):
         fit_classes: called with a file's content and path, gives its weights as a model with other classes has them.
         class_names: of the model's classes, which each file that is written tells.
         kept: files that are put back before each checkpoint, which is of little use without them.
+        check_folder: called before each checkpoint; raises RunFailure where the folder is another run's by now.
     """
 
     must_fit = False
@@ -41,6 +42,7 @@ class Checkpointer(DetectionCheckpointer):
     class_names: Sequence[str] = ()
     named_by = "train.init_checkpoint"
     kept = KeptFiles()
+    check_folder: Callable[[], object] = bool
 
     def save(self, name: str, tag_last: bool = True, **extra: Any) -> None:
         """Write `<name>.pth`; with `tag_last`, a resumed run starts from it.
@@ -61,6 +63,7 @@ class Checkpointer(DetectionCheckpointer):
             content = {**content, "class_names": list(self.class_names)}
         path = Path(self.save_dir) / f"{name}.pth"
         try:
+            self.check_folder()
             self.kept.restore()
             with atomic_writer(path) as stream:
                 torch.save(content, stream)

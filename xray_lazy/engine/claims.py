@@ -44,13 +44,7 @@ class Claims:
         if newest is not None and self._is_alive(newest):
             return None
         path = self._folder / f"{name}.claim{_number(newest) + 1 if newest else 1}"
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return None
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(_this_process(), stream)
-        return Claim(path, self._heartbeat)
+        return Claim(path, self._heartbeat) if _create(path) else None
 
     def is_taken(self, name: str) -> bool:
         """Whether a living process has claimed `name`."""
@@ -73,7 +67,7 @@ class Claims:
         return self.owner(name).get("machine") == _machine() or newest in self._renewed
 
     def _newest(self, name: str) -> Path | None:
-        return max(self._folder.glob(f"{name}.claim*"), key=_number, default=None)
+        return _newest(self._folder, name)
 
     def _is_alive(self, path: Path) -> bool:
         try:
@@ -105,11 +99,32 @@ class Claim:
         self._thread = threading.Thread(target=self._renew, args=(heartbeat_seconds,), daemon=True)
         self._thread.start()
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._path.parent
+
+    def renew(self) -> bool:
+        """Show that the owner lives, with the file anew where somebody has deleted it; False where it is another's now.
+
+        Raises:
+            OSError: the folder is gone, or the disk is away.
+        """
+        newest = _newest(self._path.parent, self._path.name.rpartition(".claim")[0])
+        if newest is None:
+            return _create(self._path)
+        if newest != self._path or not _is_of_this_process(newest):
+            return False
+        os.utime(newest)
+        return True
+
     def release(self) -> None:
         """Let others have it."""
         self._released.set()
         self._thread.join()
         stem, _, number = self._path.name.rpartition(".claim")
+        if self._path.exists() and not _is_of_this_process(self._path):
+            return  # the folder was deleted, and is another's now
         # those of dead owners first: until the last one is gone, nobody takes it for theirs
         for older in range(1, int(number) + 1):
             self._path.with_name(f"{stem}.claim{older}").unlink(missing_ok=True)
@@ -123,9 +138,33 @@ class Claim:
     def _renew(self, heartbeat_seconds: float) -> None:
         while not self._released.wait(heartbeat_seconds):
             try:
-                os.utime(self._path)
+                self.renew()
             except OSError:  # the folder is gone, or the disk is away for a moment
                 continue
+
+
+def _newest(folder: Path, name: str) -> Path | None:
+    return max(folder.glob(f"{name}.claim*"), key=_number, default=None)
+
+
+def _create(path: Path) -> bool:
+    """Write the claim of this process, unless there is one."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump(_this_process(), stream)
+    return True
+
+
+def _is_of_this_process(path: Path) -> bool:
+    try:
+        owner = json.loads(path.read_bytes())
+    except ValueError:  # its owner is still writing it
+        return False
+    own = _this_process()
+    return all(owner.get(name) == own[name] for name in ("machine", "pid", "started"))
 
 
 def _number(path: Path) -> int:

@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
+from xray_lazy.engine.claims import Claim
 from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
 from xray_lazy.engine.precision import Precision, set_float32_matmul
 from xray_lazy.engine.run_files import CONFIG_NAME, KeptFiles
-from xray_lazy.engine.run_folder import claimed_run_folder, open_run_folder
+from xray_lazy.engine.run_folder import check_claim, claimed_run_folder, open_run_folder
 from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
@@ -60,12 +62,14 @@ def train(
         UserError, RunFailure: see `Trainer.train`, `Checkpointer` and `claimed_run_folder`.
     """
     hold_log()
-    with claimed_run_folder(cfg.train.output_dir) if comm.is_main_process() else nullcontext():
+    with claimed_run_folder(cfg.train.output_dir) if comm.is_main_process() else nullcontext() as claim:
         comm.synchronize()
-        _train(cfg, device, resume, overwrite, overrides)
+        _train(cfg, device, resume, overwrite, overrides, claim)
 
 
-def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, overrides: Sequence[str]) -> None:
+def _train(
+    cfg: DictConfig, device: str, resume: bool, overwrite: bool, overrides: Sequence[str], claim: Claim | None
+) -> None:
     if augmentation_enabled(cfg):
         logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
     set_determinism(cfg.train.deterministic)
@@ -99,6 +103,8 @@ def _train(cfg: DictConfig, device: str, resume: bool, overwrite: bool, override
             record_start(cfg, overrides, resume, trainer, start_iteration)
             folder = Path(cfg.train.output_dir)
             trainer.checkpointer.kept = KeptFiles(folder / CONFIG_NAME, folder / RUN_FILE)
+            if claim is not None:
+                trainer.checkpointer.check_folder = partial(check_claim, claim)
         trainer.train(start_iteration, cfg.train.max_iter)
         if not trainer.is_finished:
             for writer in trainer.writers.values():

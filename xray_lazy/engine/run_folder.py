@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, keys_missing_in, load_config, save_config
 from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
-from xray_lazy.engine.claims import STALE_SECONDS, Claims
+from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
@@ -88,11 +88,11 @@ def checkpoint_exists(cfg: DictConfig) -> bool:
 
 
 @contextmanager
-def claimed_run_folder(folder: str | Path, stale_seconds: float = STALE_SECONDS) -> Iterator[None]:
+def claimed_run_folder(folder: str | Path, stale_seconds: float = STALE_SECONDS) -> Iterator[Claim]:
     """Make the folder and be the only one who trains in it, among the processes of all machines that share it.
 
     What a dead process of this machine had claimed is free at once; of one on another machine it takes `stale_seconds`
-    to tell. A folder that is made here and stays empty is removed again.
+    to tell. A folder that is made here and stays empty is removed again. Gives the claim, which `check_claim` looks at.
 
     Raises:
         UserError: another run is at work in the folder, or nothing can be written there.
@@ -111,13 +111,28 @@ def claimed_run_folder(folder: str | Path, stale_seconds: float = STALE_SECONDS)
                 logger.warning("a run on %s was at work here: waiting %.0f s for a sign of it", host, stale_seconds)
             time.sleep(min(1.0, stale_seconds / 4))
     try:
-        yield
+        yield claim
     finally:
         claim.release()
         for path in made:
-            if any(path.iterdir()):
+            if not path.is_dir() or any(path.iterdir()):
                 break
             path.rmdir()
+
+
+def check_claim(claim: Claim) -> None:
+    """Claim the folder again where somebody has deleted it, so that no other run begins there.
+
+    Raises:
+        RunFailure: one has begun already.
+        OSError: the folder can't be made.
+    """
+    claim.folder.mkdir(parents=True, exist_ok=True)
+    if not claim.renew():
+        raise RunFailure(
+            f"another run has begun in {claim.folder}, which was deleted while this run was at work there",
+            "nothing more of this run is saved: start it again with another train.output_dir",
+        )
 
 
 def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
