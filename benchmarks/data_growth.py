@@ -24,7 +24,7 @@ def write_set(folder: Path, pictures: int) -> dict:
     """A COCO file of so many pictures, as `load_datasets` takes it."""
     random = np.random.default_rng(0)
     cv2.imwrite(str(folder / "bag.png"), random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    images = [{"id": i, "file_name": "bag.png", "width": 64, "height": 48} for i in range(pictures)]
+    entries = [{"id": i, "file_name": "bag.png", "width": 64, "height": 48} for i in range(pictures)]
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.column_stack([np.cos(angles), np.sin(angles)])
     items = []
@@ -39,7 +39,7 @@ def write_set(folder: Path, pictures: int) -> dict:
     ]
     categories = [{"id": i, "name": f"class {i}"} for i in range(1, CLASSES + 1)]
     file = folder / f"{pictures}.json"
-    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    file.write_text(json.dumps({"images": entries, "annotations": annotations, "categories": categories}))
     return {"json_file": str(file), "image_root": str(folder), "name": f"growth_{pictures}"}
 
 

@@ -93,8 +93,8 @@ def torchvision_peer(cfg: DictConfig, model: nn.Module, _folder: Path) -> Peer:
 
     @torch.inference_mode()
     def detect(pictures: Sequence[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        images = [torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1) / 255 for picture in pictures]
-        return [(found["scores"], found["masks"][:, 0] > 0.5) for found in peer.eval()(images)]
+        scaled = [torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1) / 255 for picture in pictures]
+        return [(found["scores"], found["masks"][:, 0] > 0.5) for found in peer.eval()(scaled)]
 
     return Peer("torchvision", steps, detect)
 

@@ -61,8 +61,8 @@ def random_batch(work: Work, seed: int) -> list[dict]:
     """Pictures of noise, the first one larger than the others, with 5 to 9 objects each."""
     random = torch.Generator().manual_seed(seed)
     batch = []
-    for picture in range(work.pictures):
-        height = work.height - (16 if picture else 0)
+    for number in range(work.pictures):
+        height = work.height - (16 if number else 0)
         objects = int(torch.randint(5, 10, (), generator=random))
         instances = Instances((height, work.width), gt_classes=torch.randint(0, 80, (objects,), generator=random))
         instances.gt_boxes = Boxes(_random_boxes((objects,), random) * torch.tensor([work.width, height] * 2))

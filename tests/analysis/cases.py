@@ -29,7 +29,7 @@ def inputs_of(annotations, detections, pictures=4, masks=False, scanners=None, *
     ]
     if masks:
         annotations, detections = [with_mask(one) for one in annotations], [with_mask(one) for one in detections]
-    images = [
+    entries = [
         {
             "id": number,
             "width": 100,
@@ -39,7 +39,7 @@ def inputs_of(annotations, detections, pictures=4, masks=False, scanners=None, *
         }
         for number in range(1, pictures + 1)
     ]
-    truth = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    truth = {"images": entries, "annotations": annotations, "categories": CATEGORIES}
     given = {"dataset": "bags", "origin": "here", "evaluation": "one", "max_detections": 100, "folder": Path("out")}
     return Inputs(**(given | {"ground_truth": truth, "detections": detections} | more))
 

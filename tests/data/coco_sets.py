@@ -15,10 +15,10 @@ def write_set(folder: Path, pictures: int = 4, size=(64, 48), classes=("gun", "k
     width, height = size
     (folder / "images").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    images, annotations = [], []
+    entries, annotations = [], []
     for number in range(pictures):
         picture = random.integers(200, 256, (height, width, 3), dtype=np.uint8)
-        images.append({"id": 10 + number, "file_name": f"bag_{number}.png", "width": width, "height": height})
+        entries.append({"id": 10 + number, "file_name": f"bag_{number}.png", "width": width, "height": height})
         if number % 4 != 3:
             x, y, w, h = 5 + number % 7, 6, 20, 15
             picture[y : y + h, x : x + w] = (200, 60, 20)
@@ -29,7 +29,7 @@ def write_set(folder: Path, pictures: int = 4, size=(64, 48), classes=("gun", "k
             annotations.append(annotation)
         cv2.imwrite(str(folder / "images" / f"bag_{number}.png"), picture)
     categories = [{"id": 1 + 2 * index, "name": name} for index, name in enumerate(classes)]
-    content = {"images": images, "annotations": annotations, "categories": categories} | changes
+    content = {"images": entries, "annotations": annotations, "categories": categories} | changes
     (folder / "annotations.json").write_text(json.dumps(content))
     return content
 

@@ -63,8 +63,8 @@ def test_the_annotations_are_valid_coco(demo_set):
     assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(CLASS_NAMES[:5])
     assert {annotation["category_id"] for annotation in coco.anns.values()} == {1, 2, 3, 4, 5}
     for image in coco.imgs.values():
-        picture = cv2.imread(str(demo_set / "images/demo/train" / image["file_name"]))
-        assert picture.shape == (image["height"], image["width"], 3) == (192, 320, 3)
+        scan = cv2.imread(str(demo_set / "images/demo/train" / image["file_name"]))
+        assert scan.shape == (image["height"], image["width"], 3) == (192, 320, 3)
     for annotation in coco.anns.values():
         mask = coco.annToMask(annotation)
         assert mask.sum() == annotation["area"] > 0

@@ -36,11 +36,11 @@ ANCHORS = Anchors(((16.0,), (32.0,), (64.0,)), (0.5, 1.0, 2.0), (4.0, 8.0, 16.0)
 def write_boxes(folder: Path, pictures, classes=("gun", "knife"), masks=True) -> dict:
     """Write a set of (width, height, [(class, x, y, width, height), ...]), whose files are smaller than they say."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    entries, annotations = [], []
     for number, (width, height, boxes) in enumerate(pictures, start=1):
         name = f"{number}.png"
         cv2.imwrite(str(folder / "images" / name), np.full((8, 8, 3), 200, np.uint8))
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        entries.append({"id": number, "file_name": name, "width": width, "height": height})
         for index, x, y, w, h in boxes:
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": index + 1, "iscrowd": 0}
             one |= {"bbox": [x, y, w, h], "area": w * h}
@@ -48,7 +48,7 @@ def write_boxes(folder: Path, pictures, classes=("gun", "knife"), masks=True) ->
                 one["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
             annotations.append(one)
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(classes)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(content))
     return reference(folder)
 

@@ -113,9 +113,9 @@ def test_hotcoco_equals_pycocotools_itself_on_many_detections(iou_type):
 
 def crowded_bags(pictures, found_per_picture):
     generator = np.random.default_rng(7)
-    images = [{"id": 10 * i, "width": 640, "height": 480} for i in range(pictures)]
+    entries = [{"id": 10 * i, "width": 640, "height": 480} for i in range(pictures)]
     annotations, detections = [], []
-    for image in images:
+    for image in entries:
         for _ in range(6):
             w, h = generator.uniform(10, 200, 2)
             x, y = generator.uniform(0, 640 - w), generator.uniform(0, 480 - h)
@@ -133,7 +133,7 @@ def crowded_bags(pictures, found_per_picture):
                  "score": float(generator.random()), "segmentation": encode_segmentation(rectangle(box), 480, 640)}
             )  # fmt: skip
     categories = [{"id": i, "name": f"class {i}"} for i in range(1, 6)]
-    return {"images": images, "annotations": annotations, "categories": categories}, detections
+    return {"images": entries, "annotations": annotations, "categories": categories}, detections
 
 
 def one_gun(**changes):

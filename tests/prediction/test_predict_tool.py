@@ -120,8 +120,8 @@ def test_ground_truth_is_drawn_beside_and_lends_its_ids_to_the_pictures_it_knows
 def test_ids_of_the_ground_truth_are_not_given_to_others(predict, tiny_set, pictures, tmp_path):
     stranger = shutil.copy(pictures[0], tmp_path / "stranger.png")
     output = predict(stranger, pictures[7], ground_truth=str(tiny_set / "annotations.json"))
-    images = {image["file_name"]: image["id"] for image in read(output / "annotations.json")["images"]}
-    assert images == {"stranger.png": 18, "bag_7.png": 17}
+    ids = {image["file_name"]: image["id"] for image in read(output / "annotations.json")["images"]}
+    assert ids == {"stranger.png": 18, "bag_7.png": 17}
 
 
 def test_grey_takes_the_colours_away(predict, pictures):

@@ -32,10 +32,10 @@ def plainly(run_folder):
     resize = T.ResizeShortestEdge(48, 64)
 
     def predict(picture: np.ndarray) -> Instances:
-        image = resize.get_transform(picture).apply_image(picture)
-        image = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
+        scaled = resize.get_transform(picture).apply_image(picture)
+        scaled = torch.as_tensor(scaled.astype("float32").transpose(2, 0, 1))
         with torch.no_grad():
-            return model([{"image": image, "height": picture.shape[0], "width": picture.shape[1]}])[0]["instances"]
+            return model([{"image": scaled, "height": picture.shape[0], "width": picture.shape[1]}])[0]["instances"]
 
     return predict
 
@@ -86,7 +86,7 @@ def test_batches_are_as_large_as_asked_for_and_of_one_size(run_folder, pictures)
     batches, detect = [], predictor.detector.detect
 
     def counting(inputs, sizes, threshold):
-        batches.append([tuple(image.shape[1:]) for image in inputs])
+        batches.append([tuple(one.shape[1:]) for one in inputs])
         return detect(inputs, sizes, threshold)
 
     predictor.detector.detect = counting

@@ -41,11 +41,11 @@ class GroundTruth:
         for annotation in problem.annotations:
             self.annotations[annotation["image_id"]].append(annotation)
 
-    def match(self, pictures: Mapping[int | str, PictureDetections], category_ids: Sequence[int]) -> Matches:
+    def match(self, detections: Mapping[int | str, PictureDetections], category_ids: Sequence[int]) -> Matches:
         """Match the detections of its pictures; needs hotcoco.
 
         Args:
-            pictures: by the data set's picture ids; pictures that are not among them have no detections.
+            detections: by the data set's picture ids; pictures that are not among them have no detections.
             category_ids: the data set's, by the classes of the detections.
 
         Raises:
@@ -61,7 +61,9 @@ class GroundTruth:
             images = problem.images[start : start + PICTURES_AT_ONCE]
             image_ids = problem.image_ids[start : start + PICTURES_AT_ONCE]
             annotations = [a for image in images for a in self.annotations.get(image["id"], ())]
-            found = [(image["id"], pictures[i]) for image, i in zip(images, image_ids, strict=True) if i in pictures]
+            found = [
+                (image["id"], detections[i]) for image, i in zip(images, image_ids, strict=True) if i in detections
+            ]
             masks: Any = None
             if problem.iou_type == "segm":
                 masks = [mask for _, one in found for mask in one.masks or ()]

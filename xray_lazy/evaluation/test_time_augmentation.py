@@ -193,10 +193,10 @@ def scaled_copies(
     """One copy of the picture (H, W, 3) for each of `flips`, see `PictureCopy.flipped_axes`, all of the same size."""
     resized = PlainInput(np.ascontiguousarray(picture))
     transform = resize(resized)
-    image = torch.from_numpy(resized.image.transpose(2, 0, 1).copy())
-    mirrors = {-1: T.HFlipTransform(image.shape[2]), -2: T.VFlipTransform(image.shape[1])}
+    scaled = torch.from_numpy(resized.image.transpose(2, 0, 1).copy())
+    mirrors = {-1: T.HFlipTransform(scaled.shape[2]), -2: T.VFlipTransform(scaled.shape[1])}
     for axes in flips:
-        yield PictureCopy(image.flip(axes), T.TransformList([transform, *(mirrors[axis] for axis in axes)]), axes)
+        yield PictureCopy(scaled.flip(axes), T.TransformList([transform, *(mirrors[axis] for axis in axes)]), axes)
 
 
 def merge_detections(

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.errors import UserError
-from xray_lazy.prediction.inputs import Picture
+from xray_lazy.prediction.inputs import InputFile
 from xray_lazy.visualization.overlay import Drawn
 
 
@@ -51,11 +51,11 @@ class GroundTruth:
         times = Counter(name.name for name in images.values())
         self._id_by_last_name = {name.name: number for number, name in images.items() if times[name.name] == 1}
 
-    def image_id(self, picture: Picture) -> int | str | None:
+    def image_id(self, picture: InputFile) -> int | str | None:
         """The file's id of a picture: by its name below the folder, else by its last part where only one has that."""
         return self._id_by_name.get(picture.name, self._id_by_last_name.get(picture.path.name))
 
-    def items(self, picture: Picture) -> list[Drawn] | None:
+    def items(self, picture: InputFile) -> list[Drawn] | None:
         """What is in a picture; None where the file does not know it."""
         return self._items.get(self.image_id(picture))
 

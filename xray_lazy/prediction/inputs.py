@@ -14,7 +14,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputFile:
     """A picture's or video's file.
 
     Attributes:
@@ -36,8 +36,8 @@ class Inputs:
     `coco_files` are those that named pictures.
     """
 
-    pictures: list[Picture] = field(default_factory=list)
-    videos: list[Picture] = field(default_factory=list)
+    pictures: list[InputFile] = field(default_factory=list)
+    videos: list[InputFile] = field(default_factory=list)
     coco_files: list[Path] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
             kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.pictures
             name = PurePosixPath(place.as_posix()) if entry.name in names else entry.name
             names.add(name)
-            kind.append(Picture(entry.path, name, entry.image_id, _free_result(entry.name, results)))
+            kind.append(InputFile(entry.path, name, entry.image_id, _free_result(entry.name, results)))
     if not inputs.pictures and not inputs.videos:
         where = f" outside of {output}, where the results go" if excluded else ""
         fix = "results of an earlier call don't count: name another folder for new ones"
@@ -80,39 +80,39 @@ def default_image_root(json_file: Path) -> Path:
     return beside if beside.is_dir() else json_file.parent
 
 
-def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> list[Picture]:
+def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> list[InputFile]:
     path = Path(word)
     if path.is_dir():
         below = sorted(entry for entry in path.rglob("*") if _is_medium(entry))
         if not below:
             raise UserError(f"the folder {path} has no pictures and no videos", f"known are {_known_suffixes()}")
-        return [Picture(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
+        return [InputFile(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
     if path.suffix.lower() == ".json":
         return _of_coco(path, Path(image_root) if image_root else default_image_root(path), coco_files)
     if path.is_file():
         if not _is_medium(path):
             raise UserError(f"{path} is neither a picture nor a video", f"known are {_known_suffixes()}, and .json")
-        return [Picture(path, PurePosixPath(path.name))]
+        return [InputFile(path, PurePosixPath(path.name))]
     if glob.has_magic(word):
         matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if _is_medium(Path(match)))
         if not matches:
             raise UserError(f"no picture and no video is named like {word!r}", "quote patterns; ** goes into folders")
         start = Path(*_until_magic(path.parts[:-1]))
-        return [Picture(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
+        return [InputFile(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
     if word.startswith("xray_") and word.endswith(tuple(f"_{split}" for split in SPLITS)):
         source = find_source(word)
         return _of_coco(source.json_file, source.image_root, coco_files)
     raise UserError(f"there is no {word}", "name pictures, folders, patterns, videos or a COCO file")
 
 
-def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[Picture]:
+def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[InputFile]:
     content = read_coco(json_file, needed=("images",))
     if not image_root.is_dir():
         raise UserError(f"there is no folder {image_root} for the pictures of {json_file}", "name it with --image-root")
     pictures = []
     for image in content["images"]:
         try:
-            pictures.append(Picture(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
+            pictures.append(InputFile(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
         except (KeyError, TypeError):
             raise UserError(
                 f"{json_file} has a picture without file_name or id: {image}",

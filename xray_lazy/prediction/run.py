@@ -15,7 +15,7 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.console import Console
 from xray_lazy.prediction.detections import RESULT_FILES, Categories, Found, video_record, write_results
 from xray_lazy.prediction.ground_truth import GroundTruth
-from xray_lazy.prediction.inputs import Inputs, Picture, find_inputs
+from xray_lazy.prediction.inputs import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.videos import Video, writing_video
 from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder
@@ -111,8 +111,8 @@ class _Run:
             self.truth = None
         self.class_names = predictor.class_names
         self.found: list[Found] = []
-        self.found_in_videos: dict[Picture, list[Found]] = {}
-        self.video_facts: dict[Picture, dict] = {}
+        self.found_in_videos: dict[InputFile, list[Found]] = {}
+        self.video_facts: dict[InputFile, dict] = {}
         self.skipped, self.last_problem = 0, None
 
     def run(self) -> None:
@@ -144,7 +144,7 @@ class _Run:
                 advance()
 
     def _draw_picture(
-        self, picture: Picture, image_id: int | str, prediction: Prediction
+        self, picture: InputFile, image_id: int | str, prediction: Prediction
     ) -> tuple[Found | None, Prediction]:
         if prediction.problem is not None:
             return None, prediction
@@ -156,13 +156,13 @@ class _Run:
             write_picture(self.output / "pictures" / picture.result.with_suffix(".jpg"), drawn)
         return found, prediction
 
-    def _beside_truth(self, picture: Picture, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    def _beside_truth(self, picture: InputFile, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         items = self.truth.items(picture)
         title = "ground truth" if items is not None else "no ground truth for it"
         truth = draw_instances(scan, items or [], self.truth.class_names, grey=self.options.grey)
         return side_by_side(truth, drawn, (title, "prediction"))
 
-    def _detect_in_video(self, entry: Picture, pool: ThreadPoolExecutor) -> None:
+    def _detect_in_video(self, entry: InputFile, pool: ThreadPoolExecutor) -> None:
         try:
             video = Video(entry.path)
         except UserError as problem:
@@ -180,7 +180,7 @@ class _Run:
                 "header tells of can be read; copy or convert it again"
             )
 
-    def _detect_in_frames(self, entry: Picture, video: Video, pool: ThreadPoolExecutor) -> list[Found]:
+    def _detect_in_frames(self, entry: InputFile, video: Video, pool: ThreadPoolExecutor) -> list[Found]:
         frames, path = [], self._video_path(entry, f".{self.options.video_format}")
         with self.console.progress(entry.path.name, video.facts.frames) as advance:
             numbered = enumerate(self.predictor.stream(video))
@@ -197,7 +197,7 @@ class _Run:
                     advance()
         return frames
 
-    def _draw_frame(self, entry: Picture, number: int, prediction: Prediction) -> tuple[Found, np.ndarray | None]:
+    def _draw_frame(self, entry: InputFile, number: int, prediction: Prediction) -> tuple[Found, np.ndarray | None]:
         if prediction.problem is not None:
             raise RunFailure(f"video {entry.path}, frame {number}: {prediction.problem.message}", "")
         found = Found.of(prediction.instances, str(entry.name), None, number)
@@ -220,7 +220,7 @@ class _Run:
         highest = max((max(found.classes, default=-1) for found in all_found), default=-1)
         return Categories.of(self.class_names, highest, self.truth.category_ids if self.truth else {})
 
-    def _image_ids(self, pictures: Sequence[Picture]) -> list[int | str]:
+    def _image_ids(self, pictures: Sequence[InputFile]) -> list[int | str]:
         """Those of the COCO file where it knows the picture, each once; others count on from its highest."""
         known = [self.truth.image_id(picture) if self.truth else picture.image_id for picture in pictures]
         following = max((number for number in known if isinstance(number, int)), default=0) + 1
@@ -232,7 +232,7 @@ class _Run:
             ids.append(number)
         return ids
 
-    def _video_path(self, entry: Picture, suffix: str) -> Path:
+    def _video_path(self, entry: InputFile, suffix: str) -> Path:
         return self.output / "videos" / entry.result.with_suffix(suffix)
 
     def _skip(self, problem: UserError) -> None:

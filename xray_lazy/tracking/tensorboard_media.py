@@ -41,8 +41,8 @@ def add_picture(events: "SummaryWriter", tag: str, picture: np.ndarray, iteratio
 
     data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
     height, width = picture.shape[:2]
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
-    events.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), iteration)
+    encoded = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
+    events.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), iteration)
 
 
 def _counts(curves: PrecisionRecall, class_name: str) -> list[np.ndarray]:

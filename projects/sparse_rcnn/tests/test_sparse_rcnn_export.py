@@ -36,8 +36,8 @@ def test_an_exported_detector_finds_the_same_in_other_pictures(tmp_path):
     write_model(detector, picture(seed=1)["image"].float(), tmp_path / "detector.pt2", "torch_export", dynamic=False)
     program = torch.export.load(tmp_path / "detector.pt2").module()
     for seed in range(1, 4):
-        image = picture(seed=seed)["image"].float()
-        assert_same(program(image), detector(image))
+        pixels = picture(seed=seed)["image"].float()
+        assert_same(program(pixels), detector(pixels))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.load`")
@@ -50,9 +50,9 @@ def test_an_exported_detector_finds_the_same_in_pictures_of_other_sizes(tmp_path
     run = onnx_session(file) if format == "onnx" else torch.jit.load(str(file))
     boxes = []
     for seed, (height, width) in enumerate([(64, 96), (96, 64), (33, 130), (200, 40)]):
-        image = picture(height, width, seed=seed)["image"].float()
-        wanted = detector(image)
-        assert_same(run(image), wanted)
+        pixels = picture(height, width, seed=seed)["image"].float()
+        wanted = detector(pixels)
+        assert_same(run(pixels), wanted)
         boxes.append(wanted[0] / torch.tensor([width, height] * 2))
     assert (boxes[0] - boxes[1]).abs().max() > 0.01, "boxes must depend on the picture"
 

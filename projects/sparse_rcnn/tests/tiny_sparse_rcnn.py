@@ -82,9 +82,9 @@ def picture(
     instances.gt_classes = torch.randint(0, NUM_CLASSES, (objects,), generator=random)
     if masks:
         instances.gt_masks = BitMasks(ellipses(boxes, height, width))
-    image = torch.randint(0, 256, (3, height, width), generator=random, dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (3, height, width), generator=random, dtype=torch.uint8)
     file_height, file_width = file_size or (height, width)
-    return {"image": image, "instances": instances, "height": file_height, "width": file_width}
+    return {"image": pixels, "instances": instances, "height": file_height, "width": file_width}
 
 
 def ellipses(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:

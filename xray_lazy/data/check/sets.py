@@ -109,24 +109,24 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
     annotations, annotation_findings = examine_entries(ids.content, "annotations")
     categories, category_findings = examine_entries(ids.content, "categories")
     classes = examine_classes(categories, annotations)
-    pictures = examine_pictures(
+    looked_at = examine_pictures(
         images, annotations, one.images_dir, facts, rules or PictureRules(), _new_names(one, facts)
     )
-    instances = examine_instances(annotations, pictures, classes)
+    instances = examine_instances(annotations, looked_at, classes)
     if classes.is_shifted:  # said once, of the set
         instances.findings[:] = [f for f in instances.findings if f.kind != "undeclared_class"]
     findings = image_findings + annotation_findings + category_findings
     if other := other_format(one.content):
         findings.append(Finding("other_format", "set", None, other))
-    findings += classes.findings + pictures.findings + instances.findings
+    findings += classes.findings + looked_at.findings + instances.findings
     findings += _untrained(instances.entries, classes) if annotations and not classes.is_shifted else []
     annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}
     findings += [
         Finding("picture_without_annotations", "picture", entry["id"], str(entry.get("file_name")))
-        for entry in pictures.entries
+        for entry in looked_at.entries
         if is_whole(entry.get("id")) and entry["id"] not in annotated
     ]
-    repaired = {"images": pictures.entries, "annotations": instances.entries, "categories": classes.entries}
+    repaired = {"images": looked_at.entries, "annotations": instances.entries, "categories": classes.entries}
     return Examined({**one.content, **repaired}, ids.under_given_ids(ids.findings + findings))
 
 

@@ -95,25 +95,25 @@ def convert(
     reading = Reading(read_classes(class_file) if class_file else None, zero_based, match_by)
     if source_format == "yolo":
         reading.keypoints = _keypoints(class_file, find_class_file(folder))
-    pictures = PictureIndex(_image_folder(folder, images, source_format))
-    labels = _open_labels(FORMATS[source_format], folder, pictures, reading)
+    index = PictureIndex(_image_folder(folder, images, source_format))
+    labels = _open_labels(FORMATS[source_format], folder, index, reading)
     may_extract = images is not None
-    if pictures.names or any(label.has_picture for label in labels):
-        label_of = _match(labels, folder, pictures, reading, may_extract)
-    if not pictures.names:
+    if index.names or any(label.has_picture for label in labels):
+        label_of = _match(labels, folder, index, reading, may_extract)
+    if not index.names:
         reading.raise_faults()
-        raise UserError(f"there are no pictures in {pictures.folder}", "give the folder of the pictures with --images")
+        raise UserError(f"there are no pictures in {index.folder}", "give the folder of the pictures with --images")
     found = []
-    for name in sorted(pictures.names):
+    for name in sorted(index.names):
         try:
-            size = picture_size(pictures.folder / name)
+            size = picture_size(index.folder / name)
         except UnreadablePicture as error:
             reading.faults.append(error.message)
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
     content = _coco(found, reading.classes)
-    return Conversion(content, pictures.folder, class_file, reading.left_out, reading.scaled, reading.oriented)
+    return Conversion(content, index.folder, class_file, reading.left_out, reading.scaled, reading.oriented)
 
 
 def _class_file(source_format: str, folder: Path, given: str | None) -> Path | None:

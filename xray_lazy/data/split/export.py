@@ -58,9 +58,9 @@ def _require_sound_entries(export: Export) -> None:
     faults = [*_malformed(images, "images", "id", "file_name"), *_malformed(export.content["categories"], "categories")]
     faults += _malformed(annotations, "annotations", "image_id", "category_id")
     if not faults:
-        pictures = {image["id"] for image in images}
+        image_ids = {image["id"] for image in images}
         classes = {category["id"] for category in export.content["categories"]}
-        lost = [a.get("id") for a in annotations if a["image_id"] not in pictures]
+        lost = [a.get("id") for a in annotations if a["image_id"] not in image_ids]
         nameless = [a.get("id") for a in annotations if a["category_id"] not in classes]
         faults += _listed(_repeated(image["id"] for image in images), "picture id", "given more than once")
         faults += _listed(_repeated(map(_normal_name, images)), "file name", "given more than once")
