@@ -38,8 +38,9 @@ demo: setup
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"
 
-# two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+# two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores;
+# compiled tests are kept, also where Python is told to write none: each worker would compile all of them anew
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
 
 test: setup
 	$(PYTEST) -m "not slow"

@@ -67,10 +67,7 @@ def walk(config: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[st
     for part in parts_of(config):
         key = join_key(prefix, part)
         yield key, config, part
-        if OmegaConf.is_interpolation(config, part) or OmegaConf.is_missing(config, part):
-            continue
-        child = config[part]
-        if OmegaConf.is_config(child):
+        if not OmegaConf.is_interpolation(config, part) and OmegaConf.is_config(child := read(config, part)):
             yield from walk(child, key)
 
 
@@ -123,8 +120,8 @@ def expand_home(config: DictConfig) -> None:
     """Let texts that begin with `~` or `~user` begin with that home folder, in place, as a shell would: none does after
     a `key=`."""
     for _, container, part in walk(config):
-        if not (OmegaConf.is_interpolation(container, part) or OmegaConf.is_missing(container, part)):
-            value = container[part]
+        if not OmegaConf.is_interpolation(container, part):
+            value = read(container, part)
             if isinstance(value, str) and value.startswith("~"):
                 container[part] = os.path.expanduser(value)
 

@@ -1,7 +1,6 @@
 """Load a config from a LazyConfig file (.py) or from one that `save_config` wrote (.yaml)."""
 
 import builtins
-import copy
 import os
 import traceback
 from collections.abc import Sequence
@@ -143,8 +142,7 @@ def _load_python(path: Path) -> DictConfig:
         builtins.__import__ = importer
     if not config:
         raise UserError(f"{path} defines no config", "assign LazyCalls or dicts to names, such as model, train")
-    # Nodes that come from an imported module are the same objects at each load.
-    return copy.deepcopy(config)
+    return config
 
 
 def _python_error(path: Path, error: Exception) -> UserError:

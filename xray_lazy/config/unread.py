@@ -1,5 +1,6 @@
 """Keys of a config that no one reads, such as a misspelled one in a file: a warning, since someone may have a use."""
 
+import functools
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from xray_lazy.config.presets import apply_presets
 from xray_lazy.config.suggest import did_you_mean, nearest, nearest_keys
 
 NODES = ("model", "optimizer", "lr_multiplier", "train", "test", "dataloader", "hooks", "writers")
-LOADERS = {f"dataloader.{name}" for name in ("root", "train", "test", "validation", "evaluator")}
+LOADERS = frozenset(f"dataloader.{name}" for name in ("root", "train", "test", "validation", "evaluator"))
 # what is in them is named by a person, or checked against the arguments of a function
 OPEN = ("train.ddp.*", "train.class_map.*", "train.tracking.tables.*")
 # `own_keys = dict(train=["mine*"])` in a config: patterns of keys that it adds on purpose
@@ -31,7 +32,7 @@ def load_experiment(path: str | os.PathLike, overrides: Sequence[str] = (), pres
     """
     config = load_config(path)
     warn_of_unread_keys(config)
-    return apply_overrides(apply_presets(config, presets), overrides)
+    return apply_overrides(apply_presets(config, presets) if presets else config, overrides)
 
 
 def warn_of_unread_keys(config: DictConfig) -> None:
@@ -47,7 +48,7 @@ def unread_keys(config: DictConfig) -> dict[str, list[str]]:
 
     Of the top level those that look like a node: others are helpers of a config file.
     """
-    known = {*LOADERS, *(key for node in ("train", "test") for key in _keys(get_config(f"common/{node}.py"), node))}
+    known = _known_keys()
     allowed = [f"{node}.{pattern}" for node, patterns in (config.get(OWN_KEYS) or {}).items() for pattern in patterns]
     text = str(OmegaConf.to_container(config, resolve=False))
     referred = set(re.findall(r"\$\{(?:oc\.select:)?([^${}:,]+)", text)) - set(NODES)
@@ -62,6 +63,13 @@ def unread_keys(config: DictConfig) -> dict[str, list[str]]:
         name: nearest(name, set(NODES) - set(config)) for name in parts_of(config) if name not in (*NODES, OWN_KEYS)
     }
     return unread | {name: near for name, near in misspelled.items() if near and name not in referred}
+
+
+@functools.cache
+def _known_keys() -> frozenset[str]:
+    """What is read of `train`, `test` and `dataloader`."""
+    common = (_keys(get_config(f"common/{node}.py"), node) for node in ("train", "test"))
+    return LOADERS.union(*common)
 
 
 def _keys(config: DictConfig, prefix: str) -> Iterator[str]:
