@@ -62,6 +62,16 @@ class DeleteAt(AtIteration):
             path.mkdir()  # nothing can be appended to it
 
 
+class LoseFolderAt(AtIteration):
+    """Somebody deletes the output folder, and a run of another machine begins there."""
+
+    def act(self):
+        folder = Path(self.trainer.checkpointer.save_dir)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "training.claim1").write_text('{"machine": "other"}')
+
+
 class PoisonAt(AtIteration):
     def act(self):
         with torch.no_grad():

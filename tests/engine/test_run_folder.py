@@ -288,6 +288,15 @@ def test_a_run_ends_whose_folder_was_deleted_and_is_another_ones_now(tmp_path):
     assert Claims(folder).owner(TRAINING)["pid"] == other.pid
 
 
+def test_a_training_saves_nothing_in_a_folder_that_it_has_lost(tmp_path, with_tiny_set):
+    folder = tmp_path / "run"
+    lose = "+hooks.lose={_target_: tests.engine.hooks_for_tests.LoseFolderAt, iteration: 0}"
+    with pytest.raises(RunFailure, match="another run has begun in"):
+        start([f"train.output_dir={folder}", "train.device=cpu", *QUICK, lose])
+    assert json.loads((folder / "training.claim1").read_text()) == {"machine": "other"}
+    assert not list(folder.glob("*.pth")) and not (folder / "config.yaml").exists()
+
+
 def test_what_a_killed_run_of_this_machine_left_stops_nobody(tmp_path):
     script = (
         "import os, signal, sys; from xray_lazy.engine.claims import Claims; from pathlib import Path;"
