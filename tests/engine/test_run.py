@@ -112,6 +112,28 @@ def test_a_resumed_run_takes_the_optimizers_numbers_from_its_config(output):
     assert [(group["momentum"], group["weight_decay"]) for group in groups] == [(0.5, 0.25), (0.5, 0.0)]
 
 
+ADAM = ["optimizer._target_=torch.optim.Adam", "~optimizer.momentum"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ([], ADAM, "the optimizer was SGD and is Adam"),
+        (ADAM, [], "the optimizer was Adam and is SGD"),  # torch takes this state, and fails at the first step
+        ([], ["+optimizer.nesterov=True"], r"optimizer\.nesterov was False and is True"),
+        ([], ["train.freeze=[backbone]"], "parameters in groups of .*, as with other parts frozen"),
+    ],
+    ids=["other kind", "kind whose state fits", "switch", "frozen"],
+)
+def test_a_run_is_not_resumed_with_another_kind_of_optimizer(output, before, now, words):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=2", *before])
+    config = (folder / "config.yaml").read_text()
+    with pytest.raises(UserError, match=words):
+        start([*overrides, "train.max_iter=3", *now], resume=True, overwrite=True)
+    assert (folder / "config.yaml").read_text() == config
+
+
 def test_a_run_is_resumed_with_a_loss_scaler_that_it_had_not(output):
     folder, overrides = output
     start([*overrides, "train.max_iter=2"])
@@ -228,6 +250,15 @@ def test_the_newest_checkpoint_that_can_be_read_is_resumed(output):
     start([*overrides, "train.checkpointer.period=1", "train.max_iter=3"], resume=True)
     assert "trying the checkpoint before it" in (folder / "log.txt").read_text()
     weights_of(folder / "model_final.pth")
+
+
+def test_a_run_whose_last_checkpoint_was_damaged_goes_on_from_its_newest(output):
+    folder, overrides = output
+    start([*overrides, "train.max_iter=2"])
+    (folder / "last_checkpoint").write_bytes(b"\x87\xff\x00")
+    start([*overrides, "train.max_iter=3"], resume=True, overwrite=True)
+    assert sorted(losses_of(folder)) == [0, 1, 2]
+    assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 2
 
 
 def test_old_periodic_checkpoints_are_deleted(output):

@@ -98,8 +98,13 @@ class Checkpointer(DetectionCheckpointer):
             return content.get("iteration", -1) + 1
         why = f": {reasons[0]}" if reasons else ""
         raise UserError(
-            f"none of the checkpoints in {self.save_dir} can be read{why}", "start anew in another train.output_dir"
+            f"none of the checkpoints in {self.save_dir} can be read{why}",
+            "start anew in another train.output_dir; train.init_checkpoint takes the weights of any file that is whole",
         )
+
+    def get_checkpoint_file(self) -> str:
+        """The one to resume from, also where `last_checkpoint` was damaged; "" where there is none."""
+        return str(next(iter(self.resumable_files()), ""))
 
     def has_checkpoint(self) -> bool:
         return holds_checkpoint(self.save_dir)

@@ -22,6 +22,7 @@ from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.group_watch import step_in_time
+from xray_lazy.engine.optimizer_state import guard_state
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
@@ -103,6 +104,7 @@ class Trainer(TrainerBase):
         self._evaluating_hook = ""
         self._unwritten: list[tuple[str, float, bool]] = []
         evaluate.is_unwanted = lambda: bool(self._wish_to_stop) and not self._wish_to_finish
+        guard_state(optimizer)
         checkpointer.add_checkpointable("optimizer", optimizer)
         checkpointer.add_checkpointable("scaler", precision.scaler)
         checkpointer.add_checkpointable("trainer", self)
