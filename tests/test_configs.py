@@ -1,5 +1,6 @@
 """Every experiment file: short, free of faults, saved and loaded again, and buildable."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,30 @@ from detectron2.config import instantiate
 from omegaconf import OmegaConf
 
 from xray_lazy.config import check_config, config_names, get_config, load_config, save_config
+from xray_lazy.config.keys import read, walk
 from xray_lazy.engine.experiment import build_optimizer
+from xray_lazy.engine.setting_limits import allowed_values, check_settings
 
 ROOT = Path(__file__).parent.parent
 NAMES = config_names()
+PARTS = ("model", "dataloader", "hooks", "optimizer", "lr_multiplier", "test")
+# what their classes refuse themselves, and a list that may be empty by -1
+LIMITED_BY_CLASS = ("hooks.ema.decay", "proposal_generator.head.conv_dims", ".aspect_ratios", ".thresholds")
+
+
+def numbers_without_range(cfg):
+    for key, container, part in walk(cfg):
+        whole_key = re.sub(r"(\.\d+)+$", "", key)
+        is_own = key.startswith(PARTS) and not OmegaConf.is_interpolation(container, part)
+        if is_own and type(read(container, part)) in (int, float) and allowed_values(whole_key) is None:
+            yield whole_key
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_has_no_faults_and_is_saved_and_loaded_unchanged(name, tmp_path):
+def test_an_experiment_has_no_faults_knows_its_ranges_and_is_saved_and_loaded_unchanged(name, tmp_path):
     cfg = get_config(name)
-    assert check_config(cfg) == []
+    assert check_config(cfg) == [] and check_settings(cfg) == []
+    assert [key for key in numbers_without_range(cfg) if not key.endswith(LIMITED_BY_CLASS)] == []
     save_config(cfg, tmp_path / "config.yaml")
     again = load_config(tmp_path / "config.yaml")
     save_config(again, tmp_path / "again.yaml")

@@ -11,6 +11,7 @@ from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
 from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.engine.trial_step import try_pictures
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 
@@ -79,6 +80,12 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
             "dataloader.train.mapper.augmentations.0",
             "sample_style='any', max_size=64) can't be built",
         ),
+        (
+            "model.proposal_generator.anchor_generator.sizes.1=[-8]",
+            "model.proposal_generator.anchor_generator.sizes",
+            "-8",
+        ),
+        ("model.roi_heads.box_pooler.sampling_ratio=-1", "model.roi_heads.box_pooler.sampling_ratio", "less than 0"),
         ("model.roi_heads.positive_fraction=2", "model.roi_heads.positive_fraction", "more than 1"),
     ],
 )
@@ -151,6 +158,42 @@ def test_a_node_that_is_gone_or_none_is_one_fault_whatever_follows_from_it(tiny,
     (fault,) = faults_of(tiny, override)
     key = override.strip("~+").partition("=")[0]
     assert fault.key == key.removesuffix("._target_") and words in fault.message and fault.fix
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("model.roi_heads.box_pooler.output_size=5", "model", "roi_heads.box_head.fc1: RuntimeError: mat1 and mat2"),
+        ("model.proposal_generator.in_features=[p3]", "model", "proposal_generator.anchor_generator: ValueError"),
+        ("model.proposal_generator.in_features.0=odd", "model", "proposal_generator: KeyError"),
+        ("dataloader.train.mapper.is_train=False", "model", "gt_instances"),
+        (
+            "dataloader.train.mapper.augmentations.0.short_edge_length=[]",
+            "dataloader.train.mapper",
+            "can't be prepared",
+        ),
+        ("dataloader.test.mapper.augmentations.0.max_size=1", "", ""),
+    ],
+)
+def test_parts_that_do_not_fit_one_another_are_found_by_the_first_pictures(tiny, override, key, words):
+    cfg = apply_overrides(tiny, [override])
+    faults = check_experiment(cfg, world_size=1) or try_pictures(cfg)
+    assert [fault.key for fault in faults] == [key][: bool(key)]
+    assert all(words in fault.message and fault.fix for fault in faults)
+
+
+def test_a_model_whose_numbers_grow_beyond_all_bounds_before_its_weights_are_loaded_is_no_fault(tiny):
+    cfg = apply_overrides(tiny, ["model.pixel_std=[1e-30,1e-30,1e-30]", "model.backbone.bottom_up.stem.norm=''"])
+    assert try_pictures(cfg) == []
+
+
+def test_the_dry_run_tries_the_first_pictures_and_writes_nothing(tmp_path):
+    cache, output = tmp_path / "cache", tmp_path / "run"
+    overrides = [f"dataloader.train.mapper.cache.folder={cache}", f"train.output_dir={output}", "train.device=cpu"]
+    run(RunOptions(str(CONFIG), overrides, dry_run=True))
+    assert not cache.exists() and not output.exists()
+    with pytest.raises(UserError, match="mat1 and mat2"):
+        run(RunOptions(str(CONFIG), [*overrides, "model.roi_heads.box_pooler.output_size=5"], dry_run=True))
 
 
 def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):

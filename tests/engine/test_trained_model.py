@@ -34,6 +34,19 @@ def test_a_model_that_can_not_be_built_is_told_by_its_innermost_node(folder):
         load_trained_model(folder, overrides=["model.roi_heads.box_pooler.pooler_type=none"], device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.roi_heads.box_predictor.test_nms_thresh=7", "7.0 is more than 1"),
+        ("dataloader.test.mapper.augmentations.0.short_edge_length=0", "0 is less than 1"),
+    ],
+)
+def test_an_override_that_can_not_be_meant_is_refused(folder, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_trained_model(folder, overrides=[override], device="cpu")
+    assert override.split("=")[0].lstrip("+").rsplit(".", 3)[0] in error.value.message and error.value.exit_code == 2
+
+
 def test_what_is_neither_run_nor_config_is_told_so_before_weights_are_asked_for(tmp_path):
     (tmp_path / "text.png").touch()
     with pytest.raises(UserError, match=r"text\.png is neither an output folder nor a config"):

@@ -88,6 +88,7 @@ def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fa
     """
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment, check_parts
+    from xray_lazy.engine.trial_step import try_pictures
 
     device = OmegaConf.select(job.cfg, "train.device")
     if device == "cuda" and not profile.gpus_per_node:
@@ -99,7 +100,7 @@ def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fa
     looked_at = _what_data_checks_need(job.cfg)
     faults = check_parts(job.cfg)
     if not faults and looked_at not in checked:
-        faults = check_experiment(job.cfg, profile.world_size)
+        faults = check_experiment(job.cfg, profile.world_size) or try_pictures(job.cfg)
         checked.add(looked_at)
     if not faults and _has_epochs(job.cfg):
         faults = resolve_epochs(job.cfg, job.overrides)

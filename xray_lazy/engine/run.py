@@ -71,6 +71,9 @@ def run(options: RunOptions) -> None:
         if plan.group_rank in (None, 0) and plan.machine_rank == 0:
             check_run_folder(cfg, options.resume, options.overwrite)
     if options.dry_run:
+        from xray_lazy.engine.trial_step import try_pictures
+
+        raise_faults(try_pictures(cfg, training=not options.eval_only))  # a start meets these at its first picture
         print(to_yaml(cfg), end="")
         return
     text = to_yaml(cfg, references=True)

@@ -23,7 +23,8 @@ NOT_NEGATIVE = Limits(least=0)
 PERIOD = SOME
 PERIOD_OR_OFF = COUNT
 
-# Patterns of keys, `*` for anything, dots included; the first one that fits a key counts. Of a list, each item's.
+# Patterns of keys, `*` for anything, dots included; the first one that fits a key counts. Of a list, each item's, as
+# deep as lists go.
 SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "train.output_dir": str,
     "train.max_iter": SOME,
@@ -50,6 +51,8 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "optimizer.lr": NOT_NEGATIVE,  # a sweep may begin at 0
     "optimizer.momentum": Limits(least=0, below=1),
     "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.betas": Limits(least=0, below=1),
+    "optimizer.eps": POSITIVE,
     "optimizer.params.weight_decay*": NOT_NEGATIVE,
     "optimizer.params.lr_factors*": NOT_NEGATIVE,
     "optimizer.params.layer_decay": SOME_SHARE,
@@ -69,11 +72,16 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "dataloader.*.max_size": SOME,
     "dataloader.*.short_edge_length": SOME,
     "dataloader.*.prob": SHARE,
+    "dataloader.*.crop_size": POSITIVE,
+    "dataloader.*.target_height": SOME,
+    "dataloader.*.target_width": SOME,
+    "dataloader.*.m??_scale": POSITIVE,
     "dataloader.evaluator.max_detections": SOME,
     "hooks.checkpoint.period": PERIOD,
     "hooks.*.period": PERIOD_OR_OFF,
     "hooks.*.max_to_keep": COUNT,
     "hooks.*.keep_every": COUNT,
+    "hooks.*.keep": SOME,
     "hooks.*.count": COUNT,
     "hooks.*.worst": COUNT,
     "hooks.*.long_edge": SOME,
@@ -103,8 +111,54 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "model.*_channels": SOME,
     "model.*_dim": SOME,
     "model.*_weight": NOT_NEGATIVE,
+    "model.*nms_threshold": SHARE,
     "model.*dropout": Limits(least=0, below=1),
     "model.*drop_path_rate": Limits(least=0, below=1),
+    "model.*smooth_l1_beta": NOT_NEGATIVE,
+    "model.*prior_probability": Limits(above=0, below=1),
+    "model.*uncertain_share": SHARE,
+    "model.classification.alpha": SHARE,
+    "model.classification.gamma": NOT_NEGATIVE,
+    "model.*assigner.alpha": NOT_NEGATIVE,
+    "model.*assigner.beta": NOT_NEGATIVE,
+    "model.*matcher*.labels": Limits(least=-1, most=1, whole=True),
+    "model.*transform*.weights": POSITIVE,
+    "model.*.scale_clamp": POSITIVE,
+    "model.*anchor_generator.sizes": POSITIVE,
+    "model.*anchor_generator.offset": Limits(least=0, below=1),
+    "model.*.strides": SOME,
+    "model.*.scales": POSITIVE,
+    "model.*.scale_factors": POSITIVE,
+    "model.*.input_shape.*": SOME,
+    "model.*.output_size": SOME,
+    "model.*.pooler_size": SOME,
+    "model.*.pooler_resolution": SOME,
+    "model.*detections_per_image": SOME,
+    "model.*.coarse_size": SOME,
+    "model.*.img_size": SOME,
+    "model.*.patch_size": SOME,
+    "model.*.window_size": COUNT,
+    "model.*.window_block_indexes": COUNT,
+    "model.*.square_pad": COUNT,
+    "model.*.fc_dims": SOME,
+    "model.*.point_dims": SOME,
+    "model.*.depth": SOME,
+    "model.*.stride_per_block": SOME,
+    "model.*.num_convs": COUNT,
+    "model.*num_*layers": COUNT,
+    "model.*_head*.conv_dims": SOME,
+    "model.*.num_heads": SOME,
+    "model.*.num_blocks": SOME,
+    "model.*.num_anchors": SOME,
+    "model.*.num_candidates": SOME,
+    "model.*.top_k": SOME,
+    "model.*_points": SOME,
+    "model.*.oversample_ratio": SOME,
+    "model.*.subdivision_steps": COUNT,
+    "model.*.sampling_ratio": COUNT,
+    "model.*.freeze_at": COUNT,
+    "model.*.feature_level": COUNT,
+    "model.*.seed": SEED,
     "model.input_format": ("BGR", "RGB"),
     "model.pixel_std": POSITIVE,
     "model.pixel_mean": Limits(),
@@ -121,6 +175,7 @@ OPTIONAL = (
     "optimizer.params.weight_decay*",
     "optimizer.params.lr_factors",
     "model.*.out_channels",
+    "model.*.input_shape.*",
 )
 
 
@@ -146,18 +201,27 @@ def check_settings(cfg: DictConfig, below: Sequence[str] | None = None) -> list[
 
 
 def _value_faults(key: str, part: Any, value: Any) -> Iterator[Fault]:
-    allowed = allowed_values(key)
+    allowed = None if part == "_target_" else allowed_values(key)
     if allowed is None or value == MISSING or (value is None and any(fnmatchcase(key, o) for o in OPTIONAL)):
         return
     if isinstance(value, str) and is_period_key(part):
         return  # in epochs: `check_periods` reads it
     if isinstance(value, DictConfig):
         return  # its values have keys of their own
-    for item in value if isinstance(value, (list, tuple, ListConfig)) and isinstance(allowed, Limits) else [value]:
+    for item in _items(value) if isinstance(allowed, Limits) else [value]:
         complaint = _complaint(item, allowed)
         if complaint:
             yield Fault(key, *complaint)
             return
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """The items of a list and of lists in it; what is no list, itself."""
+    if isinstance(value, (list, tuple, ListConfig)):
+        for item in value:
+            yield from _items(item)
+    else:
+        yield value
 
 
 def _complaint(value: Any, allowed: Limits | type | tuple[str, ...]) -> tuple[str, str] | None:

@@ -14,8 +14,11 @@ from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.earlier_run import recorded_classes
 from xray_lazy.engine.run_files import CONFIG_NAME
+from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.unbuildable import build
 from xray_lazy.errors import UserError
+
+USED = ("model", "dataloader.test.mapper")  # of a config, after its training
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     """The config of an output folder, or in a file, whose model can be built.
 
     Raises:
-        UserError: there is none, or its model has faults.
+        UserError: there is none, or its model or the mapper of its pictures has faults.
     """
     path = source / CONFIG_NAME if source.is_dir() else source
     if source.is_dir() and not path.is_file():
@@ -77,7 +80,8 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     if path.suffix not in (".py", ".yaml", ".yml"):
         raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
     cfg = load_config(path, overrides)
-    raise_faults([fault for fault in check_config(cfg) if fault.key.split(".")[0] == "model"])
+    raise_faults([fault for fault in check_config(cfg) if f"{fault.key}.".startswith(tuple(f"{n}." for n in USED))])
+    raise_faults(check_settings(cfg, USED))
     return cfg
 
 
