@@ -21,9 +21,10 @@ from torch.nn import functional as F
 
 from benchmarks.pairs import Comparison, compare, report
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import Metrics
-from xray_lazy.evaluation.detections import CocoResults, compact_detections
+from xray_lazy.evaluation.detections import CocoResults
 from xray_lazy.evaluation.encoded_inference import postprocess
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
 
@@ -52,7 +53,7 @@ def compare_results(device: str, pictures: int = 2, detections: int = 100) -> Co
     pairs = list(zip(dataset, raw, strict=True))
 
     def ours() -> list[dict]:
-        found = {r["image_id"]: compact_detections(postprocess(fresh(one), r)) for r, one in pairs}
+        found = {r["image_id"]: ImageDetections.of(postprocess(fresh(one), r)) for r, one in pairs}
         return list(CocoResults(found, dataset.category_ids))
 
     def theirs() -> list[dict]:

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.evaluation.test_mask_encoding import smooth_masks
+from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections
 from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, picture_positions
-from xray_lazy.evaluation.detections import CocoResults, PictureDetections
+from xray_lazy.evaluation.detections import CocoResults
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
 
 CATEGORY_IDS = (2, 3, 11)
@@ -27,10 +28,9 @@ def some_detections(count, seed=0, with_masks=True):
     corners, sides = random.uniform(0, (50, 40), (count, 2)), random.uniform(2, 30, (count, 2))
     boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
     masks = encode_box_masks(smooth_masks(count, seed=seed), torch.from_numpy(boxes), HEIGHT, WIDTH)
-    boxes[:, 2:] -= boxes[:, :2]
     scores = random.integers(0, 8, count).astype(np.float32) / 8  # with ties
     classes = random.integers(0, len(CATEGORY_IDS), count).astype(np.int32)
-    return PictureDetections(boxes, scores, classes, masks if with_masks else None)
+    return ImageDetections(boxes, scores, classes, masks if with_masks else None)
 
 
 def pictures(with_masks=True):
@@ -45,7 +45,7 @@ def test_results_are_those_of_coco(with_masks):
     assert [result["image_id"] for result in results] == [4] * 3 + [17] * 5
     assert results[4] == list(results)[4] == results[-4]
     last = found[17]
-    assert results[7]["bbox"] == last.boxes[4].tolist() and results[7]["score"] == last.scores[4]
+    assert results[7]["bbox"] == last.xywh[4].tolist() and results[7]["score"] == last.scores[4]
     assert results[7]["category_id"] == CATEGORY_IDS[last.classes[4]]
     assert results[7].get("segmentation") == (list(last.masks)[4] if with_masks else None)
     with pytest.raises(IndexError):

@@ -3,10 +3,10 @@
 import numpy as np
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.tracking.media import (
+    ComparedImage,
     ConfusionMatrix,
-    Item,
-    PictureDetections,
     Pictures,
     PrecisionRecall,
     WorstPictures,
@@ -15,21 +15,21 @@ from xray_lazy.tracking.media import (
 CLASSES = ("gun", "knife")
 
 
-def masked(box, size, **options) -> Item:
+def masked(box, size, **options) -> Drawn:
     """An item whose mask fills its box."""
     x0, y0, x1, y1 = box
     mask = np.zeros(size, np.uint8, order="F")
     mask[y0:y1, x0:x1] = 1
-    return Item(box=box, mask=mask_util.encode(mask), **options)
+    return Drawn(box=box, mask=mask_util.encode(mask), **options)
 
 
 def drawn(shade: int):
     return lambda: np.full((30, 90, 3), shade, np.uint8)
 
 
-def shown_picture(name: str, size=(40, 60), shade=200) -> PictureDetections:
+def shown_picture(name: str, size=(40, 60), shade=200) -> ComparedImage:
     """A gun with a knife on it, of which a model has found the gun."""
-    return PictureDetections(
+    return ComparedImage(
         picture=np.full((*size, 3), shade, np.uint8),
         file_name=name,
         truth=[masked((12, 10, 36, 30), size, class_id=0), masked((14, 12, 20, 18), size, class_id=1)],

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.image_detections import Drawn
+from xray_lazy.data.mask_encoding import encode_bitmaps
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.overlay import (
     CLASS_COLOURS,
-    Drawn,
     canvas_mask,
     class_colour,
     draw_instances,
@@ -194,17 +195,18 @@ def test_ground_truth_comes_from_a_dataset_dict():
     assert instances_of_record({}) == []
 
 
-@pytest.mark.parametrize("with_masks", [True, False])
-def test_predictions_come_from_instances_from_the_threshold_on(with_masks):
+@pytest.mark.parametrize("masks", ["none", "bitmaps", "encoded"])
+def test_predictions_come_from_instances_from_the_threshold_on(masks):
     instances = Instances((60, 80))
     instances.pred_boxes = Boxes(torch.tensor([[1.0, 2, 30, 40], [5, 5, 9, 9]]))
     instances.pred_classes = torch.tensor([2, 0])
     instances.scores = torch.tensor([0.75, 0.25])
-    if with_masks:
-        instances.pred_masks = torch.ones(2, 60, 80, dtype=torch.bool)
+    if masks != "none":
+        bitmaps = torch.ones(2, 60, 80, dtype=torch.bool)
+        instances.pred_masks = encode_bitmaps(bitmaps) if masks == "encoded" else bitmaps
     (found,) = instances_of_prediction(instances, 0.5)
     assert (found.class_id, found.box, found.score) == (2, (1, 2, 30, 40), 0.75)
-    assert (found.mask is not None) == with_masks
+    assert found.mask is None if masks == "none" else canvas_mask(found.mask, (60, 80), 1).all()
     assert len(instances_of_prediction(instances)) == 2
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from xray_lazy.analysis.errors import ErrorTable
 from xray_lazy.analysis.results import LabelSuspect
+from xray_lazy.data.image_detections import coco_box
 from xray_lazy.evaluation.matching import NOTHING, Matches, Matching
 
 # A detection that is found once more tells nothing of the labels, and one that is wrong in place and class little.
@@ -42,7 +43,7 @@ def label_suspects(
                 file_name=image["file_name"],
                 score=float(matches.scores[row]),
                 detected_class=names[matches.category[row]],
-                box=box_of(matching.problem.detections[row]),
+                box=coco_box(matching.problem.detections[row]),
                 iou=float(table.iou[row]),
                 **annotated,
             )
@@ -50,18 +51,9 @@ def label_suspects(
     return tuple(suspects)
 
 
-def box_of(thing: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """The box of an annotation or detection, or that of its mask, xywh pixels."""
-    if thing.get("bbox"):
-        return tuple(float(value) for value in thing["bbox"])
-    from pycocotools import mask as mask_util
-
-    return tuple(mask_util.toBbox(thing["segmentation"]).tolist())
-
-
 def _shown(matches: Matches, item: int, score_threshold: float) -> bool:
     return bool(matches.scores[matches.annotation_match[0][item]] >= score_threshold)
 
 
 def _item(annotation: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {"annotation_id": annotation["id"], "annotated_class": name, "annotated_box": box_of(annotation)}
+    return {"annotation_id": annotation["id"], "annotated_class": name, "annotated_box": coco_box(annotation)}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.label_suspects import box_of
 from xray_lazy.analysis.results import Analysis, LabelSuspect, PictureResult, TaskResult
+from xray_lazy.data.image_detections import Drawn, by_image
 from xray_lazy.data.picture_file import UnreadablePicture, read_picture
 from xray_lazy.visualization.montage import fit_into, side_by_side
-from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_pictures import write_picture
 
 LARGEST = (1280, 1280)  # of one side, in pixels
@@ -55,8 +55,8 @@ class _Drawer:
         self.names = [str(category["name"]) for category in categories]
         self.index = {category["id"]: index for index, category in enumerate(categories)}
         self.with_masks = with_masks
-        self.truth = _by_picture(inputs.ground_truth["annotations"])
-        self.detections = _by_picture(inputs.detections)
+        self.truth = by_image(inputs.ground_truth["annotations"])
+        self.detections = by_image(inputs.detections)
 
     def worst(self, picture: PictureResult, result: TaskResult, folder: Path, name: str) -> PictureResult:
         shown = [d for d in self.detections.get(picture.image_id, ()) if d["score"] >= result.score_threshold]
@@ -92,18 +92,5 @@ class _Drawer:
         return drawn if max(drawn.shape) <= max(LARGEST) else fit_into(drawn, *LARGEST)
 
     def _drawn(self, thing: Mapping[str, Any]) -> Drawn:
-        x, y, w, h = box_of(thing)
-        return Drawn(
-            class_id=self.index[thing["category_id"]],
-            box=(x, y, x + w, y + h),
-            score=thing.get("score"),
-            mask=thing.get("segmentation") if self.with_masks else None,
-            is_crowd=bool(thing.get("iscrowd")),
-        )
-
-
-def _by_picture(things: Sequence[Mapping[str, Any]]) -> dict[int | str, list[Mapping[str, Any]]]:
-    found: dict[int | str, list[Mapping[str, Any]]] = {}
-    for thing in things:
-        found.setdefault(thing["image_id"], []).append(thing)
-    return found
+        drawn = Drawn.of_coco(thing, self.index[thing["category_id"]])
+        return drawn if self.with_masks else replace(drawn, mask=None)

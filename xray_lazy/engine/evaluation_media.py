@@ -1,6 +1,7 @@
 """Make media for the writers from what an evaluator has just found; no model runs for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,13 +10,14 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_detections import Drawn, by_image
 from xray_lazy.data.picture_file import read_picture
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
-from xray_lazy.tracking.media import ConfusionMatrix, Item, PictureDetections, PrecisionRecall, WorstPictures
+from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, WorstPictures
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
-from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.wording import printable
 
 BACKGROUND = "background"
@@ -49,11 +51,11 @@ class PictureMaker:
         self._long_edge = long_edge
         self._index = {category: index for index, category in enumerate(evaluator.dataset.category_ids)}
         self._records = {r["image_id"]: r for r in evaluator.dataset if r["image_id"] in wanted}
-        self._truth = _by_picture(evaluator.ground_truth["annotations"], wanted)
+        self._truth = by_image(evaluator.ground_truth["annotations"], wanted)
         shown = (prediction for prediction in evaluator.predictions if prediction["score"] >= score_threshold)
-        self._detections = _by_picture(shown, wanted)
+        self._detections = by_image(shown, wanted)
 
-    def __call__(self, image_id: int | str, note: str = "") -> PictureDetections:
+    def __call__(self, image_id: int | str, note: str = "") -> ComparedImage:
         """One of the pictures; `note` goes to the title of the detections where they are drawn.
 
         Raises:
@@ -66,32 +68,24 @@ class PictureMaker:
             size = tuple(max(1, round(edge * factor)) for edge in picture.shape[1::-1])
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         truth, detections = (
-            [self._item(instance, record, picture) for instance in found.get(image_id, ())]
+            [self._drawn(instance, record, picture) for instance in found.get(image_id, ())]
             for found in (self._truth, self._detections)
         )
         file_name = printable(Path(record["file_name"]).name)
 
         def drawn() -> np.ndarray:
-            sides = (
-                draw_instances(picture, [Drawn(**vars(i)) for i in s], self.class_names) for s in (truth, detections)
-            )
+            sides = (draw_instances(picture, side, self.class_names) for side in (truth, detections))
             return side_by_side(*sides, titles=(f"ground truth of {file_name}", f"prediction{note}"))[..., ::-1]
 
-        return PictureDetections(picture[..., ::-1], file_name, truth, detections, self.class_names, drawn)
+        return ComparedImage(picture[..., ::-1], file_name, truth, detections, self.class_names, drawn)
 
-    def _item(self, instance: Mapping, record: Mapping, picture: np.ndarray) -> Item:
+    def _drawn(self, thing: Mapping, record: Mapping, picture: np.ndarray) -> Drawn:
         """An annotation or detection in the pixels of the picture as it is shown."""
         height, width = picture.shape[:2]
-        across, down = width / record["width"], height / record["height"]
-        x, y, w, h = instance["bbox"]
-        mask = instance.get("segmentation")
-        return Item(
-            class_id=self._index[instance["category_id"]],
-            box=(x * across, y * down, (x + w) * across, (y + h) * down),
-            score=instance.get("score"),
-            mask=mask and _resized_mask(mask, (height, width)),
-            is_crowd=bool(instance.get("iscrowd")),
-        )
+        scale = width / record["width"], height / record["height"]
+        mask = thing.get("segmentation")
+        drawn = Drawn.of_coco(thing, self._index[thing["category_id"]], scale)
+        return replace(drawn, mask=mask and _resized_mask(mask, (height, width)))
 
 
 def worst_pictures(worst: Sequence[ImageMistakes], make: PictureMaker) -> WorstPictures:
@@ -119,14 +113,6 @@ def precision_recall(metrics: Metrics) -> PrecisionRecall:
         scores={category.name: np.array(category.scores50) for category in present},
         instances={category.name: category.instances for category in present},
     )
-
-
-def _by_picture(instances: Iterable[Mapping], wanted: set) -> dict[int | str, list[Mapping]]:
-    found: dict[int | str, list[Mapping]] = {}
-    for instance in instances:
-        if instance["image_id"] in wanted:
-            found.setdefault(instance["image_id"], []).append(instance)
-    return found
 
 
 def _resized_mask(mask: dict, size: tuple[int, int]) -> dict:

@@ -16,6 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json, write_text
+from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.coco_metrics import (
     CategoryMetrics,
     IouType,
@@ -25,7 +26,7 @@ from xray_lazy.evaluation.coco_metrics import (
     has_hotcoco,
     picture_positions,
 )
-from xray_lazy.evaluation.detections import CocoResults, PictureDetections, compact_detections, gather_detections
+from xray_lazy.evaluation.detections import CocoResults, gather_detections
 from xray_lazy.evaluation.ground_truth import coco_content
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.streamed_metrics import GroundTruth
@@ -61,7 +62,7 @@ class CocoEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        self._pictures: dict[int | str, PictureDetections] = {}
+        self._pictures: dict[int | str, ImageDetections] = {}
         self._not_finite = 0
         self._predictions = CocoResults({}, self.dataset.category_ids)
         self._metrics: dict[str, Metrics] = {}
@@ -85,7 +86,7 @@ class CocoEvaluator(DatasetEvaluator):
             if not finite.all():
                 self._not_finite += int((~finite).sum())
                 instances = instances[finite]
-            self._pictures[image_id] = compact_detections(instances)
+            self._pictures[image_id] = ImageDetections.of(instances)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """The metrics of everything processed on all processes, which must all call this.
@@ -172,7 +173,7 @@ class CocoEvaluator(DatasetEvaluator):
         shares[0] |= left
         return shares
 
-    def _matched(self, own: Mapping[int | str, PictureDetections], share: set, iou_types: list[IouType]) -> dict:
+    def _matched(self, own: Mapping[int | str, ImageDetections], share: set, iou_types: list[IouType]) -> dict:
         """The `Matches` of this process by what is matched; empty without hotcoco."""
         if not has_hotcoco():
             return {}

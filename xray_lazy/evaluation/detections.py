@@ -3,46 +3,16 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import atomic_writer, utf8
-from xray_lazy.data.mask_encoding import EncodedMasks, encode_bitmaps
+from xray_lazy.data.image_detections import ImageDetections
+from xray_lazy.data.mask_encoding import EncodedMasks
 
 # So many pictures of each process are sent at a time: with 100 masks each, about 50 MB.
 PICTURES_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PictureDetections:
-    """The detections of one picture.
-
-    boxes: (N, 4) xywh pixels, float32; scores: (N,) float32; classes: (N,) int32 indices; masks: None for a model that
-    has none.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-    masks: EncodedMasks | None
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-def compact_detections(instances: Instances) -> PictureDetections:
-    """detectron2 Instances on any device as small arrays on the CPU; `pred_masks` are encoded, or (N, H, W) bitmaps."""
-    boxes = BoxMode.convert(instances.pred_boxes.tensor.detach().cpu().float(), BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-    masks = instances.pred_masks if instances.has("pred_masks") else None
-    return PictureDetections(
-        boxes=boxes.numpy(),
-        scores=instances.scores.detach().cpu().float().numpy(),
-        classes=instances.pred_classes.cpu().numpy().astype(np.int32),
-        masks=masks if masks is None or isinstance(masks, EncodedMasks) else encode_bitmaps(masks),
-    )
 
 
 class CocoResults(Sequence[dict]):
@@ -53,7 +23,7 @@ class CocoResults(Sequence[dict]):
         category_ids: the data set's, by class.
     """
 
-    def __init__(self, pictures: Mapping[int | str, PictureDetections], category_ids: Sequence[int]):
+    def __init__(self, pictures: Mapping[int | str, ImageDetections], category_ids: Sequence[int]):
         self._pictures, self._category_ids = pictures, category_ids
         self._length = sum(map(len, pictures.values()))
 
@@ -75,7 +45,7 @@ class CocoResults(Sequence[dict]):
     def of_picture(self, image_id: int | str) -> list[dict]:
         """The results of one picture."""
         found = self._pictures[image_id]
-        columns = (found.classes.tolist(), found.boxes.tolist(), found.scores.tolist())
+        columns = (found.classes.tolist(), found.xywh.tolist(), found.scores.tolist())
         results = [
             {"image_id": image_id, "category_id": self._category_ids[number], "bbox": box, "score": score}
             for number, box, score in zip(*columns, strict=True)
@@ -95,7 +65,7 @@ class CocoResults(Sequence[dict]):
             stream.write(b"[]\n" if separator == b"[" else b"]\n")
 
 
-def gather_detections(pictures: Mapping[int | str, PictureDetections]) -> dict[int | str, PictureDetections]:
+def gather_detections(pictures: Mapping[int | str, ImageDetections]) -> dict[int | str, ImageDetections]:
     """The detections of all processes on the main one, an empty dict on the others; all of them must call this.
 
     They come in portions of some pictures, packed into a few arrays each. A picture that several processes have is
@@ -113,7 +83,7 @@ def gather_detections(pictures: Mapping[int | str, PictureDetections]) -> dict[i
     return {image_id: found for part in reversed(gathered) for image_id, found in part.items()}
 
 
-def _packed(image_ids: Sequence[int | str], pictures: Mapping[int | str, PictureDetections]) -> tuple:
+def _packed(image_ids: Sequence[int | str], pictures: Mapping[int | str, ImageDetections]) -> tuple:
     """Pictures as a few arrays, which pickle many times as fast as one by one."""
     found = [pictures[image_id] for image_id in image_ids]
     masks = [one.masks for one in found]
@@ -139,7 +109,7 @@ def _unpacked(
     mask_sizes: list[tuple | None],
     counts: bytes,
     ends: np.ndarray,
-) -> Iterator[tuple[int | str, PictureDetections]]:
+) -> Iterator[tuple[int | str, ImageDetections]]:
     row = mask_row = text = 0
     for image_id, length, mask_size in zip(image_ids, lengths, mask_sizes, strict=True):
         rows, masks = slice(row, row + length), None
@@ -148,7 +118,7 @@ def _unpacked(
             size, text_length = mask_size
             masks = EncodedMasks(size, counts[text : text + text_length], ends[mask_row : mask_row + length])
             mask_row, text = mask_row + length, text + text_length
-        yield image_id, PictureDetections(boxes[rows], scores[rows], classes[rows], masks)
+        yield image_id, ImageDetections(boxes[rows], scores[rows], classes[rows], masks)
 
 
 def _joined(arrays: list[np.ndarray], empty_shape: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import InstanceCounts, Metrics, Problem, count_instances, summarize
-from xray_lazy.evaluation.detections import PictureDetections
 
 if TYPE_CHECKING:
     from hotcoco import StreamingEval
@@ -41,7 +41,7 @@ class GroundTruth:
         for annotation in problem.annotations:
             self.annotations[annotation["image_id"]].append(annotation)
 
-    def match(self, detections: Mapping[int | str, PictureDetections], category_ids: Sequence[int]) -> Matches:
+    def match(self, detections: Mapping[int | str, ImageDetections], category_ids: Sequence[int]) -> Matches:
         """Match the detections of its pictures; needs hotcoco.
 
         Args:
@@ -87,13 +87,13 @@ class GroundTruth:
 
 
 def _table(
-    found: Sequence[tuple[int, PictureDetections]], category_ids: np.ndarray, masks: list[dict] | None
+    found: Sequence[tuple[int, ImageDetections]], category_ids: np.ndarray, masks: list[dict] | None
 ) -> np.ndarray:
     """(N, 7) float64: number of the picture, xywh, score, category, as hotcoco takes them."""
     rows = [np.zeros((0, 7))]
     for number, one in found:
         numbers = np.full(len(one), number)
-        rows.append(np.column_stack([numbers, one.boxes, one.scores, category_ids[one.classes]]))
+        rows.append(np.column_stack([numbers, one.xywh, one.scores, category_ids[one.classes]]))
     table = np.concatenate(rows)
     if masks is not None:
         # hotcoco takes the box's area for that of a detection; COCO's rule for masks is the area of the mask

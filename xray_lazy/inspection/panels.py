@@ -9,6 +9,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torchvision.ops import nms
 
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.inspection.activation import class_activations, proposals_of
 from xray_lazy.inspection.attention import attention_maps, recorded_attention
 from xray_lazy.inspection.parts import ModelParts, Proposals, Stage
@@ -16,7 +17,6 @@ from xray_lazy.visualization.box_paths import draw_boxes, draw_paths, score_colo
 from xray_lazy.visualization.heat_maps import draw_components, draw_heat
 from xray_lazy.visualization.overlay import (
     QUIET_COLOUR,
-    Drawn,
     class_colour,
     draw_instances,
     instances_of_prediction,

@@ -11,7 +11,7 @@ from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 
 from xray_lazy.atomic_file import write_json, write_text
-from xray_lazy.visualization.overlay import Drawn
+from xray_lazy.data.image_detections import ImageDetections
 
 RESULT_FILES = ("predictions.json", "annotations.json", "detections.csv")
 TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "width", "height", "mask_area")
@@ -19,63 +19,43 @@ TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "wid
 
 @dataclass(frozen=True)
 class Found:
-    """The items of one picture or frame, small enough to keep for many.
+    """The detections of one image or frame.
 
     Attributes:
-        name: of the picture below what was given, or of the video.
+        name: of the image below what was given, or of the video.
         image_id: in the COCO files.
-        height, width: of the picture, pixels.
-        boxes: xyxy pixels; scores; classes: of each item, best first.
-        masks: compressed RLE of each, or None from models without masks.
-        frame: of a video, from 0; None for pictures.
+        height, width: of the image, pixels.
+        detections: the best first.
+        frame: of a video, from 0; None for images.
     """
 
     name: str
     image_id: int | str | None
     height: int
     width: int
-    boxes: list[list[float]]
-    scores: list[float]
-    classes: list[int]
-    masks: list[dict] | None
+    detections: ImageDetections
     frame: int | None = None
 
     @classmethod
     def of(cls, instances: Instances, name: str, image_id: int | str | None, frame: int | None = None) -> "Found":
         """From what a `Predictor` gives."""
-        height, width = instances.image_size
-        return cls(
-            name,
-            image_id,
-            height,
-            width,
-            instances.pred_boxes.tensor.tolist(),
-            instances.scores.tolist(),
-            instances.pred_classes.tolist(),
-            list(instances.pred_masks) if instances.has("pred_masks") else None,
-            frame,
-        )
+        return cls(name, image_id, *instances.image_size, ImageDetections.of(instances), frame)
 
     def __len__(self) -> int:
-        return len(self.scores)
+        return len(self.detections)
 
-    def drawn(self) -> list[Drawn]:
-        """The items, to draw."""
-        masks = self.masks or [None] * len(self)
-        rows = zip(self.classes, self.boxes, self.scores, masks, strict=True)
-        return [Drawn(class_id, tuple(box), score, mask) for class_id, box, score, mask in rows]
+    @property
+    def classes(self) -> list[int]:
+        return self.detections.classes.tolist()
 
     def results(self, category_ids: Sequence[int]) -> Iterator[dict]:
-        """As COCO results; `category_ids` by class."""
-        for place, (class_id, (left, top, right, bottom), score) in enumerate(
-            zip(self.classes, self.boxes, self.scores, strict=True)
-        ):
+        """As COCO results, rounded to what is worth reading; `category_ids` by class."""
+        for one in self.detections.drawn():
+            left, top, right, bottom = one.box
             box = [round(value, 2) for value in (left, top, right - left, bottom - top)]
-            result = {"image_id": self.image_id, "category_id": category_ids[class_id], "bbox": box}
-            result["score"] = round(score, 5)
-            if self.masks is not None:
-                result["segmentation"] = self.masks[place]
-            yield result
+            result = {"image_id": self.image_id, "category_id": category_ids[one.class_id], "bbox": box}
+            result["score"] = round(one.score, 5)
+            yield result if one.mask is None else result | {"segmentation": one.mask}
 
 
 @dataclass(frozen=True)
@@ -144,9 +124,8 @@ def _table(found: Sequence[Found], categories: Categories) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(TABLE_HEADER)
     for picture in found:
-        areas = [""] * len(picture) if picture.masks is None else [int(mask_util.area(mask)) for mask in picture.masks]
-        rows = zip(picture.classes, picture.results(categories.ids), areas, strict=True)
-        for class_id, result, area in rows:
+        for class_id, result in zip(picture.classes, picture.results(categories.ids), strict=True):
+            area = int(mask_util.area(result["segmentation"])) if "segmentation" in result else ""
             about = (picture.name, "" if picture.frame is None else picture.frame, _text(picture.image_id))
             writer.writerow([*about, categories.names[class_id], result["score"], *result["bbox"], area])
     return stream.getvalue()

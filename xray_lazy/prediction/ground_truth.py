@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.inputs import InputFile
-from xray_lazy.visualization.overlay import Drawn
 
 
 class GroundTruth:

@@ -150,7 +150,7 @@ class _Run:
             return None, prediction
         found = Found.of(prediction.instances, str(picture.name), image_id)
         if self.options.overlays:
-            drawn = draw_instances(prediction.picture, found.drawn(), self.class_names, grey=self.options.grey)
+            drawn = self._overlay(prediction, found)
             if self.options.ground_truth:
                 drawn = self._beside_truth(picture, prediction.picture, drawn)
             write_picture(self.output / "pictures" / picture.result.with_suffix(".jpg"), drawn)
@@ -203,7 +203,11 @@ class _Run:
         found = Found.of(prediction.instances, str(entry.name), None, number)
         if not self.options.overlays:
             return found, None
-        return found, draw_instances(prediction.picture, found.drawn(), self.class_names, grey=self.options.grey)
+        return found, self._overlay(prediction, found)
+
+    def _overlay(self, prediction: Prediction, found: Found) -> np.ndarray:
+        instances = found.detections.drawn()
+        return draw_instances(prediction.picture, instances, self.class_names, grey=self.options.grey)
 
     def _write_results(self) -> list[Path]:
         categories = self._categories()

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.engine.evaluation_media import PictureMaker
 from xray_lazy.errors import UserError
@@ -15,8 +16,8 @@ from xray_lazy.report.blocks import Block, Note, PictureRow, Pictures, Shot
 from xray_lazy.report.review import Review
 from xray_lazy.report.reviews import Reviews
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.tracking.media import Item, PictureDetections
-from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.tracking.media import ComparedImage
+from xray_lazy.visualization.overlay import draw_instances
 
 LONG_EDGE = 720  # pixels
 JPEG_QUALITY = 80
@@ -113,7 +114,7 @@ def _rows(title: str, text: str, chosen: Sequence[ImageMistakes], views: Sequenc
 def _row(
     picture: ImageMistakes,
     names: Sequence[str],
-    makers: Sequence[Callable[[int | str], PictureDetections]],
+    makers: Sequence[Callable[[int | str], ComparedImage]],
     counts: Sequence[dict[int | str, ImageMistakes]],
 ) -> PictureRow:
     made = [make(picture.image_id) for make in makers]
@@ -127,10 +128,10 @@ def _counted(picture: ImageMistakes | None) -> str:
     return f"{picture.found} found, {picture.missed} missed, {picture.false} false" if picture else "not evaluated"
 
 
-def _shot(picture: PictureDetections, items: Sequence[Item], caption: str) -> Shot:
+def _shot(picture: ComparedImage, items: Sequence[Drawn], caption: str) -> Shot:
     scan = np.ascontiguousarray(picture.picture[..., ::-1])
     enlargement = max(1, round(LONG_EDGE / max(scan.shape[:2])))
-    drawn = draw_instances(scan, [Drawn(**vars(item)) for item in items], picture.class_names, enlargement)
+    drawn = draw_instances(scan, items, picture.class_names, enlargement)
     return _encoded(drawn, caption)
 
 

@@ -6,26 +6,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from xray_lazy.data.image_detections import Drawn
+
 Drawing: TypeAlias = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Item:
-    """One instance on a picture.
-
-    `class_id` counts from 0, `box` is xyxy in pixels of that picture, `mask` a compressed RLE of its size.
-    """
-
-    class_id: int
-    box: tuple[float, float, float, float]
-    score: float | None = None
-    mask: dict | None = None
-    is_crowd: bool = False
-
-
-@dataclass(frozen=True)
-class PictureDetections:
-    """A picture with what is there and what a model found.
+class ComparedImage:
+    """An image with its ground truth and detections, in the pixels of `picture`, with masks as RLE of its size.
 
     Attributes:
         picture: (H, W, 3) RGB, uint8.
@@ -36,8 +24,8 @@ class PictureDetections:
 
     picture: np.ndarray
     file_name: str
-    truth: Sequence[Item]
-    detections: Sequence[Item]
+    truth: Sequence[Drawn]
+    detections: Sequence[Drawn]
     class_names: Sequence[str]
     drawn: Drawing
 
@@ -46,14 +34,14 @@ class PictureDetections:
 class Pictures:
     """The same pictures of a data set at each evaluation."""
 
-    pictures: Sequence[PictureDetections]
+    pictures: Sequence[ComparedImage]
 
 
 @dataclass(frozen=True)
 class WorstPictures:
     """The pictures with the most mistakes, the worst first; `found`, `missed` and `false` count items on each."""
 
-    pictures: Sequence[PictureDetections]
+    pictures: Sequence[ComparedImage]
     found: Sequence[int]
     missed: Sequence[int]
     false: Sequence[int]

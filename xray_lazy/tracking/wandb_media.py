@@ -14,11 +14,11 @@ import wandb
 from pycocotools import mask as mask_util
 from wandb.data_types import BoundingBoxes2D, ImageMask
 
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.tracking.media import (
+    ComparedImage,
     ConfusionMatrix,
-    Item,
     Media,
-    PictureDetections,
     Pictures,
     PrecisionRecall,
     WorstPictures,
@@ -70,7 +70,7 @@ def _value(media: Media, name: str) -> Any:
     raise TypeError(f"W&B has no form for {type(media).__name__}")
 
 
-def _panel(pictures: Sequence[PictureDetections]) -> list[wandb.Image] | None:
+def _panel(pictures: Sequence[ComparedImage]) -> list[wandb.Image] | None:
     """Pictures of one panel, where W&B shows all of them at the size of the first, so that they need equal sizes."""
     if not pictures:
         return None
@@ -97,7 +97,7 @@ class _KnownMask(ImageMask):
 
 
 def _image(
-    shown: PictureDetections,
+    shown: ComparedImage,
     size: tuple[int, int],
     boxes_type: type[BoundingBoxes2D] = BoundingBoxes2D,
     mask_type: type[ImageMask] = ImageMask,
@@ -124,7 +124,7 @@ def _image(
     )
 
 
-def _box(item: Item, class_names: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
+def _box(item: Drawn, class_names: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
     height, width = size
     # in parts of the picture's size
     x0, y0, x1, y1 = (round(float(value), 4) for value in np.clip(np.divide(item.box, (width, height) * 2), 0, 1))
@@ -137,7 +137,7 @@ def _box(item: Item, class_names: Sequence[str], size: tuple[int, int]) -> dict[
     return box if item.score is None else {**box, "scores": {"score": round(item.score, 4)}}
 
 
-def _class_map(items: Sequence[Item], size: tuple[int, int]) -> np.ndarray:
+def _class_map(items: Sequence[Drawn], size: tuple[int, int]) -> np.ndarray:
     """The class of each pixel, 0 for none; small items lie on large ones."""
     classes = np.zeros(size, np.uint8)
     masked = [item for item in items if item.mask is not None]

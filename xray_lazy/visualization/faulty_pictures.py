@@ -8,9 +8,9 @@ from xray_lazy.data.check.kinds import KINDS, NOTE
 from xray_lazy.data.check.masks import rle_fault
 from xray_lazy.data.check.pictures import picture_path
 from xray_lazy.data.check.values import are_coordinates
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.data_sets import short_name
-from xray_lazy.visualization.overlay import Drawn
 from xray_lazy.visualization.picture_choice import Choice
 from xray_lazy.visualization.shown_picture import ShownPicture
 

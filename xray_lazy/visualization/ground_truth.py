@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.visualization.montage import contact_sheet
-from xray_lazy.visualization.overlay import Drawn, instances_of_record
+from xray_lazy.visualization.overlay import instances_of_record
 from xray_lazy.visualization.picture_choice import Choice, choose_records, draw_at_random, wanted_items
 from xray_lazy.visualization.prediction_pictures import write_picture
 from xray_lazy.visualization.shown_picture import ShownPicture, cell_height, draw_cell

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.check.masks import rle_fault
+from xray_lazy.data.image_detections import Drawn, ImageDetections
 from xray_lazy.data.run_lengths import as_json, compressed
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.labels import Label, draw_label, label_size, place_labels
@@ -42,23 +42,6 @@ DARKEST_GREY = 70
 # Pictures whose longer side is below this are enlarged, so that lines and labels stay small beside the items.
 COMFORTABLE_SIDE = 700
 LARGEST_ENLARGEMENT = 3
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One instance to draw.
-
-    box is xyxy in pixels; mask is a bool or uint8 array (H, W), polygons, RLE, or None, where the box is drawn.
-    label stands for the class's name and score, an empty one for none; what is quiet has a thin grey outline alone.
-    """
-
-    class_id: int
-    box: tuple[float, float, float, float]
-    score: float | None = None
-    mask: np.ndarray | list | dict | None = None
-    is_crowd: bool = False
-    label: str | None = None
-    is_quiet: bool = False
 
 
 def draw_instances(
@@ -135,16 +118,7 @@ def instances_of_record(record: Mapping) -> list[Drawn]:
 
 def instances_of_prediction(instances: "Instances", score_threshold: float = 0.0) -> list[Drawn]:
     """The predictions of a detectron2 model for one picture, on any device, from `score_threshold` on."""
-    instances = instances[instances.scores >= score_threshold].to("cpu")
-    masks = instances.pred_masks.numpy() if instances.has("pred_masks") else [None] * len(instances)
-    rows = zip(
-        instances.pred_classes.tolist(),
-        instances.pred_boxes.tensor.tolist(),
-        instances.scores.tolist(),
-        masks,
-        strict=True,
-    )
-    return [Drawn(class_id, tuple(box), score, mask) for class_id, box, score, mask in rows]
+    return ImageDetections.of(instances[instances.scores >= score_threshold]).drawn()
 
 
 def text_height_for(picture: np.ndarray) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.picture_file import UnreadablePicture, read_picture
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
-from xray_lazy.visualization.overlay import Drawn, draw_instances
+from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.picture_text import draw_text
 from xray_lazy.visualization.prediction_pictures import write_picture
 
