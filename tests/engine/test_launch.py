@@ -243,6 +243,29 @@ def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
     assert ("in fail_or_gather" in text) == (fault == "hang")
 
 
+def stop_or_gather(folder, stopped):
+    """Outside of any step, as in an evaluation, a rank is stopped."""
+    if comm.get_rank() == stopped:
+        (folder / "pid").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+    comm.synchronize()
+
+
+def watch_closely(folder, stopped):
+    group_watch.LOOK_SECONDS, group_watch.LOOKS_PER_BEAT, group_watch.SILENT_LOOKS = 0.05, 1, 60
+    run_processes(plan_launch("cpu"), stop_or_gather, folder, stopped)
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped):
+    log = tmp_path / "log.txt"
+    group = start_group(watch_closely, tmp_path, stopped, processes=2, log=log)
+    group[1 - stopped].join(PATIENCE / 2)
+    assert group[1 - stopped].exitcode == 1
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert log.read_text().count(f"error: rank {stopped} has stood still for 3 seconds") == 1
+
+
 @pytest.mark.parametrize(
     ("nodes", "first"),
     [("n1", "n1"), ("n[1-2]", "n1"), ("n[07,10-12],m1", "n07"), ("a1,b2", "a1"), ("r[3-4]n[08-09]", "r3n08")],

@@ -1,6 +1,7 @@
-"""A thread in each process of a group: it ends the process when another has failed, or when a step hangs.
+"""Two threads in each process of a group: they end it when another has failed or stands still, or a step hangs.
 
-The process itself may wait for the others in a collective, from which no exception would wake it.
+The process itself may wait for the others in a collective, from which no exception would wake it. One thread asks the
+store, which may not answer; the other one decides, and never waits.
 """
 
 import faulthandler
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 600
 SLOWER_THAN_EVER = 20  # a step may also take so many times what the slowest has taken
+SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
+LOOKS_PER_BEAT = 10
 
 
 class GroupWatch:
@@ -33,9 +36,15 @@ class GroupWatch:
     def __init__(self, store: "Store", rank: int, world_size: int):
         self._store, self._rank, self._world_size = store, rank, world_size
         self._deadline, self._doing, self._slowest = float("inf"), "", 0.0
+        # of the next rank, or of the one that holds the store where that does not answer
+        self._beats, self._waits_for_store = 0, False
+        self._end_word = ""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="group_watch", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=target, name=target.__name__, daemon=True) for target in (self._listen, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @contextmanager
     def step(self, doing: str) -> Iterator[None]:
@@ -71,7 +80,8 @@ class GroupWatch:
         while self._store.add("succeeded", 0) < self._world_size:
             time.sleep(0.05)
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._store.add("left", 1)
 
     def wait_for_leaving(self) -> None:
@@ -81,30 +91,59 @@ class GroupWatch:
                 return
             time.sleep(0.05)
 
-    def _watch(self) -> None:
+    def _listen(self) -> None:
+        """Show that this process runs, and hear whether the next rank does, and whether any has failed."""
+        looks, neighbour = 0, (self._rank + 1) % self._world_size
         while not self._over.wait(LOOK_SECONDS):
+            self._waits_for_store = True
+            try:
+                if looks % LOOKS_PER_BEAT == 0:
+                    self._store.add(f"beats_{self._rank}", 1)
+                    self._beats = self._store.add(f"beats_{neighbour}", 0)
+                self._end_word = self._store.get("failed").decode() if self._store.check(["failed"]) else ""
+            except RuntimeError:
+                self._end_word = "1 "  # the process that held the store has ended
+            self._waits_for_store = False
+            looks += 1
+
+    def _watch(self) -> None:
+        # looks are counted, not seconds: a process that was stopped itself must not blame the others
+        silent_looks, heard = 0, 0
+        while not self._over.wait(LOOK_SECONDS):
+            # one that has not begun to beat is waited for elsewhere
+            is_silent = heard == self._beats and (heard > 0 or self._waits_for_store)
+            silent_looks, heard = (silent_looks + 1 if is_silent else 0), self._beats
             if time.monotonic() > self._deadline:
                 self._report_hang()
-            try:
-                word = self._store.get("failed").decode() if self._store.check(["failed"]) else ""
-            except RuntimeError:
-                word = "1 "  # the process that held the store has ended
-            if word and not self._over.is_set():
-                self._end(word)
+            if silent_looks >= SILENT_LOOKS:
+                self._report_silence()
+            if self._end_word and not self._over.is_set():
+                self._end(self._end_word)
+
+    def _report_silence(self) -> None:
+        silent = 0 if self._waits_for_store else (self._rank + 1) % self._world_size
+        self._report(
+            f"rank {silent} has stood still for {SILENT_LOOKS * LOOK_SECONDS:.0f} seconds",
+            "it was stopped, or its machine is gone or frozen; then --resume",
+            hanging="",
+        )
 
     def _report_hang(self) -> None:
-        first = self.is_first_failure()
-        print(
-            f"error: {self._doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
+        self._report(
+            f"{self._doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
             "it hangs where the stacks below say, or waits there for another rank",
-            "  fix: look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
-            sep="\n",
-            file=sys.stderr,
-            flush=True,
+            "look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
+            hanging=f"{self._doing} on rank {self._rank}",
         )
+
+    def _report(self, message: str, fix: str, hanging: str) -> NoReturn:
+        """End all: `hanging` lets the others say where they are."""
+        answers = not self._waits_for_store  # else the others notice by themselves
+        first = answers and self.is_first_failure()
+        print(f"error: {message}\n  fix: {fix}", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
         if first:
-            self.tell_others(1, f"{self._doing} on rank {self._rank}")
+            self.tell_others(1, hanging)
         end_process(1)
 
     def _end(self, word: str) -> None:
