@@ -1,41 +1,33 @@
 """tools/evaluate_checkpoints.py as a person uses it: several at once, kills, signals, exit codes."""
 
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.engine.quick_processes import run_group
+from tests.engine.quick_processes import run_group, run_tool, start_tool
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
 from xray_lazy.tracking.metrics_file import read_json_lines
 
 ROOT = Path(__file__).parent.parent
+TOOL = ROOT / "tools" / "evaluate_checkpoints.py"
+QUICKLY = ("--device", "cpu", "--poll", 0.1)
 NAMES = ["model_0000000", "model_0000001", "model_0000002", "model_0000003", "model_0000004", "model_final"]
 
 
-def command(tool, *arguments):
-    return [sys.executable, str(ROOT / "tools" / tool), *map(str, arguments)]
-
-
 def run(environment, *arguments):
-    arguments = (*arguments, "--device", "cpu", "--poll", 0.1)
-    return subprocess.run(
-        command("evaluate_checkpoints.py", *arguments), env=environment, capture_output=True, text=True
-    )
+    return run_tool(TOOL, *arguments, *QUICKLY, environment=environment)
 
 
-def start(environment, *arguments):
-    arguments = (*arguments, "--device", "cpu", "--poll", 0.1)
-    return subprocess.Popen(
-        command("evaluate_checkpoints.py", *arguments), env=environment, stdout=subprocess.PIPE, text=True
-    )
+def start(environment, output, *arguments):
+    """A worker whose lines go to the file `output`."""
+    return start_tool([TOOL, *arguments, *QUICKLY], [output, output], environment)
 
 
 def evaluated(output):
@@ -57,7 +49,7 @@ def meeting_of(folder, processes, number):
 
 def wait_for_one_in(meeting, worker):
     while not list(meeting.iterdir()):
-        assert worker.poll() is None
+        assert worker.is_alive()
         time.sleep(0.01)
 
 
@@ -91,10 +83,12 @@ def expected(environment, finished, tmp_path_factory):
 
 def test_several_workers_share_the_checkpoints(environment, copy, expected, tmp_path):
     meeting = meeting_of(tmp_path / "meeting", processes=2, number=1)  # each has one when the other has its first
-    workers = [start(environment, copy, *meeting) for _ in range(2)]
-    outputs = [worker.communicate(timeout=PATIENCE)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    done = [evaluated(output) for output in outputs]
+    outputs = [tmp_path / "one.txt", tmp_path / "other.txt"]
+    workers = [start(environment, output, copy, *meeting) for output in outputs]
+    for worker in workers:
+        worker.join(PATIENCE)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    done = [evaluated(output.read_text()) for output in outputs]
     assert all(done) and sorted(done[0] + done[1]) == NAMES
     assert precisions_of(copy) == expected
     written = [line for line in (copy / "metrics.json").read_text().splitlines() if "bbox/AP" in line]
@@ -104,9 +98,10 @@ def test_several_workers_share_the_checkpoints(environment, copy, expected, tmp_
 
 def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, expected, tmp_path):
     meeting = meeting_of(tmp_path / "meeting", processes=2, number=2)
-    with start(environment, copy, "--once", *meeting) as worker:
-        wait_for_one_in(tmp_path / "meeting", worker)
-        worker.send_signal(signal.SIGKILL)
+    worker = start(environment, tmp_path / "output.txt", copy, "--once", *meeting)
+    wait_for_one_in(tmp_path / "meeting", worker)
+    worker.kill()
+    worker.join()
     queue = copy / "evaluator"
     assert (queue / "model_0000001.claim1").exists() and not (queue / "model_0000001.json").exists()
     answer = run(environment, copy, "--once")
@@ -118,12 +113,13 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, ex
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, expected, number, tmp_path):
     meeting = meeting_of(tmp_path / "meeting", processes=2, number=3)
-    with start(environment, copy, *meeting) as worker:
-        wait_for_one_in(tmp_path / "meeting", worker)
-        worker.send_signal(number)
-        output, _ = worker.communicate(timeout=PATIENCE)
+    output = tmp_path / "output.txt"
+    worker = start(environment, output, copy, *meeting)
+    wait_for_one_in(tmp_path / "meeting", worker)
+    os.kill(worker.pid, number)
+    worker.join(PATIENCE)
     queue = copy / "evaluator"
-    assert worker.returncode == 0 and f"left on {number.name}" in output
+    assert worker.exitcode == 0 and f"left on {number.name}" in output.read_text()
     assert not list(queue.glob("*.claim*")) and not (queue / "model_0000002.json").exists()
     assert evaluated(run(environment, copy, "--order", "newest").stdout) == NAMES[:1:-1]
     assert precisions_of(copy) == expected
@@ -144,9 +140,7 @@ def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, e
 )
 def test_what_is_for_the_person_to_fix_is_one_message(environment, finished, arguments, words):
     arguments = [finished if argument == "RUN" else argument for argument in arguments]
-    answer = subprocess.run(
-        command("evaluate_checkpoints.py", *arguments), env=environment, capture_output=True, text=True
-    )
+    answer = run_tool(TOOL, *arguments, environment=environment)
     assert answer.returncode == 2 and words in answer.stderr and "Traceback" not in answer.stderr
     assert not (finished / "evaluator").exists()
 

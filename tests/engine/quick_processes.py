@@ -45,13 +45,22 @@ def run_tool(
 ) -> subprocess.CompletedProcess:
     """Run a tool as `subprocess.run` would; `before` is called in its process first, as `preexec_fn`."""
     command = [str(tool), *map(str, arguments)]
-    variables = dict(os.environ if environment is None else environment) | {"OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = _context.Process(target=_run_script, args=(variables, printed, os.getcwd(), command, before))
-        process.start()
+        process = start_tool(command, printed, environment, before)
         process.join()
         return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in printed))
+
+
+def start_tool(
+    command: list, printed: list[Path], environment: dict[str, str] | None = None, before: Callable = bool
+) -> BaseProcess:
+    """Start a tool with its arguments; what it prints goes to the files of `printed`, for stdout and stderr."""
+    variables = dict(os.environ if environment is None else environment) | {"OMP_NUM_THREADS": "1"}
+    words = [str(word) for word in command]
+    process = _context.Process(target=_run_script, args=(variables, printed, os.getcwd(), words, before))
+    process.start()
+    return process
 
 
 def _run_script(

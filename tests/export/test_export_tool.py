@@ -12,7 +12,7 @@ import pytest
 import torch
 from detectron2.layers.mask_ops import paste_masks_in_image
 
-from tests.engine.quick_processes import run_group
+from tests.engine.quick_processes import run_group, run_tool
 from tests.export.conftest import CONFIG
 from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
@@ -45,7 +45,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(environment, trained):
-    answer = run(environment, "export.py", trained)
+    answer = run_tool(ROOT / "tools" / "export.py", trained, environment=environment)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout, trained / "exported" / "model_final.onnx"
 

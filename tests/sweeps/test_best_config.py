@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.engine.quick_processes import run_tool
 from tests.sweeps.example_sweep import example_sweep, example_trials
 from xray_lazy.config import diff_configs, load_config
 from xray_lazy.sweeps.results import write_results
@@ -17,8 +16,7 @@ OVERRIDES = {"optimizer.lr": 0.0123, "dataloader.train.total_batch_size": 4, "tr
 
 
 def train(environment, *arguments):
-    command = [sys.executable, str(ROOT / "tools" / "lazy_train.py"), *map(str, arguments)]
-    answer = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    answer = run_tool(ROOT / "tools" / "lazy_train.py", *arguments, environment=environment)
     assert answer.returncode == 0, answer.stderr
 
 
@@ -34,7 +32,14 @@ def sweep_folder(environment, tmp_path_factory):
     settings = [f"{key}={value}" for key, value in OVERRIDES.items()]
     place = f"train.output_dir={folder}/trials/0001"
     train(
-        environment, "--config-file", "tests/engine/tiny.py", "--num-processes", 1, "train.device=cpu", *settings, place
+        environment,
+        "--config-file",
+        ROOT / "tests/engine/tiny.py",
+        "--num-processes",
+        1,
+        "train.device=cpu",
+        *settings,
+        place,
     )
     sweep = example_sweep(parameters={key: {"values": [value, 7]} for key, value in OVERRIDES.items()})
     trial = dataclasses.replace(example_trials(example_sweep(), folder / "trials", 3)[1], parameters=OVERRIDES)

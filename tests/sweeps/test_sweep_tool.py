@@ -1,15 +1,14 @@
 """tools/sweep.py as a person uses it: what is refused before anything starts, and a sweep that is killed."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.engine.quick_processes import run_tool, start_tool
+from tests.patience import PATIENCE
 from xray_lazy.config import get_config, load_config
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.run import SweepOptions, run_sweep, trial_limit
@@ -18,6 +17,7 @@ from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep
 from xray_lazy.sweeps.trials import list_trials
 
 ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "sweep.py"
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
 READY = {
     "mask_rcnn_bayes": "xray/mask_rcnn_r50.py",
@@ -29,11 +29,12 @@ SWEEP = """
 method: grid
 metric: {name: total_loss}
 parameters:
-  train.max_iter: {values: [2, 120, 3]}
+  train.max_iter: {values: [2, 8, 3]}
   dataloader.train.total_batch_size: {values: [2]}
 """
-# the tiny model's training alone: no evaluation, a checkpoint every six iterations
-LEAN = ["train.eval_period=0", "train.checkpointer.period=6", "~hooks.prediction_pictures", "~writers.tensorboard"]
+# the tiny model's training alone, without evaluation; the long trial waits at an iteration until it is ended
+LEAN = ["train.eval_period=0", "train.checkpointer.period=3", "~hooks.prediction_pictures", "~writers.tensorboard"]
+LEAN += ["~hooks.evaluation", "+hooks.hold={_target_: tests.cluster.hooks_for_jobs.HoldAt, iteration: 5}"]
 
 
 @pytest.fixture
@@ -56,23 +57,19 @@ def refused(options):
     return str(error.value)
 
 
-def command(*words):
-    return [sys.executable, str(ROOT / "tools" / "sweep.py"), *map(str, words)]
-
-
 @pytest.mark.parametrize(
     ("given", "told"),
     [(["broken.json"], "not broken.json"), ([], "not nothing"), (["a.yaml", "b.yml"], "not a.yaml, b.yml")],
 )
 def test_what_is_no_single_sweep_file_is_named(run_tool_here, given, told):
-    answer = run_tool_here(ROOT / "tools" / "sweep.py", *given, "--config-file", CONFIG, "train.max_iter=2")
+    answer = run_tool_here(TOOL, *given, "--config-file", CONFIG, "train.max_iter=2")
     assert answer.returncode == 2 and "ends in .yaml" in answer.stderr and answer.stderr.endswith(f"{told}\n")
 
 
 def test_a_mistyped_parameter_is_refused_with_a_suggestion(environment, sweep_file, tmp_path):
     sweep_file.write_text(SWEEP.replace("train.max_iter", "train.max_itr"))
-    words = command(sweep_file, "--config-file", CONFIG, "--output-dir", tmp_path / "sweep")
-    answer = subprocess.run(words, env=environment, capture_output=True, text=True)
+    words = (sweep_file, "--config-file", CONFIG, "--output-dir", tmp_path / "sweep")
+    answer = run_tool(TOOL, *words, environment=environment)
     assert answer.returncode == 2 and "Traceback" not in answer.stderr
     assert "there is no key train.max_itr" in answer.stderr and "did you mean train.max_iter" in answer.stderr
     assert not (tmp_path / "sweep").exists()
@@ -129,8 +126,8 @@ def test_a_dry_run_shows_the_space_and_a_trial_that_could_be_started(options, ca
     options.dry_run, options.overrides = True, ["optimizer.lr=0.01"]
     assert run_sweep(options) == 0
     printed = capsys.readouterr().out
-    assert "train.max_iter                     2, 120, 3" in printed and "3 combinations" in printed
-    assert "lazy_train.py --config-file" in printed and "--resume optimizer.lr=0.01 train.max_iter=120" in printed
+    assert "train.max_iter                     2, 8, 3" in printed and "3 combinations" in printed
+    assert "lazy_train.py --config-file" in printed and "--resume optimizer.lr=0.01 train.max_iter=8" in printed
     assert not Path(options.output_dir).exists()
 
 
@@ -176,41 +173,39 @@ def test_the_scanners_sweep_trains_and_validates_on_the_same_scanner():
     )
 
 
-def wait_for(condition, process, seconds=300):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(0.1)
-
-
-def test_a_sweep_of_data_parallel_trials_is_killed_resumed_and_ends_with_its_results(
-    environment, options, tmp_path, capsys
-):
-    folder = tmp_path / "my sweep"
-    words = command(options.sweep_file, "--config-file", CONFIG, "--num-processes", 2, "--trials-in-parallel", 2, *LEAN)
-    words += ["--output-dir", str(folder)]
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_sweep_is_killed_resumed_and_ends_with_its_results(environment, options, tmp_path, capsys, processes):
+    folder, output = tmp_path / "my sweep", tmp_path / "output.txt"
+    words = [options.sweep_file, "--config-file", CONFIG, "--num-processes", processes, "--trials-in-parallel", 2]
+    words += [*LEAN, "--output-dir", folder]
+    sweep = start_tool([TOOL, *words], [output, output], environment)
     quick, long = folder / "trials/0000", folder / "trials/0001"
-    wait_for(lambda: (quick / "model_final.pth").exists() and (long / "last_checkpoint").exists(), process)
-    wait_for(lambda: list_trials(folder)[0].state == "finished", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+
+    def is_to_be_killed():
+        return (long / "held").exists() and list_trials(folder)[0].state == "finished"
+
+    deadline = time.monotonic() + PATIENCE
+    while not is_to_be_killed():
+        assert sweep.is_alive() and time.monotonic() < deadline, output.read_text()
+        time.sleep(0.1)
+    sweep.kill()
+    sweep.join()
     finished_at = (quick / "model_final.pth").stat().st_mtime_ns
     assert not (long / "model_final.pth").exists()
 
-    answer = subprocess.run(words, env=environment, capture_output=True, text=True)
+    answer = run_tool(TOOL, *words, environment=environment)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     trials = list_trials(folder)
     assert [(trial.state, trial.parameters["train.max_iter"]) for trial in trials] == [
         ("finished", 2),
-        ("finished", 120),
+        ("finished", 8),
         ("finished", 3),
     ]
     assert (quick / "model_final.pth").stat().st_mtime_ns == finished_at and "trial 0 " not in answer.stdout
     assert "trial 1 goes on" in answer.stdout
-    assert list(trials[1].intermediate_values) == list(range(120))
-    assert trials[1].value == trials[1].intermediate_values[119]
-    assert json.loads((long / "run.json").read_text())["world_size"] == 2
+    assert list(trials[1].intermediate_values) == list(range(8))
+    assert trials[1].value == trials[1].intermediate_values[7]
+    assert json.loads((long / "run.json").read_text())["world_size"] == processes
 
     table = (folder / "trials.csv").read_text()
     assert table.count("finished") == 3 and (folder / "results.html").stat().st_size > 100_000
@@ -218,7 +213,7 @@ def test_a_sweep_of_data_parallel_trials_is_killed_resumed_and_ends_with_its_res
     assert load_config(folder / "best_config.yaml").train.max_iter == best.parameters["train.max_iter"]
     assert f"best: trial {best.number}" in answer.stdout
 
-    options.num_processes, options.trials_in_parallel, options.output_dir = 2, 2, str(folder)
+    options.num_processes, options.trials_in_parallel, options.output_dir = processes, 2, str(folder)
     options.overrides = LEAN
     assert run_sweep(options) == 0 and "started:" not in capsys.readouterr().out
     options.overrides = [*LEAN, "optimizer.lr=0.5"]
