@@ -74,6 +74,8 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
             "no model is given" if not rest else f"no input is given for the model {rest[0]}",
             "predict.py MODEL INPUT: the output folder of a training, then pictures",
         )
+    if arguments.grey and not arguments.overlays:
+        raise UserError("--grey has no effect with --no-pictures", "leave one of them out")
     from xray_lazy.prediction.run import PredictOptions, run_prediction
 
     fields = {entry.name for entry in dataclasses.fields(PredictOptions)}

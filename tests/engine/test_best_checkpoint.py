@@ -80,8 +80,9 @@ def test_the_best_three_are_kept_in_order(tmp_path):
         assert_weights(tmp_path / entry["file"], after[entry["iteration"]])
 
 
-def test_the_least_is_the_best_where_less_is_better(tmp_path):
+def test_the_least_is_the_best_where_less_is_better(tmp_path, caplog):
     train(tmp_path, BestCheckpoint("bbox/AP", mode="min", keep=2))
+    assert "that is the worst bbox/AP; set hooks.best_checkpoint.mode=max" in caplog.text
     assert [entry["value"] for entry in entries_of(tmp_path)] == [1.0, 2.0]
 
 
@@ -153,8 +154,8 @@ def test_by_the_metric_of_averaged_weights_these_are_kept(tmp_path):
 
 
 def test_between_evaluations_nothing_is_compared_and_nothing_is_missed(tmp_path, caplog):
-    hooks = {"evaluation": Evaluation(period=2), "best": BestCheckpoint("bbox/AP", mode="min")}
-    train_small(tmp_path, hooks, 6, values=[0.0, 2.0, 0.0, 3.0, 0.0, 4.0])
+    hooks = {"evaluation": Evaluation(period=2), "best": BestCheckpoint("bbox/AP")}
+    train_small(tmp_path, hooks, 6, values=[0.0, 4.0, 9.0, 3.0, 9.0, 2.0])
     assert record_of(tmp_path)["iteration"] == 1
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 

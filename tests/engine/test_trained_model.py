@@ -34,6 +34,11 @@ def test_a_model_that_can_not_be_built_is_told_by_its_innermost_node(folder):
         load_trained_model(folder, overrides=["model.roi_heads.box_pooler.pooler_type=none"], device="cpu")
 
 
+def test_an_override_that_plays_no_part_is_refused(folder):
+    with pytest.raises(UserError, match=r"optimizer\.lr plays no part"):
+        load_trained_model(folder, overrides=["optimizer.lr=1"], device="cpu")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

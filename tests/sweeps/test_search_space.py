@@ -106,6 +106,8 @@ def test_a_grid_has_all_values_in_order():
         ({"min": "1e-3x", "max": 1}, "'1e-3x', not a number"),
         ({"min": 0, "max": math.inf}, "not a number"),
         ({"distribution": "log_uniform_values", "min": 0, "max": 1}, "no logarithm"),
+        ({"distribution": "q_uniform", "min": 0, "max": 1, "q": 2}, "a step of 2 is wider than 0 to 1"),
+        ({"distribution": "q_log_uniform_values", "min": 1e-5, "max": 1e-2}, "a step of 1 rounds all of"),
         ({"distribution": "log_uniform", "min": 1, "max": 5000}, "use log_uniform_values"),
         ({"distribution": "int_uniform", "min": 0.5, "max": 2}, "not whole"),
         ({"distribution": "uniform", "min": 0.5, "max": 2, "q": 1}, "no setting q"),

@@ -107,6 +107,7 @@ def test_hyperband_s_bands_are_wandb_s(group, bands):
         ({"min_iter": "2"}, "early_terminate.min_iter"),
         ({"min_iter": 4, "type": "median"}, "it may be hyperband"),
         ({"max_iter": 2, "s": 1, "eta": 5}, "no iteration at which"),
+        ({"min_iter": 2, "max_iter": 9, "s": 1}, "it plays no part beside max_iter and s"),
     ],
 )
 def test_hyperband_that_stops_nothing_is_a_fault(group, words):
@@ -120,6 +121,23 @@ def test_another_program_and_a_command_with_dashes_are_explained():
 
 def test_without_a_metric_there_is_nothing_to_compare():
     assert "what makes a trial better" in faults(metric={})
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ({"name": "segm/AP", "goal": "minimize"}, "looks for the worst segm/AP"),
+        ({"name": "val/bbox/AP-gun"}, "without a word it is minimize"),
+        ({"name": "val_loss/total_loss", "goal": "maximize"}, "write goal: minimize"),
+    ],
+)
+def test_the_worst_model_is_not_looked_for(metric, words):
+    assert words in faults(metric=metric)
+
+
+def test_a_grid_has_no_sampler():
+    grid = {"method": "grid", "parameters": {"optimizer.lr": {"values": [0.1, 0.2]}}}
+    assert "a grid has no sampler" in faults(**grid, optuna={"sampler": "tpe"})
 
 
 def test_a_missing_file_is_answered_with_near_ones(tmp_path):

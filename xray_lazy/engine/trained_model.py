@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.config import check_config, load_config, raise_faults
+from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
@@ -19,6 +21,7 @@ from xray_lazy.engine.unbuildable import build
 from xray_lazy.errors import UserError
 
 USED = ("model", "dataloader.test.mapper")  # of a config, after its training
+NAMES_AND_PLACES = ("dataloader.root", "dataloader.test.dataset", "dataloader.train.dataset", "train.output_dir")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     if path.suffix not in (".py", ".yaml", ".yml"):
         raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
     cfg = load_config(path, overrides)
+    _refuse_idle(path, overrides, cfg)
     raise_faults([fault for fault in check_config(cfg) if f"{fault.key}.".startswith(tuple(f"{n}." for n in USED))])
     raise_faults(check_settings(cfg, USED))
     return cfg
@@ -97,6 +101,23 @@ def find_weights(run_folder: str | Path) -> Path:
         if path.is_file():
             return path
     raise UserError(f"there are no weights in {folder}", "wait for its first checkpoint, or name others with --weights")
+
+
+def _refuse_idle(path: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
+    """An override that changes nothing of what is used here was meant to do something."""
+    elsewhere = [text for text in overrides if not parse_override(text).key.startswith((*USED, *NAMES_AND_PLACES))]
+    if not elsewhere:
+        return
+    without = load_config(path, [text for text in overrides if text not in elsewhere])
+    if all(_resolved(cfg, node) == _resolved(without, node) for node in USED):
+        keys = ", ".join(parse_override(text).key for text in elsewhere)
+        raise UserError(
+            f"{keys} plays no part once a model is trained", f"keys of {' and '.join(USED)} do; leave it out"
+        )
+
+
+def _resolved(cfg: DictConfig, node: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.select(cfg, node), resolve=True)
 
 
 _GIVE_A_RUN = "give the train.output_dir of a training"

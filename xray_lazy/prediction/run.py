@@ -69,6 +69,8 @@ def run_prediction(options: PredictOptions) -> None:
         raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
     check_result_folder(options.output)
     inputs = find_inputs(options.inputs, options.image_root, options.output)
+    if options.image_root and not inputs.coco_files:
+        raise UserError(f"--image-root {options.image_root} has no effect: no input is a COCO file", "leave it out")
     _check_targets(options, inputs)
     predictor = Predictor.of(
         options.model,

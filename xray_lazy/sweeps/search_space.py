@@ -282,6 +282,10 @@ def _number_faults(name: str, numbers: dict[str, float]) -> Iterator[tuple[str, 
         yield f"int_uniform from {low} to {high} has bounds that are not whole", "write whole numbers, or use uniform"
     if low >= high:
         yield f"min {low} is not below max {high}", "exchange them, or give a fixed value"
+    elif name == "q_uniform" and (q := numbers.get("q", DEFAULTS["q"])) > high - low:
+        yield f"a step of {q} is wider than {low} to {high}", "give a smaller q, or list the values"
+    elif name == "q_log_uniform_values" and (q := numbers.get("q", DEFAULTS["q"])) > 2 * high:
+        yield f"a step of {q} rounds all of {low} to {high} to 0", "give a smaller q, or list the values"
     elif name.endswith("log_uniform_values") and low <= 0:
         yield f"min is {low}, which has no logarithm", "give a min above 0, such as 1e-6"
     elif name.endswith("log_uniform") and max(abs(low), abs(high)) > 700:

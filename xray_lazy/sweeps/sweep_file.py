@@ -12,6 +12,7 @@ from xray_lazy.config.faults import Fault, raise_faults
 from xray_lazy.config.load import config_folder
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.config.yaml_format import parse_yaml, read_text
+from xray_lazy.engine.metric_names import better
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.search_space import Parameter, is_number, read_parameters
 
@@ -136,6 +137,8 @@ def parse_sweep(document: dict[str, Any], name: str) -> Sweep:
     early_terminate = reader.early_terminate() if "early_terminate" in document else None
     options = reader.group("optuna", ("sampler", "seed"))
     sampler, seed = reader.choice("sampler", options, SAMPLERS, "optuna."), options.get("seed", 0)
+    if method == "grid" and "sampler" in options:
+        faults.append(Fault("optuna.sampler", "a grid has no sampler", "leave it out, or write method: bayes"))
     if not _is_whole(seed, 0):
         faults.append(Fault("optuna.seed", f"it is {seed!r}", "write a whole number of 0 or more"))
     run_cap = document.get("run_cap")
@@ -202,6 +205,12 @@ class _Reader:
                 Fault("metric.target", f"it is {target!r}, not a number", "write a number, or leave it out")
             )
         goal = self.choice("goal", group, GOALS, "metric.")
+        right = better(name) if isinstance(name, str) else None
+        if right and goal in GOALS and not goal.startswith(right):
+            message = (
+                f"{'it is' if 'goal' in group else 'without a word it is'} {goal}, which looks for the worst {name}"
+            )
+            self.faults.append(Fault("metric.goal", message, f"write goal: {right}imize"))
         return Metric(name, goal, target, self.choice("value", group, VALUES, "metric."))
 
     def early_terminate(self) -> EarlyTerminate:
@@ -218,6 +227,9 @@ class _Reader:
         if "min_iter" not in group and not ("max_iter" in group and "s" in group):
             fix = "give min_iter, or max_iter together with s"
             self.faults.append(Fault("early_terminate", "nothing says when trials are compared", fix))
+        if {"min_iter", "max_iter", "s"} <= group.keys():
+            fix = "leave it out, or s: bands start at min_iter, or end at max_iter with s of them"
+            self.faults.append(Fault("early_terminate.min_iter", "it plays no part beside max_iter and s", fix))
         if len(self.faults) > before:
             return EarlyTerminate(())
         bands = _bands(group, eta)

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
-from xray_lazy.engine.metric_names import possible_names
+from xray_lazy.engine.metric_names import possible_names, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import latest_with
 
@@ -48,6 +48,7 @@ class BestCheckpoint(HookBase):
         if mode not in SIGNS or keep < 1:
             message = f"hooks.best_checkpoint has mode {mode!r} and keep {keep}"
             raise UserError(message, "mode may be max or min, keep 1 or more")
+        warn_of_worst(metric, mode, "hooks.best_checkpoint")
         self.metric, self.mode, self.keep, self.file_name = metric, mode, keep, file_name
         self.kept: list[dict[str, Any]] = []  # the best one first
         self._warned = False

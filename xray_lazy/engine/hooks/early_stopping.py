@@ -9,7 +9,7 @@ from detectron2.utils import comm
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
-from xray_lazy.engine.metric_names import possible_names
+from xray_lazy.engine.metric_names import possible_names, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 from xray_lazy.modeling.step_numbers import latest_with
@@ -41,6 +41,7 @@ class EarlyStopping(HookBase):
     ):
         if mode not in ("max", "min"):
             raise UserError(f"the mode of early stopping is {mode!r}", "set hooks.early_stopping.mode to max or min")
+        warn_of_worst(metric, mode, "hooks.early_stopping")
         if patience is not None and (complaint := Limits(least=1, whole=True).complaint(patience)):
             too_soon = f"a patience of {patience} evaluations stops before the first one"
             raise UserError(
