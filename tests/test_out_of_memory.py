@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from xray_lazy.command_line import explained
 from xray_lazy.errors import RunFailure
+from xray_lazy.failure import Failure
 from xray_lazy.out_of_memory import explained_out_of_memory, memory_failure
 
 OF_A_GPU = torch.OutOfMemoryError(
@@ -36,8 +36,8 @@ def test_more_memory_than_there_is_becomes_the_message(ask):
     ],
 )
 def test_a_tool_tells_it_in_short(error, message):
-    told, fix, code = explained(error)
-    assert (told, code) == (message, 1) and "find_batch_size" in fix
+    told = Failure.of(error)
+    assert (told.message, told.exit_code) == (message, 1) and "find_batch_size" in told.fix
 
 
 def test_other_errors_are_left_alone():

@@ -59,6 +59,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     from xray_lazy.engine.precision import Precision
     from xray_lazy.engine.run_folder import open_run_folder
     from xray_lazy.engine.run_log import hold_log, start_logging
+    from xray_lazy.failure import tell_failures_in
 
     output = Path(cfg.train.output_dir)
     hold_log()
@@ -83,6 +84,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
 
     # All is built: from here on the output folder is this run's.
     open_run_folder(cfg, resume=False, overwrite=overwrite)
+    tell_failures_in(output)
     start_logging(output)
     model.train()
     log = (output / "metrics.json").open("w")

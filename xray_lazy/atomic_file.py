@@ -11,8 +11,11 @@ from typing import Any, BinaryIO
 
 
 @contextmanager
-def atomic_writer(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file that takes the name `path` only when the block ends without an error.
+
+    Args:
+        replace: a file that is there; else FileExistsError is raised, also where another process was faster.
 
     Raises:
         OSError: the folder can't be written, the disk is full, or `path` is a folder, a pipe or a device, which a file
@@ -31,10 +34,23 @@ def atomic_writer(path: str | os.PathLike) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_UMASK)
-        os.replace(temporary, path)
-    except BaseException:
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _rename_to_new(temporary, path)
+    finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _rename_to_new(temporary: str, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
 
 
 def utf8(text: str) -> bytes:

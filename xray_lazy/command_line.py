@@ -1,7 +1,6 @@
 """How every tool ends: 0 done, 1 failure while running, 2 the person's to fix; tracebacks only with --debug."""
 
 import argparse
-import errno
 import io
 import os
 import re
@@ -10,16 +9,12 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from xray_lazy.errors import UserError
-from xray_lazy.interruption import EXIT_INTERRUPTED, comes_from_interrupt, interrupts_are_caught
+from xray_lazy.errors import EXIT_FAILURE, UserError
+from xray_lazy.failure import Failure
+from xray_lazy.interruption import comes_from_interrupt, interrupts_are_caught
 from xray_lazy.limits import Limits
-from xray_lazy.out_of_memory import memory_failure
 
 EMPTY = "an empty argument; a variable of the shell may have no value"
-EXIT_FAILURE = 1
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
-_UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
-_UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
@@ -49,6 +44,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         code = EXIT_FAILURE
     except (Exception, KeyboardInterrupt) as error:
         if debug and not comes_from_interrupt(error):
+            Failure.of(error).tell()
             raise
         code = report_error(error)
     sys.exit(code)
@@ -58,18 +54,16 @@ _show_tracebacks = False
 
 
 def report_error(error: BaseException) -> int:
-    """Print an error as the running tool ends with it; returns the exit code."""
+    """Print and keep an error as the running tool ends with it; returns the exit code."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_FAILURE
-    if comes_from_interrupt(error):
-        print_error("interrupted", "")
-        return EXIT_INTERRUPTED
-    message, fix, code = explained(error)
-    if _show_tracebacks:
+    failure = Failure.of(error)
+    failure.tell()
+    if _show_tracebacks and not comes_from_interrupt(error):
         traceback.print_exception(error)
     else:
-        print_error(message, fix)
-    return code
+        print_error(failure.message, failure.fix)
+    return failure.exit_code
 
 
 def path(text: str) -> str:
@@ -138,20 +132,3 @@ def print_error(message: str, fix: str) -> None:
     if fix:
         print(f"  fix: {fix}", file=sys.stderr)
     sys.stderr.flush()
-
-
-def explained(error: BaseException) -> tuple[str, str, int]:
-    """Message, fix and exit code of an error, also of one that no one has foreseen."""
-    if isinstance(error, UserError):
-        return error.message, error.fix, error.exit_code
-    if failure := memory_failure(error):
-        return failure.message, failure.fix, failure.exit_code
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _FULL_DISK:
-        return f"the disk is full: {error}", "free some space; what was complete before is untouched", EXIT_FAILURE
-    # of a renaming the second name is the person's, the first that of the temporary file
-    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    if number in _UNUSABLE_PATH and isinstance(path, (str, os.PathLike)):
-        fix = "give another path, or mend its rights; --debug shows where it happened"
-        return f"can't use {os.fspath(path)}: {error.strerror}", fix, UserError.exit_code
-    return f"{type(error).__name__}: {error}", "run again with --debug to see where it happened", EXIT_FAILURE

@@ -1,5 +1,7 @@
 """Errors that a person can act on: tools print message and fix, and end with the error's exit code."""
 
+EXIT_FAILURE = 1
+
 
 class UserError(Exception):
     """A fault in what the person gave: a key, a file, a data set, a number of GPUs. Exit code 2.
@@ -27,4 +29,4 @@ class UserError(Exception):
 class RunFailure(UserError):
     """A run that had begun can't go on: the loss is not finite, the disk is full. Exit code 1."""
 
-    exit_code = 1
+    exit_code = EXIT_FAILURE

@@ -11,13 +11,16 @@ import pytest
 
 from tests.cluster.slurm_doubles import put_into_path
 from xray_lazy.cluster import task_watch
-from xray_lazy.cluster.failure import explain_failure
 from xray_lazy.cluster.job_state import JobState, read_state
 from xray_lazy.cluster.requeue import reason_to_leave, requeue, time_limit_warnings
 from xray_lazy.cluster.supervised_process import SupervisedProcess
 from xray_lazy.cluster.task import Task
 from xray_lazy.cluster.task_watch import TaskWatch
 from xray_lazy.engine.launch import plan_launch
+from xray_lazy.failure import Failure, read_failure
+
+# a process that tells why it fails, before it does so
+TOLD = "from xray_lazy.failure import Failure; Failure({!r}, {!r}, 2, rank={}).tell(); exit(2)"
 
 
 def python(code):
@@ -37,6 +40,7 @@ def watch(tmp_path):
         watch = TaskWatch(
             Task(**{"job_id": "7", **task}),
             tmp_path / "state.json",
+            tmp_path / "failure.json",
             max_timeouts=3,
             signal_delay=60,
             newest_checkpoint=lambda: last.read_text() if last.exists() else "",
@@ -90,7 +94,7 @@ def test_a_task_that_succeeds_is_finished(watch, tmp_path):
 
 def test_an_error_is_kept_with_its_fix_and_ends_the_task_with_its_code(watch, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        watch("print('error: no picture 7\\n  in set a\\n  fix: look for it'); exit(2)", rank=1, tasks=2, host="n2")
+        watch(TOLD.format("no picture 7\n  in set a", "look for it", 1), rank=1, tasks=2, host="n2")
     state = read_state(tmp_path / "state.json")
     assert ended.value.code == 2
     assert (state.state, state.rank, state.host, state.exit_code) == ("failed", 1, "n2", 2)
@@ -114,6 +118,27 @@ def test_a_task_that_ends_without_a_word_lets_the_other_tell_why(watch, tmp_path
         watch(tells.format(other), rank=0, tasks=2)
     state = read_state(tmp_path / "state.json")
     assert (state.rank, state.reason) == (1, "no picture 7")
+
+
+def test_a_task_whose_connection_broke_does_not_speak_for_the_one_that_failed(watch, tmp_path):
+    first = Failure("no picture 7", rank=1, start="7.1")
+    assert first.write(tmp_path / "failure.json")
+    task_watch.SILENT_SECONDS, before = 0.5, task_watch.SILENT_SECONDS
+    try:
+        with pytest.raises(SystemExit):
+            watch(TOLD.format("connection closed by peer", "", 0), rank=0, tasks=2)
+    finally:
+        task_watch.SILENT_SECONDS = before
+    assert read_failure(tmp_path / "failure.json") == first
+    assert read_state(tmp_path / "state.json").reason == "no picture 7"  # whose own watch is gone
+
+
+def test_what_an_earlier_start_said_is_no_reason_of_this_one(watch, tmp_path):
+    Failure("no picture 7", start="7.1").write(tmp_path / "failure.json")
+    with pytest.raises(SystemExit):
+        watch("exit(3)", start=2)
+    assert read_state(tmp_path / "state.json").reason == "its process ended with exit code 3"
+    assert read_failure(tmp_path / "failure.json").start == "7.2"
 
 
 def test_a_task_that_succeeds_does_not_speak_for_one_that_failed_or_still_runs(watch, tmp_path):
@@ -208,18 +233,6 @@ def test_a_job_that_goes_on_at_another_time_is_at_no_time_told_to_have_ended(wat
         "running",
         "requeued",
     )
-
-
-@pytest.mark.parametrize(
-    ("code", "tail", "reason", "fix"),
-    [
-        (2, ["error: old", "  fix: old", "error: the disk is full", "  fix: buy one"], "the disk is full", "buy one"),
-        (1, ["Traceback", "ValueError: no"], "ValueError: no", ""),
-        (3, [], "it ended with exit code 3", ""),
-    ],
-)
-def test_the_last_words_of_a_process_are_its_reason(code, tail, reason, fix):
-    assert explain_failure(code, tail) == (reason, fix)
 
 
 def test_a_state_that_is_not_there_or_damaged_is_none(tmp_path):

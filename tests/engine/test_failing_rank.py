@@ -7,6 +7,7 @@ from tests.engine.quick_processes import start_group
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure
+from xray_lazy.failure import FAILURE_FILE, read_failure
 
 PLACES = ["start", "reader", "forward", "evaluation", "saving"]
 
@@ -29,6 +30,12 @@ def test_of_two_processes_that_another_launcher_has_started(output, tmp_path, pl
         process.kill()
     assert codes == [1, 1], log.read_text()
     assert log.read_text().count(f"gives up: {place}") == 1 and "Traceback" not in log.read_text(), log.read_text()
+    told = read_failure(output[0] / FAILURE_FILE)
+    if place == "start":  # the folder is not yet the run's
+        assert told is None
+    else:
+        assert told.message.endswith(f"gives up: {place}") and told.exit_code == 1
+        assert told.rank == (0 if place == "saving" else 1)
 
 
 @pytest.mark.slow
@@ -36,3 +43,5 @@ def test_of_two_processes_that_another_launcher_has_started(output, tmp_path, pl
 def test_of_two_processes_of_our_launcher(output, place):
     with pytest.raises(RunFailure, match=f"gives up: {place}"):
         run(RunOptions(CONFIG, overrides_of(output, place), num_processes=2))
+    told = read_failure(output[0] / FAILURE_FILE)
+    assert (told and told.rank) == (1 if place == "evaluation" else None)

@@ -15,6 +15,7 @@ from tests.engine.quick_processes import start_group
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.failure import FAILURE_FILE, read_failure
 
 QUIET = ["~hooks.prediction_pictures", "~writers.tensorboard", "~writers.wandb", "train.eval_period=0"]
 HOOKS = "tests.engine.fault_hooks"
@@ -126,6 +127,8 @@ def test_one_of_several_processes_that_is_killed_ends_the_run_with_one_message(t
     assert "process 1 ended without a word" in error.value.message and "SIGKILL" in error.value.message
     assert "memory" in error.value.fix and error.value.exit_code == 1
     assert last_checkpoint(tmp_path / "run") == "model_0000001.pth"
+    told = read_failure(tmp_path / "run" / FAILURE_FILE)  # by the process that misses it
+    assert told.rank == 0 and "may have been killed" in told.fix
 
 
 def test_a_reader_that_is_killed_ends_the_run_and_the_message_names_the_likely_cause(tmp_path):
@@ -202,6 +205,10 @@ def test_without_leave_to_skip_it_ends_the_run_and_names_the_pictures(tmp_path):
         train([add_hook("NotFiniteAt", iteration=1)], tmp_path / "run")
     assert "not finite at iteration 1" in error.value.message and "bag_" in error.value.message
     assert "loss_rpn_cls" in error.value.message and error.value.exit_code == 1
+    told = read_failure(tmp_path / "run" / FAILURE_FILE)
+    assert (told.message, told.fix, told.exit_code) == (error.value.message, error.value.fix, 1)
+    train([], tmp_path / "run", resume=True, overwrite=True)
+    assert not (tmp_path / "run" / FAILURE_FILE).exists()
 
 
 def test_a_run_that_is_asked_to_finish_evaluates_and_leaves_its_final_weights(tmp_path):

@@ -1,7 +1,8 @@
 """Stands for tools/lazy_train.py where a test is about the sweep: the same files, signals and exit codes, in 50 ms.
 
 `KEY=VALUE ...`: `loss` is the first value of the metric, which falls by one at each iteration; `iterations`, `pause`
-(seconds for each); `end`: how it ends, "crash", "user_error", "kill", "not_finite", "no_metric" or as it should.
+(seconds for each); `end`: how it ends, "crash", "user_error", "wordless", "kill", "not_finite", "no_metric" or as it
+should.
 """
 
 import json
@@ -10,6 +11,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from xray_lazy.failure import Failure
 
 settings = dict(word.split("=", 1) for word in sys.argv[1:])
 folder = Path(settings["train.output_dir"])
@@ -32,11 +35,13 @@ for iteration in range(done, count):
     if asked_to_stop:
         sys.exit(0)
 if end == "crash":
-    print("error: OutOfMemoryError: CUDA out of memory\n  fix: run again with --debug", file=sys.stderr)
+    Failure("OutOfMemoryError: CUDA out of memory\nTried to allocate 4 GiB", "run again with --debug").tell()
     sys.exit(1)
 if end == "user_error":
-    print("error: there are no pictures", file=sys.stderr)
+    Failure("there are no pictures", exit_code=2).tell()
     sys.exit(2)
+if end == "wordless":
+    sys.exit(3)
 if end == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 (folder / "model_final.pth").touch()

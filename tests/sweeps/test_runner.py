@@ -61,12 +61,13 @@ def test_trials_are_recorded_with_values_and_curves(tmp_path):
 
 
 def test_each_way_to_fail_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_path, capsys):
-    ends = ["crash", "user_error", "kill", "not_finite", "no_metric", "well"]
+    ends = ["crash", "user_error", "wordless", "kill", "not_finite", "no_metric", "well"]
     sweep = make_sweep("grid", parameters={"loss": {"value": 4}, "end": {"values": ends}})
-    run_quick(tmp_path / "sweep", sweep, 6)
-    crash, user_error, kill, not_finite, no_metric, well = list_trials(tmp_path / "sweep")
+    run_quick(tmp_path / "sweep", sweep, 7)
+    crash, user_error, wordless, kill, not_finite, no_metric, well = list_trials(tmp_path / "sweep")
     assert (crash.state, crash.reason) == ("failed", "exit code 1: OutOfMemoryError: CUDA out of memory")
     assert (user_error.state, user_error.reason) == ("failed", "exit code 2: there are no pictures")
+    assert wordless.reason == "exit code 3: it did not say why, see its output.txt"
     assert kill.state == "killed" and kill.reason.startswith("killed by SIGKILL") and "memory" in kill.reason
     assert (not_finite.state, not_finite.reason) == ("failed", "no value of total_loss is finite")
     assert no_metric.state == "failed" and "did you mean total_los?" in no_metric.reason

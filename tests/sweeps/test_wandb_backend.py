@@ -18,9 +18,10 @@ from tests.sweeps.example_sweep import example_sweep
 from xray_lazy.config import get_config, load_config
 from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.failure import FAILURE_FILE, read_failure
 from xray_lazy.sweeps.training_command import TrainingCommand
-from xray_lazy.sweeps.wandb_agents import reason_of_failure, run_agents
-from xray_lazy.sweeps.wandb_registration import registered_value, registration
+from xray_lazy.sweeps.wandb_agents import run_agents
+from xray_lazy.sweeps.wandb_registration import registered_value, registration, trial_folder
 from xray_lazy.sweeps.wandb_sweep import check_access
 
 pytestmark = pytest.mark.slow
@@ -101,21 +102,6 @@ def test_without_access_the_error_names_the_embedded_backend(monkeypatch, tmp_pa
     assert "leave out --backend wandb" in caught.value.fix
 
 
-def test_the_reason_of_a_failed_trial_is_its_own_last_error(tmp_path):
-    end = "INFO - Cleaning up finished run"
-    start = "INFO - Agent starting run with config:"
-    errors = ["error: before", "error: no memory", "  fix: train less"]
-    lines = [start, "error: first", f"{end}: aaaa", start, f"{end}: bbbb", start, *errors, f"{end}: cccc"]
-    (tmp_path / "agents" / "0").mkdir(parents=True)
-    (tmp_path / "agents" / "0" / "output.txt").write_text("\n".join(lines))
-    assert [reason_of_failure(tmp_path, name) for name in ("aaaa", "bbbb", "cccc", "dddd")] == [
-        "first",
-        "",
-        "no memory",
-        "",
-    ]
-
-
 # what the trials do instead of training
 NOTE = "import os, sys; open(sys.argv[1], 'a').write(f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {sys.argv[2]}\\n')"
 
@@ -130,6 +116,17 @@ def test_agents_share_out_trials_and_devices(wandb_service, tmp_path):
     devices, values = zip(*map(str.split, (tmp_path / "notes.txt").read_text().splitlines()), strict=True)
     assert sorted(devices) == ["0,1", "0,1", "2,3"]
     assert sorted(values) == ["n=1", "n=2", "n=3"]
+
+
+def test_a_trial_that_fails_before_it_has_read_its_config_tells_why(wandb_service, tmp_path):
+    fail = "from xray_lazy.failure import Failure; Failure('no pictures', exit_code=2).tell(); exit(2)"
+    document = {"method": "grid", "parameters": {"n": {"values": [1, 2]}}}
+    document["command"] = ["${env}", "${interpreter}", "-c", fail, "${args_no_hyphens}"]
+    wandb_service.graphql({"query": "mutation UpsertSweep", "variables": {"config": yaml.safe_dump(document)}})
+    ((name, sweep),) = wandb_service.sweeps.items()
+    run_agents(f"tester/uncategorized/{name}", tmp_path, [{}])
+    files = [trial_folder(tmp_path, run) / FAILURE_FILE for run in sweep.run_ids]
+    assert [read_failure(file).message for file in files] == ["no pictures", "no pictures"]
 
 
 def test_an_agent_that_fails_is_an_error_with_its_last_words(wandb_service, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.status import JobStatus, read_status
 from xray_lazy.cluster.tables import print_failure
-from xray_lazy.command_line import EXIT_INTERRUPTED
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.interruption import EXIT_INTERRUPTED
 
 LOG_SECONDS = 0.5
 # each look is a call to SLURM's controller, which all users share

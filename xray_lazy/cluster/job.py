@@ -13,6 +13,7 @@ from pathlib import Path
 from xray_lazy.cluster.job_state import STATE_FILE
 from xray_lazy.cluster.task import Task
 from xray_lazy.cluster.task_watch import TaskWatch
+from xray_lazy.failure import FAILURE_FILE
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class TrainingJob:
         watch = TaskWatch(
             task,
             Path(self.output_dir) / STATE_FILE,
+            Path(self.output_dir) / FAILURE_FILE,
             self.max_timeouts,
             self.signal_delay,
             self._newest_checkpoint,
@@ -65,7 +67,7 @@ class CommandJob:
         output_dir: absolute.
         working_dir: absolute; where the command runs.
         command: program and arguments; "python" is the job's own.
-        state_file: its name in `output_dir`, beside that of other jobs.
+        state_file, failure_file: their names in `output_dir`, beside those of other jobs.
         max_timeouts, signal_delay: as of `TrainingJob`.
     """
 
@@ -73,12 +75,13 @@ class CommandJob:
     working_dir: str
     command: list[str]
     state_file: str
+    failure_file: str = FAILURE_FILE
     max_timeouts: int = 10
     signal_delay: float = 90
 
     def __call__(self) -> None:
         """Raises SystemExit with the code of a command that failed."""
-        state_file = Path(self.output_dir) / self.state_file
-        watch = TaskWatch(Task.of_environment(), state_file, self.max_timeouts, self.signal_delay)
+        state_file, failure_file = (Path(self.output_dir) / name for name in (self.state_file, self.failure_file))
+        watch = TaskWatch(Task.of_environment(), state_file, failure_file, self.max_timeouts, self.signal_delay)
         program = sys.executable if self.command[0] == "python" else self.command[0]
         watch.run([program, *self.command[1:]], self.working_dir, os.environ, signal.SIGTERM)

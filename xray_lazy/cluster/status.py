@@ -11,10 +11,12 @@ from pathlib import Path
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.job_state import ENDED, JobState, read_state
 from xray_lazy.cluster.slurm_commands import QueueState, job_states
+from xray_lazy.failure import FAILURE_FILE
 from xray_lazy.file_end import last_lines
 from xray_lazy.tracking.metrics_file import read_json_lines
 
 STATE_FILES = {"training": "job_state.json", "evaluator": "evaluator_state.json"}
+FAILURE_FILES = {"training": FAILURE_FILE, "evaluator": f"evaluator/{FAILURE_FILE}"}
 TAIL_LINES = 15
 RESUBMIT = "submit.py resubmit goes on from its last checkpoint"
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")

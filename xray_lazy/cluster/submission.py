@@ -20,7 +20,7 @@ from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, take_snapshot
-from xray_lazy.cluster.status import STATE_FILES, process_runs
+from xray_lazy.cluster.status import FAILURE_FILES, STATE_FILES, process_runs
 from xray_lazy.tracking.code_state import git_state
 from xray_lazy.tracking.redaction import argument_without_secrets
 
@@ -141,6 +141,6 @@ def _queue_name(record: JobRecord) -> str:
 def _function(record: JobRecord) -> TrainingJob | CommandJob:
     limits = {name: record.profile[name] for name in ("max_timeouts", "signal_delay")}
     if record.command:
-        state_file = STATE_FILES[record.kind]
-        return CommandJob(record.output_dir, record.working_dir, record.command, state_file, **limits)
+        files = STATE_FILES[record.kind], FAILURE_FILES[record.kind]
+        return CommandJob(record.output_dir, record.working_dir, record.command, *files, **limits)
     return TrainingJob(record.output_dir, record.working_dir, record.overrides, record.typed, **limits)

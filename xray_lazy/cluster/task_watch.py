@@ -7,21 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from xray_lazy.cluster.failure import explain_failure, tells_why
 from xray_lazy.cluster.job_state import JobState, read_state
 from xray_lazy.cluster.requeue import reason_to_leave, requeue
 from xray_lazy.cluster.supervised_process import SupervisedProcess
 from xray_lazy.cluster.task import Task
 from xray_lazy.errors import UserError
+from xray_lazy.failure import PLACE, START, Failure, read_failure
 
 RESUME = "submit it again: it goes on from its last checkpoint"
 TOLD_TO_END = "it was told to end, as by scancel, or as another of its tasks has ended"
 # before the time limit the job is back in the queue, also where its process is in the middle of a long evaluation
 MARGIN_SECONDS = 15
 FINAL_CHECKPOINT = "model_final.pth"
-# where one task fails, others lose their connection to it and fail, too; theirs is not the reason to tell
-FOLLOWER_SECONDS = 1
-# a task that ends without a word has seen another fail, which may still be at telling why
+KILLED = "if no person did that, memory may have run out: ask for more of it, or use fewer workers"
+# a task that ends without a word has seen another end, whose own watch may still be at telling why
 SILENT_SECONDS = 10
 # a requeued job is ended by SLURM within this
 REQUEUE_SECONDS = 120
@@ -33,6 +32,7 @@ class TaskWatch:
     Args:
         task: this one; the task of rank 0 decides for the job.
         state_file: of the job.
+        failure_file: where its processes tell why they failed.
         max_timeouts: so many times it goes back into the queue at its time limit.
         signal_delay: seconds before the time limit at which SLURM sends USR2.
         newest_checkpoint: tells its name; a job that has saved nothing until its time limit never will. None for a job
@@ -43,11 +43,13 @@ class TaskWatch:
         self,
         task: Task,
         state_file: Path,
+        failure_file: Path,
         max_timeouts: int,
         signal_delay: float,
         newest_checkpoint: Callable[[], str] | None = None,
     ):
-        self.task, self.state_file = task, state_file
+        self.task, self.state_file, self.failure_file = task, state_file, failure_file
+        self._start = f"{task.job_id}.{task.start}"
         self.max_timeouts, self.signal_delay = max_timeouts, signal_delay
         self._newest_checkpoint = newest_checkpoint
         self._process: SupervisedProcess | None = None
@@ -70,6 +72,7 @@ class TaskWatch:
             saved_before = self._newest_checkpoint and self._newest_checkpoint()
             if self.task.rank == 0:
                 self._begin()
+            environment = {**environment, PLACE: str(self.failure_file), START: self._start}
             process = self._process = SupervisedProcess(command, folder, environment, stop_signal)
             if self._was_asked():
                 process.ask_to_stop()
@@ -79,7 +82,7 @@ class TaskWatch:
             if self._was_asked() and code != UserError.exit_code:
                 # whatever the code: where some processes die of the signal, others fail for missing them
                 self._leave(saved_before, code == 0)
-            elif code != 0:
+            elif code:
                 self._fail(code, process.tail)
             elif self.task.rank == 0 and not self._has_failed():
                 if self._newest_checkpoint and self._newest_checkpoint() not in (saved_before, FINAL_CHECKPOINT):
@@ -138,9 +141,9 @@ class TaskWatch:
         """Decide what becomes of a job whose process was asked to leave."""
         if self._has_failed():
             sys.exit(1)
-        # a run that was complete, and was given more to do, begins with that checkpoint
-        may_be_done = has_saved or saved_before != FINAL_CHECKPOINT
-        if may_be_done and self._newest_checkpoint and self._newest_checkpoint() == FINAL_CHECKPOINT:
+        self.failure_file.unlink(missing_ok=True)  # where some processes left, others may have missed them
+        # not so: one that was complete, was given more to do, and could not save
+        if has_saved and self._newest_checkpoint and self._newest_checkpoint() == FINAL_CHECKPOINT:
             self._write("finished")
             return
         if not self.task.on_slurm:
@@ -191,20 +194,21 @@ class TaskWatch:
         sys.exit(1)
 
     def _fail(self, code: int, tail: list[str]) -> None:
-        if code > 0 and not tells_why(tail):
-            self._wait_for_another(SILENT_SECONDS)
-        elif code == 1:
-            self._wait_for_another(FOLLOWER_SECONDS)
-        if not self._has_failed():
-            reason, fix = explain_failure(code, tail)
-            self._write("failed", reason=reason, fix=fix, exit_code=code, log_tail=tail)
-        sys.exit(code if code > 0 else 1)
-
-    def _wait_for_another(self, seconds: float) -> None:
-        """Until another task has told of the failure."""
-        until = time.monotonic() + seconds
-        while self.task.tasks > 1 and not self._has_failed() and time.monotonic() < until:
+        """Let the task tell whose process failed first; another bad exit might end it before it has."""
+        task, until = self.task, time.monotonic() + (SILENT_SECONDS if self.task.tasks > 1 else 0)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        own = Failure(
+            f"its process {how}", KILLED if code < 0 else "", code, rank=task.rank, host=task.host, start=self._start
+        )
+        if code < 0:
+            own.write(self.failure_file)
+        while not self._has_failed() and self._first_rank() != task.rank and time.monotonic() < until:
             time.sleep(0.1)
+        if not self._has_failed():
+            own.write(self.failure_file)
+            first = self._failure() or own
+            self._write("failed", reason=first.message, fix=first.fix, exit_code=code, log_tail=tail)
+        sys.exit(code if code > 0 else 1)
 
     def _begin(self) -> None:
         if not self._has_failed():  # another task may have been quicker
@@ -231,3 +235,12 @@ class TaskWatch:
         state = read_state(self.state_file)
         this_start = (self.task.job_id, self.task.start)
         return state is not None and state.state == "failed" and (state.job_id, state.starts) == this_start
+
+    def _failure(self) -> Failure | None:
+        """What the process said that failed first in this start, in whichever task."""
+        failure = read_failure(self.failure_file)
+        return failure if failure and failure.start == self._start else None
+
+    def _first_rank(self) -> int | None:
+        failure = self._failure()
+        return failure.rank if failure else None

@@ -33,6 +33,7 @@ from xray_lazy.engine.run_folder import check_claim, claimed_run_folder, open_ru
 from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
+from xray_lazy.failure import FAILURE_FILE, tell_failures_in
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
 from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
@@ -87,6 +88,7 @@ def _train(
     _check_equal_starts(comm.all_gather(start_iteration))
     if start_iteration >= cfg.train.max_iter and not trainer.has_evaluation_left:
         logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
+        (Path(cfg.train.output_dir) / FAILURE_FILE).unlink(missing_ok=True)
         return
     trainer.check()
     if "test" in cfg.dataloader:
@@ -96,6 +98,7 @@ def _train(
             RunRecord.read_earlier(cfg.train.output_dir)  # one that can't go on is refused before anything changes
         open_run_folder(cfg, resume, overwrite)
     comm.synchronize()
+    tell_failures_in(cfg.train.output_dir)
     start_logging(cfg.train.output_dir)
     _log_size(model)
     try:
@@ -112,6 +115,7 @@ def _train(
     finally:
         for writer in trainer.writers.values():
             writer.close()
+    tell_failures_in(None)
 
 
 def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:

@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from xray_lazy.command_line import print_error
+from xray_lazy.failure import Failure
+
 if TYPE_CHECKING:
     from torch.distributed import Store
 
@@ -23,6 +26,7 @@ STEP_SECONDS = 600
 SLOWER_THAN_EVER = 20  # a step may also take so many times what the slowest has taken
 SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
 LOOKS_PER_BEAT = 10
+WRITING_SECONDS = 5  # to a disk, which may be what hangs
 
 
 class GroupWatch:
@@ -140,7 +144,11 @@ class GroupWatch:
         """End all: `hanging` lets the others say where they are."""
         answers = not self._waits_for_store  # else the others notice by themselves
         first = answers and self.is_first_failure()
-        print(f"error: {message}\n  fix: {fix}", file=sys.stderr, flush=True)
+        print_error(message, fix)
+        if first or not answers:
+            telling = threading.Thread(target=Failure(message, fix, rank=self._rank).tell, daemon=True)
+            telling.start()
+            telling.join(WRITING_SECONDS)
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
         if first:
             self.tell_others(1, hanging)

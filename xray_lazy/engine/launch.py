@@ -3,23 +3,22 @@
 import logging
 import multiprocessing.connection
 import os
-import pickle
 import signal
 import socket
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.command_line import EXIT_INTERRUPTED, explained
 from xray_lazy.engine.group_watch import end_process
 from xray_lazy.engine.launch_plan import LaunchPlan, check_gpus, joined_group, tasks_without_srun
 from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.engine.process_group import run_as_started, run_in_group
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
+from xray_lazy.interruption import EXIT_INTERRUPTED
 from xray_lazy.wording import counted
 
 # Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
@@ -137,7 +136,11 @@ def run_processes(plan: LaunchPlan, function: Callable, *arguments: Any) -> Any:
     if plan.group_rank is not None:
         return run_as_started(plan, function, arguments)
     if plan.world_size == 1:
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except (Exception, KeyboardInterrupt) as error:
+            Failure.of(error).tell()
+            raise
     return _spawn(plan, function, arguments)
 
 
@@ -162,27 +165,42 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
         try:
             for process in processes:
                 process.start()
-            failed = _wait_for(processes)
+            error = _wait_for(processes, Path(folder) / FAILURE_FILE)
         finally:
             _end(processes)  # also after a second Ctrl-C
             for number, handler in previous.items():
                 signal.signal(number, handler)
         if plan.machine_rank == 0:
             _wait_for_machines(store, plan)
-        if failed:
-            _raise(failed, processes.index(failed), Path(folder))
+        if error:
+            raise error
 
 
-def _wait_for(processes: list) -> Any:
-    """The first process that has failed, or None when all have succeeded."""
+def _wait_for(processes: list, failure_file: Path) -> BaseException | None:
+    """Why the first process failed that did, or None when all have succeeded."""
     running = {process.sentinel: process for process in processes}
     while running:
         for sentinel in multiprocessing.connection.wait(running):
             process = running.pop(sentinel)
             process.join()
             if process.exitcode:
-                return process
+                return _error_of(process.exitcode, processes.index(process), failure_file)
     return None
+
+
+def _error_of(code: int, number: int, failure_file: Path) -> BaseException:
+    failure = read_failure(failure_file)
+    if failure and code > 0:  # else others say that they have lost it
+        return failure.error()
+    if code == EXIT_INTERRUPTED:
+        return KeyboardInterrupt()
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    error = RunFailure(
+        f"process {number} ended without a word ({how})",
+        "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
+    )
+    Failure.of(error, rank=number).tell()  # before the others do
+    return error
 
 
 def _end(processes: list) -> None:
@@ -195,19 +213,6 @@ def _end(processes: list) -> None:
         end = time.monotonic() + GRACE_SECONDS
         for process in started:
             process.join(max(0, end - time.monotonic()))
-
-
-def _raise(process: Any, number: int, folder: Path) -> None:
-    error = _first_error(folder)
-    if error and process.exitcode > 0:  # else others say that they have lost it
-        raise error
-    if process.exitcode == EXIT_INTERRUPTED:
-        raise KeyboardInterrupt
-    how = f"by {signal.Signals(-process.exitcode).name}" if process.exitcode < 0 else f"exit code {process.exitcode}"
-    raise RunFailure(
-        f"process {number} ended without a word ({how})",
-        "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
-    )
 
 
 FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
@@ -236,29 +241,16 @@ def _child(
     _end_with_parent()
 
     def record(error: BaseException) -> int:
-        if isinstance(error, KeyboardInterrupt):
-            return EXIT_INTERRUPTED
-        message, fix, code = explained(error)
-        told = UserError(message, fix) if code == UserError.exit_code else RunFailure(message, fix)
-        where = "".join(traceback.format_exception(error))
-        # complete or not there
-        path = Path(folder) / f"{time.time_ns()}"
-        path.write_bytes(pickle.dumps((told, where)))
-        path.rename(path.with_suffix(".pickle"))
-        return code
+        failure = Failure.of(error, rank=rank)
+        failure.tell()
+        if not isinstance(error, KeyboardInterrupt):
+            failure.write(Path(folder) / FAILURE_FILE)  # for the parent to raise
+        return failure.exit_code
 
     try:
         run_in_group(plan, rank, local_rank, address, "group", function, arguments, record)
     except BaseException as error:  # before it was in the group
         end_process(record(error))
-
-
-def _first_error(folder: Path) -> UserError | None:
-    for path in sorted(folder.glob("*.pickle")):
-        error, where = pickle.loads(path.read_bytes())
-        error.add_note(where)  # seen with --debug
-        return error
-    return None
 
 
 def _end_with_parent() -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from xray_lazy.command_line import EXIT_FAILURE, EXIT_INTERRUPTED, report_error
+from xray_lazy.command_line import report_error
 from xray_lazy.engine.group_watch import GroupWatch, end_process, set_watch
 from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
-from xray_lazy.errors import RunFailure
+from xray_lazy.errors import EXIT_FAILURE, RunFailure
+from xray_lazy.interruption import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from torch.distributed import Store

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from xray_lazy.atomic_file import write_bytes
 from xray_lazy.errors import UserError
+from xray_lazy.failure import FAILURE_FILE
 
 CONFIG_NAME = "config.yaml"
 FOLDERS = ("tensorboard", "wandb", "evaluation", "evaluator", "visualizations", "profile", "analysis")
-FILES = ("last_checkpoint", "run.json", "code*.diff", "log.txt*", "metrics.json", "report.html")
+FILES = ("last_checkpoint", "run.json", "code*.diff", "log.txt*", "metrics.json", "report.html", FAILURE_FILE)
 NUMBER = "[0-9]" * 7
 
 logger = logging.getLogger(__name__)

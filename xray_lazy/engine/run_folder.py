@@ -14,6 +14,7 @@ from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.failure import FAILURE_FILE
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
@@ -148,6 +149,7 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
         if not (resume and _is_under_way(folder)):  # else it was meant for the run that goes on
             (folder / "stop").unlink(missing_ok=True)
         save_config(cfg, folder / CONFIG_NAME)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 OUTPUT = "output.txt"
-"""In a trial's folder: what its processes print. The reason of a failure is read from there."""
+"""In a trial's folder: what its processes print."""
 
 
 class TrialHandle(Protocol):

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from xray_lazy.errors import UserError
+from xray_lazy.failure import FAILURE_FILE, PLACE, read_failure
 from xray_lazy.sweeps.console import SweepConsole
-from xray_lazy.sweeps.launcher import TrialHandle, TrialLauncher
+from xray_lazy.sweeps.launcher import OUTPUT, TrialHandle, TrialLauncher
 from xray_lazy.sweeps.study import Claim, SweepStudy
 from xray_lazy.sweeps.training_command import TrainingCommand
-from xray_lazy.sweeps.trial_end import reason_of
 from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource, TrialValues
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.workers import Worker
@@ -130,6 +131,9 @@ class SweepRunner:
             self._console.say(f"trial {trial.number} was left by a worker on another machine, which is silent")
         goes_on = (trial.folder / "last_checkpoint").is_file()
         environment = {"WANDB_NAME": f"{self.name}-{trial.name}", "WANDB_RUN_GROUP": self.name}
+        failure_file = trial.folder / FAILURE_FILE
+        failure_file.unlink(missing_ok=True)
+        environment[PLACE] = str(failure_file.absolute())
         handle = self._launcher.start(self._command.of(trial.parameters, trial.folder), trial.folder, environment)
         self._study.set_process(trial.number, handle.identity)
         self._running.append(_Running(trial, handle, time.monotonic()))
@@ -184,7 +188,7 @@ class SweepRunner:
         else:
             state = "failed" if code > 0 else "killed"  # 0: somebody asked it to stop
             alike = USER_ERRORS_ALIKE if code == USER_ERROR else 0
-            self._study.fail(number, state, reason_of(code, folder), alike)
+            self._study.fail(number, state, _reason(code, folder), alike)
         trials = self._study.trials()
         self._console.ended(trials[number], trials)
         self._on_end(trials)
@@ -211,6 +215,17 @@ class SweepRunner:
             last = list(values.finite.values())[-1] if values.finite else None
             rows.append((running.trial, running.start, values.last_iteration, last))
         self._console.show(rows)
+
+
+def _reason(code: int, folder: Path) -> str:
+    """Why a trial's training has ended before its end, in one line."""
+    if code < 0:
+        hint = ", as the system does where memory runs out" if -code == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{hint}"
+    if code == 0:
+        return "it left before its end"
+    failure = read_failure(folder / FAILURE_FILE)
+    return f"exit code {code}: {failure.headline if failure else f'it did not say why, see its {OUTPUT}'}"
 
 
 @contextmanager

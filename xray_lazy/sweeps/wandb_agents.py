@@ -1,7 +1,6 @@
 """W&B's agents as processes of this machine: each asks W&B for trials and starts our launcher for them."""
 
 import os
-import re
 import signal
 import sys
 import time
@@ -10,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xray_lazy.errors import RunFailure
+from xray_lazy.failure import FAILURE_FILE, PLACE, RUN_ID
 from xray_lazy.file_end import last_lines
 from xray_lazy.sweeps.local_launcher import OUTPUT, SAVING_SECONDS, LocalLauncher, LocalTrial
+from xray_lazy.sweeps.wandb_registration import trial_folder
 
 POLL_SECONDS = 1.0
 WATCH_SECONDS = 15.0
@@ -60,19 +61,6 @@ def run_agents(
     return signals[0] if signals else None
 
 
-def reason_of_failure(folder: Path, run_id: str) -> str:
-    """The error that a trial's training printed last, from the output of its agent; empty where that isn't here.
-
-    An agent runs one trial after the other, so what comes before the word of a trial's end is the trial's.
-    """
-    for path in folder.glob(f"agents/*/{OUTPUT}"):
-        before, end, _ = path.read_text(encoding="utf-8", errors="replace").partition(f"finished run: {run_id}")
-        errors = re.findall(r"^error: (.*)", before[before.rfind("starting run") :], flags=re.MULTILINE)
-        if end and errors:
-            return errors[-1]
-    return ""
-
-
 def _shared_out(count: int | None, places: int) -> list[int | None]:
     """How many trials each agent runs; agents without any aren't started."""
     if count is None:
@@ -90,6 +78,7 @@ def _environment(folder: Path) -> dict[str, str]:
         # `${interpreter}` is the python of the path
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "WANDB_DIR": str(folder.resolve()),
+        PLACE: str(trial_folder(folder.resolve(), RUN_ID) / FAILURE_FILE),
         # a trial that W&B stops early saves before it leaves
         "WANDB_AGENT_KILL_DELAY": str(SAVING_SECONDS),
         # trials that fail in their first minute are of no more meaning than later ones; five from the start on are

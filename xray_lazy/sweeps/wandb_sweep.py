@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 
 from xray_lazy.env import wandb_login
 from xray_lazy.errors import UserError
+from xray_lazy.failure import FAILURE_FILE, read_failure
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource
 from xray_lazy.sweeps.trials import Trial
-from xray_lazy.sweeps.wandb_agents import reason_of_failure
 from xray_lazy.sweeps.wandb_registration import registered_value, trial_folder
 from xray_lazy.tracking.logged_names import names_of
 from xray_lazy.wording import counted
@@ -85,7 +85,8 @@ class WandbSweep:
             if state == "finished" and not (folder / COMPLETE).is_file():
                 state, reason = "pruned", f"stopped after {counted(len(curve), 'value')}"
         if state == "failed":
-            reason = reason_of_failure(self._folder, run.id) or reason
+            failure = read_failure(folder / FAILURE_FILE)
+            reason = failure.headline if failure else reason
         if state == "finished":
             value, reason = self._source.value_at_end(values) if curve else self._from_summary(summary)
             state = "failed" if value is None else state

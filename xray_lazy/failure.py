@@ -1,0 +1,142 @@
+"""`failure.json`: why a run failed, as the process of it that failed first tells."""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import json
+import os
+import socket
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xray_lazy.atomic_file import atomic_writer, utf8
+from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
+from xray_lazy.interruption import EXIT_INTERRUPTED, comes_from_interrupt
+from xray_lazy.out_of_memory import memory_failure
+
+FAILURE_FILE = "failure.json"
+# In the environment of a process that is looked after: the file, for what fails before the run has its folder, and what
+# tells this start from an earlier one.
+PLACE, START = "XRAY_LAZY_FAILURE", "XRAY_LAZY_START"
+RUN_ID = "${WANDB_RUN_ID}"  # in the path: W&B's agents start trials, each with its own
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+_UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def _rank() -> int:
+    """As torchrun and srun number this process."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a process failed.
+
+    Attributes:
+        message, fix: as they are printed; `fix` may be empty.
+        exit_code: negative for the signal that killed the process.
+        exception: its type; empty where no exception was seen.
+        traceback: of the exception.
+        rank, host: of the process.
+        start: of the job, where the run is one.
+        time: ISO 8601.
+    """
+
+    message: str
+    fix: str = ""
+    exit_code: int = EXIT_FAILURE
+    exception: str = ""
+    traceback: str = ""
+    rank: int = field(default_factory=_rank)
+    host: str = field(default_factory=socket.gethostname)
+    start: str = field(default_factory=lambda: os.environ.get(START, ""))
+    time: str = field(default_factory=_now)
+
+    @classmethod
+    def of(cls, error: BaseException, rank: int | None = None) -> "Failure":
+        """What an error says, also one that nobody has foreseen."""
+        message, fix, code = _explained(error)
+        trace = "".join(traceback.format_exception(error))
+        return cls(message, fix, code, type(error).__qualname__, trace, _rank() if rank is None else rank)
+
+    @property
+    def headline(self) -> str:
+        """The message's first line."""
+        return self.message.partition("\n")[0]
+
+    def error(self) -> UserError:
+        """As an exception again, with the traceback as its note."""
+        kind = UserError if self.exit_code == UserError.exit_code else RunFailure
+        error = kind(self.message, self.fix)
+        error.add_note(self.traceback)
+        return error
+
+    def write(self, path: str | os.PathLike) -> bool:
+        """Write it, unless a process of this start has failed before; returns whether it is written."""
+        there = read_failure(path)
+        if there is not None and there.start != self.start:
+            Path(path).unlink(missing_ok=True)
+        try:
+            with atomic_writer(path, replace=False) as stream:
+                stream.write(utf8(json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"))
+        except FileExistsError:
+            return False
+        return True
+
+    def tell(self) -> None:
+        """Write it into the run's folder, and where the environment says; without either the console alone tells."""
+        global _folder
+        given = os.environ.get(PLACE, "").replace(RUN_ID, os.environ.get("WANDB_RUN_ID", ""))
+        places = {os.path.abspath(place) for place in (_folder and _folder / FAILURE_FILE, given) if place}
+        _folder = None
+        for place in places:
+            with contextlib.suppress(OSError):  # such as the full disk that this is about
+                self.write(place)
+
+
+_folder: Path | None = None
+
+
+def tell_failures_in(folder: str | os.PathLike | None) -> None:
+    """What fails in this process from here on is told in that folder, whose run it is; None for no run's."""
+    global _folder
+    _folder = Path(folder) if folder else None
+
+
+def read_failure(path: str | os.PathLike) -> Failure | None:
+    """Read a failure's file; None where nothing has failed, or the file is damaged."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+        names = {entry.name for entry in dataclasses.fields(Failure)}
+        return Failure(**{name: value for name, value in content.items() if name in names})
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def _explained(error: BaseException) -> tuple[str, str, int]:
+    """Message, fix and exit code."""
+    if comes_from_interrupt(error):
+        return "interrupted", "", EXIT_INTERRUPTED
+    if isinstance(error, UserError):
+        return error.message, error.fix, error.exit_code
+    if failure := memory_failure(error):
+        return failure.message, failure.fix, failure.exit_code
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL_DISK:
+        fix = "free some space; what was complete before is untouched"
+        return f"the disk is full: {error}", fix, EXIT_FAILURE
+    # of a renaming the second name is the person's, the first that of the temporary file
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if isinstance(error, OSError) and number in _UNUSABLE_PATH and isinstance(path, (str, os.PathLike)):
+        fix = "give another path, or mend its rights; --debug shows where it happened"
+        return f"can't use {os.fspath(path)}: {error.strerror}", fix, UserError.exit_code
+    fix = "run again with --debug to see where it happened"
+    return f"{type(error).__name__}: {error}", fix, EXIT_FAILURE
