@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from xray_lazy.wording import printable
 BACKGROUND = "background"
 
 
+@runtime_checkable
 class ReviewableEvaluator(Protocol):
     """An evaluator that can be asked what it has evaluated; `CocoEvaluator` is one."""
 

@@ -18,6 +18,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.run_files import check_folders
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
+from xray_lazy.evaluation.protocols import SavesResults
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
@@ -76,7 +77,7 @@ class EvaluationRun:
         if comm.is_main_process():
             folder = self._folder(iteration, suffix)
             for evaluator in self.evaluators:
-                if hasattr(evaluator, "save"):  # detectron2's own have no such method
+                if isinstance(evaluator, SavesResults):
                     evaluator.save(folder)
             logger.info("results are in %s", folder)
             for observe in self.observers:

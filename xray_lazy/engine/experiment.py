@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from detectron2.config import instantiate
-from detectron2.engine.train_loop import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -27,6 +26,7 @@ from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
+from xray_lazy.engine.hook_order import build_hooks, given
 from xray_lazy.engine.precision import Precision, set_float32_matmul
 from xray_lazy.engine.run_files import CONFIG_NAME, KeptFiles
 from xray_lazy.engine.run_folder import check_claim, claimed_run_folder, open_run_folder
@@ -221,20 +221,6 @@ def load_initial_weights(cfg: DictConfig, checkpointer: Checkpointer) -> None:
     if cfg.train.get("class_map", {}) is not None:
         checkpointer.fit_classes = ClassRows(cfg, checkpointer.model, checkpointer.class_names).fit
     checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
-
-
-def given(nodes: DictConfig) -> dict[str, DictConfig]:
-    """Those of hooks or writers that are not null, which leaves one out."""
-    return {str(name): node for name, node in nodes.items() if node is not None}
-
-
-def build_hooks(cfg: DictConfig) -> dict[str, HookBase]:
-    """The hooks of a config by name, in their order but for those that save what the others did, which come last.
-
-    These have `comes_last` above 0; a hook that the command line adds stands behind them in the config.
-    """
-    hooks = {name: instantiate(hook) for name, hook in given(cfg.hooks).items()}
-    return dict(sorted(hooks.items(), key=lambda item: getattr(item[1], "comes_last", 0)))
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -58,6 +58,7 @@ def run(options: RunOptions) -> None:
         options.dist_url,
     )
     from xray_lazy.engine.epochs import resolve_epochs
+    from xray_lazy.engine.hook_order import put_savers_last
     from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
     from xray_lazy.engine.run_files import check_output_folder
     from xray_lazy.engine.run_folder import check_run_folder
@@ -70,6 +71,7 @@ def run(options: RunOptions) -> None:
         raise_faults(resolve_epochs(cfg, options.overrides))
         if plan.group_rank in (None, 0) and plan.machine_rank == 0:
             check_run_folder(cfg, options.resume, options.overwrite)
+        put_savers_last(cfg)
     if options.dry_run:
         from xray_lazy.engine.trial_step import try_pictures
 

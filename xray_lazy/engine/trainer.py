@@ -22,6 +22,7 @@ from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.group_watch import step_in_time
+from xray_lazy.engine.hook_protocols import ChecksBefore, ComesLast, SavesBeforeEvaluation
 from xray_lazy.engine.optimizer_state import guard_state
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.step_outcome import StepOutcome
@@ -124,7 +125,7 @@ class Trainer(TrainerBase):
     def check(self) -> None:
         """Let the hooks raise UserError for what can be known before training; nothing is written by it."""
         for hook in self.named_hooks.values():
-            if hasattr(hook, "check"):
+            if isinstance(hook, ChecksBefore):
                 hook.check()
 
     def train(self, start_iter: int, max_iter: int) -> None:
@@ -214,15 +215,14 @@ class Trainer(TrainerBase):
     def save_before(self, hook: HookBase) -> None:
         """Let hooks save what was trained, before `hook` evaluates it: that may take long, or fail.
 
-        A run that is resumed from there begins with the `after_step` of `hook` and those after it. A hook that saves
-        has a method `save_before_evaluation`.
+        A run that is resumed from there begins with the `after_step` of `hook` and those after it.
         """
         if self._evaluating_hook:
             return  # of another hook in this step, or what is resumed: it is saved
         self._settle()  # a step that is not finite is told before it is saved
         self._evaluating_hook = next(name for name, one in self.named_hooks.items() if one is hook)
         for one in self.named_hooks.values():
-            if hasattr(one, "save_before_evaluation"):
+            if isinstance(one, SavesBeforeEvaluation):
                 one.save_before_evaluation()
 
     def after_step(self) -> None:
@@ -239,7 +239,7 @@ class Trainer(TrainerBase):
         self._call_after_step(names[start:])
 
     def _call_after_step(self, names: list[str]) -> None:
-        saves = [name for name in names if hasattr(self.named_hooks[name], "save_before_evaluation")]
+        saves = [name for name in names if isinstance(self.named_hooks[name], SavesBeforeEvaluation)]
         for name in names:
             if name == next(iter(saves[-1:]), None):
                 self._evaluating_hook = ""  # what is saved now is evaluated
@@ -250,7 +250,7 @@ class Trainer(TrainerBase):
                 self._evaluation_was_cut_short = True
                 # writers and checkpoint: what is written now, a resumed run needn't write
                 for last in names[names.index(name) :]:
-                    if getattr(self.named_hooks[last], "comes_last", 0):
+                    if isinstance(self.named_hooks[last], ComesLast):
                         self.named_hooks[last].after_step()
                 return
         self._evaluating_hook = ""

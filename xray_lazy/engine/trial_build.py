@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from xray_lazy.config import Fault
 from xray_lazy.config.names import locate
 from xray_lazy.engine.epochs import put_iterations
-from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts, given
+from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
+from xray_lazy.engine.hook_order import given
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.unbuildable import fault_of_build
 from xray_lazy.engine.weightless import build_weightless

@@ -8,6 +8,7 @@ from detectron2.structures import Instances, ROIMasks
 from torch import nn
 
 from xray_lazy.data.mask_encoding import encode_bitmaps, encode_box_masks
+from xray_lazy.evaluation.protocols import UsesDetectorPostprocess
 
 _ASIDE = "masks_in_boxes"  # detector_postprocess knows no such field and only selects from it
 
@@ -17,7 +18,7 @@ def encoding_masks(model: nn.Module) -> Callable[[Sequence[dict]], list[dict]]:
 
     That is possible where it is known that `model(batch)` is detectron2's `detector_postprocess` of
     `model.inference(batch, do_postprocess=False)`: for a `GeneralizedRCNN` whose `forward` and `inference` are its own,
-    and for a class that says so of itself with `uses_detector_postprocess = True`. Any other model is called as it is.
+    and for a class that says so of itself, see `UsesDetectorPostprocess`. Any other model is called as it is.
     """
     if not _is_known(model):
         return model
@@ -64,4 +65,4 @@ def _is_known(model: nn.Module) -> bool:
     if isinstance(model, GeneralizedRCNN):
         own: Any = type(model)
         return own.forward is GeneralizedRCNN.forward and own.inference is GeneralizedRCNN.inference
-    return getattr(model, "uses_detector_postprocess", False)
+    return isinstance(model, UsesDetectorPostprocess) and model.uses_detector_postprocess

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from xray_lazy.evaluation.encoded_inference import encoding_masks
+from xray_lazy.evaluation.protocols import TakesEncodedMasks
 from xray_lazy.wording import counted
 
 # The first batches start the loader's workers and choose kernels: they say nothing about the speed to come.
@@ -57,7 +58,7 @@ def run_inference(
     """
     evaluators = [evaluator] if isinstance(evaluator, DatasetEvaluator) else list(evaluator)
     whole: Any = evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
-    all_take_encoded = all(getattr(one, "takes_encoded_masks", False) for one in evaluators)
+    all_take_encoded = all(isinstance(one, TakesEncodedMasks) and one.takes_encoded_masks for one in evaluators)
     detect = encoding_masks(model) if all_take_encoded else model
     whole.reset()
     speed = _Speed(total=len(loader), log_every=log_every)

@@ -19,41 +19,41 @@ class UnfailingWriter(Writer):
 
     Args:
         name: in the config.
-        writer: has `write` and `close`, and may have what `Writer` has.
+        writer: one of ours, or any of detectron2's, of which only `write` and `close` are called.
     """
 
     def __init__(self, name: str, writer: EventWriter):
         self._name, self._writer = name, writer
-        self.period = getattr(writer, "period", None)
+        self._ours = writer if isinstance(writer, Writer) else None
+        self.period = self._ours.period if self._ours else None
         self._has_warned = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
     def start(self, run: RunRecord) -> dict:
-        return self._call("start", run) or {}
+        return self._call(self._ours and self._ours.start, run) or {}
 
     def join(self, run: RunRecord) -> bool:
-        return bool(self._call("join", run))
+        return bool(self._call(self._ours and self._ours.join, run))
 
     def write(self) -> None:
-        self._call("write")
+        self._call(self._writer.write)
 
     @property
     def takes_media(self) -> bool:
-        return getattr(self._writer, "takes_media", False)
+        return self._ours is not None and self._ours.takes_media
 
     def write_media(self, media: Mapping[str, Media], iteration: int) -> None:
-        self._call("write_media", media, iteration)
+        self._call(self._ours and self._ours.write_media, media, iteration)
 
     def pause(self) -> None:
-        self._call("pause")
+        self._call(self._ours and self._ours.pause)
 
     def close(self) -> None:
-        self._call("close")
+        self._call(self._writer.close)
 
-    def _call(self, name: str, *arguments: Any) -> Any:
-        method: Callable | None = getattr(self._writer, name, None)
+    def _call(self, method: Callable | None, *arguments: Any) -> Any:
         try:
             return method(*arguments) if method else None
         except Exception as error:

@@ -1,6 +1,7 @@
 """What the event writers share: when and what they are called, and which numbers are still to be written."""
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 from detectron2.utils.events import EventStorage, EventWriter
 
@@ -39,6 +40,18 @@ class Writer(EventWriter):
 
     def write_media(self, media: Mapping[str, Media], iteration: int) -> None:
         """Called after an evaluation of that iteration, with media by name."""
+
+
+@runtime_checkable
+class WritesAfterTraining(Protocol):
+    """A writer that can't `join` a run in training, and adds to it when that has ended."""
+
+    def has_ended(self, run: RunRecord) -> bool:
+        """Whether the training that `run` records has closed its own part."""
+        ...
+
+    def start_after(self, run: RunRecord) -> None:
+        """Called instead of `start`; what is written from then on is added to the run."""
 
 
 class UnwrittenScalars:

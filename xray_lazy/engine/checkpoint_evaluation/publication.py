@@ -16,7 +16,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.tracking.metrics_file import read_json_lines
 from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
-from xray_lazy.tracking.writer import Writer
+from xray_lazy.tracking.writer import Writer, WritesAfterTraining
 
 CLAIM = "publication"
 
@@ -73,7 +73,7 @@ class Publication:
         run_file = self._queue.run_folder / RUN_FILE
         run = RunRecord.read(run_file) if run_file.exists() else RunRecord.collect(self._cfg)
         run.output_dir = str(self._queue.run_folder)
-        late = [writer for writer in self._new_writers().values() if hasattr(writer, "start_after")]
+        late = [writer for writer in self._new_writers().values() if isinstance(writer, WritesAfterTraining)]
         if not all(writer.has_ended(run) for writer in late):
             return False
         for writer in late:

@@ -15,7 +15,9 @@ from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.engine.checkpoint_evaluation.queue import FINAL, FileVersion
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
-from xray_lazy.engine.experiment import build_hooks, build_model
+from xray_lazy.engine.experiment import build_model
+from xray_lazy.engine.hook_order import build_hooks
+from xray_lazy.engine.hook_protocols import JoinsEvaluation, judges_metrics
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import UserError
@@ -24,9 +26,7 @@ from xray_lazy.errors import UserError
 class SavedTraining:
     """What hooks see of a trainer, with the weights of a checkpoint in place of those in training.
 
-    Hooks with a method `join_evaluation` are asked by it to put other weights into `evaluated_models`, or to observe
-    the evaluation; those with `judges_metrics` are called for each evaluation, as after a step of training. All others
-    take no part.
+    Hooks that are `JoinsEvaluation` or `JudgesMetrics` take part, no others.
 
     Args:
         cfg: of the run.
@@ -69,7 +69,7 @@ class SavedTraining:
         self.evaluated_models = {"": self.bare_model}
         self.evaluate.observers.clear()
         states = content.get("trainer", {}).get("hooks", {})
-        self.named_hooks = {n: hook for n, hook in self._new_hooks().items() if hasattr(hook, "join_evaluation")}
+        self.named_hooks = {n: hook for n, hook in self._new_hooks().items() if isinstance(hook, JoinsEvaluation)}
         for name, hook in self.named_hooks.items():
             if name in states:
                 hook.load_state_dict(states[name])
@@ -94,7 +94,7 @@ class SavedTraining:
             states: of the hooks at the checkpoint before this one, by name.
         """
         self.stop_reason = ""
-        hooks = {n: hook for n, hook in self._new_hooks().items() if getattr(hook, "judges_metrics", False)}
+        hooks = {name: hook for name, hook in self._new_hooks().items() if judges_metrics(hook)}
         self.named_hooks = hooks
         for name, hook in hooks.items():
             if states.get(name):

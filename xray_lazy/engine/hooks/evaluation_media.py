@@ -22,6 +22,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import has_hotcoco
 from xray_lazy.evaluation.matching import find_mistakes
 from xray_lazy.tracking.media import Media, Pictures
+from xray_lazy.tracking.writer import Writer
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
 logger = logging.getLogger(__name__)
@@ -74,8 +75,8 @@ class EvaluationMedia(HookBase):
 
     def _show(self, evaluators: Sequence[DatasetEvaluator], suffix: str) -> None:
         trainer = self.trainer
-        writers = [writer for writer in trainer.writers.values() if getattr(writer, "takes_media", False)]
-        evaluator = next((e for e in evaluators if hasattr(e, "predictions")), None)
+        writers = [one for one in trainer.writers.values() if isinstance(one, Writer) and one.takes_media]
+        evaluator = next((e for e in evaluators if isinstance(e, ReviewableEvaluator)), None)
         *_, last_suffix = trainer.evaluated_models
         if not writers or evaluator is None or suffix != last_suffix or not self._is_due():
             return

@@ -2,6 +2,8 @@
 
 from detectron2.engine.train_loop import HookBase
 
+from xray_lazy.tracking.writer import Writer
+
 
 class WriteEvents(HookBase):
     """Call each writer every so many iterations, and all of them after each evaluation and at the end.
@@ -19,7 +21,7 @@ class WriteEvents(HookBase):
         self.period = period
 
     def before_train(self) -> None:
-        periods = ((writer, getattr(writer, "period", None)) for writer in self.trainer.writers.values())
+        periods = ((one, one.period if isinstance(one, Writer) else None) for one in self.trainer.writers.values())
         self._periods = [(writer, self.period if period is None else period) for writer, period in periods]
 
     def after_step(self) -> None:
