@@ -81,7 +81,7 @@ def _train(
         check_data_of_run(cfg.train.output_dir, "train", trainer.loader.dataset)
         if "test" in cfg.dataloader:
             check_data_of_run(cfg.train.output_dir, "test", trainer.evaluate.dataset)
-        start_iteration = resume_training(cfg, trainer)
+        start_iteration = trainer.checkpointer.resume()
     else:
         load_initial_weights(cfg, trainer.checkpointer)
         start_iteration = 0
@@ -236,21 +236,6 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     return instantiate_optimizer({**node, "params": groups})
 
 
-def resume_training(cfg: DictConfig, trainer: Trainer) -> int:
-    """Load the newest checkpoint; returns the next iteration.
-
-    Numbers that the config gives the optimizer, such as its weight decay, are the config's; what an optimizer itself
-    keeps beside them comes from the checkpoint.
-    """
-    groups = trainer.optimizer.param_groups
-    numbers = {"weight_decay", *(name for name, value in cfg.optimizer.items() if _holds_numbers(value))} - {"lr"}
-    configured = [{name: group[name] for name in numbers & group.keys()} for group in groups]
-    start_iteration = trainer.checkpointer.resume()
-    for group, values in zip(trainer.optimizer.param_groups, configured, strict=True):
-        group.update(values)
-    return start_iteration
-
-
 def check_resumable(cfg: DictConfig) -> None:
     """Load the newest checkpoint of a config's output folder into its model, which is then forgotten.
 
@@ -258,11 +243,6 @@ def check_resumable(cfg: DictConfig) -> None:
         UserError: none can be read, or none is of this model.
     """
     Checkpointer(build_model(cfg, "cpu"), cfg.train.output_dir).resume()
-
-
-def _holds_numbers(value: object) -> bool:
-    # not switches: what is switched on may need a state that the checkpoint has not
-    return isinstance(value, int | float | ListConfig) and not isinstance(value, bool)
 
 
 def _check_equal_starts(starts: Sequence[int]) -> None:
@@ -282,6 +262,7 @@ def record_start(
     run.datasets = {"train": fingerprint(trainer.loader.dataset)}
     if "test" in cfg.dataloader:
         run.datasets["test"] = fingerprint(trainer.evaluate.dataset)
+    run.learning_rates = {f"lr/{g['name']}" if g.get("name") else "lr": g["lr"] for g in trainer.optimizer.param_groups}
     run.write_diff()
     run.wandb_id = run.wandb_id or trainer.run_facts.get("wandb_id")
     for writer in trainer.writers.values():

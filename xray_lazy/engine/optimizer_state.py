@@ -1,21 +1,36 @@
-"""An optimizer's state tells whose it is, and no other kind of optimizer takes it."""
+"""On resume an optimizer's states are the checkpoint's, its settings the config's; it takes no other kind's states."""
 
+import contextlib
+import copy
+import inspect
 from typing import Any
 
 import torch
+from torch import nn
 
 KIND = "kind"  # key in the state
 HOW_IT_COMPUTES = {"foreach", "fused", "capturable", "differentiable"}  # with the same results
 
 
 def guard_state(optimizer: torch.optim.Optimizer) -> None:
-    """Record the kind of `optimizer` in its states; loading that of another kind, or other switches, is a ValueError.
+    """Let `optimizer`, as it was built from the config, load no more than states.
 
-    Torch itself takes any state with groups of the same sizes, and fails at the first step or computes what the
-    config does not say.
+    Settings are the arguments of its class, such as learning rate and weight decay, and the names of its groups. What
+    it keeps beside them, for a parameter or for a group, is state. That of another kind of optimizer, or with other
+    switches, is a ValueError, and one that lacks what a setting needs a KeyError: torch itself takes any whose groups
+    have the same sizes, and fails at the first step or computes what the config does not say.
     """
+    names = {*inspect.signature(type(optimizer)).parameters, "name"} - {"params"}
+    settings = [{name: group[name] for name in names & group.keys()} for group in optimizer.param_groups]
+
+    def take_states(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        _check(optimizer, state)
+        groups = [{**group, **own} for group, own in zip(state["param_groups"], settings, strict=True)]
+        return {**state, "param_groups": groups}
+
     optimizer.register_state_dict_post_hook(_add_kind)
-    optimizer.register_load_state_dict_pre_hook(_check)
+    optimizer.register_load_state_dict_pre_hook(take_states)
+    optimizer.register_load_state_dict_post_hook(_try_step)
 
 
 def _add_kind(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
@@ -37,3 +52,16 @@ def _check(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
             is_switch = isinstance(value, bool) and name not in HOW_IT_COMPUTES
             if is_switch and before.get(name, value) != value:
                 raise ValueError(f"optimizer.{name} was {before[name]} and is {value}")
+
+
+def _try_step(optimizer: torch.optim.Optimizer) -> None:
+    """With copies of some parameters: RMSprop, say, fails at the first one with a momentum that it had not before."""
+    kind: Any = type(optimizer)
+    for group in optimizer.param_groups:
+        parameter = min(group["params"], key=torch.Tensor.numel)
+        twin = nn.Parameter(parameter.detach().clone())
+        twin.grad = torch.zeros_like(twin)
+        with contextlib.suppress(TypeError):  # one whose step is called with a closure
+            trial = kind([{**group, "params": [twin]}])
+            trial.state[twin] = copy.deepcopy(optimizer.state.get(parameter, {}))
+            trial.step()

@@ -94,8 +94,6 @@ class Trainer(TrainerBase):
         self.has_results = False  # that are to be written after this step
         self.iterations_done = 0
         self.images_seen: int | None = None  # in all iterations, whose batches may have had other sizes
-        # a resumed run takes the optimizer's state from its checkpoint, but the learning rates from its config
-        self.base_rates = [group["lr"] for group in optimizer.param_groups]
         # labels the parts of a step for a profiler, while there is one
         self.phase: Callable[[str], AbstractContextManager] = nullcontext
         self.run_facts: dict[str, str] = {}  # what the writers know of the run, such as its W&B id

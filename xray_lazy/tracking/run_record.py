@@ -37,6 +37,7 @@ class RunRecord:
         versions: by package; None where it isn't installed.
         machine: system, processor, memory, CUDA.
         datasets: `train` and `test` with name, size, classes and the hash of each annotation file.
+        learning_rates: at the schedule's 1, with `train.scale_lr` and factors of parts: `lr`, and `lr/<part>`.
         start_time: ISO 8601 with the time zone.
         wandb_id: of the W&B run; kept when the run resumes.
         start_iteration: the first iteration of this start.
@@ -56,6 +57,7 @@ class RunRecord:
     start_time: str
     machine: dict[str, Any] = field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    learning_rates: dict[str, float] = field(default_factory=dict)
     wandb_id: str | None = None
     start_iteration: int = 0
     resumed: bool = False
@@ -138,6 +140,7 @@ class RunRecord:
 
     def _this_start(self) -> dict[str, Any]:
         names = ("start_time", "start_iteration", "command", "host", "world_size", "devices", "git")
+        names += ("learning_rates",)
         return {name: getattr(self, name) for name in names}
 
 

@@ -20,8 +20,8 @@ class LearningRate(HookBase):
 
     def before_train(self) -> None:
         groups = self.trainer.optimizer.param_groups
-        for group, rate in zip(groups, self.trainer.base_rates, strict=True):
-            group["initial_lr"] = rate
+        for group in groups:
+            group["initial_lr"] = group["lr"]
         # where every part has a rate of its own, that of most parameters stands for all
         self._main = max(groups, key=lambda group: (not group.get("name"), sum(p.numel() for p in group["params"])))
 
