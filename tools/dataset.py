@@ -72,7 +72,7 @@ def add_demo(commands) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    from xray_lazy.data.datasets import default_root
+    from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.synthetic import parse_classes
     from xray_lazy.data.synthetic.generate import generate_export, generate_set
     from xray_lazy.results_place import check_result_folder
@@ -235,7 +235,7 @@ def add_split(commands) -> None:
 
 
 def run_split(options: argparse.Namespace) -> int:
-    from xray_lazy.data.datasets import default_root
+    from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.split import plan_split, read_export, write_splits
     from xray_lazy.data.split.console import print_plan
     from xray_lazy.results_place import check_result_folder

@@ -230,7 +230,7 @@ def _wandb_note(version: str | None) -> str:
 
 
 def _data_note() -> str:
-    from xray_lazy.data.datasets import available_datasets, default_root
+    from xray_lazy.data.dataset_places import available_datasets, default_root
 
     names = available_datasets()
     if names:

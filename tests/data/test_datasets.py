@@ -7,7 +7,8 @@ from detectron2.structures import BoxMode
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.check.coco_set import open_sets
-from xray_lazy.data.datasets import available_datasets, default_root, find_source, load_datasets
+from xray_lazy.data.dataset_places import available_datasets, default_root, find_source
+from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import UserError
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xray_lazy.data.datasets import PICTURE_FOLDERS, SPLITS, load_datasets
+from xray_lazy.data.dataset_places import PICTURE_FOLDERS, SPLITS
+from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.split import layout, plan_split, read_export, write_splits
 from xray_lazy.errors import UserError
 

@@ -12,8 +12,8 @@ from tests.sweeps.quick_sweep import make_sweep, run_quick, start_worker
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps import runner
 from xray_lazy.sweeps.local_launcher import MARK, LocalLauncher, share_gpus, share_processors
-from xray_lazy.sweeps.study import SweepStudy
-from xray_lazy.sweeps.trials import best_trial, list_trials
+from xray_lazy.sweeps.study import SweepStudy, list_trials
+from xray_lazy.sweeps.trials import best_trial
 from xray_lazy.sweeps.workers import Worker
 
 

@@ -12,9 +12,8 @@ import pytest
 from tests.sweeps.quick_sweep import make_sweep
 from xray_lazy.sweeps import study as study_module
 from xray_lazy.sweeps.hyperband import should_stop
-from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy
+from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy, list_trials
 from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
-from xray_lazy.sweeps.trials import list_trials
 from xray_lazy.sweeps.workers import STALE_SECONDS, Worker, is_alive
 
 BAYES = {

@@ -13,8 +13,8 @@ from xray_lazy.config import get_config, load_config
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.run import SweepOptions, run_sweep, trial_limit
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
+from xray_lazy.sweeps.study import list_trials
 from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep
-from xray_lazy.sweeps.trials import list_trials
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "sweep.py"

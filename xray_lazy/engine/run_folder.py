@@ -14,7 +14,7 @@ from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.failure import FAILURE_FILE
+from xray_lazy.failure import FAILURE_FILE, tell_failures_in
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
@@ -130,6 +130,7 @@ def check_claim(claim: Claim) -> None:
     """
     claim.folder.mkdir(parents=True, exist_ok=True)
     if not claim.renew():
+        tell_failures_in(None)
         raise RunFailure(
             f"another run has begun in {claim.folder}, which was deleted while this run was at work there",
             "nothing more of this run is saved: start it again with another train.output_dir",

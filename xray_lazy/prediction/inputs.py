@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.datasets import SPLITS, find_source
+from xray_lazy.data.dataset_places import SPLITS, find_source
 from xray_lazy.data.picture_file import PICTURE_SUFFIXES
 from xray_lazy.errors import UserError
 

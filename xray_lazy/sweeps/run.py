@@ -20,12 +20,12 @@ from xray_lazy.sweeps.results import format_results, write_results
 from xray_lazy.sweeps.runner import SweepRunner
 from xray_lazy.sweeps.samplers import grid_size
 from xray_lazy.sweeps.space_check import describe_space, space_faults, without_odd_batches
-from xray_lazy.sweeps.study import SweepStudy, trial_folder
+from xray_lazy.sweeps.study import SweepStudy, list_trials, trial_folder
 from xray_lazy.sweeps.sweep_file import Sweep, read_sweep
 from xray_lazy.sweeps.sweep_folder import open_sweep_folder
 from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trial_metric import MetricSource
-from xray_lazy.sweeps.trials import Trial, list_trials
+from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_summary import log_summary
 from xray_lazy.sweeps.workers import Worker
 

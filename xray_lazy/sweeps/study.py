@@ -168,8 +168,9 @@ class SweepStudy:
             self._storage.set_trial_user_attr(self._id(number), name, value)
 
 
-def read_trials(folder: Path) -> list[Trial]:
-    """The trials that a sweep's journal tells of."""
+def list_trials(folder: str | Path) -> list[Trial]:
+    """All trials of the sweep in `folder`, by number; none where no sweep has begun there."""
+    folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         return []
     try:

@@ -59,10 +59,3 @@ def best_trial(metric: Metric, trials: Sequence[Trial]) -> Trial | None:
         if best is None or metric.is_better(trial.value, best.value):
             best = trial
     return best
-
-
-def list_trials(folder: str | Path) -> list[Trial]:
-    """All trials of the sweep in `folder`, by number; none where no sweep has begun there."""
-    from xray_lazy.sweeps.study import read_trials
-
-    return read_trials(Path(folder))

@@ -4,7 +4,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from xray_lazy.data.check import CocoSet, open_sets
-from xray_lazy.data.datasets import SPLITS, DetectionDataset, available_datasets, default_root, load_datasets
+from xray_lazy.data.dataset_places import SPLITS, available_datasets, default_root
+from xray_lazy.data.datasets import DetectionDataset, load_datasets
 from xray_lazy.errors import UserError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.datasets import DatasetSource, find_source
+from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.errors import UserError
 
 

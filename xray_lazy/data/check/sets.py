@@ -17,7 +17,7 @@ from xray_lazy.data.check.picture_facts import PictureFacts, read_facts
 from xray_lazy.data.check.pictures import PictureRules, examine_pictures, picture_path
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
-from xray_lazy.data.datasets import SPLITS
+from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.wording import counted
 
 Facts = Mapping[Path, PictureFacts]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.data.datasets import PICTURE_FOLDERS, SPLITS
+from xray_lazy.data.dataset_places import PICTURE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted

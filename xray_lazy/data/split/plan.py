@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xray_lazy.data.datasets import SPLITS
+from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.data.split.export import Export
 from xray_lazy.data.split.stratification import assign_splits
 from xray_lazy.errors import UserError

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.datasets import PICTURE_FOLDERS
+from xray_lazy.data.dataset_places import PICTURE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
 from xray_lazy.data.synthetic.detector import scan
 from xray_lazy.data.synthetic.faults import PlantedFault, plant_faults

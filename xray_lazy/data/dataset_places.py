@@ -1,0 +1,87 @@
+"""Where data sets lie: by name (`xray_<scanner>_<split>`) below one folder, or anywhere as JSON file and folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.errors import UserError
+
+SPLITS = ("train", "val", "test")
+# Annotation files and picture folders name the validation split differently in the sets that users have.
+PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
+ROOT_VARIABLE = "XRAY_DATASETS"
+DEFAULT_ROOT = "datasets/xray"
+
+
+@dataclass(frozen=True)
+class DatasetSource:
+    """Where one COCO set lies."""
+
+    name: str
+    json_file: Path
+    image_root: Path
+
+
+def default_root() -> str:
+    """The folder of the X-ray sets: the environment's `XRAY_DATASETS`, else `datasets/xray`."""
+    return os.path.expanduser(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
+
+
+def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSource:
+    """Locate a data set.
+
+    Args:
+        reference: `xray_<scanner>_<split>`, or a mapping with `json_file`, `image_root` and, if wanted, `name`.
+        root: the folder with `annotations/` and `images/`; default `default_root()`.
+
+    Raises:
+        UserError: the name is of another form, or there is no such set.
+    """
+    if isinstance(reference, Mapping):
+        if missing := [key for key in ("json_file", "image_root") if not reference.get(key)]:
+            raise UserError(
+                f"a data set with {', '.join(map(str, reference)) or 'no key'} lacks {' and '.join(missing)}",
+                "give {json_file: FILE.json, image_root: FOLDER} and, if wanted, name",
+            )
+        json_file, image_root = Path(reference["json_file"]), Path(reference["image_root"])
+        source = DatasetSource(reference.get("name", json_file.stem), json_file, image_root)
+    else:
+        base = Path(root or default_root())
+        prefix, _, rest = str(reference).partition("_")
+        scanner, _, split = rest.rpartition("_")
+        if prefix != "xray" or not scanner or split not in SPLITS:
+            raise UserError(
+                f"{reference!r} is not the name of a data set",
+                "names are xray_<scanner>_<split> with split train, val or test; "
+                "or give {json_file: FILE.json, image_root: FOLDER}",
+            )
+        source = DatasetSource(
+            reference,
+            base / "annotations" / scanner / f"{split}.json",
+            base / "images" / scanner / PICTURE_FOLDERS[split],
+        )
+    if not source.json_file.is_file():
+        raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
+    if not source.image_root.is_dir():
+        raise UserError(
+            f"data set {source.name}: there is no folder {source.image_root}", "put the set's pictures there"
+        )
+    return source
+
+
+def available_datasets(root: str | None = None) -> list[str]:
+    """The names of the sets under `root`, sorted."""
+    files = Path(root or default_root()).glob("annotations/*/*.json")
+    return sorted(f"xray_{f.parent.name}_{f.stem}" for f in files if f.stem in SPLITS)
+
+
+def _known_sets(root: str | None) -> str:
+    base = root or default_root()
+    names = available_datasets(root)
+    if names:
+        return f"under {base} there are: {', '.join(names)}"
+    return (
+        f"under {base} there are no sets; make them with `tools/dataset.py split` (or `demo`), "
+        f"or set {ROOT_VARIABLE} or the config's `root`"
+    )
