@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.engine.quick_processes import run_tool
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -32,7 +34,9 @@ def test_an_export_with_faults_is_checked_repaired_split_and_trained_on(tmp_path
     folder = tmp_path / "run"
     config = ROOT / "configs" / "xray" / "mask_rcnn_r18_demo.py"
     overrides = (*small, f"dataloader.root={root}", f"train.output_dir={folder}", "train.device=cpu")
-    tool("lazy_train", "--config-file", config, *overrides, "writers.wandb.mode=disabled")
+    arguments = ("--config-file", config, *overrides, "writers.wandb.mode=disabled")
+    answer = run_tool(ROOT / "tools" / "lazy_train.py", *arguments)
+    assert answer.returncode == 0, answer.stderr
     assert (folder / "model_final.pth").is_file()
     metrics = json.loads((folder / "evaluation" / "xray_demo_val" / "iter_1" / "metrics.json").read_text())
     assert {"bbox", "segm"} <= metrics.keys()

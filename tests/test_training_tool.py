@@ -13,19 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.quick_processes import run_tool
+from tests.engine.quick_processes import run_tool, start_tool
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent
+TOOL = ROOT / "tools" / "lazy_train.py"
 CONFIG = ROOT / "tests" / "engine" / "tiny.py"
 
 
 def command(*arguments):
-    return [sys.executable, str(ROOT / "tools" / "lazy_train.py"), *map(str, arguments)]
+    return [sys.executable, str(TOOL), *map(str, arguments)]
 
 
 def run(environment, *arguments, **options):
-    return run_tool(ROOT / "tools" / "lazy_train.py", *arguments, environment=environment, **options)
+    return run_tool(TOOL, *arguments, environment=environment, **options)
 
 
 def assert_user_error(answer, *words):
@@ -77,18 +78,14 @@ def test_a_run_that_is_killed_at_any_time_resumes_and_ends_as_an_undisturbed_one
 def test_sigterm_to_all_processes_of_a_run_saves_and_ends_it_in_order(environment, tmp_path):
     folder = tmp_path / "run"
     endless = ("train.max_iter=100000", "train.eval_period=0", "dataloader.train.num_workers=2")
-    process = subprocess.Popen(
-        command("--config-file", CONFIG, *endless, "--num-processes", 2, f"train.output_dir={folder}"),
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while process.poll() is None and not (folder / "model_0000001.pth").exists():
+    words = ("--config-file", CONFIG, *endless, "--num-processes", 2, f"train.output_dir={folder}")
+    printed = tmp_path / "printed.txt"
+    process = start_tool([TOOL, *words], [printed, printed], environment, before=os.setsid)
+    while process.is_alive() and not (folder / "model_0000001.pth").exists():
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, errors
+    process.join(PATIENCE)
+    assert process.exitcode == 0, printed.read_text()
     assert "received SIGTERM" in (folder / "log.txt").read_text()
     assert (folder / (folder / "last_checkpoint").read_text()).is_file()
 

@@ -13,6 +13,7 @@ from xray_lazy.errors import UserError
 # no loss is better than the first one by 200
 STOP = ["hooks.early_stopping.patience=2", "hooks.early_stopping.min_delta=200", "train.eval_period=1"]
 STOP += ["train.max_iter=8", "hooks.early_stopping.metric=val_loss/total_loss", "hooks.validation_loss.period=1"]
+STOP += ["dataloader.test.dataset.max_pictures=2", "~hooks.prediction_pictures"]
 
 
 def stops_at(values, max_iter=100, name="bbox/AP", suffixes=("",), **options):
@@ -81,7 +82,7 @@ def test_a_stopped_run_ends_as_any_other(output):
     # the first value is the best one, two more exhaust the patience, and one more step is the last
     assert max(losses_of(folder)) == 3
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
-    assert (folder / "evaluation" / "tiny" / "iter_3" / "metrics.json").is_file()
+    assert (folder / "evaluation" / "tiny_2of8" / "iter_3" / "metrics.json").is_file()
     assert "bbox/AP" in lines_of(folder)[-1]
     log = (folder / "log.txt").read_text()
     assert "early stopping, val_loss/total_loss was not better than" in log and "in 2 evaluations" in log

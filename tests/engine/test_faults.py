@@ -80,7 +80,7 @@ def last_checkpoint(folder):
     return path.read_text() if path.exists() else ""
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_times_change_nothing(tmp_path, kills):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     overrides = [f"train.max_iter={6 * kills}", "train.checkpointer.period=1", "~hooks.evaluation"]
