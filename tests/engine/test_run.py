@@ -16,6 +16,9 @@ from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.tracking.run_record import RunRecord
 
+# training alone, where it is not about what comes after it
+LEAN = ["~hooks.evaluation", "~hooks.prediction_pictures"]
+
 
 def start(overrides, processes=1, **options):
     """A run in this process, or in a group of others."""
@@ -93,7 +96,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(output, tmp_p
 
 
 def test_a_resumed_run_takes_the_learning_rate_from_its_config(output):
-    folder, overrides = output
+    folder, overrides = output[0], [*output[1], *LEAN]
     start([*overrides, "train.max_iter=2"])
     before = rates_of(folder)
     lr = load_config(CONFIG, overrides).optimizer.lr
@@ -104,7 +107,7 @@ def test_a_resumed_run_takes_the_learning_rate_from_its_config(output):
 
 
 def test_a_resumed_run_takes_the_optimizers_numbers_from_its_config(output):
-    folder, overrides = output
+    folder, overrides = output[0], [*output[1], *LEAN]
     start([*overrides, "train.max_iter=2"])
     changed = ["optimizer.momentum=0.5", "optimizer.weight_decay=0.25"]
     start([*overrides, "train.max_iter=3", *changed], resume=True, overwrite=True)
@@ -277,7 +280,7 @@ def test_a_file_named_stop_ends_the_run_in_order(output):
 
 def test_a_file_named_stop_counts_for_a_run_that_waits_to_go_on_but_not_for_one_that_is_complete(output):
     folder, overrides = output
-    overrides = [*overrides, "train.max_iter=6", "train.checkpointer.period=1"]
+    overrides = [*overrides, *LEAN, "train.max_iter=6", "train.checkpointer.period=1"]
     start([*overrides, "+hooks.stop={_target_: tests.engine.hooks_for_tests.StopAt, iteration: 1}"])
     (folder / "stop").touch()
     start(overrides, resume=True, overwrite=True)
@@ -376,7 +379,7 @@ def test_overwriting_leaves_what_a_person_put_into_the_folder(output):
 
 
 def test_a_folder_with_another_experiment_is_refused(output):
-    folder, overrides = output
+    folder, overrides = output[0], [*output[1], *LEAN]
     start([*overrides, "train.max_iter=1"])
     before = (folder / "config.yaml").read_text()
     with pytest.raises(UserError, match=r"optimizer\.lr"):
@@ -422,7 +425,7 @@ def test_a_batch_must_be_divisible_by_the_processes(output):
 
 def test_a_resumed_run_with_another_batch_size_goes_on_where_it_was_in_the_data(output):
     folder, overrides = output
-    quick = [*overrides, "~hooks.evaluation", "train.log_period=1", "train.max_iter=3"]
+    quick = [*overrides, *LEAN, "train.log_period=1", "train.max_iter=3"]
     start(quick)
     start([*quick, "train.max_iter=5", "dataloader.train.total_batch_size=4"], resume=True, overwrite=True)
     seen = {line["iteration"]: line["images_seen"] for line in lines_of(folder) if "images_seen" in line}
