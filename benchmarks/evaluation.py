@@ -26,7 +26,7 @@ from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import Metrics
 from xray_lazy.evaluation.detections import CocoResults
 from xray_lazy.evaluation.encoded_inference import postprocess
-from xray_lazy.evaluation.streamed_metrics import GroundTruth
+from xray_lazy.evaluation.ground_truth import GroundTruth
 
 HEIGHT, WIDTH = 1080, 1920
 INPUT_SIZE = (750, 1333)  # of the network

@@ -17,7 +17,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections
 from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, picture_positions
 from xray_lazy.evaluation.detections import CocoResults
-from xray_lazy.evaluation.streamed_metrics import GroundTruth
+from xray_lazy.evaluation.ground_truth import GroundTruth
 
 CATEGORY_IDS = (2, 3, 11)
 HEIGHT, WIDTH = 60, 80

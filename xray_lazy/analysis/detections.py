@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.curves import calibration, curve
-from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, tide_errors
+from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, label_suspects, tide_errors
 from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.label_suspects import label_suspects
 from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, PictureResult, TaskResult
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import CategoryMetrics, IouType

@@ -27,9 +27,8 @@ from xray_lazy.evaluation.coco_metrics import (
     picture_positions,
 )
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
-from xray_lazy.evaluation.ground_truth import coco_content
+from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
 from xray_lazy.evaluation.results_table import format_results
-from xray_lazy.evaluation.streamed_metrics import GroundTruth
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class CocoEvaluator(DatasetEvaluator):
         return shares
 
     def _matched(self, own: Mapping[int | str, ImageDetections], share: set, iou_types: list[IouType]) -> dict:
-        """The `Matches` of this process by what is matched; empty without hotcoco."""
+        """The `MatchedPart`s of this process by what is matched; empty without hotcoco."""
         if not has_hotcoco():
             return {}
         if share != self._share or not self._truths.keys() >= set(iou_types):

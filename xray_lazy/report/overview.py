@@ -10,7 +10,7 @@ from xray_lazy.report.data import recorded
 from xray_lazy.report.outcome import Outcome, common_metric, outcome_of, setting
 from xray_lazy.report.pictures import typical_picture
 from xray_lazy.report.results import summary_comparison
-from xray_lazy.report.reviews import Reviews
+from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
 from xray_lazy.report.settings import config_file_of
 from xray_lazy.report.wording import NOTHING, count, difference, duration, number, numeric, share, text, whole

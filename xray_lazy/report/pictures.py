@@ -13,8 +13,7 @@ from xray_lazy.engine.evaluation_media import PictureMaker
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.matching import ImageMistakes
 from xray_lazy.report.blocks import Block, Note, PictureRow, Pictures, Shot
-from xray_lazy.report.review import Review
-from xray_lazy.report.reviews import Reviews
+from xray_lazy.report.review import Review, Reviews
 from xray_lazy.report.run_files import RunFiles
 from xray_lazy.tracking.media import ComparedImage
 from xray_lazy.visualization.overlay import draw_instances

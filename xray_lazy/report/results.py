@@ -8,7 +8,7 @@ from xray_lazy.analysis.comparison import compare
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Note, Table
 from xray_lazy.report.outcome import best_evaluation, main_metric
-from xray_lazy.report.reviews import Reviews
+from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import EvaluationFiles, RunFiles
 from xray_lazy.report.wording import MINUS, difference, numeric, text, whole
 

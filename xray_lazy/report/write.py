@@ -16,7 +16,7 @@ from xray_lazy.report.overview import headline, overview_blocks
 from xray_lazy.report.page import render_page
 from xray_lazy.report.pictures import picture_blocks
 from xray_lazy.report.results import result_blocks
-from xray_lazy.report.reviews import Reviews
+from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles, read_run
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
