@@ -9,11 +9,13 @@ import pytest
 from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
-from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
+from xray_lazy.engine.preflight import check_experiment, check_parts, warn_of_uncounted_detections
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.engine.trial_step import try_pictures
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
+
+TTA_CONFIG = CONFIG.replace("tiny.py", "tiny_tta.py")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,8 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
         ("hooks.best_checkpoint.metric=null", "hooks.best_checkpoint.metric", "not a text"),
         ("dataloader.train.sampler.balance=[null]", "dataloader.train.sampler", "balances nothing"),
         ("model.pixel_mean=[nan,0,0]", "model.pixel_mean", "not a finite number"),
+        ("dataloader.test.mapper.image_format=GBR", "dataloader.test.mapper.image_format", "it is 'GBR'"),
+        ("dataloader.test.mapper.image_format=RGB", "dataloader.test.mapper.image_format", "image_format is 'BGR'"),
         ("hooks.best_checkpoint.mode=up", "hooks.best_checkpoint", "mode 'up'"),
         ("hooks.checkpoint.period=0", "hooks.checkpoint.period", "less than 1"),
         ("+hooks.mine={a: 1}", "hooks.mine", "without a _target_"),
@@ -164,8 +168,16 @@ def test_a_node_that_is_gone_or_none_is_one_fault_whatever_follows_from_it(tiny,
     ("override", "key", "words"),
     [
         ("model.roi_heads.box_pooler.output_size=5", "model", "roi_heads.box_head.fc1: RuntimeError: mat1 and mat2"),
-        ("model.proposal_generator.in_features=[p3]", "model", "proposal_generator.anchor_generator: ValueError"),
-        ("model.proposal_generator.in_features.0=odd", "model", "proposal_generator: KeyError"),
+        ("model.proposal_generator.in_features=[p3]", "model", "strides 8, 16, 32, 64, but gets p3 with 8"),
+        ("model.proposal_generator.in_features.0=odd", "model", "the backbone has no odd"),
+        ("model.proposal_generator.in_features=[p6,p5,p4,p3]", "model", "gets p6, p5, p4, p3 with 64, 32, 16, 8"),
+        ("model.proposal_generator.anchor_generator.strides=[4,8,16,32]", "model", "strides 4, 8, 16, 32, but gets"),
+        (
+            "model.roi_heads.box_in_features=[p5,p4,p3,p2]",
+            "model",
+            "roi_heads.box_pooler is for feature maps with the strides",
+        ),
+        ("model.roi_heads.mask_pooler.scales=[0.5,0.25,0.125,0.0625]", "model", "model.roi_heads.mask_pooler is for"),
         ("dataloader.train.mapper.is_train=False", "model", "gt_instances"),
         (
             "dataloader.train.mapper.augmentations.0.short_edge_length=[]",
@@ -279,6 +291,21 @@ def test_evaluation_takes_what_only_training_would_refuse(tiny):
     overrides = ["optimizer.lr=-1", "train.eval_period=-1", "train.init_checkpoint="]
     faults = check_experiment(apply_overrides(tiny, overrides), world_size=1, training=False)
     assert [fault.key for fault in faults] == ["train.init_checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("test.tta.model=null", "test.tta.model", "test.tta.model is none"),
+        ("~test.tta.model", "test.tta.model", "test.tta.model is none"),
+        ("test.tta.model.short_edge_lengths=[]", "test.tta.model", "has nothing to look at"),
+        ("test.tta.model.image_format=RGB", "test.tta.model.image_format", "image_format is 'BGR'"),
+        ("test.tta.model.image_format=null", "test.tta.model.image_format", "it is null"),
+    ],
+)
+def test_augmentation_that_evaluation_could_not_do_is_a_fault_before_it(output, override, key, words):
+    cfg = load_config(TTA_CONFIG, ["test.tta.enabled=True", f"++{override}".replace("++~", "~")])
+    assert [(fault.key, words in fault.message) for fault in check_parts(cfg, training=False)] == [(key, True)]
 
 
 def test_a_config_without_train_is_told_so(tmp_path):

@@ -17,6 +17,7 @@ from torch import nn
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.run_files import check_folders
+from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.protocols import SavesResults
 from xray_lazy.evaluation.results_table import format_results
@@ -128,9 +129,24 @@ def augmentation_enabled(cfg: DictConfig) -> bool:
     return bool(OmegaConf.select(cfg, "test.tta.enabled"))
 
 
+def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """`model` with the test-time augmentation of `cfg.test.tta`.
+
+    Raises:
+        UserError: there is none, or it refuses its settings.
+    """
+    node = cfg.test.tta.get("model")
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise UserError(
+            "test.tta.enabled asks for test-time augmentation, but test.tta.model is none",
+            "take `test` of configs/common/test.py, or set test.tta.enabled=False",
+        )
+    return instantiate({**node, "model": model})
+
+
 def evaluate_augmented(cfg: DictConfig, run: EvaluationRun, model: nn.Module, iteration: int) -> dict:
     """Evaluate `model` plainly and with the test-time augmentation of `cfg.test.tta`; metrics of both by task."""
-    augmented = instantiate({**cfg.test.tta.model, "model": model})
+    augmented = build_augmented(cfg, model)
     results = run(model, iteration)
     logger.info("Once more, with test-time augmentation")
     results |= run(augmented, iteration, AUGMENTED_SUFFIX)

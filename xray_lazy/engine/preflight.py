@@ -95,7 +95,18 @@ def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:
     """The faults that show without data and weights: missing nodes, arguments, values, and what can't be built."""
     faults = list(check_nodes(cfg, training)) or check_config(cfg)
     faults = faults or [*check_settings(cfg, None if training else EVALUATED), *check_periods(cfg)]
+    faults = faults or list(_check_channels(cfg))
     return faults or build_on_trial(cfg, training)
+
+
+def _check_channels(cfg: DictConfig) -> Iterator[Fault]:
+    """Pictures that would be evaluated with another order of channels than those that the model learns from."""
+    trained = "dataloader.train.mapper.image_format"
+    due = OmegaConf.select(cfg, trained)
+    for key in ("dataloader.test.mapper.image_format", "test.tta.model.image_format"):
+        given = OmegaConf.select(cfg, key)
+        if due and given and given != due:
+            yield Fault(key, f"it is {given!r}, but {trained} is {due!r}", f"give both the same, e.g. {key}={due}")
 
 
 def check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:

@@ -20,6 +20,7 @@ SHARE = Limits(least=0, most=1)
 SOME_SHARE = Limits(above=0, most=1)
 POSITIVE = Limits(above=0)
 NOT_NEGATIVE = Limits(least=0)
+CHANNELS = ("BGR", "RGB")
 PERIOD = SOME
 PERIOD_OR_OFF = COUNT
 
@@ -64,6 +65,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "dataloader.*batch_size": SOME,
     "dataloader.*.num_workers": COUNT,
     "dataloader.*.max_unreadable": COUNT,
+    "dataloader.*.image_format": CHANNELS,
     "dataloader.*.seed": SEED,
     "dataloader.*.fraction": SOME_SHARE,
     "dataloader.*.max_pictures": SOME,
@@ -95,6 +97,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "writers.*.window_size": SOME,
     "writers.*timeout": NOT_NEGATIVE,
     "test.tta.enabled": bool,
+    "test.tta.*.image_format": CHANNELS,
     "test.tta.*_size": SOME,
     "test.tta.*.short_edge_lengths": SOME,
     "test.tta.*.nms_threshold": SHARE,
@@ -117,7 +120,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "model.*smooth_l1_beta": NOT_NEGATIVE,
     "model.*prior_probability": Limits(above=0, below=1),
     "model.*uncertain_share": SHARE,
-    "model.classification.alpha": SHARE,
+    "model.*classification.alpha": Limits(above=0, below=1),  # at an end nothing is learned of items, or of the rest
     "model.classification.gamma": NOT_NEGATIVE,
     "model.*assigner.alpha": NOT_NEGATIVE,
     "model.*assigner.beta": NOT_NEGATIVE,
@@ -159,7 +162,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "model.*.freeze_at": COUNT,
     "model.*.feature_level": COUNT,
     "model.*.seed": SEED,
-    "model.input_format": ("BGR", "RGB"),
+    "model.input_format": CHANNELS,
     "model.pixel_std": POSITIVE,
     "model.pixel_mean": Limits(),
     "hooks.*.metric": str,

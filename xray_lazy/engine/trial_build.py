@@ -13,12 +13,14 @@ from omegaconf import DictConfig
 from xray_lazy.config import Fault
 from xray_lazy.config.names import locate
 from xray_lazy.engine.epochs import put_iterations
+from xray_lazy.engine.evaluation_run import augmentation_enabled, build_augmented
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
 from xray_lazy.engine.hook_order import given
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.unbuildable import fault_of_build
 from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.feature_strides import check_strides
 from xray_lazy.tracking.writer import Writer
 
 
@@ -37,10 +39,14 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
     with _quiet():
         built = _try(faults, "model", lambda: build_weightless(cfg.model), cfg.model)
         model: Any = built
+        if built is not None:
+            _try(faults, "model", lambda: check_strides(model))
         frozen = built is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
         node = cfg.dataloader.test.get("mapper")
         _try(faults, "dataloader.test.mapper", lambda: instantiate(node), node)
         if not training:
+            if built is not None and augmentation_enabled(cfg):
+                _try(faults, "test.tta.model", lambda: build_augmented(cfg, model), cfg.test.tta.get("model"))
             return faults
         if frozen:
             _try(faults, "optimizer", lambda: build_optimizer(cfg, model), cfg.optimizer)
