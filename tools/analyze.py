@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import parse_size, path, real, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole
 from xray_lazy.errors import UserError
 
 EXAMPLES = """examples:
@@ -49,7 +49,7 @@ def add_detections(commands) -> None:
     parser.add_argument(
         "--count", type=whole(0), default=12, metavar="N", help="pictures drawn of each kind (default: 12)"
     )
-    parser.set_defaults(run_command=run_detections)
+    parser.set_defaults(run_command=run_detections, parser=parser)
 
 
 def add_truth(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,9 @@ def run_detections(options: argparse.Namespace) -> None:
         raise UserError("give either OUTPUT_DIR or --predictions", "tools/analyze.py detections output/x")
     if options.predictions and not options.ground_truth:
         raise UserError("--predictions needs --ground-truth", "name a data set or its JSON file")
+    if options.predictions:
+        refuse_idle(options.parser, options, ["evaluation"], "with --predictions")
+    refuse_idle_images(options)
     from xray_lazy.analysis.console import print_analysis
     from xray_lazy.analysis.detections import analyze
     from xray_lazy.analysis.files import write_analysis
@@ -91,6 +94,11 @@ def run_detections(options: argparse.Namespace) -> None:
     print_analysis(analysis, write_analysis(analysis, folder))
 
 
+def refuse_idle_images(options: argparse.Namespace) -> None:
+    if not (options.ground_truth or "").endswith(".json"):
+        refuse_idle(options.parser, options, ["images"], "without a JSON file as --ground-truth")
+
+
 def add_compare(commands) -> None:
     """`compare`: two runs."""
     parser = commands.add_parser(
@@ -104,12 +112,12 @@ def add_compare(commands) -> None:
         "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
     )
     add_truth(parser)
-    parser.add_argument("--resamples", type=whole(1), default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
     parser.add_argument(
         "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
-    parser.set_defaults(run_command=run_compare)
+    parser.set_defaults(run_command=run_compare, parser=parser)
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -121,6 +129,7 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
     from xray_lazy.results_place import check_result_folder
 
+    refuse_idle_images(options)
     truth = (options.ground_truth, options.images, options.max_detections)
 
     def read(run: str):

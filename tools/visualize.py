@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import path, paths_or_overrides, real, run_tool, whole
+from xray_lazy.command_line import path, paths_or_overrides, real, refuse_idle, run_tool, whole
 
 DATA_EXAMPLES = """\
 examples:
@@ -80,7 +80,28 @@ def add_data(commands) -> None:
         "--port", type=whole(1, 65535), default=7860, metavar="N", help="of --browse (default: %(default)s)"
     )
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(run=run_data)
+    parser.set_defaults(run=run_data, parser=parser)
+
+
+# Of `data`: what has no effect in each of its modes.
+CHOICE = ("ids", "names", "classes", "size")
+FAULTS = ("faulty", "fault_kind")
+DRAWN = ("grey", "columns")
+OF_TRAINING = ("config_file", "overrides", "draws")
+IDLE = {
+    "statistics": (*CHOICE, "count", "seed", *FAULTS, *DRAWN, *OF_TRAINING, "port"),
+    "augmented": (*FAULTS, *DRAWN, "port"),
+    "browse": (*FAULTS, "count", "seed", "output", *DRAWN, *OF_TRAINING),
+}
+
+
+def check_effects(options: argparse.Namespace) -> None:
+    """Raises: UserError: an option that has no effect beside the others."""
+    mode = next((mode for mode in IDLE if getattr(options, mode)), None)
+    beside = f"with --{mode}" if mode else "without --augmented, --statistics or --browse"
+    refuse_idle(options.parser, options, IDLE[mode] if mode else (*OF_TRAINING, "port"), beside)
+    if mode == "augmented" and not options.named:
+        refuse_idle(options.parser, options, ("root", "scanner", "split"), "with the set of --config-file")
 
 
 def run_data(options: argparse.Namespace) -> None:
@@ -88,6 +109,7 @@ def run_data(options: argparse.Namespace) -> None:
     from xray_lazy.visualization import data_report
     from xray_lazy.visualization.picture_choice import Choice, parse_size_range
 
+    check_effects(options)
     check_result_folder(options.output)
     size = parse_size_range(options.size) if options.size else None
     request = data_report.DataRequest(

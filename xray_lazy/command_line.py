@@ -73,6 +73,19 @@ def path(text: str) -> str:
     return at_home(text)
 
 
+def refuse_idle(parser: argparse.ArgumentParser, given: argparse.Namespace, names: Iterable[str], beside: str) -> None:
+    """Refuse those of the options called `names` that were given, as they have no effect `beside` others.
+
+    Raises:
+        UserError: there is one.
+    """
+    idle = [name for name in names if (getattr(given, name) or None) != (parser.get_default(name) or None)]
+    if idle:
+        flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+        listed = ", ".join(flags.get(name, "KEY=VALUE") for name in idle)
+        raise UserError(f"{listed} {'has' if len(idle) == 1 else 'have'} no effect {beside}", "leave it out")
+
+
 def at_home(text: str) -> str:
     """A path with the home folder in it, which no shell puts in behind `--output=`, or in quotes. `~`, `~/x`, `~user`
     and `~user/x` are as a shell has them; values of a config follow the same rule."""

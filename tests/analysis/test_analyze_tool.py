@@ -96,6 +96,12 @@ def test_two_files_are_compared(analyze_tool, bags, tmp_path):
         (("detections", "--predictions", "x.json"), "--predictions needs --ground-truth"),
         (("detections", "no/such/run"), "there is no run folder no/such/run"),
         (("compare", "a.json", "b.json"), "a.json needs --ground-truth"),
+        (("compare", "a", "b", "--images", "i"), "--images has no effect without a JSON file as --ground-truth"),
+        (("detections", "a", "--images", "i"), "--images has no effect without a JSON file as --ground-truth"),
+        (
+            ("detections", "--predictions", "x.json", "--ground-truth", "y.json", "--evaluation", "newest"),
+            "--evaluation has no effect with --predictions",
+        ),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(analyze_tool, arguments, message):

@@ -118,6 +118,11 @@ def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
         (["--ids", "999"], "no picture is as asked for"),
         (["--split", "val"], "none of the data sets"),
         (["--statistics", "none.json"], "none.json"),
+        (["--statistics", "--class", "gun", "--count", "3"], "--class, --count have no effect with --statistics"),
+        (["--augmented", "--config-file", DEMO, "--grey"], "--grey has no effect with --augmented"),
+        (["--browse", "--faulty"], "--faulty has no effect with --browse"),
+        (["--draws", "2"], "--draws has no effect without --augmented"),
+        (["train.seed=1"], "KEY=VALUE has no effect without --augmented"),
     ],
 )
 def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(run, files, arguments, message):
