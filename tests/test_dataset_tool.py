@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.engine.quick_processes import run_tool
 
 ROOT = Path(__file__).parent.parent
@@ -61,3 +63,16 @@ def test_every_command_answers_a_missing_file_with_one_message(tmp_path):
         answer = subprocess.run(line, capture_output=True, text=True)
         assert answer.returncode == 2 and answer.stderr.startswith("error: "), answer.stderr
         assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("demo", "--export", "2", "--train", "1"), "--train has no effect with --export"),
+        (("convert", "yolo", "a", "--match-by", "name"), "--match-by has no effect on yolo labels"),
+        (("convert", "labelme", "a", "--zero-based"), "--zero-based has no effect on labelme labels"),
+    ],
+)
+def test_an_option_without_effect_is_refused(run_tool_here, tmp_path, arguments, message):
+    answer = run_tool_here(ROOT / "tools" / "dataset.py", *arguments, "--output", tmp_path / "new.json")
+    assert answer.returncode == 2 and message in answer.stderr and not list(tmp_path.iterdir())

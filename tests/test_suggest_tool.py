@@ -96,3 +96,13 @@ def test_what_a_person_has_to_mend_is_told(run_tool_here, tiny_set, monkeypatch,
     monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
     answer = run_tool_here(SUGGEST, *words)
     assert answer.returncode == 2 and message in answer.stderr and "fix:" in answer.stderr
+
+
+def test_the_recipe_replaces_earlier_recipes_alone(run_tool_here, tiny_set, tmp_path):
+    recipe, foreign = tmp_path / "recipe.json", tmp_path / "set.json"
+    foreign.write_text('{"images": []}')
+    line = (SUGGEST, "--config-file", TINY, "--json")
+    refused = run_tool_here(*line, foreign)
+    assert refused.returncode == 2 and "is not a recipe that could be replaced" in refused.stderr
+    assert foreign.read_text() == '{"images": []}'
+    assert [run_tool_here(*line, recipe).returncode for _ in range(2)] == [0, 0]

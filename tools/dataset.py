@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import parse_size, path, real, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -68,7 +68,7 @@ def add_demo(commands) -> None:
         "--seed", type=whole(0), default=0, metavar="N", help="the same seed makes the same files (default: 0)"
     )
     parser.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one per core)")
-    parser.set_defaults(run=run_demo)
+    parser.set_defaults(run=run_demo, parser=parser)
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -79,6 +79,8 @@ def run_demo(options: argparse.Namespace) -> int:
 
     if options.faults and options.export is None:
         raise UserError("--faults are planted in exports only", "add --export N")
+    if options.export is not None:
+        refuse_idle(options.parser, options, ("train", "val", "test"), "with --export")
     root = options.output or default_root()
     check_result_folder(root)
     common = {
@@ -293,7 +295,7 @@ def add_convert(commands) -> None:
     )
     parser.add_argument("--output", required=True, type=path, metavar="NEW.json", help="the COCO file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
-    parser.set_defaults(run=run_convert)
+    parser.set_defaults(run=run_convert, parser=parser)
 
 
 def run_convert(options: argparse.Namespace) -> int:
@@ -303,6 +305,8 @@ def run_convert(options: argparse.Namespace) -> int:
     from xray_lazy.data.convert import convert
     from xray_lazy.results_place import check_result_file, json_with
 
+    idle = {"voc": (), "labelme": ("zero_based",), "yolo": ("zero_based", "match_by")}[options.format]
+    refuse_idle(options.parser, options, idle, f"on {options.format} labels")
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
     check_result_file(options.output, lambda path: json_with(path, "images", "annotations"), "a COCO file")

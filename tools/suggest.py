@@ -38,6 +38,10 @@ def main(options: argparse.Namespace, words: list[str]) -> None:
     from xray_lazy.engine.recipe.console import print_recipe
     from xray_lazy.engine.recipe.recipe import make_recipe
     from xray_lazy.engine.recipe.sets import choose_sets, fitting_config, split_words
+    from xray_lazy.results_place import check_result_file, json_with
+
+    if options.json and options.json != "-":
+        check_result_file(options.json, lambda path: json_with(path, "command", "config_file"), "a recipe")
 
     names, overrides = split_words(words)
     if not names and not options.config_file:
