@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.patience import PATIENCE
 from xray_lazy.atomic_file import write_text
 from xray_lazy.command_line import parse_size, path, real, run_tool, whole
@@ -253,3 +254,19 @@ def test_an_empty_path_is_refused_and_not_taken_for_this_folder(capsys, words):
     with pytest.raises(SystemExit, match="2"):
         parse_with_overrides(parser, words)
     assert "an empty argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("dataset", ["split", "a.json", "a", "--scanner", "a", "--group-by", ""]),
+        ("dataset", ["repair", "a.json", "--size="]),
+        ("analyze", ["model", "a", "--size", ""]),
+        ("visualize", ["data", "--size", ""]),
+        ("export", ["a", "--size="]),
+        ("evaluate_checkpoints", ["a", "--job="]),
+    ],
+)
+def test_an_empty_word_is_refused_and_not_taken_for_a_flag_that_is_not_given(run_tool_here, tool, words):
+    answer = run_tool_here(ROOT / "tools" / f"{tool}.py", *words)
+    assert answer.returncode == 2 and "an empty argument" in answer.stderr

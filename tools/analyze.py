@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
 
 EXAMPLES = """examples:
@@ -158,7 +158,9 @@ def add_model(commands) -> None:
         "source", type=path, metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part"
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
-    parser.add_argument("--size", metavar="WxH", help="of the picture as the network sees it (default: the config's)")
+    parser.add_argument(
+        "--size", type=word, metavar="WxH", help="of the picture as the network sees it (default: the config's)"
+    )
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
     parser.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="timed passes (default: 5)")
     parser.add_argument("--depth", type=whole(0), default=2, metavar="N", help="of the parts in the table (default: 2)")

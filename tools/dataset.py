@@ -3,7 +3,7 @@
 
 import argparse
 
-from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole
+from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -166,8 +166,12 @@ def add_repair(commands) -> None:
     parser.add_argument("--changes", type=path, metavar="FILE", help="write the full list of changes as JSON")
     parser.add_argument("--dry-run", action="store_true", help="tell the changes, write nothing")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--scanner", metavar="NAME", help="size of pictures whose file is not there: of this scanner")
-    sizes.add_argument("--size", metavar="WxH", help="size of pictures whose file is not there, e.g. 1920x1080")
+    sizes.add_argument(
+        "--scanner", type=word, metavar="NAME", help="size of pictures whose file is not there: of this scanner"
+    )
+    sizes.add_argument(
+        "--size", type=word, metavar="WxH", help="size of pictures whose file is not there, e.g. 1920x1080"
+    )
     parser.add_argument(
         "--drop-unreadable", action="store_true", help="leave out pictures that are missing or can't be read"
     )
@@ -228,6 +232,7 @@ def add_split(commands) -> None:
     parser.add_argument("--seed", type=whole(0), default=0, help="default: 0")
     parser.add_argument(
         "--group-by",
+        type=word,
         metavar="REGEX",
         help="keep pictures together in whose file names the regular expression, or its first group, finds the same",
     )

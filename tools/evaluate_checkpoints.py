@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import real, run_tool
+from xray_lazy.command_line import real, run_tool, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MINUTES",
         help="end without news for so long (default: 60)",
     )
-    parser.add_argument("--job", metavar="ID", help="of the training: end with this job, not by --timeout")
+    parser.add_argument("--job", type=word, metavar="ID", help="of the training: end with this job, not by --timeout")
     parser.add_argument(
         "--poll", type=real(above=0), default=10, metavar="SECONDS", help="between two looks (default: 10)"
     )

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import parse_size, path, run_tool, whole
+from xray_lazy.command_line import parse_size, path, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ema", action="store_true", help="the average of the weights, which hooks.ema kept")
     parser.add_argument(
         "--size",
+        type=word,
         metavar="WxH",
         help="one size of the input, such as 1344x800 (default: any size; with torch_export that of the test pictures)",
     )

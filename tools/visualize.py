@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import path, paths_or_overrides, real, refuse_idle, run_tool, whole
+from xray_lazy.command_line import path, paths_or_overrides, real, refuse_idle, run_tool, whole, word
 
 DATA_EXAMPLES = """\
 examples:
@@ -63,7 +63,10 @@ def add_data(commands) -> None:
     chosen.add_argument("--names", nargs="+", default=(), metavar="NAME", help="with these files or patterns")
     chosen.add_argument("--class", nargs="+", default=(), dest="classes", metavar="CLASS", help="with items of these")
     chosen.add_argument(
-        "--size", metavar="RANGE", help="with items that are small, medium, large (COCO's), or of 16-48 pixels' side"
+        "--size",
+        type=word,
+        metavar="RANGE",
+        help="with items that are small, medium, large (COCO's), or of 16-48 pixels' side",
     )
     chosen.add_argument("--scanner", nargs="+", default=(), metavar="NAME", help="of these scanners")
     chosen.add_argument("--split", nargs="+", default=(), metavar="NAME", help="of train, val or test")

@@ -68,9 +68,14 @@ def report_error(error: BaseException) -> int:
 
 def path(text: str) -> str:
     """A flag's or an argument's path, as argparse's `type`: `at_home`, and not empty, which would mean this folder."""
+    return at_home(word(text))
+
+
+def word(text: str) -> str:
+    """A flag's text, as argparse's `type`: not empty, which would mean that the flag isn't given."""
     if not text.strip():
         raise argparse.ArgumentTypeError(EMPTY)
-    return at_home(text)
+    return text
 
 
 def refuse_idle(parser: argparse.ArgumentParser, given: argparse.Namespace, names: Iterable[str], beside: str) -> None:

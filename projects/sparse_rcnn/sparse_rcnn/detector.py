@@ -73,6 +73,9 @@ class SparseRCNN(nn.Module):
         if mask_head is not None and len(mask_head.mask_series) != len(head.head_series):
             stages = f"the mask head has {len(mask_head.mask_series)} stages, the box head {len(head.head_series)}"
             raise UserError(stages, "leave model.mask_head.num_stages at ${model.head.num_stages}")
+        if len(pixel_mean) != len(pixel_std):
+            channels = f"pixel_mean is for {len(pixel_mean)} channels, pixel_std for {len(pixel_std)}"
+            raise UserError(channels, "give model.pixel_mean and model.pixel_std one number for each channel")
         self.backbone, self.in_features, self.num_classes = backbone, list(in_features), num_classes
         self.classification, self.detections_per_image = classification, detections_per_image
         # a source that gives queries of its own would leave these without gradients

@@ -8,6 +8,7 @@ from torchvision.ops import generalized_box_iou
 
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
 from sparse_rcnn.targets import Targets
+from xray_lazy.errors import UserError
 
 # What an undefined cost counts as: a diverged model is reported by its loss, not by the assignment.
 IMPOSSIBLE = 1e6
@@ -57,6 +58,11 @@ class HungarianMatcher:
         giou_weight: float = 2.0,
     ) -> None:
         self.classification = classification
+        if not (class_weight or l1_weight or giou_weight):
+            raise UserError(
+                "all weights are 0: every proposal would fit every object as well",
+                "set one of model.criterion.matcher's class_weight, l1_weight, giou_weight above 0",
+            )
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from sparse_rcnn.classification import FocalClassification, SoftmaxClassificatio
 from sparse_rcnn.matching import HungarianMatcher, Matches
 from sparse_rcnn.proposal_boxes import Proposals
 from sparse_rcnn.targets import Targets
+from xray_lazy.errors import UserError
 
 
 class SetCriterion(nn.Module):
@@ -31,6 +32,11 @@ class SetCriterion(nn.Module):
     ) -> None:
         super().__init__()
         self.classification, self.matcher = classification, matcher
+        if not (class_weight or l1_weight or giou_weight):
+            raise UserError(
+                "all weights are 0: nothing would be learned",
+                "set one of model.criterion's class_weight, l1_weight, giou_weight above 0",
+            )
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         # the name that published checkpoints of the softmax variant have; no entry for the focal one
         self.register_buffer("empty_weight", classification.class_weights)
