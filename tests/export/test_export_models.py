@@ -74,8 +74,8 @@ def test_an_exported_model_finds_the_same_in_pictures_of_any_size(tmp_path, weig
 @pytest.mark.parametrize(
     ("overrides", "count", "format"),
     [
-        ([f"{PREDICTOR}.test_score_thresh=1.1"], 0, "onnx"),
-        ([f"{PREDICTOR}.test_score_thresh=1.1"], 0, "torchscript"),
+        ([f"{PREDICTOR}.test_score_thresh=1.0"], 0, "onnx"),
+        ([f"{PREDICTOR}.test_score_thresh=1.0"], 0, "torchscript"),
         ([f"{PREDICTOR}.test_topk_per_image=1"], 1, "onnx"),
     ],
     ids=["none, ONNX", "none, TorchScript", "one, ONNX"],
