@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -44,23 +45,46 @@ print("taken", flush=True)
 time.sleep(600)
 """
 
+# as the process of another machine sees itself, which goes on to renew its claim
+ELSEWHERE = """
+from xray_lazy.engine import claims
+
+claims._machine = lambda: "another one"
+"""
+
 
 def start(script, folder, **options):
     return subprocess.Popen([sys.executable, "-c", script, str(folder)], **options)
 
 
+@contextmanager
+def holding(script, folder):
+    with start(script, folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "taken\n"
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def owner(tmp_path):
     """A process that holds "model"."""
-    with start(HOLD, tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "taken\n"
+    with holding(HOLD, tmp_path) as process:
         yield process
-        process.kill()
+
+
+@pytest.fixture
+def owner_elsewhere(tmp_path):
+    """The same, of another machine."""
+    with holding(ELSEWHERE + HOLD, tmp_path) as process:
+        yield process
 
 
 def wait_for_renewal(claim):
-    before = claim.stat().st_mtime_ns
+    before, end = claim.stat().st_mtime_ns, time.monotonic() + PATIENCE
     while claim.stat().st_mtime_ns == before:
+        assert time.monotonic() < end
         time.sleep(0.01)
 
 
@@ -85,8 +109,7 @@ def test_what_a_living_process_has_is_not_given_to_another(tmp_path, owner):
         time.sleep(0.05)
 
 
-def test_what_a_living_process_of_another_machine_has_is_not_given_to_another(tmp_path, owner, monkeypatch):
-    pretend_other_machine(tmp_path)
+def test_what_a_living_process_of_another_machine_has_is_not_given_to_another(tmp_path, owner_elsewhere, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: clock.now, strftime=time.strftime, now=0.0)
     monkeypatch.setattr(claims_module, "time", clock)
     claims = Claims(tmp_path, stale_seconds=2)
@@ -95,8 +118,8 @@ def test_what_a_living_process_of_another_machine_has_is_not_given_to_another(tm
         clock.now += 1.9
         wait_for_renewal(tmp_path / "model.claim1")
     clock.now += 2
-    owner.send_signal(signal.SIGKILL)
-    owner.wait()
+    owner_elsewhere.send_signal(signal.SIGKILL)
+    owner_elsewhere.wait()
     assert claims.take("model") is None  # the time since the last renewal counts, which it sees now
     clock.now += 2
     assert claims.take("model") is not None
@@ -141,6 +164,14 @@ def test_one_that_wakes_up_after_it_was_given_up_leaves_the_claim_of_the_next_on
 def test_a_claim_that_is_still_being_written_counts(tmp_path):
     (tmp_path / "model.claim1").touch()
     assert Claims(tmp_path).take("model") is None
+
+
+def test_a_claim_that_the_disk_keeps_does_not_hide_the_error_that_ends_a_run(tmp_path):
+    with pytest.raises(ZeroDivisionError), Claims(tmp_path).take("model"):
+        (path,) = tmp_path.iterdir()
+        path.unlink()
+        path.mkdir()  # neither read nor removed as a file, also by root
+        raise ZeroDivisionError
 
 
 def test_the_claim_tells_whose_it_is(tmp_path):

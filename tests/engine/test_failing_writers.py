@@ -1,12 +1,16 @@
 """A writer that fails costs what it would have written, and nothing else."""
 
 import json
+import logging
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import load_config
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.engine.run_log import LogFile
 from xray_lazy.tracking.run_record import RunRecord
 
 QUICK = ["train.max_iter=4", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures", "train.device=cpu"]
@@ -74,3 +78,22 @@ def test_lines_that_could_not_be_written_come_with_the_next_ones(tmp_path):
         writer.write()
     lines = (tmp_path / "metrics.json").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [0, 1]
+
+
+def test_a_log_that_the_disk_refuses_is_one_warning_and_no_traceback(capfd):
+    file, logger = LogFile(Path("/dev/full")), logging.getLogger("xray_lazy.test_of_a_full_disk")
+    parent = logging.getLogger("xray_lazy.engine.run_log")
+    console = logging.StreamHandler(sys.stderr)
+    for each in (logger, parent):
+        each.addHandler(file)
+        each.addHandler(console)
+    try:
+        for number in range(3):
+            logger.warning("line %s", number)
+    finally:
+        for each in (logger, parent):
+            each.removeHandler(file)
+            each.removeHandler(console)
+    printed = capfd.readouterr().err
+    assert "Traceback" not in printed and "line 2" in printed
+    assert printed.count("can't write /dev/full, it misses what the console has: [Errno 28]") == 1

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,13 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let others have it; where the disk refuses that, they have it once this process is gone."""
         self._released.set()
         self._thread.join()
+        with suppress(OSError):  # of a folder that became read-only, say: it must not hide the error that ends a run
+            self._remove()
+
+    def _remove(self) -> None:
         stem, _, number = self._path.name.rpartition(".claim")
         if self._path.exists() and not _is_of_this_process(self._path):
             return  # the folder was deleted, and is another's now

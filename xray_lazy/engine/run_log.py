@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 from logging.handlers import MemoryHandler, WatchedFileHandler
 from pathlib import Path
 
@@ -16,7 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 class LogFile(WatchedFileHandler):
-    """Appends to a file; where somebody deletes it, it says so and begins anew. What the disk refuses is left out."""
+    """Appends to a file; where somebody deletes it, it says so and begins anew. What the disk refuses is left out.
+
+    It warns of that once: the console has the lines, too.
+    """
+
+    _refused = False
 
     def __init__(self, path: Path):
         # names of files and classes may not be UTF-8
@@ -26,8 +32,17 @@ class LogFile(WatchedFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except OSError:
-            return  # its folder is gone: the console has the line
+        except OSError:  # its folder is gone
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._refused:
+            self._refused = True
+            message = f"can't write {self.baseFilename}, it misses what the console has: {error}"
+            logger.warning("%s", message)
 
     def reopenIfNeeded(self) -> None:  # noqa: N802
         before = self.stream
