@@ -42,6 +42,7 @@ class GroupWatch:
         self._deadline, self._doing, self._slowest = float("inf"), "", 0.0
         # of the next rank, or of the one that holds the store where that does not answer
         self._beats, self._waits_for_store = 0, False
+        self._is_complete = False
         self._end_word = ""
         self._over = threading.Event()
         self._threads = [
@@ -62,6 +63,10 @@ class GroupWatch:
         finally:
             self._deadline = float("inf")
         self._slowest = max(self._slowest, time.monotonic() - start)
+
+    def expect_all(self) -> None:
+        """From now on all processes are there; before, others wait for those that are late."""
+        self._is_complete = True
 
     def is_first_failure(self) -> bool:
         """Whether no other process has failed before; asked once by each that fails."""
@@ -114,8 +119,7 @@ class GroupWatch:
         # looks are counted, not seconds: a process that was stopped itself must not blame the others
         silent_looks, heard = 0, 0
         while not self._over.wait(LOOK_SECONDS):
-            # one that has not begun to beat is waited for elsewhere
-            is_silent = heard == self._beats and (heard > 0 or self._waits_for_store)
+            is_silent = heard == self._beats and self._is_complete
             silent_looks, heard = (silent_looks + 1 if is_silent else 0), self._beats
             if time.monotonic() > self._deadline:
                 self._report_hang()

@@ -71,6 +71,7 @@ def run_in_group(
     watch = GroupWatch(_with_prefix(prefix, reach_store(*address)), rank, plan.world_size)
     try:
         _join(plan, rank, local_rank, store)
+        watch.expect_all()
         set_watch(watch)
         result = function(*arguments)
         watch.end_together()
