@@ -34,12 +34,13 @@ ANCHORS = Anchors(((16.0,), (32.0,), (64.0,)), (0.5, 1.0, 2.0), (4.0, 8.0, 16.0)
 
 
 def write_boxes(folder: Path, pictures, classes=("gun", "knife"), masks=True) -> dict:
-    """Write a set of (width, height, [(class, x, y, width, height), ...]), whose files are smaller than they say."""
+    """Write a set of (width, height, [(class, x, y, width, height), ...]); large files are smaller than it says."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     entries, annotations = [], []
     for number, (width, height, boxes) in enumerate(pictures, start=1):
         name = f"{number}.png"
-        cv2.imwrite(str(folder / "images" / name), np.full((8, 8, 3), 200, np.uint8))
+        size = (height, width) if width <= 64 else (8, 8)
+        cv2.imwrite(str(folder / "images" / name), np.full((*size, 3), 200, np.uint8))
         entries.append({"id": number, "file_name": name, "width": width, "height": height})
         for index, x, y, w, h in boxes:
             one = {"id": len(annotations) + 1, "image_id": number, "category_id": index + 1, "iscrowd": 0}

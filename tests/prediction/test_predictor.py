@@ -197,7 +197,7 @@ def test_a_model_that_only_gives_whole_masks_works_too(run_folder, pictures):
 def test_faults_of_the_person_are_named(run_folder, tmp_path):
     with pytest.raises(UserError, match="there is no model"):
         load_detector(tmp_path / "nothing")
-    with pytest.raises(UserError, match="how pictures are resized"):
+    with pytest.raises(UserError, match="TestLoader needs the argument mapper"):
         load_detector(run_folder, overrides=["~dataloader.test.mapper"], device="cpu")
     with pytest.raises(UserError, match="1 or more"):
         Predictor.of(run_folder, device="cpu", batch_size=0)
