@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.gpu_marker import pytest_runtest_setup  # noqa: F401
+from tests.log_files import close_log_files  # noqa: F401
 
 
 @pytest.fixture
