@@ -8,7 +8,7 @@ from benchmarks.accuracy import pretrained
 from benchmarks.accuracy.job import Job, iterations_within
 from benchmarks.accuracy.protocols import PROTOCOLS, make_split, scanner_of
 from benchmarks.accuracy.table import markdown, place_of, read_results
-from xray_lazy.modeling.timm_backbone import TimmBackbone
+from xray_lazy.modeling.timm_backbone import TimmBackbone, without_batch_counts
 
 
 def write_scans(folder):
@@ -80,11 +80,11 @@ def test_shipped_weights_become_a_backbone_of_timm():
     timm = pytest.importorskip("timm")
     network = timm.create_model(pretrained.ARCHITECTURE)
     # the package names the same layers in the same order otherwise
-    weights = pretrained.without_batch_counts(network.state_dict())
+    weights = without_batch_counts(network.state_dict())
     shipped = {f"_{place}": value for place, value in enumerate(weights.values())}
     checkpoint = pretrained.renamed(shipped)
     backbone = TimmBackbone(pretrained.ARCHITECTURE, ["res3", "res4", "res5"])
-    wanted = pretrained.without_batch_counts(backbone.state_dict(prefix="backbone.bottom_up."))
+    wanted = without_batch_counts(backbone.state_dict(prefix="backbone.bottom_up."))
     assert wanted.keys() <= checkpoint.keys()
     assert all(checkpoint[name].equal(weights[name.removeprefix(pretrained.PREFIX)]) for name in wanted)
     with pytest.raises(ValueError, match="conv_stem"):

@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from xray_lazy.command_line import path, real, run_tool, whole
+from xray_lazy.command_line import path, real, refuse_idle, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -74,8 +74,8 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
             "no model is given" if not rest else f"no input is given for the model {rest[0]}",
             "predict.py MODEL INPUT: the output folder of a training, then pictures",
         )
-    if arguments.grey and not arguments.overlays:
-        raise UserError("--grey has no effect with --no-pictures", "leave one of them out")
+    if not arguments.overlays:
+        refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")
     from xray_lazy.prediction.run import PredictOptions, run_prediction
 
     fields = {entry.name for entry in dataclasses.fields(PredictOptions)}

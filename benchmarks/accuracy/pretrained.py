@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from xray_lazy.modeling.timm_backbone import create_network
+from xray_lazy.modeling.timm_backbone import create_network, without_batch_counts
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 PREFIX = "backbone.bottom_up.network."
@@ -42,10 +42,6 @@ def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if expected.shape != value.shape:
             raise ValueError(f"{name} has shape {tuple(expected.shape)}, in the package it is {tuple(value.shape)}")
     return {PREFIX + name: value for (name, _), value in pairs}
-
-
-def without_batch_counts(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in weights.items() if "num_batches_tracked" not in name}
 
 
 if __name__ == "__main__":

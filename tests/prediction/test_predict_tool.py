@@ -246,6 +246,8 @@ def test_when_nothing_can_be_read_the_exit_code_is_2_and_nothing_is_written(run_
         (["output/run"], "no input is given for the model output/run"),
         (["output/run", "bag.png", "--treshold", "0.5"], "--threshold"),
         (["output/run", "gone.png"], "there is no gone.png"),
+        (["output/run", "bag.png", "--no-pictures", "--grey"], "--grey has no effect with --no-pictures"),
+        (["output/run", "bag.png", "--no-pictures", "--video-format", "webm"], "--video-format has no effect"),
     ],
 )
 def test_what_is_for_the_person_to_fix_is_one_message(arguments, words):

@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,16 @@ def read_or_none(container: DictConfig | ListConfig, part: Any) -> Any:
         return read(container, part)
     except OmegaConfBaseException:
         return None
+
+
+def describes_call(node: Any) -> bool:
+    """Whether a node makes something by its `_target_`."""
+    return isinstance(node, DictConfig) and read_or_none(node, "_target_") is not None
+
+
+def is_within(key: str, nodes: Iterable[str]) -> bool:
+    """Whether a key is one of `nodes`, or in one."""
+    return any(key == node or key.startswith(f"{node}.") for node in nodes)
 
 
 def parts_of(container: DictConfig | ListConfig) -> list:

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
-from xray_lazy.config.keys import join_key, parts_of, read_or_none
+from xray_lazy.config.keys import describes_call, is_within, join_key, parts_of, read_or_none
 
 # what makes an object each
 CALLS = (
@@ -50,7 +50,7 @@ def check_nodes(cfg: DictConfig, training: bool = True) -> Iterator[Fault]:
     """What is missing or no node, of each branch the topmost."""
     told: set[str] = set()
     for fault in _faults(cfg, training):
-        if not any(fault.key == key or fault.key.startswith(f"{key}.") for key in told):
+        if not is_within(fault.key, told):
             told.add(fault.key)
             yield fault
 
@@ -94,16 +94,12 @@ def _call_faults(cfg: DictConfig, key: str) -> Iterator[Fault]:
     value = _value(cfg, key)
     if value is None:
         yield Fault(key, "the config has no such node", FROM_COMMON)
-    elif not _describes_call(value) and not (key == "dataloader.evaluator" and _are_calls(value)):
+    elif not describes_call(value) and not (key == "dataloader.evaluator" and _are_calls(value)):
         yield Fault(key, f"it is {_shown(value)}, without a _target_ that makes something of it", FROM_COMMON)
 
 
 def _are_calls(value: Any) -> bool:
-    return isinstance(value, ListConfig) and len(value) > 0 and all(map(_describes_call, value))
-
-
-def _describes_call(value: Any) -> bool:
-    return isinstance(value, DictConfig) and read_or_none(value, "_target_") is not None
+    return isinstance(value, ListConfig) and len(value) > 0 and all(map(describes_call, value))
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
-from xray_lazy.config.keys import MISSING, read, walk
+from xray_lazy.config.keys import MISSING, is_within, read, walk
 from xray_lazy.config.period import is_period_key
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.engine.precision import DTYPES, MATMUL_PRECISIONS
@@ -196,7 +196,7 @@ def check_settings(cfg: DictConfig, below: Sequence[str] | None = None) -> list[
     """
     own, referred = [], []
     for key, container, part in walk(cfg):
-        if below is not None and not any(key == node or key.startswith(f"{node}.") for node in below):
+        if below is not None and not is_within(key, below):
             continue
         faults = list(_value_faults(key, part, read(container, part)))
         (referred if OmegaConf.is_interpolation(container, part) else own).extend(faults)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.config import check_config, load_config, raise_faults
+from xray_lazy.config.keys import is_within
 from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
@@ -84,7 +85,7 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
         raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
     cfg = load_config(path, overrides)
     _refuse_idle(path, overrides, cfg)
-    raise_faults([fault for fault in check_config(cfg) if f"{fault.key}.".startswith(tuple(f"{n}." for n in USED))])
+    raise_faults([fault for fault in check_config(cfg) if is_within(fault.key, USED)])
     raise_faults(check_settings(cfg, USED))
     return cfg
 
@@ -105,7 +106,7 @@ def find_weights(run_folder: str | Path) -> Path:
 
 def _refuse_idle(path: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
     """An override that changes nothing of what is used here was meant to do something."""
-    elsewhere = [text for text in overrides if not parse_override(text).key.startswith((*USED, *NAMES_AND_PLACES))]
+    elsewhere = [text for text in overrides if not is_within(parse_override(text).key, (*USED, *NAMES_AND_PLACES))]
     if not elsewhere:
         return
     without = load_config(path, [text for text in overrides if text not in elsewhere])

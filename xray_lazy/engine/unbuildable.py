@@ -9,7 +9,7 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
-from xray_lazy.config.keys import read_or_none, walk
+from xray_lazy.config.keys import describes_call, read_or_none, walk
 from xray_lazy.config.names import dotted_name
 from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.errors import UserError
@@ -43,7 +43,7 @@ def fault_of_build(key: str, node: Any, error: Exception) -> Fault:
     below = list(walk(node, key)) if isinstance(node, DictConfig | ListConfig) else []
     for inner_key, container, part in reversed(below):  # the innermost first
         inner = None if OmegaConf.is_interpolation(container, part) else read_or_none(container, part)
-        if _describes_call(inner):
+        if describes_call(inner):
             try:
                 build_weightless(inner)
             except Exception as inner_error:
@@ -54,7 +54,7 @@ def fault_of_build(key: str, node: Any, error: Exception) -> Fault:
 def _fault(key: str, node: Any, error: Exception) -> Fault:
     if isinstance(error, UserError):
         return Fault(key, error.message.removeprefix(f"{key}: "), error.fix)
-    what = _call(node) if _describes_call(node) else "it"
+    what = _call(node) if describes_call(node) else "it"
     return Fault(key, f"{what} can't be built: {_reason(error)}", "correct its arguments")
 
 
@@ -73,7 +73,7 @@ def _call(node: DictConfig) -> str:
 
 
 def _value(value: Any) -> str:
-    if _describes_call(value):
+    if describes_call(value):
         return f"{_name(value)}(...)"
     return _SHORT.repr(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value)
 
@@ -81,10 +81,6 @@ def _value(value: Any) -> str:
 def _name(node: DictConfig) -> str:
     target = node["_target_"]
     return (target if isinstance(target, str) else dotted_name(target) or repr(target)).rpartition(".")[2]
-
-
-def _describes_call(node: Any) -> bool:
-    return isinstance(node, DictConfig) and "_target_" in node
 
 
 def _shortened(text: str) -> str:

@@ -1,6 +1,6 @@
 """Any model of timm (PyTorch image models) as a backbone, and its pretrained weights as `timm://<model>`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,8 @@ class TimmWeights(PathHandler):
         name = path.removeprefix(self.PREFIX)
         file = Path(get_cache_dir()) / "timm" / f"{name}.pth"
         if force or not file.is_file():
-            weights = create_network(name, pretrained=True).state_dict()
-            # frozen batch norm doesn't count batches
-            weights = {f"network.{key}": value for key, value in weights.items() if "num_batches_tracked" not in key}
+            weights = without_batch_counts(create_network(name, pretrained=True).state_dict())
+            weights = {f"network.{key}": value for key, value in weights.items()}
             with atomic_writer(file) as stream:
                 torch.save({"model": weights, "matching_heuristics": True}, stream)
         return str(file)
@@ -107,6 +106,11 @@ def create_network(name: str, **arguments: Any) -> nn.Module:
         return timm.create_model(name, features_only=True, **arguments)
     except TypeError as error:
         raise UserError(f"timm can't make a backbone of {name}: {error}", "correct the arguments") from None
+
+
+def without_batch_counts(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of batch norm that may be frozen, which doesn't count batches."""
+    return {name: value for name, value in weights.items() if "num_batches_tracked" not in name}
 
 
 def import_timm():

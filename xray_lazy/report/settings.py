@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from xray_lazy.config.keys import is_within
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Heading, Note, Table
 from xray_lazy.report.run_files import RunFiles
@@ -65,7 +66,7 @@ def _from_base(run: RunFiles, config: dict[str, Any]) -> list[Block]:
     rows = [
         [
             Cell(key, code=True),
-            Cell("override" if _is_overridden(key, overridden) else "", tone="quiet"),
+            Cell("override" if is_within(key, overridden) else "", tone="quiet"),
             Cell(old, code=True),
             Cell(new, code=True),
         ]
@@ -94,11 +95,6 @@ def _differences_between(runs: Sequence[RunFiles], configs: dict[str, dict[str, 
         return Heading("What differs between the runs", "Nothing but their output folders.")
     columns = ["key", *(run.name for run in runs)]
     return Table("What differs between the runs", columns, rows, "Output folders aside.", filterable=len(rows) > 12)
-
-
-def _is_overridden(key: str, overridden: set[str]) -> bool:
-    """Whether the command line names a key, or a group that it is in."""
-    return any(key == named or key.startswith(f"{named}.") for named in overridden)
 
 
 def _tone(value: str) -> str:
