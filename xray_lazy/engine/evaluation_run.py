@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from xray_lazy.config.keys import describes_call
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.run_files import check_folders
@@ -136,7 +137,7 @@ def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
         UserError: there is none, or it refuses its settings.
     """
     node = cfg.test.tta.get("model")
-    if not isinstance(node, DictConfig) or "_target_" not in node:
+    if not describes_call(node):
         raise UserError(
             "test.tta.enabled asks for test-time augmentation, but test.tta.model is none",
             "take `test` of configs/common/test.py, or set test.tta.enabled=False",
