@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
 from tests.patience import PATIENCE
-from xray_lazy.engine import group_watch, launch, meeting
+from xray_lazy.engine import group_watch, launch, meeting, process_group
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
@@ -244,23 +244,30 @@ def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
     assert ("in fail_or_gather" in text) == (fault == "hang")
 
 
-def stop_or_gather(folder, stopped):
-    """Outside of any step, as in an evaluation, a rank is stopped."""
-    if comm.get_rank() == stopped:
-        (folder / "pid").write_text(str(os.getpid()))
-        os.kill(os.getpid(), signal.SIGSTOP)
-    comm.synchronize()
-
-
-def watch_closely(folder, stopped):
+def stop_in_group(folder, stopped, is_joining):
+    """A rank is stopped while it joins, or outside of any step, as in an evaluation."""
     group_watch.LOOK_SECONDS, group_watch.LOOKS_PER_BEAT, group_watch.SILENT_LOOKS = 0.05, 1, 60
+    join = process_group._join
+    process_group._join = lambda *args: (is_joining and stop(folder, stopped, args[1]), join(*args))
     run_processes(plan_launch("cpu"), stop_or_gather, folder, stopped)
 
 
+def stop_or_gather(folder, stopped):
+    stop(folder, stopped, comm.get_rank())
+    comm.synchronize()
+
+
+def stop(folder, stopped, rank):
+    if rank == stopped:
+        (folder / "pid").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("is_joining", [False, True])
 @pytest.mark.parametrize("stopped", [0, 1])
-def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped):
+def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped, is_joining):
     log = tmp_path / "log.txt"
-    group = start_group(watch_closely, tmp_path, stopped, processes=2, log=log)
+    group = start_group(stop_in_group, tmp_path, stopped, is_joining, processes=2, log=log)
     group[1 - stopped].join(PATIENCE / 2)
     assert group[1 - stopped].exitcode == 1
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)

@@ -40,8 +40,8 @@ class GroupWatch:
     def __init__(self, store: "Store", rank: int, world_size: int):
         self._store, self._rank, self._world_size = store, rank, world_size
         self._deadline, self._doing, self._slowest = float("inf"), "", 0.0
-        # of the next rank, or of the one that holds the store where that does not answer
-        self._beats, self._waits_for_store = 0, False
+        # of the next rank; and of the store, which the first rank may hold
+        self._beats, self._answers, self._waits_for_store = 0, 0, False
         self._is_complete = False
         self._end_word = ""
         self._over = threading.Event()
@@ -65,7 +65,7 @@ class GroupWatch:
         self._slowest = max(self._slowest, time.monotonic() - start)
 
     def expect_all(self) -> None:
-        """From now on all processes are there; before, others wait for those that are late."""
+        """From now on all processes are there, and are to be heard; before, others wait for those that are late."""
         self._is_complete = True
 
     def is_first_failure(self) -> bool:
@@ -81,6 +81,7 @@ class GroupWatch:
             self._store.set("failed", f"{code} {hanging}")
         except RuntimeError:
             return
+        self._over.set()  # the store may go with the others, which is no failure any more
         time.sleep(3 * LOOK_SECONDS)
 
     def end_together(self) -> None:
@@ -102,25 +103,26 @@ class GroupWatch:
 
     def _listen(self) -> None:
         """Show that this process runs, and hear whether the next rank does, and whether any has failed."""
-        looks, neighbour = 0, (self._rank + 1) % self._world_size
+        neighbour = (self._rank + 1) % self._world_size
         while not self._over.wait(LOOK_SECONDS):
             self._waits_for_store = True
             try:
-                if looks % LOOKS_PER_BEAT == 0:
+                if self._answers % LOOKS_PER_BEAT == 0:
                     self._store.add(f"beats_{self._rank}", 1)
                     self._beats = self._store.add(f"beats_{neighbour}", 0)
                 self._end_word = self._store.get("failed").decode() if self._store.check(["failed"]) else ""
             except RuntimeError:
                 self._end_word = "1 "  # the process that held the store has ended
             self._waits_for_store = False
-            looks += 1
+            self._answers += 1
 
     def _watch(self) -> None:
         # looks are counted, not seconds: a process that was stopped itself must not blame the others
-        silent_looks, heard = 0, 0
+        silent_looks, beats, answers = 0, 0, 0
         while not self._over.wait(LOOK_SECONDS):
-            is_silent = heard == self._beats and self._is_complete
-            silent_looks, heard = (silent_looks + 1 if is_silent else 0), self._beats
+            is_silent = answers == self._answers or (beats == self._beats and self._is_complete)
+            silent_looks = silent_looks + 1 if is_silent else 0
+            beats, answers = self._beats, self._answers
             if time.monotonic() > self._deadline:
                 self._report_hang()
             if silent_looks >= SILENT_LOOKS:
@@ -153,7 +155,7 @@ class GroupWatch:
             telling = threading.Thread(target=Failure(message, fix, rank=self._rank).tell, daemon=True)
             telling.start()
             telling.join(WRITING_SECONDS)
-        faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
+        _print_stacks()
         if first:
             self.tell_others(1, hanging)
         end_process(1)
@@ -161,9 +163,16 @@ class GroupWatch:
     def _end(self, word: str) -> None:
         code, _, hanging = word.partition(" ")
         if hanging:
-            print(f"rank {self._rank} was here when others hung ({hanging}):", file=sys.stderr, flush=True)
-            faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr, all_threads=True)
+            _print_stacks(f"rank {self._rank} was here when others hung ({hanging}):\n")
         end_process(int(code))
+
+
+def _print_stacks(headline: str = "") -> None:
+    """Of all threads, in one piece: other ranks print theirs at the same time."""
+    with open(os.memfd_create("stacks"), "r+", encoding="utf-8", errors="replace") as stream:
+        faulthandler.dump_traceback(file=stream, all_threads=True)
+        stream.seek(0)
+        print(headline + stream.read(), end="", file=sys.__stderr__ or sys.stderr, flush=True)
 
 
 def end_process(code: int) -> NoReturn:

@@ -36,7 +36,6 @@ def run_as_started(plan: LaunchPlan, function: Callable, arguments: tuple) -> An
     try:
         store = open_store(host, port) if holds_store else reach_store(host, port)
         prefix = f"xray_lazy_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}_{next(_runs)}"
-        meet(_with_prefix(prefix, store), "process", plan.group_rank, plan.world_size)
     except BaseException as error:
         end_process(_record(error))
     result = run_in_group(plan, plan.group_rank, plan.local_rank, (host, port), prefix, function, arguments, _record)
@@ -70,8 +69,9 @@ def run_in_group(
     store = _with_prefix(prefix, reach_store(*address))
     watch = GroupWatch(_with_prefix(prefix, reach_store(*address)), rank, plan.world_size)
     try:
-        _join(plan, rank, local_rank, store)
+        meet(store, "process", rank, plan.world_size)
         watch.expect_all()
+        _join(plan, rank, local_rank, store)
         set_watch(watch)
         result = function(*arguments)
         watch.end_together()
@@ -79,11 +79,12 @@ def run_in_group(
         if _is_broken_connection(error):  # to a process that has failed: the watch ends this one when that says so
             time.sleep(SAYING_SECONDS)
             error = _of_lost_process(error)
-        code = EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE
         if watch.is_first_failure():
             code = on_failure(error)
-        watch.tell_others(code)
-        end_process(code)
+            watch.tell_others(code)
+            end_process(code)
+        time.sleep(SAYING_SECONDS)  # in which the watch ends this process as the first one says
+        end_process(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE)
     set_watch(None)
     if rank == 0:
         watch.wait_for_leaving()
