@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from xray_lazy.run_folder import RunFolder
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,7 +47,7 @@ def first_difference(before: Path, after: Path) -> str | None:
     if len(lines[0]) != len(lines[1]):
         return f"{len(lines[0])} lines of metrics before, {len(lines[1])} after"
     weights, others = [
-        torch.load(folder / "model_final.pth", map_location="cpu", weights_only=True)["model"]
+        torch.load(RunFolder(folder).final, map_location="cpu", weights_only=True)["model"]
         for folder in (before, after)
     ]
     for name in [*weights, *(name for name in others if name not in weights)]:
@@ -63,7 +65,7 @@ def _how(one: torch.Tensor, other: torch.Tensor) -> str:
 
 
 def _losses(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    lines = [json.loads(line) for line in RunFolder(folder).metrics.read_text().splitlines()]
     return [
         {name: value for name, value in line.items() if name == "iteration" or "loss" in name or name == "lr"}
         for line in lines

@@ -13,7 +13,7 @@ from tests.engine.quick_processes import run_group, run_tool, start_tool
 from tests.patience import PATIENCE
 from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
-from xray_lazy.tracking.metrics_file import read_json_lines
+from xray_lazy.run_folder import read_json_lines
 
 ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "evaluate_checkpoints.py"

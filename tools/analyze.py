@@ -176,9 +176,10 @@ def run_model(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
     from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.run_folder import RunFolder
 
     run = Path(options.source)
-    file = options.output or (run / "analysis" / "model.json" if run.is_dir() else None)
+    file = options.output or (RunFolder(run).analysis / "model.json" if run.is_dir() else None)
     if file:
         check_result_file(file, lambda path: json_with(path, "schema"), "a measurement of a model")
     size = parse_size(options.size) if options.size else None

@@ -24,22 +24,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(options: argparse.Namespace, overrides: list[str]) -> None:
     """From the command line to a checked config and an output folder of its own."""
-    from xray_lazy.config import raise_faults
-    from xray_lazy.config.unread import load_experiment
-    from xray_lazy.data.loaders import explained_worker_death
-    from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.launch import plan_launch
-    from xray_lazy.engine.preflight import check_experiment
-    from xray_lazy.engine.run_folder import check_run_folder, claimed_run_folder
+    from functools import partial
 
-    cfg = load_experiment(options.config_file, overrides)
-    raise_faults(check_experiment(cfg, world_size=1))
+    from xray_lazy.data.loaders import explained_worker_death
+    from xray_lazy.engine.folder_ownership import check_run_folder, claimed_run_folder
+    from xray_lazy.engine.prepare import prepare
+
+    check_folder = partial(check_run_folder, resume=False, overwrite=options.overwrite, can_resume=False)
+    prepared = prepare(options.config_file, overrides, check_folder=check_folder)
+    cfg = prepared.cfg
     if cfg.train.accumulate > 1:
         raise UserError("this loop does not accumulate gradients", "train.accumulate=1, or take lazy_train.py")
-    raise_faults(resolve_epochs(cfg, overrides))
-    check_run_folder(cfg, resume=False, overwrite=options.overwrite, can_resume=False)
     with claimed_run_folder(cfg.train.output_dir), explained_worker_death():
-        train(cfg, plan_launch(cfg.train.device).device, options.overwrite)
+        train(cfg, prepared.plan.device, options.overwrite)
 
 
 def train(cfg, device: str, overwrite: bool = False) -> None:
@@ -56,10 +53,11 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     from xray_lazy.engine.determinism import seed_everything, set_determinism
     from xray_lazy.engine.evaluation_run import EvaluationRun
     from xray_lazy.engine.experiment import build_model, build_optimizer, class_names, load_initial_weights
+    from xray_lazy.engine.folder_ownership import open_run_folder
     from xray_lazy.engine.precision import Precision
-    from xray_lazy.engine.run_folder import open_run_folder
     from xray_lazy.engine.run_log import hold_log, start_logging
     from xray_lazy.failure import tell_failures_in
+    from xray_lazy.run_folder import FINAL, RunFolder
 
     output = Path(cfg.train.output_dir)
     hold_log()
@@ -87,7 +85,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     tell_failures_in(output)
     start_logging(output)
     model.train()
-    log = (output / "metrics.json").open("w")
+    log = RunFolder(output).metrics.open("w")
     start = time.perf_counter()
     with EventStorage() as storage:  # detectron2's models count things in it, and know the iteration from it
         for iteration in range(cfg.train.max_iter):
@@ -124,7 +122,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
                 print(f"{iteration + 1}/{cfg.train.max_iter}  loss {loss.item():.4f}  {speed:.1f} images/s", flush=True)
 
     # To evaluate or save within training, move these two lines into the loop.
-    checkpointer.save("model_final", iteration=cfg.train.max_iter - 1)
+    checkpointer.save(FINAL, iteration=cfg.train.max_iter - 1)
     EvaluationRun(cfg.dataloader, output)(model, cfg.train.max_iter - 1)
 
 

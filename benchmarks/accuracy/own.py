@@ -9,6 +9,8 @@ from pathlib import Path
 
 from job import Job, iterations_within
 
+from xray_lazy.run_folder import RunFolder
+
 REPOSITORY = Path(__file__).parents[2]
 TRIAL = (10, 30)  # iterations
 
@@ -18,10 +20,10 @@ def main(job: Job) -> None:
     times = [train(job, iterations, "trial") for iterations in TRIAL]
     iterations, each = iterations_within(job.seconds, times[0], TRIAL[0], times[1], TRIAL[1])
     total = train(job, iterations, "run")
-    evaluations = Path(job.folder) / "run" / "evaluation" / "test"
     # of the averaged weights, where the config has them
-    suffix = "_EMA" if (evaluations / f"iter_{iterations - 1}_EMA").is_dir() else ""
-    found = json.loads((evaluations / f"iter_{iterations - 1}{suffix}" / "predictions.json").read_text())
+    made = RunFolder(Path(job.folder) / "run").evaluations()
+    last = {evaluation.suffix: evaluation for evaluation in made if evaluation.iteration == iterations - 1}
+    found = json.loads((last.get("_EMA") or last[""]).predictions.read_text())
     start_up = times[0] - TRIAL[0] * each
     job.finish(found, seconds=total - start_up, iterations=iterations, parameters=parameters(job))
 
@@ -81,7 +83,7 @@ def parameters(job: Job) -> int:
     """Of the trained model."""
     import torch
 
-    weights = torch.load(Path(job.folder) / "run" / "model_final.pth", map_location="cpu", weights_only=False)["model"]
+    weights = torch.load(RunFolder(Path(job.folder) / "run").final, map_location="cpu", weights_only=False)["model"]
     return sum(value.numel() for value in weights.values() if hasattr(value, "numel"))
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from xray_lazy.engine import checkpoint
-from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights, periodic_files, remove_leftovers
+from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights, remove_leftovers
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.run_folder import RunFolder
 
 
 def make_model(classes=3):
@@ -113,7 +114,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
 def test_periodic_files_are_the_numbered_ones_newest_first(tmp_path):
     for name in ("model_0000009.pth", "model_0000019.pth", "model_best.pth", "model_final.pth"):
         (tmp_path / name).touch()
-    assert [p.name for p in periodic_files(tmp_path)] == ["model_0000019.pth", "model_0000009.pth"]
+    assert [p.name for p in RunFolder(tmp_path).periodic()] == ["model_0000019.pth", "model_0000009.pth"]
 
 
 def test_an_unreachable_address_is_an_error_with_a_way_out():

@@ -24,7 +24,7 @@ def tiny(tiny_set):
 
 def resolved(tiny, *overrides):
     cfg = apply_overrides(tiny, overrides)
-    return cfg, resolve_epochs(cfg, overrides)
+    return cfg, resolve_epochs(cfg, {text.partition("=")[0] for text in overrides})
 
 
 def iterations_of(folder):

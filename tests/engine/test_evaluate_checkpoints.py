@@ -21,7 +21,7 @@ from xray_lazy.engine.checkpoint_evaluation.worker import EvaluatorOptions, eval
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.tracking.metrics_file import read_json_lines
+from xray_lazy.run_folder import read_json_lines
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts
 

@@ -16,10 +16,10 @@ from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config, save_config
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.folder_ownership import TRAINING, check_claim, check_run_folder, claimed_run_folder
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.engine.run_files import check_output_folder
-from xray_lazy.engine.run_folder import TRAINING, check_claim, check_run_folder, claimed_run_folder
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.run_folder import RunFolder
 
 QUICK = ["train.max_iter=1", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures"]
 
@@ -78,19 +78,19 @@ IN_THE_WAY = {
 
 @pytest.mark.parametrize("name", IN_THE_WAY)
 def test_what_stands_where_a_run_writes_is_refused(tmp_path, name):
-    check_output_folder(tmp_path / "new" / "folder")
+    RunFolder(tmp_path / "new" / "folder").check()
     IN_THE_WAY[name](tmp_path / name)
     with pytest.raises(UserError, match=f"{name} is a .*, and a run makes a "):
-        check_output_folder(tmp_path)
+        RunFolder(tmp_path).check()
 
 
 def test_folders_and_links_to_files_of_a_run_are_no_hindrance(trained, tmp_path):
     (tmp_path / "run").symlink_to(trained[0])
-    check_output_folder(tmp_path / "run")
+    RunFolder(tmp_path / "run").check()
     (tmp_path / "other").mkdir()
     for path in trained[0].iterdir():
         (tmp_path / "other" / path.name).symlink_to(path)
-    check_output_folder(tmp_path / "other")
+    RunFolder(tmp_path / "other").check()
 
 
 def test_training_and_evaluation_write_nothing_where_a_name_is_taken(trained, tmp_path):
@@ -331,7 +331,7 @@ def test_a_run_of_another_machine_that_gives_signs_of_life_is_respected(tmp_path
     def wait(seconds):
         os.utime(path, (next(ticks), next(ticks)))
 
-    monkeypatch.setattr("xray_lazy.engine.run_folder.time.sleep", wait)
+    monkeypatch.setattr("xray_lazy.engine.folder_ownership.time.sleep", wait)
     with pytest.raises(UserError, match="on node7"), claimed_run_folder(tmp_path, stale_seconds=600):
         pass
 

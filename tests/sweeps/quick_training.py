@@ -21,7 +21,8 @@ asked_to_stop = []
 signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
 
 last = folder / "last_checkpoint"
-done = int(last.read_text()) if last.exists() else 0
+saved = last.read_text() if last.exists() else ""
+done = count if saved == "model_final.pth" else int(saved[6:13]) + 1 if saved else 0
 with open(folder / "starts.txt", "a") as starts:
     starts.write(f"{done} {os.environ.get('CUDA_VISIBLE_DEVICES')} {os.environ.get('OMP_NUM_THREADS')}\n")
 print("training", flush=True)
@@ -30,7 +31,7 @@ for iteration in range(done, count):
     value = None if end == "not_finite" else float(settings["loss"]) - iteration
     with open(folder / "metrics.json", "a") as metrics:
         metrics.write(json.dumps({"iteration": iteration, name: value}) + "\n")
-    last.write_text(str(iteration + 1))
+    last.write_text(f"model_{iteration:07d}.pth")
     time.sleep(float(settings.get("pause", 0)))
     if asked_to_stop:
         sys.exit(0)
@@ -45,3 +46,4 @@ if end == "wordless":
 if end == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 (folder / "model_final.pth").touch()
+last.write_text("model_final.pth")

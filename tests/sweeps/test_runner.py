@@ -120,7 +120,8 @@ def test_a_trial_that_falls_behind_is_pruned_in_order(tmp_path):
     assert (first.state, second.state, third.state) == ("finished", "pruned", "pruned")
     assert "worse than others" in third.reason and third.value is None
     assert 2 <= len(third.intermediate_values) < 6
-    assert int((third.folder / "last_checkpoint").read_text()) == len(third.intermediate_values), "it saved and left"
+    newest = (third.folder / "last_checkpoint").read_text()
+    assert newest == f"model_{len(third.intermediate_values) - 1:07d}.pth", "it saved and left"
 
 
 def test_parallel_trials_have_devices_of_their_own(tmp_path):

@@ -13,8 +13,8 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xray_lazy.run_folder import read_json_lines
 from xray_lazy.tracking.json_lines import JsonWriter
-from xray_lazy.tracking.metrics_file import read_json_lines
 
 
 def strict_lines(path) -> list[dict]:

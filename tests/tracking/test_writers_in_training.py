@@ -11,7 +11,7 @@ from tests.data.coco_sets import write_set
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.tracking.metrics_file import read_json_lines
+from xray_lazy.run_folder import read_json_lines
 
 AXES = {"iteration", "epoch", "images_seen"}
 

@@ -12,14 +12,13 @@ from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
+from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
 
-PREDICTIONS_NAME = "predictions.json"
 NAMES_NAME = "annotations.json"  # of the pictures that `tools/predict.py` made the detections on
-_EVALUATION_FOLDER = re.compile(r"iter_(?P<iteration>\d+)(?P<suffix>.*)")
 _SHOWN = 5
 MOST_OUTSIDE = 0.05  # share of detections
 
@@ -59,30 +58,6 @@ class Inputs:
         return self._matches[task] if task in self._matches else self.matching(task).matches
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One `evaluation/<dataset>/iter_<n>/` of a run."""
-
-    folder: Path
-    iteration: int
-    suffix: str
-    metrics: Mapping[str, Any]
-
-    @property
-    def dataset(self) -> str:
-        return self.folder.parent.name
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset}/{self.folder.name}"
-
-    @property
-    def quality(self) -> float:
-        """segm/AP, else bbox/AP; negative where nothing was measured."""
-        values = (self.metrics.get(task, {}).get("AP") for task in ("segm", "bbox"))
-        return next((value for value in values if value is not None), -1.0)
-
-
 def inputs_of_run(
     output_dir: str | os.PathLike,
     evaluation: str = "best",
@@ -105,10 +80,10 @@ def inputs_of_run(
     dataset = load_truth(ground_truth, images) if ground_truth else _dataset_of_run(folder, found.dataset)
     truth = coco_of(dataset)
     _check_evaluation(found, dataset)
-    detections = read_detections(found.folder / PREDICTIONS_NAME)
-    check_fit(truth, detections, dataset.name, str(found.folder / PREDICTIONS_NAME))
-    limit = max_detections or int(found.metrics.get("max_detections") or 100)
-    results = folder / "analysis" / found.name
+    detections = read_detections(found.predictions)
+    check_fit(truth, detections, dataset.name, str(found.predictions))
+    limit = max_detections or int(found.content.get("max_detections") or 100)
+    results = RunFolder(folder).analysis / found.name
     return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results)
 
 
@@ -134,7 +109,7 @@ def inputs_of_files(
     if named.is_file():
         detections = with_ids_of(truth, detections, named)
     check_fit(truth, detections, dataset.name, str(predictions))
-    folder = predictions.parent / "analysis" / predictions.stem
+    folder = RunFolder(predictions.parent).analysis / predictions.stem
     return Inputs(dataset.name, str(predictions), predictions.name, truth, detections, max_detections or 100, folder)
 
 
@@ -146,15 +121,16 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     """
     if not run_folder.is_dir():
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
-    present = list(_evaluations(run_folder))
+    files = RunFolder(run_folder)
+    present = [evaluation for evaluation in files.evaluations() if evaluation.predictions.is_file()]
     if not present:
         evaluate = (
-            f"python tools/lazy_train.py --config-file {run_folder}/config.yaml --eval-only "
-            f"train.init_checkpoint={run_folder}/model_final.pth, or another of its checkpoints"
+            f"python tools/lazy_train.py --config-file {files.config} --eval-only "
+            f"train.init_checkpoint={files.final}, or another of its checkpoints"
         )
         raise UserError(
-            f"{run_folder} has no evaluation: no evaluation/<dataset>/iter_<n>/{PREDICTIONS_NAME}",
-            evaluate if (run_folder / "config.yaml").is_file() else "give the train.output_dir of a training",
+            f"{run_folder} has no evaluation: no {EVALUATIONS}/<dataset>/iter_<n>/{PREDICTIONS}",
+            evaluate if files.config.is_file() else "give the train.output_dir of a training",
         )
     names = ", ".join(evaluation.name for evaluation in present)
     if wanted not in ("best", "newest"):
@@ -166,8 +142,8 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
         chosen = [evaluation for evaluation in present if not evaluation.suffix] or present
     if len({evaluation.dataset for evaluation in chosen}) > 1:
         raise UserError(f"{run_folder} has evaluations on several data sets", f"choose one with --evaluation: {names}")
-    quality = (lambda e: e.iteration) if wanted == "newest" else (lambda e: (e.quality, e.iteration))
-    return max(chosen, key=quality)
+    best = best_evaluation(chosen) if wanted == "best" else None
+    return best or chosen[-1]
 
 
 def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "DetectionDataset":
@@ -322,19 +298,6 @@ def _listed(ids: Sequence) -> str:
     return shown + (f", ... ({len(ids)} in all)" if len(ids) > _SHOWN else "")
 
 
-def _evaluations(run_folder: Path):
-    for file in sorted(run_folder.glob(f"evaluation/*/iter_*/{PREDICTIONS_NAME}")):
-        if match := _EVALUATION_FOLDER.fullmatch(file.parent.name):
-            yield Evaluation(file.parent, int(match["iteration"]), match["suffix"], _metrics(file.parent))
-
-
-def _metrics(folder: Path) -> dict:
-    try:
-        return json.loads((folder / "metrics.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
 def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
     """The set that an evaluation was on: the one of the run's config, or the one of that name."""
     from detectron2.config import instantiate
@@ -343,7 +306,7 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
     from xray_lazy.config import load_config
     from xray_lazy.data.datasets import load_datasets
 
-    config = run_folder / "config.yaml"
+    config = RunFolder(run_folder).config
     if config.is_file():
         node = OmegaConf.select(load_config(config), "dataloader.test.dataset")
         dataset = instantiate(node) if node is not None else None
@@ -360,13 +323,13 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
 
 def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> None:
     """Refuse a set that is not the evaluation's, or has changed since: ids alone would often fit."""
-    pictures = evaluation.metrics.get("pictures")
+    pictures = evaluation.pictures
     if pictures is not None and pictures != len(dataset):
         raise UserError(
             f"{evaluation.folder} is of {counted(pictures, 'picture')}, but data set {dataset.name} has {len(dataset)}",
             "evaluate again, or name the ground truth of the evaluation with --ground-truth",
         )
-    recorded = [name.removeprefix("AP-") for name in evaluation.metrics.get("bbox", {}) if name.startswith("AP-")]
+    recorded = [name.removeprefix("AP-") for name in evaluation.content.get("bbox", {}) if name.startswith("AP-")]
     if recorded and recorded != list(dataset.class_names):
         raise UserError(
             f"{evaluation.folder} has the classes {', '.join(recorded)}, but data set {dataset.name} has "

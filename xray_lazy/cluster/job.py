@@ -14,6 +14,7 @@ from xray_lazy.cluster.job_state import STATE_FILE
 from xray_lazy.cluster.task import Task
 from xray_lazy.cluster.task_watch import TaskWatch
 from xray_lazy.failure import FAILURE_FILE
+from xray_lazy.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,12 @@ class TrainingJob:
             Path(self.output_dir) / FAILURE_FILE,
             self.max_timeouts,
             self.signal_delay,
-            self._newest_checkpoint,
+            RunFolder(self.output_dir).newest,
         )
         module = "xray_lazy.cluster.training_process"
         command = [sys.executable, "-m", module, self.output_dir, self.working_dir, self.typed, *self.overrides]
         # `python -m` looks into the present folder first, where the job's code is
         watch.run(command, os.getcwd(), {**os.environ, **task.group_environment()})
-
-    def _newest_checkpoint(self) -> str:
-        try:
-            return (Path(self.output_dir) / "last_checkpoint").read_text().strip()
-        except FileNotFoundError:
-            return ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,15 +14,12 @@ from xray_lazy.cluster.job_record import read_records
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.status import read_status
-from xray_lazy.config import (
-    Fault,
-    apply_overrides,
-    flatten,
-    raise_faults,
-)
+from xray_lazy.config import Fault, flatten
 from xray_lazy.config.period import parse_epochs
-from xray_lazy.config.unread import load_experiment
+from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.engine.prepare import Prepared, prepare
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -63,55 +62,62 @@ def plan_jobs(options: SubmitOptions, profile: Profile) -> list[PlannedJob]:
     """
     if profile.executor == "slurm":
         check_request(profile)
-    base = load_experiment(options.config_file, presets=options.presets)
+    base = prepare(options.config_file, presets=options.presets, plan=LaunchPlan, find_faults=None).cfg
     overrides = list(options.overrides)
     if options.with_evaluator and OmegaConf.select(base, "hooks.evaluation") is not None:
         overrides.append("~hooks.evaluation")  # the other job does it
-    jobs = [_plan_job(base, element.name, element.overrides) for element in expand(overrides)]
-    checked: set[str] = set()
-    for job in jobs:
+    jobs, looked_at = [], set()
+    for job in expand(overrides):
+        more = {"adapt": partial(_move_below, name=job.name), "check_folder": partial(_check_folder, options=options)}
         try:
-            raise_faults(find_faults(job, profile, checked))
-            _check_folder(job, options)
+            cfg = prepare_job(base, profile, looked_at, job.overrides, **more)
         except UserError as error:
             if not job.name:
                 raise
             raise UserError(f"in the job {job.name}: {error.message}", error.fix) from None
+        jobs.append(PlannedJob(job.name, cfg, job.overrides))
     return jobs
 
 
-def find_faults(job: PlannedJob, profile: Profile, checked: set[str]) -> list[Fault]:
-    """The faults of a job's config, whose lengths in epochs become iterations.
+def prepare_job(
+    config: DictConfig, profile: Profile, looked_at: set[str], overrides: Sequence[str] = (), **more: Any
+) -> DictConfig:
+    """The config of a job with such a profile, as `prepare` makes it.
 
     Args:
-        checked: remembers the data, models and weights that were looked at: jobs of an array mostly share them.
+        looked_at: remembers data, models and weights: jobs of an array mostly share them.
+        more: for `prepare`.
     """
+    plan, faults = partial(LaunchPlan, processes=profile.world_size), partial(_faults, profile, looked_at)
+    return prepare(config, overrides, plan=plan, find_faults=faults, **more).cfg
+
+
+def _move_below(cfg: DictConfig, name: str) -> None:
+    if name and OmegaConf.select(cfg, "train.output_dir"):  # where it is missing, `_faults` says so
+        cfg.train.output_dir = os.path.join(cfg.train.output_dir, name)
+
+
+def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[Fault]:
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment, check_parts
     from xray_lazy.engine.trial_step import try_pictures
 
-    device = OmegaConf.select(job.cfg, "train.device")
+    cfg = prepared.cfg
+    device = OmegaConf.select(cfg, "train.device")
     if device == "cuda" and not profile.gpus_per_node:
         return [
             Fault("train.device", "it is cuda, and the job has no GPUs", "give --gpus-per-node, or train.device=cpu")
         ]
     if device == "cpu" and profile.gpus_per_node:
         return [Fault("train.device", "it is cpu, and the job asks for GPUs", "leave out --gpus-per-node, or this key")]
-    looked_at = _what_data_checks_need(job.cfg)
-    faults = check_parts(job.cfg)
-    if not faults and looked_at not in checked:
-        faults = check_experiment(job.cfg, profile.world_size) or try_pictures(job.cfg)
-        checked.add(looked_at)
-    if not faults and _has_epochs(job.cfg):
-        faults = resolve_epochs(job.cfg, job.overrides)
+    to_look_at = _what_data_checks_need(cfg)
+    faults = check_parts(cfg)
+    if not faults and to_look_at not in looked_at:
+        faults = check_experiment(cfg, prepared.plan.world_size) or try_pictures(cfg)
+        looked_at.add(to_look_at)
+    if not faults and _has_epochs(cfg):
+        faults = resolve_epochs(cfg, prepared.overridden)
     return faults
-
-
-def _plan_job(base: DictConfig, name: str, overrides: list[str]) -> PlannedJob:
-    cfg = apply_overrides(base, overrides)
-    if name and OmegaConf.select(cfg, "train.output_dir"):  # where it is missing, `find_faults` says so
-        cfg.train.output_dir = os.path.join(cfg.train.output_dir, name)
-    return PlannedJob(name, cfg, overrides)
 
 
 def _what_data_checks_need(cfg: DictConfig) -> str:
@@ -126,18 +132,19 @@ def _has_epochs(cfg: DictConfig) -> bool:
     return values.get("train.max_epochs") is not None or any(parse_epochs(value) for value in values.values())
 
 
-def _check_folder(job: PlannedJob, options: SubmitOptions) -> None:
+def _check_folder(cfg: DictConfig, options: SubmitOptions) -> None:
     """Refuse a folder that holds another run, or that a job works on."""
     from xray_lazy.engine.experiment import check_resumable
-    from xray_lazy.engine.run_folder import check_run_folder, checkpoint_exists
+    from xray_lazy.engine.folder_ownership import check_run_folder
 
-    newest = {record.kind: record for record in read_records(job.output_dir)}
+    folder = RunFolder(Path(cfg.train.output_dir).absolute())
+    newest = {record.kind: record for record in read_records(folder.path)}
     for status in read_status(list(newest.values()), with_progress=False):
         if status.active:
             raise UserError(
-                f"the job {status.record.job_id} works on {job.output_dir}: it is {status.state}",
-                f"python tools/submit.py cancel {job.cfg.train.output_dir}, or choose another train.output_dir",
+                f"the job {status.record.job_id} works on {folder.path}: it is {status.state}",
+                f"python tools/submit.py cancel {cfg.train.output_dir}, or choose another train.output_dir",
             )
-    check_run_folder(job.cfg, options.resume, options.overwrite)
-    if options.resume and options.overwrite and checkpoint_exists(job.cfg):
-        check_resumable(job.cfg)  # the job would find out when the config that fits is gone
+    check_run_folder(cfg, options.resume, options.overwrite)
+    if options.resume and options.overwrite and folder.holds_checkpoint():
+        check_resumable(cfg)  # the job would find out when the config that fits is gone

@@ -9,13 +9,14 @@ from typing import Any
 
 from xray_lazy.cluster.evaluator_job import submit_evaluators
 from xray_lazy.cluster.job_record import JobRecord, newest_jobs
-from xray_lazy.cluster.planning import PlannedJob, find_faults
+from xray_lazy.cluster.planning import prepare_job
 from xray_lazy.cluster.profile import Profile, change_profile
 from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.status import JobStatus, read_status
 from xray_lazy.cluster.submission import submission_facts, submit_records
-from xray_lazy.config import load_config, raise_faults
+from xray_lazy.config import load_config
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import RunFolder
 
 
 def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> list[JobRecord]:
@@ -63,14 +64,11 @@ def _groups(records: Sequence[JobRecord]) -> list[list[JobRecord]]:
 
 
 def _check_again(records: Sequence[JobRecord], profile: Profile) -> None:
-    from xray_lazy.engine.run_files import CONFIG_NAME
-
     if profile.executor == "slurm":
         check_request(profile)
-    checked: set[str] = set()
+    looked_at: set[str] = set()
     for record in records:
-        cfg = load_config(Path(record.output_dir) / CONFIG_NAME)
-        raise_faults(find_faults(PlannedJob("", cfg, []), profile, checked))
+        prepare_job(load_config(RunFolder(record.output_dir).config), profile, looked_at)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xray_lazy.cluster.job_record import JobRecord
-from xray_lazy.cluster.job_state import ENDED, JobState, read_state
+from xray_lazy.cluster.job_state import ENDED, STATE_FILE, JobState, read_state
 from xray_lazy.cluster.slurm_commands import QueueState, job_states
 from xray_lazy.failure import FAILURE_FILE
 from xray_lazy.file_end import last_lines
-from xray_lazy.tracking.metrics_file import read_json_lines
+from xray_lazy.run_folder import RunFolder
 
-STATE_FILES = {"training": "job_state.json", "evaluator": "evaluator_state.json"}
+STATE_FILES = {"training": STATE_FILE, "evaluator": "evaluator_state.json"}
 FAILURE_FILES = {"training": FAILURE_FILE, "evaluator": f"evaluator/{FAILURE_FILE}"}
 TAIL_LINES = 15
 RESUBMIT = "submit.py resubmit goes on from its last checkpoint"
@@ -124,14 +124,14 @@ def _of_process(record: JobRecord, own: JobState | None) -> JobStatus:
 
 
 def _add_progress(status: JobStatus) -> None:
-    path = Path(status.record.output_dir) / "metrics.json"
-    lines = read_json_lines(path) if path.is_file() else []
+    files = RunFolder(status.record.output_dir)
+    lines = files.read_metrics()
     if not lines:
         return
     status.iterations = lines[-1]["iteration"] + 1
     eta = next((line["eta_seconds"] for line in reversed(lines) if line.get("eta_seconds") is not None), None)
     if status.state == "running" and eta is not None:
-        status.eta_seconds = max(0.0, eta - (time.time() - path.stat().st_mtime))
+        status.eta_seconds = max(0.0, eta - (time.time() - files.metrics.stat().st_mtime))
     for line in lines:
         for name, value in line.items():
             if value is not None and (name == "total_loss" or SHOWN_METRIC.fullmatch(name)):

@@ -21,6 +21,7 @@ from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
 from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, take_snapshot
 from xray_lazy.cluster.status import FAILURE_FILES, STATE_FILES, process_runs
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.code_state import git_state
 from xray_lazy.tracking.redaction import argument_without_secrets
 
@@ -34,7 +35,7 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
     Raises:
         UserError: the code is too large for a snapshot, a folder can't be written, or SLURM refuses the jobs.
     """
-    from xray_lazy.engine.run_folder import prepared_run_folder
+    from xray_lazy.engine.folder_ownership import prepared_run_folder
 
     group = jobs[0].output_dir.parent if jobs[0].name else jobs[0].output_dir
     facts = submission_facts(profile, group)
@@ -54,7 +55,7 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
             folders.enter_context(prepared_run_folder(job.cfg, options.resume, options.overwrite))
             if options.with_evaluator:
                 # training keeps checkpoints for it, also before it starts
-                (job.output_dir / "evaluator").mkdir(exist_ok=True)
+                RunFolder(job.output_dir).evaluator.mkdir(exist_ok=True)
         return submit_records(records)
 
 

@@ -13,12 +13,13 @@ from xray_lazy.cluster.supervised_process import SupervisedProcess
 from xray_lazy.cluster.task import Task
 from xray_lazy.errors import UserError
 from xray_lazy.failure import PLACE, START, Failure, read_failure
+from xray_lazy.run_folder import FINAL
 
 RESUME = "submit it again: it goes on from its last checkpoint"
 TOLD_TO_END = "it was told to end, as by scancel, or as another of its tasks has ended"
 # before the time limit the job is back in the queue, also where its process is in the middle of a long evaluation
 MARGIN_SECONDS = 15
-FINAL_CHECKPOINT = "model_final.pth"
+FINAL_CHECKPOINT = f"{FINAL}.pth"
 KILLED = "if no person did that, memory may have run out: ask for more of it, or use fewer workers"
 # a task that ends without a word has seen another end, whose own watch may still be at telling why
 SILENT_SECONDS = 10

@@ -41,6 +41,11 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an override is not in the grammar, names a wrong key or gives a wrong value. All are reported.
     """
+    return change_config(config, overrides)[0]
+
+
+def change_config(config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[Change]]:
+    """`apply_overrides`, and the overrides as they were read."""
     changed = copy.deepcopy(config)
     errors, changes = [], []
     with read_write(changed), open_dict(changed):
@@ -53,7 +58,7 @@ def apply_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             errors = list(_interpolation_errors(changed, changes))
         expand_home(changed)
     _raise(errors)
-    return changed
+    return changed, [change for change, _ in changes]
 
 
 def _apply(config: DictConfig, text: str) -> tuple[Change, Any]:

@@ -2,17 +2,14 @@
 
 import functools
 import logging
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config.keys import parts_of
-from xray_lazy.config.load import get_config, load_config
-from xray_lazy.config.overrides import apply_overrides
-from xray_lazy.config.presets import apply_presets
+from xray_lazy.config.load import get_config
 from xray_lazy.config.suggest import did_you_mean, nearest, nearest_keys
 
 NODES = ("model", "optimizer", "lr_multiplier", "train", "test", "dataloader", "hooks", "writers")
@@ -23,16 +20,6 @@ OPEN = ("train.ddp.*", "train.class_map.*", "train.tracking.tables.*")
 OWN_KEYS = "own_keys"
 
 logger = logging.getLogger(__name__)
-
-
-def load_experiment(path: str | os.PathLike, overrides: Sequence[str] = (), presets: Sequence[str] = ()) -> DictConfig:
-    """`load_config` and `apply_presets` for what is about to train: warns of the file's keys that no one reads.
-
-    Overrides are not warned of: a key that isn't there is an error there, and `+key` adds one on purpose.
-    """
-    config = load_config(path)
-    warn_of_unread_keys(config)
-    return apply_overrides(apply_presets(config, presets) if presets else config, overrides)
 
 
 def warn_of_unread_keys(config: DictConfig) -> None:

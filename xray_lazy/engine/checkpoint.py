@@ -1,7 +1,6 @@
 """Save and load checkpoints in detectron2's format: whole or not at all, and without running code from files."""
 
 import logging
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,16 +10,33 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from xray_lazy.atomic_file import atomic_writer, write_text
+from xray_lazy.atomic_file import atomic_writer, write_bytes, write_text
 from xray_lazy.data.loaders import is_worker_death
-from xray_lazy.engine.run_files import KeptFiles
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
-PERIODIC_NAME = re.compile(r"model_(\d{7})\.pth")
+
+class KeptFiles:
+    """Small files without which the checkpoints of a run are of little use, written anew where somebody deletes them.
+
+    Args:
+        paths: as they are now; those that are not there are left out.
+    """
+
+    def __init__(self, *paths: Path):
+        self._contents = {path: path.read_bytes() for path in paths if path.is_file()}
+
+    def restore(self) -> None:
+        """Write those again that are gone; raises OSError where that can't be."""
+        for path, content in self._contents.items():
+            if not path.exists():
+                write_bytes(path, content)
+                message = f"{path} was deleted while the run was at work: it is written again"
+                logger.warning("%s", message)
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -61,7 +77,7 @@ class Checkpointer(DetectionCheckpointer):
         """Write `content` as `<name>.pth`; raises as `save`."""
         if self.class_names:
             content = {**content, "class_names": list(self.class_names)}
-        path = Path(self.save_dir) / f"{name}.pth"
+        path = RunFolder(self.save_dir).checkpoint(name)
         try:
             self.check_folder()
             self.kept.restore()
@@ -78,7 +94,7 @@ class Checkpointer(DetectionCheckpointer):
         return path
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
+        write_text(RunFolder(self.save_dir).last, last_filename_basename)
 
     def resume(self) -> int:
         """Load the newest checkpoint that can be read, with all states; returns the next iteration.
@@ -88,7 +104,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         self.must_fit = True  # the optimizer's state is that of weights of the same shapes
         reasons = []
-        for path in self.resumable_files():
+        for path in RunFolder(self.save_dir).resumable():
             try:
                 content = self.load(str(path))
             except UserError as error:
@@ -104,14 +120,10 @@ class Checkpointer(DetectionCheckpointer):
 
     def get_checkpoint_file(self) -> str:
         """The one to resume from, also where `last_checkpoint` was damaged; "" where there is none."""
-        return str(next(iter(self.resumable_files()), ""))
+        return str(next(iter(RunFolder(self.save_dir).resumable()), ""))
 
     def has_checkpoint(self) -> bool:
-        return holds_checkpoint(self.save_dir)
-
-    def resumable_files(self) -> list[Path]:
-        """Checkpoints of this run, the one to resume from first."""
-        return resumable_files(self.save_dir)
+        return RunFolder(self.save_dir).holds_checkpoint()
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load weights, and the states of `checkpointables` (default: all that the file has).
@@ -215,25 +227,6 @@ def load_trained_weights(model: nn.Module, path: str, named_by: str = Checkpoint
     checkpointer = Checkpointer(model)
     checkpointer.must_fit, checkpointer.named_by = True, named_by
     return checkpointer.load(path)
-
-
-def periodic_files(folder: str | Path) -> list[Path]:
-    """The periodic checkpoints of a run, newest first."""
-    return sorted((p for p in Path(folder).glob("model_*.pth") if PERIODIC_NAME.fullmatch(p.name)), reverse=True)
-
-
-def resumable_files(folder: str | Path) -> list[Path]:
-    """The checkpoints of a run's folder, the one to resume from first, also where `last_checkpoint` was lost."""
-    folder = Path(folder)
-    tag = folder / "last_checkpoint"
-    last = [folder / tag.read_text(errors="replace").strip()] if tag.is_file() else []
-    final = folder / "model_final.pth"  # behind the others: it may be of an end before the run was made longer
-    return [path for path in dict.fromkeys([*last, *periodic_files(folder), final]) if path.is_file()]
-
-
-def holds_checkpoint(folder: str | Path) -> bool:
-    """Whether a run has saved checkpoints in a folder, also where their files or `last_checkpoint` are gone."""
-    return (Path(folder) / "last_checkpoint").is_file() or bool(resumable_files(folder))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -12,9 +12,8 @@ from omegaconf import DictConfig
 from xray_lazy.config import flatten, load_config
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.fingerprint import fingerprint
-from xray_lazy.engine.checkpoint import PERIODIC_NAME
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.run_record import RUN_FILE
+from xray_lazy.run_folder import FINAL, RunFolder, iteration_of
 
 MEASURES = ("model.", "dataloader.test.", "dataloader.evaluator.", "test.")  # what results depend on
 UNMEASURED = ("num_workers", "test.tta.enabled")  # it adds results under names of their own
@@ -57,7 +56,7 @@ def mark_of_evaluation(cfg: DictConfig, checkpoint: dict[str, Any], is_same_data
     Results of other weights, settings or data have a name made of these, so that they replace only their own kind.
     """
     folder, weights = Path(cfg.train.output_dir), Path(cfg.train.init_checkpoint)
-    present = folder / "config.yaml"
+    present = RunFolder(folder).config
     is_of_run = present.is_file() and is_same_data and _is_of_run(folder, weights, checkpoint)
     if is_of_run and _settings(load_config(present)) == _settings(cfg):
         return ""
@@ -75,8 +74,8 @@ def _is_of_run(folder: Path, weights: Path, checkpoint: dict[str, Any]) -> bool:
     if weights.resolve().parent != folder.resolve() or weights.stem.endswith("_ema"):
         return False
     judged_by = checkpoint.get("evaluation") or f"iter_{checkpoint.get('iteration')}"
-    is_named = weights.name == "model_final.pth" or PERIODIC_NAME.fullmatch(weights.name) or "metric" in checkpoint
-    return bool(is_named) and Path(judged_by).name == f"iter_{checkpoint.get('iteration')}"
+    is_last = weights.stem == FINAL or iteration_of(weights.name) is not None
+    return (is_last or "metric" in checkpoint) and Path(judged_by).name == f"iter_{checkpoint.get('iteration')}"
 
 
 def _settings(cfg: DictConfig) -> list[tuple[str, Any]]:
@@ -102,7 +101,7 @@ def recorded_classes(folder: str | Path) -> tuple[str, ...]:
 def recorded_datasets(folder: str | Path) -> dict[str, dict[str, Any]]:
     """What the `run.json` of a folder says of each data set; nothing where it is not there or is damaged."""
     try:
-        datasets = json.loads((Path(folder) / RUN_FILE).read_bytes())["datasets"]
+        datasets = json.loads(RunFolder(folder).record.read_bytes())["datasets"]
         return {part: facts for part, facts in datasets.items() if isinstance(facts, dict)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

@@ -1,7 +1,7 @@
 """Lengths that a config gives in epochs, turned into iterations before anything is built."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from detectron2.config import instantiate
@@ -9,12 +9,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
 from xray_lazy.config.keys import walk
-from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.config.period import PERIOD_FIX, is_period_key, parse_epochs
 from xray_lazy.errors import UserError
 
 
-def resolve_epochs(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[Fault]:
+def resolve_epochs(cfg: DictConfig, overridden: Collection[str] = ()) -> list[Fault]:
     """Put iterations where `cfg` has epochs, in place, and return what is wrong with them.
 
     `train.max_epochs`, where it is given, decides on `train.max_iter`; periods such as `train.eval_period="1 epoch"`
@@ -23,10 +22,10 @@ def resolve_epochs(cfg: DictConfig, overrides: Sequence[str] = ()) -> list[Fault
 
     Args:
         cfg: a config whose training set can be loaded.
-        overrides: those of the command line; an iteration number there that `train.max_epochs` decides on is a fault.
+        overridden: keys of the command line; an iteration number there that `train.max_epochs` decides on is a fault.
     """
     max_epochs = OmegaConf.select(cfg, "train.max_epochs")
-    faults = [*_check_max_epochs(max_epochs, overrides), *check_periods(cfg)]
+    faults = [*_check_max_epochs(max_epochs, overridden), *check_periods(cfg)]
     if faults:
         return faults
     try:
@@ -79,12 +78,12 @@ def check_periods(cfg: DictConfig) -> Iterator[Fault]:
             yield Fault(key, f"{value!r} is not a period", PERIOD_FIX)
 
 
-def _check_max_epochs(max_epochs: object, overrides: Sequence[str]) -> Iterator[Fault]:
+def _check_max_epochs(max_epochs: object, overridden: Collection[str]) -> Iterator[Fault]:
     if max_epochs is None:
         return
     if isinstance(max_epochs, bool) or not isinstance(max_epochs, (int, float)) or not 0 < max_epochs < math.inf:
         yield Fault("train.max_epochs", f"it is {max_epochs!r}", "give a number above 0, such as 12")
-    if any(parse_override(text).key == "train.max_iter" for text in overrides):
+    if "train.max_iter" in overridden:
         yield Fault(
             "train.max_iter",
             f"it is given, but train.max_epochs={max_epochs} decides how long to train",

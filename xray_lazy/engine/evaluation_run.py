@@ -17,11 +17,11 @@ from torch import nn
 from xray_lazy.config.keys import describes_call
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
-from xray_lazy.engine.run_files import check_folders
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.protocols import SavesResults
 from xray_lazy.evaluation.results_table import format_results
+from xray_lazy.run_folder import RunFolder, check_folders
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
 MARK_FILE = "evaluated_as.txt"
@@ -50,7 +50,7 @@ class EvaluationRun:
     ):
         self.mark = ""
         self._dataloader, self._autocast = dataloader, autocast
-        self.output_dir = Path(output_dir)
+        self.run_folder = RunFolder(output_dir)
         self.is_unwanted: Callable[[], bool] = bool  # never
         self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
 
@@ -95,13 +95,13 @@ class EvaluationRun:
         Raises:
             UserError: something else has the name of a folder of results.
         """
-        folder = self.output_dir / "evaluation" / self.dataset.name
+        folder = self.run_folder.evaluations_on(self.dataset.name)
         check_folders([folder, *folder.glob("iter_*")])
 
     def _folder(self, iteration: int, suffix: str) -> Path:
-        folder = self.output_dir / "evaluation" / self.dataset.name / f"iter_{iteration}{suffix}"
-        marked = folder.with_name(f"iter_{iteration}{self.mark}{suffix}")
-        if not self.mark or (self.output_dir / "config.yaml").is_file():
+        folder = self.run_folder.evaluation(self.dataset.name, iteration, suffix)
+        marked = self.run_folder.evaluation(self.dataset.name, iteration, self.mark + suffix)
+        if not self.mark or self.run_folder.config.is_file():
             return marked
         sign = folder / MARK_FILE  # without a run in this folder, the first ones to come have the plain name
         if folder.is_dir() and not (sign.is_file() and sign.read_text() == self.mark):

@@ -20,23 +20,23 @@ from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
-from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
+from xray_lazy.engine.checkpoint import Checkpointer, KeptFiles, load_trained_weights
 from xray_lazy.engine.claims import Claim
 from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
+from xray_lazy.engine.folder_ownership import check_claim, claimed_run_folder, open_run_folder
 from xray_lazy.engine.hook_order import build_hooks, given
 from xray_lazy.engine.precision import Precision, set_float32_matmul
-from xray_lazy.engine.run_files import CONFIG_NAME, KeptFiles
-from xray_lazy.engine.run_folder import check_claim, claimed_run_folder, open_run_folder
 from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, tell_failures_in
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
-from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.run_folder import RunFolder
+from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.wandb_evaluation import add_evaluation
 
@@ -104,8 +104,8 @@ def _train(
     try:
         if comm.is_main_process():
             record_start(cfg, overrides, resume, trainer, start_iteration)
-            folder = Path(cfg.train.output_dir)
-            trainer.checkpointer.kept = KeptFiles(folder / CONFIG_NAME, folder / RUN_FILE)
+            folder = RunFolder(cfg.train.output_dir)
+            trainer.checkpointer.kept = KeptFiles(folder.config, folder.record)
             if claim is not None:
                 trainer.checkpointer.check_folder = partial(check_claim, claim)
         trainer.train(start_iteration, cfg.train.max_iter)
@@ -268,7 +268,7 @@ def record_start(
     for writer in trainer.writers.values():
         trainer.run_facts.update(writer.start(run) or {})
     run.wandb_id = trainer.run_facts.get("wandb_id", run.wandb_id)
-    run.write(Path(trainer.checkpointer.save_dir) / RUN_FILE)
+    run.write(RunFolder(trainer.checkpointer.save_dir).record)
 
 
 def check_data_parallel_options(cfg: DictConfig) -> None:

@@ -39,6 +39,11 @@ class LaunchPlan:
     def world_size(self) -> int:
         return self.group_size or self.processes * self.machines
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the first of the run, or is about to start it."""
+        return self.group_rank in (None, 0) and self.machine_rank == 0
+
 
 def joined_group(device: str) -> LaunchPlan | None:
     """The group that torchrun or srun has put this process into, from the environment."""

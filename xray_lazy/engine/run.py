@@ -3,11 +3,19 @@
 import logging
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.engine.prepare import evaluation_faults, prepare, training_faults
 from xray_lazy.out_of_memory import explained_out_of_memory
+from xray_lazy.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+PLANNED = ("num_gpus", "num_processes", "num_machines", "machine_rank", "dist_url")
 
 
 @dataclass
@@ -42,35 +50,32 @@ def run(options: RunOptions) -> None:
         UserError: any fault of config, data, weights, devices or output folder, before anything is written.
         RunFailure: training began and can't go on.
     """
-    from omegaconf import OmegaConf
-
     from xray_lazy.config import raise_faults, to_yaml
-    from xray_lazy.config.unread import load_experiment
 
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    cfg = load_experiment(options.config_file, options.overrides, options.presets)
-    plan = plan_launch(
-        OmegaConf.select(cfg, "train.device", default="auto"),  # where it is missing, the check below says so
-        options.num_gpus,
-        options.num_processes,
-        options.num_machines,
-        options.machine_rank,
-        options.dist_url,
-    )
-    from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.hook_order import put_savers_last
-    from xray_lazy.engine.preflight import check_experiment, warn_of_uncounted_detections
-    from xray_lazy.engine.run_files import check_output_folder
-    from xray_lazy.engine.run_folder import check_run_folder
 
-    raise_faults(check_experiment(cfg, plan.world_size, training=not options.eval_only))
-    warn_of_uncounted_detections(cfg)
-    if options.eval_only:
-        check_output_folder(Path(cfg.train.output_dir))
-    else:
-        raise_faults(resolve_epochs(cfg, options.overrides))
-        if plan.group_rank in (None, 0) and plan.machine_rank == 0:
+    def check_folder(cfg: "DictConfig") -> None:
+        from xray_lazy.engine.folder_ownership import check_run_folder
+
+        if options.eval_only:
+            RunFolder(cfg.train.output_dir).check()
+        else:
             check_run_folder(cfg, options.resume, options.overwrite)
+
+    prepared = prepare(
+        options.config_file,
+        options.overrides,
+        options.presets,
+        plan=partial(plan_launch, **{name: getattr(options, name) for name in PLANNED}),
+        find_faults=evaluation_faults if options.eval_only else training_faults,
+        check_folder=check_folder,
+    )
+    cfg, plan = prepared.cfg, prepared.plan
+    from xray_lazy.engine.hook_order import put_savers_last
+    from xray_lazy.engine.preflight import warn_of_uncounted_detections
+
+    warn_of_uncounted_detections(cfg)
+    if not options.eval_only:
         put_savers_last(cfg)
     if options.dry_run:
         from xray_lazy.engine.trial_step import try_pictures

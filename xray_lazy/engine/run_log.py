@@ -9,6 +9,8 @@ from pathlib import Path
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from xray_lazy.run_folder import RunFolder
+
 LOGGED = ("xray_lazy", "detectron2", "fvcore")
 # they tell of each data set's bytes, and of torch functions that detectron2 calls
 TALKATIVE = ("detectron2.data.common", "torch.fx._symbolic_trace")
@@ -65,8 +67,7 @@ def start_logging(output_dir: str | Path) -> None:
     handlers = [(logger, handler) for logger in loggers for handler in logger.handlers]
     held = [(record, logger) for logger, h in handlers if isinstance(h, MemoryHandler) for record in h.buffer]
     _log_to_console()
-    rank = comm.get_rank()
-    path = Path(output_dir) / (f"log.txt.rank{rank}" if rank else "log.txt")
+    path = RunFolder(output_dir).log(comm.get_rank())
     path.parent.mkdir(parents=True, exist_ok=True)
     file = LogFile(path)
     for record, _ in sorted(held, key=lambda item: item[0].created):

@@ -4,11 +4,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from xray_lazy.config import raise_faults
-from xray_lazy.config.unread import load_experiment
-from xray_lazy.engine.launch import plan_launch
+from xray_lazy.engine.prepare import prepare
 from xray_lazy.errors import UserError
 
 
@@ -22,15 +20,13 @@ def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool 
     from xray_lazy.engine.run_log import TALKATIVE
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    cfg = load_experiment(config_file, overrides)
-    device = plan_launch(OmegaConf.select(cfg, "train.device", default="auto")).device
-    if needs_gpu and device != "cuda":
+    logging.getLogger("xray_lazy").setLevel(logging.INFO)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    prepared = prepare(config_file, overrides, find_faults=lambda found: check_experiment(found.cfg, world_size=1))
+    if needs_gpu and prepared.plan.device != "cuda":
         raise UserError(
             "this search needs a GPU: on a CPU no batch fails, it only gets slower",
             "run it on a machine with a GPU; on a CPU, dataloader.train.total_batch_size=2 is a fair start",
         )
-    logging.getLogger("xray_lazy").setLevel(logging.INFO)
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    raise_faults(check_experiment(cfg, world_size=1))
-    return cfg, device
+    return prepared.cfg, prepared.plan.device

@@ -13,13 +13,13 @@ from xray_lazy.config import check_config, load_config, raise_faults
 from xray_lazy.config.keys import is_within
 from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.config.plain_lists import make_lists_plain
-from xray_lazy.engine.checkpoint import load_trained_weights, periodic_files
+from xray_lazy.engine.checkpoint import load_trained_weights
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.earlier_run import recorded_classes
-from xray_lazy.engine.run_files import CONFIG_NAME
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.unbuildable import build
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import RunFolder
 
 USED = ("model", "dataloader.test.mapper")  # of a config, after its training
 NAMES_AND_PLACES = ("dataloader.root", "dataloader.test.dataset", "dataloader.train.dataset", "train.output_dir")
@@ -78,9 +78,9 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     Raises:
         UserError: there is none, or its model or the mapper of its pictures has faults.
     """
-    path = source / CONFIG_NAME if source.is_dir() else source
+    path = RunFolder(source).config if source.is_dir() else source
     if source.is_dir() and not path.is_file():
-        raise UserError(f"{source} is not the output folder of a training: it has no {CONFIG_NAME}", _GIVE_A_RUN)
+        raise UserError(f"{source} is not the output folder of a training: it has no {path.name}", _GIVE_A_RUN)
     if path.suffix not in (".py", ".yaml", ".yml"):
         raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
     cfg = load_config(path, overrides)
@@ -96,12 +96,10 @@ def find_weights(run_folder: str | Path) -> Path:
     Raises:
         UserError: it has none.
     """
-    folder = Path(run_folder)
-    candidates = [folder / "model_best.pth", folder / "model_final.pth", *periodic_files(folder)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise UserError(f"there are no weights in {folder}", "wait for its first checkpoint, or name others with --weights")
+    for path in RunFolder(run_folder).weights():
+        return path
+    fix = "wait for its first checkpoint, or name others with --weights"
+    raise UserError(f"there are no weights in {run_folder}", fix)
 
 
 def _refuse_idle(path: Path, overrides: Sequence[str], cfg: DictConfig) -> None:

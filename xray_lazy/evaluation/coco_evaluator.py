@@ -29,6 +29,7 @@ from xray_lazy.evaluation.coco_metrics import (
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
 from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
 from xray_lazy.evaluation.results_table import format_results
+from xray_lazy.run_folder import CATEGORIES, METRICS, PREDICTIONS
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
@@ -136,9 +137,9 @@ class CocoEvaluator(DatasetEvaluator):
         for iou_type, found in self._metrics.items():
             values = _named(found)
             metrics[iou_type] = {name: None if math.isnan(value) else value for name, value in values.items()}
-        self._predictions.write(folder / "predictions.json")
-        write_text(folder / "per_category.csv", _category_table(self._metrics))
-        write_json(folder / "metrics.json", metrics, indent=2)
+        self._predictions.write(folder / PREDICTIONS)
+        write_text(folder / CATEGORIES, _category_table(self._metrics))
+        write_json(folder / METRICS, metrics, indent=2)
 
     @property
     def predictions(self) -> Sequence[dict]:

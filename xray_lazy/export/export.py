@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.engine.checkpoint import periodic_files
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
@@ -26,9 +25,9 @@ from xray_lazy.export.pictures import pictures_to_try
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
 from xray_lazy.export.single_picture import SinglePictureDetector
 from xray_lazy.results_place import check_result_file, json_with
+from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
-AVERAGED_WEIGHTS = "model_final_ema.pth"
 
 
 @dataclass(frozen=True)
@@ -208,9 +207,9 @@ def _load(options: ExportOptions) -> TrainedModel:
     device = "cpu" if options.format == "onnx" else options.device
     if not options.ema:
         return load_trained_model(options.source, options.weights, options.overrides, device)
-    weights = options.weights or str(_averaged_weights(Path(options.source)))
+    weights = options.weights or str(_averaged_weights(options.source))
     trained = load_trained_model(options.source, weights, options.overrides, device)
-    if Path(weights).name != AVERAGED_WEIGHTS:
+    if Path(weights).stem != FINAL_AVERAGE:
         states = read_weights_file(weights).get("trainer", {}).get("hooks", {})
         if not states.get("ema"):
             raise UserError(f"{weights} has no averaged weights", "train with hooks.ema.decay=0.9998, or omit --ema")
@@ -218,10 +217,10 @@ def _load(options: ExportOptions) -> TrainedModel:
     return trained
 
 
-def _averaged_weights(folder: Path) -> Path:
-    final = folder / AVERAGED_WEIGHTS
-    candidates = [final] if final.is_file() else periodic_files(folder)
-    return candidates[0] if candidates else find_weights(folder)
+def _averaged_weights(source: str) -> Path:
+    folder = RunFolder(source)
+    candidates = [folder.final_average] if folder.final_average.is_file() else folder.periodic()
+    return candidates[0] if candidates else find_weights(source)
 
 
 def _resizing(cfg: DictConfig) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
 from xray_lazy.inspection.parts import model_parts
 from xray_lazy.results_place import check_result_folder
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.visualization.montage import contact_sheet, with_title
 from xray_lazy.visualization.picture_choice import draw_at_random
 from xray_lazy.visualization.prediction_pictures import write_picture
@@ -158,8 +159,5 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _folder(request: FeaturesRequest) -> Path:
     if request.output:
         return Path(request.output)
-    return (
-        Path(request.source) / "visualizations" / "features"
-        if Path(request.source).is_dir()
-        else Path("output/features")
-    )
+    is_run = Path(request.source).is_dir()
+    return RunFolder(request.source).visualizations / "features" if is_run else Path("output/features")

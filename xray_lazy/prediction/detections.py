@@ -12,8 +12,9 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.image_detections import ImageDetections
+from xray_lazy.run_folder import PREDICTIONS
 
-RESULT_FILES = ("predictions.json", "annotations.json", "detections.csv")
+RESULT_FILES = (PREDICTIONS, "annotations.json", "detections.csv")
 TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "width", "height", "mask_area")
 
 

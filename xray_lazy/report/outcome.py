@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from xray_lazy.report.run_files import EvaluationFiles, RunFiles, log_times
+from xray_lazy import run_folder
+from xray_lazy.report.run_files import RunFiles, log_times
+from xray_lazy.run_folder import MAIN_METRICS, Evaluation, RunFolder
 
 # A log's lines have whole seconds, the record of a start is written a little later than the first of them.
 START_SLACK = timedelta(seconds=30)
@@ -45,7 +47,7 @@ def outcome_of(run: RunFiles, metric: str | None = None) -> Outcome:
     metric: whose best is looked for; by default the run's main one.
     """
     planned, metric = _planned(run), metric or main_metric(run)
-    final = (run.folder / "model_final.pth").is_file()
+    final = RunFolder(run.folder).is_complete()
     done = run.done or (planned if final and planned else 0)
     complete = planned is not None and done >= planned
     state = "complete" if complete else "stopped early" if final else "unfinished"
@@ -65,7 +67,7 @@ def main_metric(run: RunFiles) -> str:
     """What the run's best checkpoint is chosen by, else its mask AP, else its box AP; with the suffix that it has."""
     present = {name for scores in run.scores.values() for name, value in scores.items() if value is not None}
     chosen = setting(run, "hooks", "best_checkpoint", "metric")
-    for metric in (chosen, "segm/AP", "bbox/AP"):
+    for metric in (chosen, *MAIN_METRICS):
         task, _, rest = str(metric).partition("/")
         variants = [metric, *sorted(name for name in present if name.startswith(task) and name.endswith(f"/{rest}"))]
         for name in variants:
@@ -76,7 +78,7 @@ def main_metric(run: RunFiles) -> str:
 
 def common_metric(runs: Sequence[RunFiles]) -> str | None:
     """The first run's main metric if all have it, else mask or box AP if all have that; else None."""
-    candidates = (main_metric(runs[0]), "segm/AP", "bbox/AP")
+    candidates = (main_metric(runs[0]), *MAIN_METRICS)
     return next((metric for metric in candidates if all(best_of(run, metric) for run in runs)), None)
 
 
@@ -89,14 +91,11 @@ def best_of(run: RunFiles, metric: str) -> Best | None:
     return Best(metric, value, -place + 1)
 
 
-def best_evaluation(run: RunFiles) -> EvaluationFiles | None:
-    """The evaluation on the test set with the best main metric whose detections are still there, else the last one."""
-    metric = main_metric(run)
-    kept = [e for e in run.evaluations if e.dataset == run.dataset and (e.folder / "predictions.json").is_file()]
-    if not kept:
-        return None
-    with_metric = [evaluation for evaluation in kept if evaluation.metrics.get(metric) is not None]
-    return max(with_metric, key=lambda evaluation: evaluation.metrics[metric]) if with_metric else kept[-1]
+def best_evaluation(run: RunFiles, with_detections: bool = True) -> Evaluation | None:
+    """The evaluation on the test set with the best main metric, of those whose detections are still there."""
+    own = [evaluation for evaluation in run.evaluations if evaluation.dataset == run.dataset]
+    kept = [evaluation for evaluation in own if evaluation.predictions.is_file() or not with_detections]
+    return run_folder.best_evaluation(kept, main_metric(run))
 
 
 def setting(run: RunFiles, *keys: str) -> Any:

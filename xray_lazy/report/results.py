@@ -9,8 +9,9 @@ from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Note, Table
 from xray_lazy.report.outcome import best_evaluation, main_metric
 from xray_lazy.report.review import Reviews
-from xray_lazy.report.run_files import EvaluationFiles, RunFiles
+from xray_lazy.report.run_files import RunFiles
 from xray_lazy.report.wording import MINUS, difference, numeric, text, whole
+from xray_lazy.run_folder import CATEGORIES, Evaluation
 
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 MEANINGS = {
@@ -36,7 +37,7 @@ NO_EVALUATION = Note(
 
 
 def result_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
-    best = {run.name: evaluation for run in runs if (evaluation := best_evaluation(run) or _last(run))}
+    best = {run.name: evaluation for run in runs if (evaluation := _best(run))}
     if not best:
         return [NO_EVALUATION]
     if len(runs) > 1:
@@ -48,7 +49,7 @@ def result_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
 
 def summary_comparison(runs: Sequence[RunFiles], figures: Sequence[str] = SUMMARY) -> Block:
     """Each run's best evaluation, and by how much it differs from the first run's."""
-    best = [best_evaluation(run) or _last(run) for run in runs]
+    best = [_best(run) for run in runs]
     values = [dict(evaluation.metrics) if evaluation else {} for evaluation in best]
     suffixes = [evaluation.suffix if evaluation else "" for evaluation in best]
     rows = []
@@ -112,7 +113,7 @@ def _compared(values: Sequence[float | None], figure: str = "AP") -> list[Cell]:
     return cells
 
 
-def _summary(evaluation: EvaluationFiles) -> Block:
+def _summary(evaluation: Evaluation) -> Block:
     tasks = [task for task in ("segm", "bbox") if f"{task}{evaluation.suffix}/AP" in evaluation.metrics]
     rows = []
     for figure in SUMMARY:
@@ -127,7 +128,7 @@ def _summary(evaluation: EvaluationFiles) -> Block:
     return Table("Best evaluation", ["", *titles, ""], rows, about)
 
 
-def _classes(run: RunFiles, evaluation: EvaluationFiles, reviews: Reviews) -> list[Block]:
+def _classes(run: RunFiles, evaluation: Evaluation, reviews: Reviews) -> list[Block]:
     rows = read_categories(evaluation)
     if not rows:
         return []
@@ -160,7 +161,7 @@ def _thresholds(run: RunFiles, reviews: Reviews) -> dict[str, tuple[float, float
     return {result.name: (result.curve.best_f1, result.curve.best_threshold) for result in classes}
 
 
-def _class_comparison(best: Mapping[str, EvaluationFiles]) -> list[Block]:
+def _class_comparison(best: Mapping[str, Evaluation]) -> list[Block]:
     tables = {name: {row["class"]: row for row in read_categories(e)} for name, e in best.items()}
     classes = dict.fromkeys(name for table in tables.values() for name in table)
     blocks: list[Block] = []
@@ -201,23 +202,20 @@ def _history(run: RunFiles) -> Block:
     )
 
 
-def read_categories(evaluation: EvaluationFiles) -> list[dict[str, str]]:
+def read_categories(evaluation: Evaluation) -> list[dict[str, str]]:
     """The rows of per_category.csv; none where it is missing."""
     try:
-        with open(evaluation.folder / "per_category.csv", encoding="utf-8", newline="") as stream:
+        with open(evaluation.folder / CATEGORIES, encoding="utf-8", newline="") as stream:
             return [row for row in csv.DictReader(stream) if row.get("class") is not None]
     except OSError:
         return []
 
 
-def _last(run: RunFiles) -> EvaluationFiles | None:
-    """Of a run whose detections are gone, the evaluation of the best main metric."""
-    metric = main_metric(run)
-    own = [e for e in run.evaluations if e.dataset == run.dataset]
-    return max(own, key=lambda e: e.metrics.get(metric) or -math.inf, default=None)
+def _best(run: RunFiles) -> Evaluation | None:
+    return best_evaluation(run) or best_evaluation(run, with_detections=False)
 
 
-def _place(evaluation: EvaluationFiles) -> str:
+def _place(evaluation: Evaluation) -> str:
     what = f" ({evaluation.suffix.strip('_')})" if evaluation.suffix else ""
     return f"after {evaluation.iteration + 1:,} iterations{what}"
 

@@ -14,7 +14,8 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import Metrics
 from xray_lazy.evaluation.matching import ImageMistakes
 from xray_lazy.report.outcome import best_evaluation
-from xray_lazy.report.run_files import EvaluationFiles, RunFiles
+from xray_lazy.report.run_files import RunFiles
+from xray_lazy.run_folder import Evaluation
 
 SAME_AP = 0.05
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 class Review:
     """Detections and ground truth of one evaluation; it is what `PictureMaker` takes."""
 
-    evaluation: EvaluationFiles
+    evaluation: Evaluation
     dataset: DetectionDataset
     inputs: Inputs
 
@@ -72,8 +73,7 @@ def review_of(run: RunFiles) -> Review:
     dataset = load_dataset(run, "test")
     if evaluation.dataset != dataset.name:
         raise UserError(f"the evaluation is of {evaluation.dataset}, the config's test set is {dataset.name}")
-    name = f"{evaluation.dataset}/{evaluation.folder.name}"
-    return Review(evaluation, dataset, inputs_of_run(run.folder, name))
+    return Review(evaluation, dataset, inputs_of_run(run.folder, evaluation.name))
 
 
 def load_dataset(run: RunFiles, part: str) -> DetectionDataset:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,36 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.metrics_file import read_json_lines
+from xray_lazy.run_folder import CONFIG, METRICS, RECORD, Evaluation, RunFolder, number_or_none, read_json_lines
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Value = TypeVar("Value")
 
-RUN_NAME, CONFIG_NAME, METRICS_NAME, LOG_NAME = "run.json", "config.yaml", "metrics.json", "log.txt"
 _TASK_METRIC = re.compile(r"(bbox|segm|keypoints)\w*/")
-_ITERATION_FOLDER = re.compile(r"iter_(\d+)(_\w+)?")
 _LOG_TIME = re.compile(r"^\[(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d)\]", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class EvaluationFiles:
-    """A folder `evaluation/<dataset>/iter_<n><suffix>/`.
-
-    Attributes:
-        iteration: counted from 0, as everywhere in files.
-        suffix: of what was evaluated in another way, such as `_EMA`.
-        metrics: by names such as `bbox/AP`, with the suffix at the task; None where there is no instance.
-        pictures: of the data set.
-    """
-
-    folder: Path
-    dataset: str
-    iteration: int
-    suffix: str
-    metrics: Mapping[str, float | None]
-    pictures: int | None
 
 
 @dataclass
@@ -60,7 +39,7 @@ class RunFiles:
     record: dict[str, Any]
     config: "DictConfig | None"
     lines: list[dict]
-    evaluations: list[EvaluationFiles]
+    evaluations: list[Evaluation]
     log: str
     problems: list[str] = field(default_factory=list)
 
@@ -92,7 +71,7 @@ class RunFiles:
     def values(self, name: str) -> tuple[list[int], list[float | None]]:
         """A logged value over the iterations that were done then."""
         rows = [line for line in self.lines if name in line]
-        return [row["iteration"] + 1 for row in rows], [_number(row[name]) for row in rows]
+        return [row["iteration"] + 1 for row in rows], [number_or_none(row[name]) for row in rows]
 
     def logged_names(self) -> list[str]:
         return list(dict.fromkeys(name for line in self.lines for name in line if name != "iteration"))
@@ -107,21 +86,22 @@ def read_run(folder: str | Path) -> RunFiles:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "give the train.output_dir of a training")
-    if not any((folder / name).is_file() for name in (RUN_NAME, CONFIG_NAME, METRICS_NAME)):
+    files = RunFolder(folder)
+    if not any(file.is_file() for file in (files.record, files.config, files.metrics)):
         raise UserError(
-            f"{folder} is not the output folder of a training: it has no {RUN_NAME}, {CONFIG_NAME} or {METRICS_NAME}",
+            f"{folder} is not the output folder of a training: it has no {RECORD}, {CONFIG} or {METRICS}",
             "give the train.output_dir of a training",
         )
     problems: list[str] = []
-    record = _read(folder / RUN_NAME, lambda path: dict(json.loads(path.read_bytes())), {}, problems)
-    log = folder / LOG_NAME
+    record = _read(files.record, lambda path: dict(json.loads(path.read_bytes())), {}, problems)
+    log = files.log()
     return RunFiles(
         folder=folder,
         name=folder.resolve().name,
         record=record,
-        config=_read(folder / CONFIG_NAME, _load_config, None, problems),
-        lines=_read(folder / METRICS_NAME, read_json_lines, [], problems),
-        evaluations=_evaluations(folder / "evaluation", problems),
+        config=_read(files.config, _load_config, None, problems),
+        lines=_read(files.metrics, read_json_lines, [], problems),
+        evaluations=_evaluations(files, problems),
         log=log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "",
         problems=problems,
     )
@@ -161,25 +141,7 @@ def _read(path: Path, reader: Callable[[Path], Value], missing: Value, problems:
         return missing
 
 
-def _evaluations(folder: Path, problems: list[str]) -> list[EvaluationFiles]:
-    found = []
-    for file in folder.glob("*/iter_*/metrics.json"):
-        named = _ITERATION_FOLDER.fullmatch(file.parent.name)
-        content = _read(file, lambda path: dict(json.loads(path.read_bytes())), {}, problems)
-        if not named or not content:
-            continue
-        suffix = named[2] or ""
-        metrics = {
-            f"{task}{suffix}/{name}": _number(value)
-            for task, values in content.items()
-            if isinstance(values, dict)
-            for name, value in values.items()
-        }
-        dataset, iteration = file.parent.parent.name, int(named[1])
-        found.append(EvaluationFiles(file.parent, dataset, iteration, suffix, metrics, content.get("pictures")))
-    return sorted(found, key=lambda evaluation: (evaluation.iteration, evaluation.suffix))
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < float("inf") else None
+def _evaluations(folder: RunFolder, problems: list[str]) -> list[Evaluation]:
+    found = [evaluation for evaluation in folder.evaluations() if re.fullmatch(r"(_\w+)?", evaluation.suffix)]
+    problems += [f"{METRICS} can't be read: {evaluation.fault}" for evaluation in found if evaluation.fault]
+    return [evaluation for evaluation in found if evaluation.content]

@@ -21,8 +21,8 @@ from xray_lazy.report.run_files import RunFiles, read_run
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
 from xray_lazy.results_place import check_result_file
+from xray_lazy.run_folder import RunFolder
 
-REPORT_NAME = "report.html"
 MADE_BY = "tools/report.py on"  # in each report, as it stands in HTML
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
         UserError: a folder is not that of a training, or the page can't be written.
     """
     folders = list(dict.fromkeys(Path(folder) for folder in folders))
-    path = Path(output) if output else folders[0] / REPORT_NAME
+    path = Path(output) if output else RunFolder(folders[0]).report
     check_result_file(path, lambda file: MADE_BY.encode() in file.read_bytes(), "a report")
     runs = [read_run(folder) for folder in folders]
     _name_apart(runs)

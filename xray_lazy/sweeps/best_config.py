@@ -7,10 +7,8 @@ from pathlib import Path
 from xray_lazy.atomic_file import write_text
 from xray_lazy.config import load_config, to_yaml
 from xray_lazy.config.override_text import override
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.trials import Trial
-from xray_lazy.tracking.run_record import RUN_FILE
-
-CONFIG_NAME = "config.yaml"
 
 
 def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, output_dir: Path) -> bool:
@@ -29,7 +27,7 @@ def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, out
     Returns:
         Whether there is one: a trial that ran on another machine may have left its folder there.
     """
-    source = trial.folder / CONFIG_NAME
+    source = RunFolder(trial.folder).config
     if not source.is_file():
         return False
     cfg = load_config(source)
@@ -47,7 +45,7 @@ def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, out
 
 def _devices(folder: Path) -> list[str]:
     """The flags that said how many processes the trial had: they are no part of a config."""
-    record = folder / RUN_FILE
+    record = RunFolder(folder).record
     words = shlex.split(json.loads(record.read_text(encoding="utf-8"))["command"]) if record.is_file() else []
     flags = [place for place, word in enumerate(words) if word in ("--num-gpus", "--num-processes")]
     return [word for place in flags for word in words[place : place + 2]]

@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config import raise_faults
-from xray_lazy.config.unread import load_experiment
 from xray_lazy.engine.launch import plan_launch
+from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.engine.prepare import prepare
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_folder
 from xray_lazy.sweeps.console import SweepConsole
@@ -89,8 +90,8 @@ def _check(options: SweepOptions, is_local: bool) -> tuple[Sweep, DictConfig, Tr
         if number is not None and number < 1:
             raise UserError(f"{flag} is {number}", "give 1 or more")
     sweep = read_sweep(options.sweep_file)
-    cfg = load_experiment(options.config_file, options.overrides)
-    gpus, processes, places = options.num_gpus, options.num_processes, []
+    prepared = prepare(options.config_file, options.overrides, plan=LaunchPlan, find_faults=None)
+    cfg, gpus, processes, places = prepared.cfg, options.num_gpus, options.num_processes, []
     if is_local:
         plan = plan_launch(cfg.train.device, gpus, processes)
         gpus, processes = (plan.processes, None) if plan.device == "cuda" else (None, plan.processes)
@@ -98,7 +99,7 @@ def _check(options: SweepOptions, is_local: bool) -> tuple[Sweep, DictConfig, Tr
         places = places or share_processors(options.trials_in_parallel, processes)
     world_size = gpus or processes or 1
     sweep, odd = without_odd_batches(sweep, cfg, world_size)
-    raise_faults(space_faults(sweep, cfg, options.overrides, world_size))
+    raise_faults(space_faults(sweep, cfg, prepared.overridden, world_size))
     if odd:
         print(f"left out: batches of {', '.join(map(str, odd))}, which {world_size} processes can't share evenly")
     return sweep, cfg, TrainingCommand(options.config_file, options.overrides, gpus, processes), places

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, PLACE, read_failure
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.launcher import OUTPUT, TrialHandle, TrialLauncher
 from xray_lazy.sweeps.study import Claim, SweepStudy
 from xray_lazy.sweeps.training_command import TrainingCommand
-from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource, TrialValues
+from xray_lazy.sweeps.trial_metric import MetricSource, TrialValues
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.workers import Worker
 from xray_lazy.wording import counted
@@ -26,7 +27,6 @@ ASK_AGAIN_SECONDS = 10
 STOP_SECONDS = 300
 # A trial that ends with a user error may be one of bad values; so many from the start on, and none else, are not.
 USER_ERROR, USER_ERRORS_ALIKE = 2, 3
-COMPLETE = "model_final.pth"
 
 
 @dataclass
@@ -129,7 +129,7 @@ class SweepRunner:
         self._worker.beat()
         if claim.leftover and not self._launcher.end_leftover(claim.leftover):
             self._console.say(f"trial {trial.number} was left by a worker on another machine, which is silent")
-        goes_on = (trial.folder / "last_checkpoint").is_file()
+        goes_on = RunFolder(trial.folder).last.is_file()
         environment = {"WANDB_NAME": f"{self.name}-{trial.name}", "WANDB_RUN_GROUP": self.name}
         failure_file = trial.folder / FAILURE_FILE
         failure_file.unlink(missing_ok=True)
@@ -155,7 +155,7 @@ class SweepRunner:
     def _read_values(self, running: _Running, has_ended: bool) -> bool:
         """Record the trial's new values; returns whether there are any."""
         try:
-            status = (running.trial.folder / FILE_NAME).stat()
+            status = RunFolder(running.trial.folder).metrics.stat()
         except FileNotFoundError:
             return False
         seen = (status.st_mtime_ns, status.st_size)
@@ -170,7 +170,7 @@ class SweepRunner:
 
     def _record_end(self, running: _Running, code: int) -> None:
         number, folder = running.trial.number, running.trial.folder
-        if code == 0 and (folder / COMPLETE).is_file():
+        if code == 0 and RunFolder(folder).is_complete():
             value, reason = self._metric.value_at_end(running.values)
             if value is None:
                 # a whole run that has never logged the metric: its name is wrong, and no other run has it

@@ -1,13 +1,12 @@
 """Whether a sweep fits the config that its trials start from: keys, types, and values, before anything is started."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, apply_overrides, flatten
-from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.config.override_text import override, value_text
 from xray_lazy.engine.preflight import check_experiment
 from xray_lazy.engine.setting_limits import check_settings
@@ -21,17 +20,16 @@ MANY = 50
 READ = (".dataset.", "init_checkpoint", "num_classes")
 
 
-def space_faults(sweep: Sweep, cfg: DictConfig, overrides: Sequence[str], world_size: int) -> list[Fault]:
+def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], world_size: int) -> list[Fault]:
     """All faults of a sweep's parameters, and, where there are none, those of the experiment.
 
     Args:
         sweep: its parameters are tried as overrides: each listed value, and a low, a middle and a high one of others.
-        cfg: the config with `overrides` applied.
-        overrides: those that are the same for all trials.
+        cfg: the config with the overrides that are the same for all trials.
+        overridden: the keys of these.
         world_size: processes of each trial.
     """
-    fixed = {parse_override(text).key for text in overrides}
-    faults = [fault for parameter in sweep.parameters.values() for fault in _parameter_faults(parameter, cfg, fixed)]
+    faults = [fault for each in sweep.parameters.values() for fault in _parameter_faults(each, cfg, overridden)]
     if OmegaConf.select(cfg, "hooks.checkpoint") is None:
         fix = "keep it: trials that are interrupted go on from its files, and by them it is known that one is complete"
         faults.append(Fault("hooks.checkpoint", "the config has no such hook", fix))
@@ -77,12 +75,12 @@ def _experiment_faults(sweep: Sweep, cfg: DictConfig, world_size: int) -> list[F
     return list(faults)
 
 
-def _parameter_faults(parameter: Parameter, cfg: DictConfig, fixed: set[str]) -> Iterator[Fault]:
+def _parameter_faults(parameter: Parameter, cfg: DictConfig, overridden: Collection[str]) -> Iterator[Fault]:
     place = f"parameters.{parameter.key}"
     if parameter.key == "train.output_dir":
         yield Fault(place, "each trial has an output folder of its own", "leave it out; see --output-dir")
         return
-    if parameter.key in fixed:
+    if parameter.key in overridden:
         yield Fault(place, "it is given as an override for all trials, too", "leave one of the two out")
     for value in _probes(parameter):
         text = override(parameter.key, value)

@@ -10,9 +10,10 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.config import diff_configs, load_config, save_config
 from xray_lazy.config.yaml_format import parse_yaml
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import CONFIG
 from xray_lazy.sweeps.sweep_file import Sweep
 
-RECORD, CONFIG = "sweep.yaml", "config.yaml"
+RECORD = "sweep.yaml"
 SHOWN = 8
 # what trials are like; names, bounds and notes may change while a sweep goes on
 ESSENTIAL = ("method", "metric", "early_terminate", "optuna")
@@ -32,7 +33,7 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
     cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
     present = folder / CONFIG
     if present.is_file() and not (folder / RECORD).exists() and diff_configs(load_config(present), cfg):
-        raise UserError(f"{folder} holds a config.yaml, and no sweep", "give another --output-dir")
+        raise UserError(f"{folder} holds a {CONFIG}, and no sweep", "give another --output-dir")
     record = _record(sweep)
     if (folder / RECORD).is_file():
         differences = _differences(

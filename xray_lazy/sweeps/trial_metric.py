@@ -7,11 +7,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.run_folder import METRICS, RunFolder
 from xray_lazy.sweeps.sweep_file import Metric
 from xray_lazy.tracking.logged_names import names_of
-from xray_lazy.tracking.metrics_file import read_json_lines
-
-FILE_NAME = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,7 @@ class MetricSource:
 
     def read(self, folder: Path) -> TrialValues:
         """The values in a run's output folder."""
-        path = folder / FILE_NAME
-        lines = read_json_lines(path) if path.is_file() else []
+        lines = RunFolder(folder).read_metrics()
         values = {line["iteration"]: self._scaled(line[self._event]) for line in lines if self._event in line}
         return TrialValues(values, max((line["iteration"] for line in lines), default=None), _names(lines))
 
@@ -63,7 +60,7 @@ class MetricSource:
         finite = values.finite
         if not values.by_iteration:
             near = did_you_mean(nearest(self._event, values.names)) or f"there are {', '.join(values.names[:20])}"
-            return None, f"{FILE_NAME} has no {self._metric.name}; {near}"
+            return None, f"{METRICS} has no {self._metric.name}; {near}"
         if not finite:
             return None, f"no value of {self._metric.name} is finite"
         if self._metric.value == "best":

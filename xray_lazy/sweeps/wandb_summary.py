@@ -7,10 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.results import figure_sections
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
-from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_session import WandbSession
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def log_summary(folder: Path, sweep: Sweep, trials: Sequence[Trial], cfg: DictCo
     if not session.is_open:
         return
     run.wandb_id = facts["wandb_id"]
-    run.write(folder / RUN_FILE)
+    run.write(RunFolder(folder).record)
     session.use("log the sweep", lambda opened: opened.log(_media(sweep, trials)))
     session.summarize(_best(sweep, trials))
     session.close()

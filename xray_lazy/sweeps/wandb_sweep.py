@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 from xray_lazy.env import wandb_login
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, read_failure
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep
-from xray_lazy.sweeps.trial_metric import FILE_NAME, MetricSource
+from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_registration import registered_value, trial_folder
 from xray_lazy.tracking.logged_names import names_of
@@ -34,7 +35,6 @@ STATES = {
     "preempted": "interrupted",
 }
 REASONS = {"failed": "it failed", "crashed": "it fell silent", "killed": "it was killed", "preempted": "W&B queues it"}
-COMPLETE = "model_final.pth"
 
 Answer = TypeVar("Answer")
 
@@ -79,10 +79,10 @@ class WandbSweep:
     def _trial(self, number: int, run: Any) -> Trial:
         folder, summary = trial_folder(self._folder, run.id), dict(run.summary)
         state, value, reason, curve = STATES.get(run.state, "running"), None, REASONS.get(run.state, ""), {}
-        if (folder / FILE_NAME).is_file():
+        if RunFolder(folder).metrics.is_file():
             values = self._source.read(folder)
             curve = values.finite
-            if state == "finished" and not (folder / COMPLETE).is_file():
+            if state == "finished" and not RunFolder(folder).is_complete():
                 state, reason = "pruned", f"stopped after {counted(len(curve), 'value')}"
         if state == "failed":
             failure = read_failure(folder / FAILURE_FILE)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.logged_names import LoggedNames, Template
-from xray_lazy.tracking.metrics_file import read_json_lines
 
 SIGNS = {"max": 1, "min": -1}
 
@@ -44,9 +44,9 @@ class BestValues:
         self._best |= better
         return better
 
-    def read(self, path: Path, end: int) -> dict[str, float]:
-        """The best values of the iterations before `end` in a `metrics.json`; none where there is no such file."""
-        for line in read_json_lines(path) if path.is_file() else []:
+    def read(self, output_dir: str | Path, end: int) -> dict[str, float]:
+        """The best values that a run has logged before the iteration `end`."""
+        for line in RunFolder(output_dir).read_metrics():
             if line["iteration"] < end:
                 numbers = {event: value for event, value in line.items() if isinstance(value, int | float)}
                 self.improved({self._names.logged(e): self._names.scale(e) * v for e, v in numbers.items()})

@@ -17,10 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy import env
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.code_state import code_folder, git_diff, git_state
 from xray_lazy.tracking.redaction import argument_without_secrets, settings_without_secrets
-
-RUN_FILE, DIFF_FILE = "run.json", "code.diff"
 
 
 @dataclass
@@ -100,7 +99,7 @@ class RunRecord:
         diff = git_diff(code_folder()) if self.git and self.git["dirty"] else ""
         if not diff:
             return None
-        path = Path(self.output_dir) / DIFF_FILE
+        path = RunFolder(self.output_dir).diff
         if self.start_iteration and not (path.is_file() and path.read_text(encoding="utf-8") == diff):
             path = path.with_stem(f"{path.stem}_{self.start_iteration:07d}")
         write_text(path, diff)
@@ -135,7 +134,7 @@ class RunRecord:
     @classmethod
     def read_earlier(cls, output_dir: str | os.PathLike) -> "RunRecord | None":
         """The record of the run in a folder, if there is one; raises as `read`."""
-        path = Path(output_dir) / RUN_FILE
+        path = RunFolder(output_dir).record
         return cls.read(path) if path.exists() else None
 
     def _this_start(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class WandbWriter(Writer):
         self._folder = Path(run.output_dir)
         facts = self._session.start(run)
         if run.start_iteration:  # W&B's own minimum and maximum would start anew
-            self._summarize(self._best.read(Path(run.output_dir) / "metrics.json", run.start_iteration))
+            self._summarize(self._best.read(run.output_dir, run.start_iteration))
         return facts
 
     def has_ended(self, run: RunRecord) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import wandb
 
+from xray_lazy.run_folder import RunFolder
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,42 +36,39 @@ def log_checkpoints(run: Any, folder: str | Path, kinds: str, iteration: int) ->
         iteration: the last one that was done.
     """
     name = re.sub(r"[^\w.-]", "_", f"{run.name}-{run.id}")
-    for model in finished_checkpoints(Path(folder), kinds, iteration):
+    for model in finished_checkpoints(RunFolder(folder), kinds, iteration):
         artifact = wandb.Artifact(name, type="model", metadata=model.metadata)
         # the files are final: copies in the home folder would only take its space
         artifact.add_file(str(model.path), policy="immutable", skip_cache=True)
-        artifact.add_file(str(Path(folder) / "config.yaml"), policy="immutable", skip_cache=True)
+        artifact.add_file(str(RunFolder(folder).config), policy="immutable", skip_cache=True)
         logged = run.log_artifact(artifact, aliases=model.aliases)
         if not run.offline:
             logged.wait()
         logger.info("W&B artifact %s:%s is %s", name, model.aliases[0], model.path.name)
 
 
-def finished_checkpoints(folder: Path, kinds: str, iteration: int) -> list[ModelFile]:
+def finished_checkpoints(folder: RunFolder, kinds: str, iteration: int) -> list[ModelFile]:
     """The checkpoints that a training leaves; none before it is done, because better ones may come."""
-    final = folder / "model_final.pth"
-    last = folder / "last_checkpoint"
-    if not (final.is_file() and last.is_file() and last.read_text().strip() == final.name):
+    if not (folder.last.is_file() and folder.is_complete()):
         return []
     found = []
     if "best" in kinds:
-        for record in sorted(folder.glob("best*.json")):
+        for record in folder.best_records():
             best = json.loads(record.read_text(encoding="utf-8"))
             metadata = {name: best[name] for name in ("metric", "mode", "value", "iteration")}
-            path = folder / best["file"]
+            path = folder.path / best["file"]
             if path.is_file():
                 found.append(ModelFile(path, [record.stem, f"iter_{best['iteration']}"], metadata))
     if "final" in kinds:
         metadata = {"iteration": iteration, **_metrics(folder, iteration)}
-        found.append(ModelFile(final, ["final", f"iter_{iteration}"], metadata))
+        found.append(ModelFile(folder.final, ["final", f"iter_{iteration}"], metadata))
     return found
 
 
-def _metrics(folder: Path, iteration: int) -> dict[str, float]:
+def _metrics(folder: RunFolder, iteration: int) -> dict[str, float | None]:
     """Box and mask AP of the evaluation of these weights, where there was one."""
     metrics = {}
-    for path in sorted(folder.glob(f"evaluation/*/iter_{iteration}/metrics.json")):
-        for task, values in json.loads(path.read_text(encoding="utf-8")).items():
-            if isinstance(values, dict):
-                metrics |= {f"{task}/{name}": values[name] for name in ("AP", "AP50") if name in values}
+    for evaluation in folder.evaluations():
+        if (evaluation.iteration, evaluation.suffix) == (iteration, ""):
+            metrics |= {k: value for k, value in evaluation.metrics.items() if k.endswith(("/AP", "/AP50"))}
     return metrics

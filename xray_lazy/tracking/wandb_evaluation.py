@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.logged_names import AXES, names_of
-from xray_lazy.tracking.metrics_file import read_json_lines
-from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts, has_ended
 from xray_lazy.tracking.wandb_session import WandbSession
 from xray_lazy.tracking.wandb_sync import OPTIONS
@@ -32,12 +32,13 @@ def add_evaluation(cfg: DictConfig, dataset: str, metrics: Mapping[str, float], 
         metrics: by the event storage's names.
         iteration: of the weights.
     """
-    folder = Path(cfg.train.init_checkpoint).parent
+    files = RunFolder(Path(cfg.train.init_checkpoint).parent)
+    folder = files.path
     settings = OmegaConf.select(cfg, "writers.wandb")
-    if settings is None or not (folder / RUN_FILE).is_file():
+    if settings is None or not files.record.is_file():
         return
-    run = RunRecord.read(folder / RUN_FILE)
-    there = _values_at(folder / "metrics.json", iteration)
+    run = RunRecord.read(files.record)
+    there = next((line for line in files.read_metrics() if line["iteration"] == iteration), {})
     values = _logged(cfg, run, dataset, metrics, there)
     if run.wandb_id is None or not values:
         return
@@ -64,9 +65,3 @@ def _logged(
         return {f"{dataset}/{name}": value for name, value in metrics.items()}
     names = names_of(cfg)
     return {names.logged(name): names.scale(name) * metrics[name] for name in metrics.keys() - there.keys()}
-
-
-def _values_at(file: Path, iteration: int) -> dict[str, Any]:
-    """What training has logged of an iteration."""
-    lines = read_json_lines(file) if file.is_file() else []
-    return next((line for line in lines if line["iteration"] == iteration), {})

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xray_lazy.env import wandb_login
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.run_folder import RunFolder
+from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts
 from xray_lazy.tracking.wandb_session import WandbSession
 
@@ -54,7 +55,7 @@ def send_run(output_dir: str | Path, timeout: float = 300) -> None:
         UserError: the folder isn't that of a run with W&B.
         RunFailure: W&B couldn't be reached or didn't take all.
     """
-    run = RunRecord.read(Path(output_dir) / RUN_FILE)
+    run = RunRecord.read(RunFolder(output_dir).record)
     settings = run.config.get("writers", {}).get("wandb")
     if run.wandb_id is None or settings is None:
         raise UserError(f"the run in {output_dir} has not been to W&B", "give the output folder of one with a W&B id")

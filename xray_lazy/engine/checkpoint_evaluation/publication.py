@@ -9,12 +9,12 @@ from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.engine.checkpoint_evaluation.queue import FINAL, CheckpointQueue, Result
+from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, Result
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.claims import Claim
 from xray_lazy.errors import UserError
-from xray_lazy.tracking.metrics_file import read_json_lines
-from xray_lazy.tracking.run_record import RUN_FILE, RunRecord
+from xray_lazy.run_folder import FINAL
+from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.writer import Writer, WritesAfterTraining
 
@@ -70,9 +70,9 @@ class Publication:
         given = [[result.name, result.file.modified_ns] for result in published]
         if self._claim is None or not published or self._queue.read_completed() == given:
             return True
-        run_file = self._queue.run_folder / RUN_FILE
+        run_file = self._queue.run_folder.record
         run = RunRecord.read(run_file) if run_file.exists() else RunRecord.collect(self._cfg)
-        run.output_dir = str(self._queue.run_folder)
+        run.output_dir = str(self._queue.run_folder.path)
         late = [writer for writer in self._new_writers().values() if isinstance(writer, WritesAfterTraining)]
         if not all(writer.has_ended(run) for writer in late):
             return False
@@ -137,16 +137,15 @@ class Publication:
 
     def _axes(self, iteration: int) -> dict[str, float]:
         """Epoch and pictures seen after an iteration, from what training has logged next to it."""
-        metrics = self._queue.run_folder / "metrics.json"
-        lines = [line for line in read_json_lines(metrics) if "epoch" in line] if metrics.exists() else []
+        lines = [line for line in self._queue.run_folder.read_metrics() if "epoch" in line]
         line = next((line for line in lines if line["iteration"] >= iteration), lines[-1] if lines else None)
         share = (iteration + 1) / (line["iteration"] + 1) if line else 0.0
         return {name: share * line[name] for name in ("epoch", "images_seen") if line and name in line}
 
     def _ask_to_stop(self) -> None:
         """By the file `stop`, again and again: a training that is started deletes it."""
-        stop = self._queue.run_folder / "stop"
-        if self._stop_reason and not stop.exists() and not training_has_ended(self._queue):
+        stop = self._queue.run_folder.stop
+        if self._stop_reason and not stop.exists() and not self._queue.run_folder.has_ended():
             write_text(stop, f"{self._stop_reason}\n")
             logger.warning("told training to end: %s", self._stop_reason)
 
@@ -155,12 +154,3 @@ def training_evaluates(cfg: DictConfig) -> bool:
     """Whether a run evaluates while it trains, so that its own hooks judge the metrics."""
     period = OmegaConf.select(cfg, "hooks.evaluation.period")
     return period is not None and period > 0
-
-
-def training_has_ended(queue: CheckpointQueue) -> bool:
-    """Whether `model_final.pth` is of the run's last start, which writes `run.json`."""
-    try:
-        final = (queue.run_folder / f"{FINAL}.pth").stat().st_mtime_ns
-        return final >= (queue.run_folder / RUN_FILE).stat().st_mtime_ns
-    except FileNotFoundError:
-        return (queue.run_folder / f"{FINAL}.pth").exists()

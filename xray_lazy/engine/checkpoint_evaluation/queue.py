@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.engine.checkpoint import PERIODIC_NAME
 from xray_lazy.engine.claims import Claims
+from xray_lazy.run_folder import FINAL, RunFolder, iteration_of
 
-FOLDER = "evaluator"  # in the run's output folder
-FINAL = "model_final"
 COMPLETED, CLOSED = "completed.json", "closed"
 LAST = 1 << 62  # as an iteration: after all others
 
@@ -70,8 +68,8 @@ class CheckpointQueue:
     """
 
     def __init__(self, run_folder: str | os.PathLike):
-        self.run_folder = Path(run_folder)
-        self.folder = self.run_folder / FOLDER
+        self.run_folder = RunFolder(run_folder)
+        self.folder = self.run_folder.evaluator
         self.claims = Claims(self.folder)
 
     def open(self) -> None:
@@ -89,9 +87,8 @@ class CheckpointQueue:
 
     def hold_new(self) -> None:
         """Give a second name to every checkpoint of the run that is neither evaluated nor held."""
-        for path in self.run_folder.glob("model_*.pth"):
-            if PERIODIC_NAME.fullmatch(path.name) or path.stem == FINAL:
-                self.hold(path)
+        for path in (*self.run_folder.periodic(), self.run_folder.final):
+            self.hold(path)
         for result in self.results():  # two processes may hold a file, one after the other has done with it
             if result.is_published or result.error:
                 self._release(result)
@@ -173,8 +170,8 @@ class CheckpointQueue:
 
 def iteration_by_name(name: str) -> int:
     """The iteration in a checkpoint's name; for `model_final` one that comes after all."""
-    match = PERIODIC_NAME.fullmatch(f"{name}.pth")
-    return int(match[1]) if match else LAST
+    iteration = iteration_of(name)
+    return LAST if iteration is None else iteration
 
 
 def keep_for_evaluator(path: Path) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from xray_lazy.config import load_config, raise_faults
+from xray_lazy.config import Fault, load_config
 from xray_lazy.config.keys import parts_of
 from xray_lazy.engine.launch import count_gpus
+from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.engine.prepare import Prepared, evaluation_faults, prepare
 from xray_lazy.errors import UserError
-
-CONFIG_NAME = "config.yaml"
+from xray_lazy.run_folder import RunFolder
 
 
 def load_run_config(run_folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -20,15 +21,17 @@ def load_run_config(run_folder: Path, overrides: Sequence[str] = ()) -> DictConf
     Raises:
         UserError: any fault of the config or of the data that evaluation needs.
     """
-    from xray_lazy.engine.preflight import check_experiment
 
-    cfg = load_config(run_folder / CONFIG_NAME, overrides)
-    _move_paths(cfg.writers, Path(cfg.train.output_dir), run_folder)
-    cfg.train.output_dir = str(run_folder)
-    cfg.train.init_checkpoint = ""  # the checkpoints are the weights, so that none are missing
-    faults = check_experiment(cfg, world_size=1, training=False)
-    raise_faults([fault for fault in faults if fault.key != "train.init_checkpoint"])
-    return cfg
+    def adapt(cfg: DictConfig) -> None:
+        _move_paths(cfg.writers, Path(cfg.train.output_dir), run_folder)
+        cfg.train.output_dir = str(run_folder)
+        cfg.train.init_checkpoint = ""  # the checkpoints are the weights, so that none are missing
+
+    def find_faults(prepared: Prepared) -> list[Fault]:
+        return [fault for fault in evaluation_faults(prepared) if fault.key != "train.init_checkpoint"]
+
+    config = load_config(RunFolder(run_folder).config)
+    return prepare(config, overrides, plan=LaunchPlan, adapt=adapt, find_faults=find_faults).cfg
 
 
 def await_config(run_folder: Path, follow: bool, timeout: float, poll: float, report: Callable[[str], None]) -> None:
@@ -45,14 +48,14 @@ def await_config(run_folder: Path, follow: bool, timeout: float, poll: float, re
         UserError: there is none.
     """
     end = time.monotonic() + timeout if follow else 0.0
-    config = run_folder / CONFIG_NAME
+    config = RunFolder(run_folder).config
     if not run_folder.is_dir():
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
     if not config.is_file() and follow:
         report(f"waiting for a training to start in {run_folder}")
     while not config.is_file():
         if time.monotonic() >= end:
-            message = f"no training has started in {run_folder}: it has no {CONFIG_NAME}"
+            message = f"no training has started in {run_folder}: it has no {config.name}"
             raise UserError(message, "give the train.output_dir of a training")
         time.sleep(poll)
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
-from xray_lazy.engine.checkpoint_evaluation.queue import FINAL, FileVersion
+from xray_lazy.engine.checkpoint_evaluation.queue import FileVersion
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.experiment import build_model
@@ -21,6 +21,7 @@ from xray_lazy.engine.hook_protocols import JoinsEvaluation, judges_metrics
 from xray_lazy.engine.metric_names import possible_names
 from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import FINAL
 
 
 class SavedTraining:

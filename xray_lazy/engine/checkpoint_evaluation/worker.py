@@ -14,15 +14,15 @@ from omegaconf import DictConfig
 
 from xray_lazy.data.loaders import explained_worker_death
 from xray_lazy.engine.checkpoint_evaluation.leaving import LeaveOnSignal, Leaving
-from xray_lazy.engine.checkpoint_evaluation.publication import Publication, training_evaluates, training_has_ended
+from xray_lazy.engine.checkpoint_evaluation.publication import Publication, training_evaluates
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, FileVersion, Result, iteration_by_name
 from xray_lazy.engine.checkpoint_evaluation.run_config import await_config, choose_device, load_run_config
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.determinism import set_determinism
-from xray_lazy.engine.run_files import check_output_folder
 from xray_lazy.engine.run_log import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.out_of_memory import explained_out_of_memory
+from xray_lazy.run_folder import RunFolder
 
 CLOSING_SECONDS = 120.0  # that training may take to send the rest of its numbers
 JOB_SECONDS = 30.0  # each look is a call to a cluster's controller, which all its users share
@@ -76,7 +76,7 @@ def evaluate_checkpoints(
             device = choose_device(options.device)
             await_config(folder, options.follow, options.timeout, options.poll, report)
             cfg = load_run_config(folder, overrides)
-            check_output_folder(folder)
+            RunFolder(folder).check()
             queue = CheckpointQueue(folder)
             was_open = queue.is_open()
             queue.open()
@@ -115,7 +115,7 @@ class _Worker:
         self._ask_for_job, self._job_goes_on, self._next_look = job_goes_on, None, 0.0
         self._news: tuple = ()
         self._news_time = time.monotonic()
-        report(f"evaluating the checkpoints of {queue.run_folder} on {device}, the {options.order} first")
+        report(f"evaluating the checkpoints of {queue.run_folder.path} on {device}, the {options.order} first")
 
     def run(self) -> None:
         try:
@@ -128,7 +128,7 @@ class _Worker:
         while True:
             # before the look for checkpoints, which so finds the last one
             self._look_at_job()
-            has_ended = training_has_ended(self._queue) or self._job_goes_on is False
+            has_ended = self._queue.run_folder.has_ended() or self._job_goes_on is False
             self._queue.hold_new()
             self._publish()
             if self._evaluate_next():
@@ -153,7 +153,7 @@ class _Worker:
         self._completion_end = self._completion_end or time.monotonic() + CLOSING_SECONDS
         if time.monotonic() < self._completion_end:
             return False
-        folder = self._queue.run_folder
+        folder = self._queue.run_folder.path
         logger.warning(
             "W&B has not got the results: the training's own part of the run was not closed, it may have been killed; "
             "fix: python tools/sync.py %s, then start this again",
@@ -212,7 +212,7 @@ class _Worker:
         figures = figures or [f"{name} {value:.4g}" for name, value in result.metrics.items()][:3]
         self._queue.hold_new()
         waiting = [name for name in self._queue.waiting() if not self._queue.claims.is_taken(name)]
-        ended = "nothing more" if training_has_ended(self._queue) else "what training saves next"
+        ended = "nothing more" if self._queue.run_folder.has_ended() else "what training saves next"
         following = f"{next(self._in_order(waiting))}.pth of {len(waiting)}" if waiting else ended
         return f"{result.name}.pth  {'  '.join(figures)}  {result.seconds:.1f} s  next: {following}"
 
@@ -228,15 +228,15 @@ class _Worker:
         """Of a training that has not ended, the log grows; one that is dead and one that is queued again are silent."""
         if self._job_goes_on:
             return
-        log = self._queue.run_folder / "log.txt"
+        log = self._queue.run_folder.log()
         news = (log.stat().st_mtime_ns if log.exists() else None, len(self._queue.results()))
         if news != self._news:
             self._news, self._news_time = news, time.monotonic()
         elif time.monotonic() - self._news_time > self._options.timeout:
             minutes = f"{self._options.timeout / 60:g} minutes"
             raise RunFailure(
-                f"no news from the training in {self._queue.run_folder} for {minutes}, and it has not ended; all its "
-                "checkpoints are evaluated",
+                f"no news from the training in {self._queue.run_folder.path} for {minutes}, and it has not ended; all "
+                "its checkpoints are evaluated",
                 "where it goes on later, start this again, or give a longer --timeout",
             )
 

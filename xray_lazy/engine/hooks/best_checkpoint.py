@@ -15,10 +15,10 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import possible_names, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import latest_with
+from xray_lazy.run_folder import BEST, RunFolder, checkpoint_name
 
 SIGNS = {"max": 1, "min": -1}
 
@@ -44,7 +44,7 @@ class BestCheckpoint(HookBase):
 
     judges_metrics = True  # of checkpoints that are evaluated beside training, too
 
-    def __init__(self, metric: str, mode: str = "max", keep: int = 1, file_name: str = "model_best"):
+    def __init__(self, metric: str, mode: str = "max", keep: int = 1, file_name: str = BEST):
         if mode not in SIGNS or keep < 1:
             message = f"hooks.best_checkpoint has mode {mode!r} and keep {keep}"
             raise UserError(message, "mode may be max or min, keep 1 or more")
@@ -60,7 +60,7 @@ class BestCheckpoint(HookBase):
             raise UserError(f"two hooks write {self.file_name}.pth", "give one of them another file_name")
 
     def before_train(self) -> None:
-        self._folder = Path(self.trainer.checkpointer.save_dir)
+        self._folder = RunFolder(self.trainer.checkpointer.save_dir)
 
     def after_step(self) -> None:
         if not comm.is_main_process():
@@ -76,16 +76,13 @@ class BestCheckpoint(HookBase):
             self._save(ranking[: self.keep], new)
 
     def _kept_so_far(self, metric: str) -> list[dict[str, Any]]:
-        record_file = self._record_file()
-        if self.kept or not CheckpointQueue(self._folder).folder.is_dir() or not record_file.is_file():
+        record_file = self._folder.best_record(self.file_name)
+        if self.kept or not self._folder.evaluator.is_dir() or not record_file.is_file():
             return self.kept
         record = json.loads(record_file.read_bytes())
         entries = [record, *record["others"]]
         names = ("metric", "value", "iteration", "evaluation")
         return [{name: entry[name] for name in names} for entry in entries if entry["metric"] == metric]
-
-    def _record_file(self) -> Path:
-        return self._folder / f"{self.file_name.removeprefix('model_')}.json"
 
     def _measured(self) -> tuple[str, float]:
         """The metric's full name and its value in this step; NaN where it was not measured."""
@@ -110,8 +107,9 @@ class BestCheckpoint(HookBase):
         """The folder of the evaluation relative to the output folder; None for a metric that is of no evaluation."""
         if "/" not in name:
             return None
-        path = Path("evaluation", self.trainer.evaluate.dataset.name, f"iter_{self.trainer.iter}{self._suffix(name)}")
-        return str(path) if (self._folder / path).is_dir() else None
+        dataset = self.trainer.evaluate.dataset.name
+        path = self._folder.evaluation(dataset, self.trainer.iter, self._suffix(name))
+        return str(path.relative_to(self._folder.path)) if path.is_dir() else None
 
     def _suffix(self, name: str) -> str:
         """Of the evaluated model that a metric is of."""
@@ -125,23 +123,26 @@ class BestCheckpoint(HookBase):
         name = self._numbered(new) if self.keep > 1 else self.file_name
         self.trainer.checkpointer.write(name, {"model": model.state_dict(), **new})
         if self.keep > 1:
-            _add_name(self._folder / f"{self._numbered(best)}.pth", self._folder / f"{self.file_name}.pth")
+            _add_name(self._file(best), self._folder.checkpoint(self.file_name))
         # one of these can be missing where the run was resumed from before another took its place
-        others = [entry for entry in others if (self._folder / f"{self._numbered(entry)}.pth").is_file()]
+        others = [entry for entry in others if self._file(entry).is_file()]
         self.kept = [best, *others]
-        others = [{**entry, "file": f"{self._numbered(entry)}.pth"} for entry in others]
-        record = {"mode": self.mode, **best, "file": f"{self.file_name}.pth", "others": others}
-        write_json(self._record_file(), record, indent=2)
+        others = [{**entry, "file": self._file(entry).name} for entry in others]
+        record = {"mode": self.mode, **best, "file": self._folder.checkpoint(self.file_name).name, "others": others}
+        write_json(self._folder.best_record(self.file_name), record, indent=2)
         self._delete_others()
         rank = "the best" if best is new else f"among the best {self.keep}"
         logger.info("%s of iteration %d is %s so far: %.3f", new["metric"], new["iteration"], rank, new["value"])
 
     def _numbered(self, entry: dict[str, Any]) -> str:
-        return f"{self.file_name}_{entry['iteration']:07d}"
+        return checkpoint_name(entry["iteration"], self.file_name)
+
+    def _file(self, entry: dict[str, Any]) -> Path:
+        return self._folder.checkpoint(self._numbered(entry))
 
     def _delete_others(self) -> None:
         stay = {self._numbered(entry) for entry in self.kept} if self.keep > 1 else set()
-        for path in self._folder.glob(f"{self.file_name}_*.pth"):
+        for path in self._folder.path.glob(f"{self.file_name}_*.pth"):
             if re.fullmatch(r"\d{7}", path.stem.removeprefix(f"{self.file_name}_")) and path.stem not in stay:
                 path.unlink()
 

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from xray_lazy.errors import UserError
+from xray_lazy.run_folder import FINAL_AVERAGE
 
 SUFFIX = "_EMA"  # at the names of tasks and evaluation folders
 RUNNING_STATISTICS = ("running_mean", "running_var")
@@ -70,7 +71,7 @@ class ExponentialMovingAverage(HookBase):
         # before the last periodic checkpoint, so that a run that is complete has this file, too
         if self.model is not None and self.trainer.is_finished and comm.is_main_process():
             content = {"model": self.model.state_dict(), "iteration": self.trainer.iter}
-            self.trainer.checkpointer.write("model_final_ema", content)
+            self.trainer.checkpointer.write(FINAL_AVERAGE, content)
 
     def after_train(self) -> None:
         if self.model is not None:

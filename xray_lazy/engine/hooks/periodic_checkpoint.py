@@ -5,8 +5,8 @@ from pathlib import Path
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
-from xray_lazy.engine.checkpoint import PERIODIC_NAME, periodic_files
 from xray_lazy.engine.checkpoint_evaluation.queue import keep_for_evaluator
+from xray_lazy.run_folder import FINAL, RunFolder, checkpoint_name, iteration_of
 
 
 class PeriodicCheckpoint(HookBase):
@@ -51,27 +51,27 @@ class PeriodicCheckpoint(HookBase):
         trainer.checkpointer.save(self._name(), iteration=trainer.iter)
 
     def _name(self) -> str:
-        return "model_final" if self.trainer.has_trained_all else f"model_{self.trainer.iter:07d}"
+        return FINAL if self.trainer.has_trained_all else checkpoint_name(self.trainer.iter)
 
     def _delete_saved_before_evaluation(self) -> None:
-        folder = Path(self.trainer.checkpointer.save_dir)
+        folder = RunFolder(self.trainer.checkpointer.save_dir)
         if self._resumed_from_before:
             self.trainer.checkpointer.tag_last_checkpoint(Path(self._resumed_from_before).name)
         else:
-            (folder / "last_checkpoint").unlink()
-        (folder / f"{self._name()}.pth").unlink()
+            folder.last.unlink()
+        folder.checkpoint(self._name()).unlink()
 
     def _delete_old(self) -> None:
         checkpointer = self.trainer.checkpointer
         # not the newest by its number, where a damaged one of a higher number was passed over on resuming
         saved_now = Path(checkpointer.get_checkpoint_file())
-        for path in periodic_files(checkpointer.save_dir)[self.max_to_keep :]:
+        for path in RunFolder(checkpointer.save_dir).periodic()[self.max_to_keep :]:
             if path.name != saved_now.name and not self._stays(path):
                 keep_for_evaluator(path)
                 path.unlink(missing_ok=True)
 
     def _stays(self, path: Path) -> bool:
-        done = int(PERIODIC_NAME.sub(r"\1", path.name)) + 1
+        done = (iteration_of(path.name) or 0) + 1
         if not self.keep_every or done % self.period:
             return False
         return done // self.keep_every > (done - self.period) // self.keep_every

@@ -1,11 +1,11 @@
 """Pictures of detections beside the ground truth, at the end of training."""
 
 import logging
-from pathlib import Path
 
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.visualization.prediction_pictures import save_prediction_pictures
 from xray_lazy.wording import counted
 
@@ -27,7 +27,7 @@ class PredictionPictures(HookBase):
         trainer = self.trainer
         if not comm.is_main_process() or not trainer.is_finished:
             return
-        folder = Path(trainer.checkpointer.save_dir) / "visualizations"
+        folder = RunFolder(trainer.checkpointer.save_dir).visualizations
         *_, model = trainer.evaluated_models.values()  # averaged weights, where there are any
         predictions = trainer.evaluate.predict(model, self.count)
         paths = save_prediction_pictures(

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from xray_lazy.atomic_file import atomic_writer, write_text
+from xray_lazy.run_folder import RunFolder
 from xray_lazy.wording import counted
 
 # as the trainer labels them, in the order of a step
@@ -73,7 +74,7 @@ class Profile(HookBase):
         profiler, self._profiler = self._profiler, None
         profiler.stop()
         self.trainer.phase = nullcontext
-        folder = Path(self.trainer.checkpointer.save_dir) / "profile"
+        folder = RunFolder(self.trainer.checkpointer.save_dir).profile
         self._write_trace(profiler, folder / TRACE_NAME)
         events = profiler.key_averages()
         text = f"{phase_table(events, steps, step_ms / steps)}\n\n{operator_table(events, steps)}"

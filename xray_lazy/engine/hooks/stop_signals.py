@@ -3,9 +3,10 @@
 import contextlib
 import signal
 import time
-from pathlib import Path
 
 from detectron2.engine.train_loop import HookBase
+
+from xray_lazy.run_folder import RunFolder
 
 
 class StopSignals(HookBase):
@@ -23,7 +24,7 @@ class StopSignals(HookBase):
     def before_train(self) -> None:
         self._interrupts = 0
         self._next_look = 0.0
-        self._stop_file = Path(self.trainer.checkpointer.save_dir) / "stop"
+        self._stop_file = RunFolder(self.trainer.checkpointer.save_dir).stop
         self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
 
     def before_step(self) -> None:

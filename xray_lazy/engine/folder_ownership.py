@@ -10,11 +10,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, keys_missing_in, load_config, save_config
-from xray_lazy.engine.checkpoint import holds_checkpoint, remove_leftovers
+from xray_lazy.engine.checkpoint import remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
-from xray_lazy.engine.run_files import CONFIG_NAME, check_output_folder, files_of_run
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, tell_failures_in
+from xray_lazy.run_folder import RunFolder
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
@@ -38,14 +38,14 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
             there; the config reads what overwriting deletes; the folder can't be made, or something else has a name
             that a run writes to.
     """
-    folder = Path(cfg.train.output_dir)
-    check_output_folder(folder)
+    files = RunFolder(cfg.train.output_dir)
+    files.check()
+    folder, present = files.path, files.config
     claims = Claims(folder)
     if claims.is_surely_taken(TRAINING):
         raise _at_work(folder, claims)
     if overwrite and not resume:
-        _check_reads_nothing_of(folder, cfg)
-    present = folder / CONFIG_NAME
+        _check_reads_nothing_of(files, cfg)
     if overwrite:
         return
     changed, added = _differences(load_config(present), cfg) if present.is_file() else ([], [])
@@ -65,7 +65,7 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
             f"the output folder {folder} holds a run with another config:\n{shown}{more}",
             f"choose another train.output_dir; {fix}",
         )
-    if not resume and checkpoint_exists(cfg):
+    if not resume and files.holds_checkpoint():
         raise UserError(
             f"the output folder {folder} holds checkpoints of this very config"
             if present.is_file()
@@ -81,11 +81,6 @@ def _differences(recorded: DictConfig, cfg: DictConfig) -> tuple[list[str], list
     lines = diff_configs(recorded, cfg)
     added = [line for line in lines if line.partition(" -> ")[0] in new]
     return [line for line in lines if line not in added], added
-
-
-def checkpoint_exists(cfg: DictConfig) -> bool:
-    """Whether the output folder has something to resume from."""
-    return holds_checkpoint(cfg.train.output_dir)
 
 
 @contextmanager
@@ -142,18 +137,19 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
 
     Called when nothing can stand in the way of the new run any more: what is deleted here is gone.
     """
-    folder = Path(cfg.train.output_dir)
+    files = RunFolder(cfg.train.output_dir)
+    folder = files.path
     with _explained_refusal(folder):
-        if overwrite and not resume and _holds_run(folder):
-            for path in files_of_run(folder):
+        if overwrite and not resume and files.holds_run():
+            for path in files.own_files():
                 _delete(path)
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         (folder / FAILURE_FILE).unlink(missing_ok=True)
-        if not (resume and _is_under_way(folder)):  # else it was meant for the run that goes on
-            (folder / "stop").unlink(missing_ok=True)
-        save_config(cfg, folder / CONFIG_NAME)
+        if not (resume and files.is_under_way()):  # else it was meant for the run that goes on
+            files.stop.unlink(missing_ok=True)
+        save_config(cfg, files.config)
 
 
 @contextmanager
@@ -162,24 +158,25 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
 
     Where the block fails, all is as it was.
     """
-    folder = Path(cfg.train.output_dir)
-    aside, config = folder / ASIDE_NAME, folder / CONFIG_NAME
+    files = RunFolder(cfg.train.output_dir)
+    folder, config = files.path, files.config
+    aside = folder / ASIDE_NAME
     before = config.read_bytes() if config.is_file() else None
     moved: list[Path] = []
     try:
         with _explained_refusal(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if overwrite and not resume and _holds_run(folder):
+            if overwrite and not resume and files.holds_run():
                 if aside.is_dir():  # of a job that never started: the run that is there is to stay
-                    for path in files_of_run(folder):
+                    for path in files.own_files():
                         _delete(path)
                 else:
                     aside.mkdir()
-                    for path in files_of_run(folder):
+                    for path in files.own_files():
                         path.rename(aside / path.name)
                         moved.append(path)
-            if not (resume and _is_under_way(folder)):
-                (folder / "stop").unlink(missing_ok=True)
+            if not (resume and files.is_under_way()):
+                files.stop.unlink(missing_ok=True)
             save_config(cfg, config)
         yield
     except BaseException:
@@ -220,18 +217,9 @@ def _at_work(folder: Path, claims: Claims) -> UserError:
     )
 
 
-def _is_under_way(folder: Path) -> bool:
-    last = folder / "last_checkpoint"
-    return last.is_file() and last.read_text(errors="replace").strip() != "model_final.pth"
-
-
-def _holds_run(folder: Path) -> bool:
-    return (folder / CONFIG_NAME).is_file() or holds_checkpoint(folder)
-
-
-def _check_reads_nothing_of(folder: Path, cfg: DictConfig) -> None:
+def _check_reads_nothing_of(files: RunFolder, cfg: DictConfig) -> None:
     """Refuse to overwrite a run that the new one is made of."""
-    deleted = [path.resolve() for path in files_of_run(folder)]
+    deleted = [path.resolve() for path in files.own_files()]
     for key, value in flatten(cfg).items():
         if isinstance(value, str) and key.startswith(("train.init_checkpoint", "dataloader.", "model.")):
             read = Path(value.partition("?")[0]).resolve()
