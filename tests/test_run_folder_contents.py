@@ -37,6 +37,18 @@ def test_the_checkpoint_that_is_named_goes_on_first_and_the_best_is_used_first(t
     assert [path.name for path in folder.weights()] == ["model_best.pth", "model_final.pth", *names[:2]]
 
 
+@pytest.mark.parametrize("name", ["../other/model_0000019.pth", "", "\udcff.pth"])
+def test_a_checkpoint_of_another_folder_is_not_gone_on_from(tmp_path, name):
+    touch(tmp_path, "model_0000009.pth")
+    (tmp_path.parent / "other").mkdir(exist_ok=True)
+    touch(tmp_path.parent / "other", "model_0000019.pth")
+    folder = RunFolder(tmp_path)
+    for written in (name, str(tmp_path.parent / name) if name else "."):
+        folder.last.write_bytes(written.encode(errors="surrogateescape"))
+        assert [path.name for path in folder.resumable()] == ["model_0000009.pth"]
+        assert folder.resumable()[0].parent == tmp_path
+
+
 @pytest.mark.parametrize(
     ("newest", "is_complete", "is_under_way"),
     [(None, True, False), ("model_final.pth", True, False), ("model_0000019.pth", False, True)],

@@ -122,11 +122,12 @@ class RunFolder:
         return sorted((p for p in self.path.glob("model_*.pth") if iteration_of(p.name) is not None), reverse=True)
 
     def newest(self) -> str:
-        """The file name of the checkpoint to resume from; empty where none is named."""
+        """The file name of the checkpoint to resume from; empty where none of this folder is named."""
         try:
-            return self.last.read_text(errors="replace").strip()
+            name = self.last.read_text(errors="replace").strip()
         except FileNotFoundError:
             return ""
+        return name if name == os.path.basename(name) else ""
 
     def resumable(self) -> list[Path]:
         """The checkpoints, the one to resume from first, also where its name was lost."""
