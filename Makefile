@@ -33,7 +33,7 @@ demo: setup
 	@echo "config, log and weights   $(OUTPUT)/config.yaml  log.txt  model_best.pth"
 	@echo "metrics by iteration      $(OUTPUT)/metrics.json"
 	@echo "evaluation                $(OUTPUT)/evaluation/xray_demo_val/"
-	@echo "pictures of detections    $(OUTPUT)/visualizations/contact_sheet.jpg"
+	@echo "images of detections      $(OUTPUT)/visualizations/contact_sheet.jpg"
 	@echo "the whole story           $(OUTPUT)/report.html"
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"

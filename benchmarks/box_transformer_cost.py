@@ -17,7 +17,7 @@ from benchmarks.sparse_rcnn_step import WORK, inference, random_batch, training_
 from xray_lazy.config import get_config
 
 PROPOSALS = 100
-COCO_SIZE = (800, 1333)  # pixels; the usual picture to count operations for
+COCO_SIZE = (800, 1333)  # pixels; the usual image to count operations for
 
 
 def compare_all(_folder: Path | None = None, device: str = "cpu") -> list[Comparison]:
@@ -25,7 +25,7 @@ def compare_all(_folder: Path | None = None, device: str = "cpu") -> list[Compar
     work = WORK[device]
     batch = random_batch(work, PROPOSALS)
     transformer, learned = build_models(device)
-    unit, size = f"batch of {work.pictures}", f"{work.width}x{work.height}"
+    unit, size = f"batch of {work.images}", f"{work.width}x{work.height}"
     return [
         compare(f"{name} with the box transformer, {PROPOSALS} proposals, {size} (learned boxes)", unit,
                 call(transformer, batch), call(learned, batch), units=1, pairs=work.pairs)
@@ -44,14 +44,14 @@ def build_models(device: str) -> tuple[SparseRCNN, SparseRCNN]:
 
 
 def count(device: str) -> list[dict]:
-    """Millions of parameters, and 10^9 operations (a multiplication and an addition are two) for one picture."""
+    """Millions of parameters, and 10^9 operations (a multiplication and an addition are two) for one image."""
     height, width = COCO_SIZE
-    picture = [{"image": torch.zeros(3, height, width), "height": height, "width": width}]
+    image = [{"image": torch.zeros(3, height, width), "height": height, "width": width}]
     rows = []
     for name, model in zip(("box transformer", "learned boxes"), build_models(device), strict=True):
         row = {"boxes": name, "parameters_m": round(_parameters(model) / 1e6, 2)}
         row["of_their_source_m"] = round(_parameters(model.init_proposal_boxes) / 1e6, 4)
-        row["gflop"] = round(_operations(model, picture) / 1e9, 1)
+        row["gflop"] = round(_operations(model, image) / 1e9, 1)
         rows.append(row)
     return rows
 

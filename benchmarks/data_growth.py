@@ -1,6 +1,6 @@
 """How memory and time of reading grow with the data set: `python -m benchmarks.data_growth`, about a minute.
 
-Annotations are synthetic, 2 instances with outlines of 12 corners a picture; all pictures are one small file.
+Annotations are synthetic, 2 instances with outlines of 12 corners an image; all images are one small file.
 """
 
 import argparse
@@ -20,11 +20,11 @@ INSTANCES, CORNERS, CLASSES = 2, 12, 13
 BATCHES = 20
 
 
-def write_set(folder: Path, pictures: int) -> dict:
-    """A COCO file of so many pictures, as `load_datasets` takes it."""
+def write_set(folder: Path, images: int) -> dict:
+    """A COCO file of so many images, as `load_datasets` takes it."""
     random = np.random.default_rng(0)
     cv2.imwrite(str(folder / "bag.png"), random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    entries = [{"id": i, "file_name": "bag.png", "width": 64, "height": 48} for i in range(pictures)]
+    entries = [{"id": i, "file_name": "bag.png", "width": 64, "height": 48} for i in range(images)]
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.column_stack([np.cos(angles), np.sin(angles)])
     items = []
@@ -35,12 +35,12 @@ def write_set(folder: Path, pictures: int) -> dict:
         items.append({"bbox": box, "area": 3 * radius**2, "iscrowd": 0, "segmentation": [outline]})
     annotations = [
         items[i % 100] | {"id": i, "image_id": i // INSTANCES, "category_id": 1 + i % CLASSES}
-        for i in range(pictures * INSTANCES)
+        for i in range(images * INSTANCES)
     ]
     categories = [{"id": i, "name": f"class {i}"} for i in range(1, CLASSES + 1)]
-    file = folder / f"{pictures}.json"
+    file = folder / f"{images}.json"
     file.write_text(json.dumps({"images": entries, "annotations": annotations, "categories": categories}))
-    return {"json_file": str(file), "image_root": str(folder), "name": f"growth_{pictures}"}
+    return {"json_file": str(file), "image_root": str(folder), "name": f"growth_{images}"}
 
 
 def measure(reference: dict, workers: int = 2) -> dict[str, float]:
@@ -121,7 +121,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure)), flush=True)
     else:
-        print(tabulate(grow(tuple(options.pictures)), headers="keys", floatfmt=".2f"))
+        print(tabulate(grow(tuple(options.images)), headers="keys", floatfmt=".2f"))
 
 
 if __name__ == "__main__":

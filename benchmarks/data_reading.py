@@ -20,13 +20,13 @@ from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.data.synthetic.generate import generate_set
 
-PICTURES = 12
+IMAGES = 12
 EDGES, LONGEST = [640, 672, 704, 736, 768, 800], 1333
 WORK = "read, resize and flip 1920x1080 with masks"
 
 
 def compare_all(folder: Path) -> list[Comparison]:
-    generate_set(folder / "astrophysics", "astrophysics", {"train": PICTURES, "val": 0, "test": 0})
+    generate_set(folder / "astrophysics", "astrophysics", {"train": IMAGES, "val": 0, "test": 0})
     masks = load_datasets("xray_astrophysics_train", str(folder / "astrophysics"))
     polygons = with_polygons(masks)
     node = get_config("xray/mask_rcnn_r50.py").dataloader.train.mapper
@@ -74,7 +74,7 @@ def with_polygons(dataset: DetectionDataset) -> list[dict]:
 
 
 def torchvision_mapper() -> Callable[[dict], tuple]:
-    """The same work as torchvision's detection training does it: masks of the whole picture, transformed with it."""
+    """The same work as torchvision's detection training does it: masks of the whole image, transformed with it."""
     from torchvision import io, tv_tensors
     from torchvision.transforms import v2
 
@@ -97,7 +97,7 @@ def torchvision_mapper() -> Callable[[dict], tuple]:
 
 
 def mayaku_mapper() -> Callable[[dict], dict] | None:
-    """None where it isn't installed. Its pictures are float32 RGB, as its models take them."""
+    """None where it isn't installed. Its images are float32 RGB, as its models take them."""
     try:
         from mayaku.data.mapper import DatasetMapper as MayakuMapper
         from mayaku.data.transforms import RandomFlip, ResizeShortestEdge
@@ -111,7 +111,7 @@ def _compare(name: str, ours: Callable[[dict], dict], theirs: Callable[[dict], o
         np.random.seed(0)  # of detectron2's augmentations and ours: the same sizes and flips on both sides
         for record in records:
             sample = mapper(record)
-            # a picture that is memory-mapped has not been read before somebody looks at it
+            # an image that is memory-mapped has not been read before somebody looks at it
             (sample["image"] if isinstance(sample, dict) else sample[0]).clone()
 
-    return compare(name, "picture", lambda: read(ours), lambda: read(theirs), units=len(records))
+    return compare(name, "image", lambda: read(ours), lambda: read(theirs), units=len(records))

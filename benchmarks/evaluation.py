@@ -31,7 +31,7 @@ from xray_lazy.evaluation.ground_truth import GroundTruth
 HEIGHT, WIDTH = 1080, 1920
 INPUT_SIZE = (750, 1333)  # of the network
 MASK_SIDE = 28
-ITEMS = 8  # in a picture
+ITEMS = 8  # in an image
 CLASSES = 13
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -45,9 +45,9 @@ def compare_all(_folder: Path | None = None, device: str = "cpu") -> list[Compar
         torch.set_num_threads(threads)
 
 
-def compare_results(device: str, pictures: int = 2, detections: int = 100) -> Comparison:
+def compare_results(device: str, images: int = 2, detections: int = 100) -> Comparison:
     """From the heads' outputs to COCO results."""
-    dataset = made_up_set(pictures)
+    dataset = made_up_set(images)
     raw = [raw_detections(record, detections, device) for record in dataset]
 
     pairs = list(zip(dataset, raw, strict=True))
@@ -63,15 +63,15 @@ def compare_results(device: str, pictures: int = 2, detections: int = 100) -> Co
         if found["segmentation"] != plain["segmentation"] or not np.allclose(found["bbox"], plain["bbox"]):
             raise AssertionError("the two sides find different masks")
     name = f"COCO results of {detections} raw masks, {WIDTH}x{HEIGHT} (detectron2 postprocess and JSON)"
-    return compare(name, "picture", ours, theirs, units=pictures, pairs=5)
+    return compare(name, "image", ours, theirs, units=images, pairs=5)
 
 
-def compare_figures(pictures: int = 50, detections: int = 100) -> list[Comparison]:
+def compare_figures(images: int = 50, detections: int = 100) -> list[Comparison]:
     """From compact detections, and from COCO results, to the figures; the ground truth has been read."""
-    dataset = made_up_set(pictures)
+    dataset = made_up_set(images)
     evaluator = processed(CocoEvaluator(dataset), dataset, detections, "cpu")
     evaluator.evaluate()
-    found = evaluator._pictures
+    found = evaluator._images
     truth, results = coco(evaluator.ground_truth), list(evaluator.predictions)
     comparisons = []
     for kind in ("bbox", "segm"):
@@ -86,20 +86,20 @@ def compare_figures(pictures: int = 50, detections: int = 100) -> list[Compariso
             raise AssertionError(f"{kind}: {figures} beside {plain}")
         comparisons.append(
             compare(
-                f"{kind} AP of {pictures} pictures x {detections} detections (pycocotools)",
+                f"{kind} AP of {images} images x {detections} detections (pycocotools)",
                 "picture",
                 ours,
                 lambda kind=kind: figures_of_pycocotools(truth, results, kind),
-                units=pictures,
+                units=images,
                 pairs=3,
             )
         )
     return comparisons
 
 
-def compare_whole(device: str, pictures: int = 8, detections: int = 100) -> Comparison:
+def compare_whole(device: str, images: int = 8, detections: int = 100) -> Comparison:
     """From the heads' outputs to box and mask AP, the second evaluation of a run."""
-    dataset = made_up_set(pictures)
+    dataset = made_up_set(images)
     raw = [raw_detections(record, detections, device) for record in dataset]
     evaluator = CocoEvaluator(dataset)
     truth = coco(evaluator.ground_truth)
@@ -115,20 +115,20 @@ def compare_whole(device: str, pictures: int = 8, detections: int = 100) -> Comp
         for kind in ("bbox", "segm"):
             figures_of_pycocotools(truth, results, kind)
 
-    name = f"raw masks to box and mask AP, {detections} a picture (detectron2 and pycocotools)"
-    return compare(name, "picture", ours, theirs, units=pictures, pairs=3)
+    name = f"raw masks to box and mask AP, {detections} an image (detectron2 and pycocotools)"
+    return compare(name, "image", ours, theirs, units=images, pairs=3)
 
 
 def growth() -> list[dict]:
-    """Processor time in ms and bytes of one picture, for more pictures, classes and instances; one thread."""
+    """Processor time in ms and bytes of one image, for more images, classes and instances; one thread."""
     cases = [{"pictures": count, "detections": 20} for count in (50, 100, 200, 400)]
     cases += [{"pictures": 50, "detections": 20, "classes": count} for count in (13, 100, 1000)]
     cases += [{"pictures": 20, "detections": count} for count in (1, 10, 100, 300)]
     return [_cost(**{"classes": CLASSES} | case) for case in cases]
 
 
-def _cost(pictures: int, detections: int, classes: int) -> dict:
-    dataset = made_up_set(pictures, classes)
+def _cost(images: int, detections: int, classes: int) -> dict:
+    dataset = made_up_set(images, classes)
     evaluator = CocoEvaluator(dataset, max_detections=max(100, detections))
     evaluator.evaluate()  # reads the ground truth
     raw = [raw_detections(record, detections, "cpu", classes) for record in dataset]
@@ -144,9 +144,9 @@ def _cost(pictures: int, detections: int, classes: int) -> dict:
     timed("encode", lambda: outputs.extend({"instances": postprocess(fresh(one), record)} for record, one in pairs))
     timed("collect", lambda: evaluator.process(dataset, outputs))
     timed("figures", evaluator.evaluate)
-    sent = len(pickle.dumps(list(evaluator._pictures.values())))
-    cost = {name: round(1e3 * value / pictures, 2) for name, value in seconds.items()}
-    return {"pictures": pictures, "classes": classes, "detections": detections} | cost | {"bytes": sent // pictures}
+    sent = len(pickle.dumps(list(evaluator._images.values())))
+    cost = {name: round(1e3 * value / images, 2) for name, value in seconds.items()}
+    return {"pictures": images, "classes": classes, "detections": detections} | cost | {"bytes": sent // images}
 
 
 def results_of_detectron2(dataset: DetectionDataset, raw: Sequence[Instances]) -> list[dict]:
@@ -187,12 +187,12 @@ def processed(evaluator: CocoEvaluator, dataset: DetectionDataset, detections: i
     return evaluator
 
 
-def made_up_set(pictures: int, classes: int = CLASSES) -> DetectionDataset:
-    """Pictures with 8 items each, as polygons of 24 points."""
+def made_up_set(images: int, classes: int = CLASSES) -> DetectionDataset:
+    """Images with 8 items each, as polygons of 24 points."""
     random = np.random.default_rng(0)
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     records = []
-    for number in range(1, pictures + 1):
+    for number in range(1, images + 1):
         annotations = []
         for _ in range(ITEMS):
             side = random.uniform(40, 300, 2)
@@ -239,7 +239,7 @@ def fresh(instances: Instances) -> Instances:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--growth", action="store_true", help="cost for more pictures, classes and instances")
+    parser.add_argument("--growth", action="store_true", help="cost for more images, classes and instances")
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks_evaluation.json"))
     options = parser.parse_args()
     if not options.growth:

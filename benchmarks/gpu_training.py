@@ -24,7 +24,7 @@ import torch
 from detectron2.engine import AMPTrainer, SimpleTrainer
 from detectron2.utils.events import EventStorage
 
-from benchmarks.made_pictures import make_picture
+from benchmarks.made_images import make_image
 from xray_lazy.config import get_config
 from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
@@ -68,7 +68,7 @@ def main() -> None:
 def measure(config: str, options: argparse.Namespace) -> Iterator[dict]:
     """A row for the peer in both precisions and for each switch; one that fails has the reason for its figures."""
     torch.manual_seed(0)
-    batches = [[make_picture(tuple(options.size), 8, 2) for _ in range(options.batch)] for _ in range(2)]
+    batches = [[make_image(tuple(options.size), 8, 2) for _ in range(options.batch)] for _ in range(2)]
     with tempfile.TemporaryDirectory() as folder:
         loops = {"detectron2, float32": lambda: _their_step(config, options.device, batches, amp=False)}
         if options.device == "cuda":

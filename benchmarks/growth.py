@@ -1,4 +1,4 @@
-"""How a training step's time and memory grow with classes, objects, proposals, pictures and processes.
+"""How a training step's time and memory grow with classes, objects, proposals, images and processes.
 
     python -m benchmarks.growth            # prints the table, writes output/growth.json
 
@@ -20,7 +20,7 @@ import torch
 from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 
-from benchmarks.made_pictures import make_picture
+from benchmarks.made_images import make_image
 from xray_lazy.config import get_config
 from xray_lazy.engine.launch import plan_launch, run_processes
 
@@ -29,12 +29,12 @@ ROUNDS = 5
 MASK_RCNN, SPARSE_RCNN = "xray/mask_rcnn_r18_demo.py", "projects/sparse_rcnn/sparse_rcnn_tiny_demo.py"
 SWEEPS: dict[str, tuple[str, tuple[int, ...]]] = {
     "classes": (MASK_RCNN, (13, 100, 1000)),
-    "objects per picture": (MASK_RCNN, (1, 10, 100, 300)),
+    "objects per image": (MASK_RCNN, (1, 10, 100, 300)),
     "RPN proposals": (MASK_RCNN, (250, 1000, 2000)),
-    "pictures per batch": (MASK_RCNN, (1, 2, 4, 8)),
+    "images per batch": (MASK_RCNN, (1, 2, 4, 8)),
     "Sparse R-CNN proposals": (SPARSE_RCNN, (25, 100, 300)),
     "Sparse R-CNN classes": (SPARSE_RCNN, (13, 100, 1000)),
-    "Sparse R-CNN objects per picture": (SPARSE_RCNN, (1, 10, 100)),
+    "Sparse R-CNN objects per image": (SPARSE_RCNN, (1, 10, 100)),
 }
 
 
@@ -61,7 +61,7 @@ def grow(name: str, config: str, sizes: tuple[int, ...]) -> list[dict]:
 
 
 def grow_processes(counts: tuple[int, ...]) -> list[dict]:
-    """Wall time of a step of data-parallel processes over gloo, each with a batch of two pictures."""
+    """Wall time of a step of data-parallel processes over gloo, each with a batch of two images."""
     milliseconds = []
     for count in counts:
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
@@ -82,7 +82,7 @@ def _rows(name: str, sizes: tuple[int, ...], milliseconds: list[float], memory: 
 
 
 class Step:
-    """A model and a batch of pictures that it is trained on."""
+    """A model and a batch of images that it is trained on."""
 
     def __init__(self, model: torch.nn.Module, batch: list[dict]):
         self.model, self.batch = model.train(), batch
@@ -127,14 +127,14 @@ def _new_step(name: str, config: str, size: int) -> Step:
         cfg.model.proposal_generator.update(pre_nms_topk=topk, post_nms_topk=topk)
     torch.manual_seed(0)
     model = instantiate(cfg.model)
-    return Step(model, [make_picture(SIZE, sizes["objects"], sizes["classes"]) for _ in range(sizes["pictures"])])
+    return Step(model, [make_image(SIZE, sizes["objects"], sizes["classes"]) for _ in range(sizes["pictures"])])
 
 
 def _time_as_one_process() -> None:
     """In each of the processes: the median of some steps of a data-parallel model; the first prints it."""
     cfg = get_config(MASK_RCNN)
     model = torch.nn.parallel.DistributedDataParallel(instantiate(cfg.model).train())
-    batch = [make_picture(SIZE, 5, 5) for _ in range(2)]
+    batch = [make_image(SIZE, 5, 5) for _ in range(2)]
     times = []
     with EventStorage(0):
         for _ in range(3 + ROUNDS):

@@ -26,7 +26,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from benchmarks.made_pictures import make_picture
+from benchmarks.made_images import make_image
 from benchmarks.straightforward_sparse_rcnn import straightforward
 from benchmarks.training_step import plain_detectron2
 from xray_lazy.config import get_config
@@ -34,7 +34,7 @@ from xray_lazy.engine.experiment import build_model, build_optimizer, build_trai
 
 CONFIGS = ("xray/mask_rcnn_r18_demo.py", "projects/sparse_rcnn/sparse_rcnn_tiny_demo.py")
 DEVICE = "standin"
-SIZE, PICTURES, OBJECTS = (144, 240), 2, 8
+SIZE, IMAGES, OBJECTS = (144, 240), 2, 8
 # their results are numbers in Python, or of a size that only values tell
 READERS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal"}
 READERS |= {"bincount", "nms"}
@@ -54,7 +54,7 @@ def main() -> None:
         for loop, count in (("detectron2", their_waits), ("ours", our_waits)):
             sites = count(config)
             results.append({"config": config, "loop": loop, "waits": sites.total(), "sites": dict(sites.most_common())})
-            print(f"\n{config}, {loop}: {sites.total()} waits in a step of {PICTURES} pictures")
+            print(f"\n{config}, {loop}: {sites.total()} waits in a step of {IMAGES} images")
             print(tabulate(((n, site) for site, n in sites.most_common(options.sites)), tablefmt="plain"), flush=True)
             table.append((config, loop, sites.total()))
     print("\n" + tabulate(table, headers=("config", "loop", "waits per step")))
@@ -108,12 +108,12 @@ def stand_in_device() -> Iterator[Counter[str]]:
 class _MadeBatches:
     """The same batch at each iteration."""
 
-    total_batch_size = epoch_length = PICTURES
+    total_batch_size = epoch_length = IMAGES
     dataset = ()
 
     def batches(self, start: int, images_seen: int = 0) -> Iterator[list[dict]]:
         torch.manual_seed(0)
-        batch = [make_picture(SIZE, OBJECTS, 2) for _ in range(PICTURES)]
+        batch = [make_image(SIZE, OBJECTS, 2) for _ in range(IMAGES)]
         while True:
             yield [dict(sample) for sample in batch]
 

@@ -1,4 +1,4 @@
-"""Our Predictor beside detectron2's DefaultPredictor loop: from picture files to masks in the picture's pixels.
+"""Our Predictor beside detectron2's DefaultPredictor loop: from image files to masks in the image's pixels.
 
 `python -m benchmarks.inference OUTPUT_DIR` takes a trained model instead of random weights, and shows what each switch
 brings. Processor time in one thread, so that a busy machine does not matter.
@@ -24,7 +24,7 @@ from tabulate import tabulate
 from torch import nn
 
 from benchmarks.pairs import Comparison, compare, report
-from benchmarks.r50 import EDGE, LONGEST, generate_pictures, lively_model, r50_config
+from benchmarks.r50 import EDGE, LONGEST, generate_images, lively_model, r50_config
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
@@ -33,14 +33,14 @@ from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
 from xray_lazy.prediction.detector import TrainedDetector, faster
 from xray_lazy.prediction.predictor import Predictor
 
-PICTURES, PAIRS, BATCH = 8, 5, 8
+IMAGES, PAIRS, BATCH = 8, 5, 8
 LARGE = (1920, 1080)
 CONFIG = "xray/mask_rcnn_r18_demo.py"
 
 
 def compare_all(folder: Path, run_folder: str | None = None) -> list[Comparison]:
-    """Files of pictures of the demo's size, and of 1920x1080; without a run, also with a Mask R-CNN R50."""
-    sizes = {"demo's size": demo_pictures(folder / "demo")}
+    """Files of images of the demo's size, and of 1920x1080; without a run, also with a Mask R-CNN R50."""
+    sizes = {"demo's size": demo_images(folder / "demo")}
     sizes[f"{LARGE[0]}x{LARGE[1]}"] = enlarged(sizes["demo's size"], folder / "large")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def compare_all(folder: Path, run_folder: str | None = None) -> list[Comparison]
 
 
 class DefaultLoop:
-    """DefaultPredictor's steps for a LazyConfig's model: PIL reads and resizes, then one picture after the other."""
+    """DefaultPredictor's steps for a LazyConfig's model: PIL reads and resizes, then one image after the other."""
 
     def __init__(self, trained: TrainedModel) -> None:
         self.model = with_their_poolers(trained.model)
@@ -72,7 +72,7 @@ class DefaultLoop:
 
 
 def load(run_folder: str | None) -> TrainedModel:
-    """The model of a run, or the demo's with random weights: it finds as many items as it may, a hundred a picture."""
+    """The model of a run, or the demo's with random weights: it finds as many items as it may, a hundred an image."""
     if run_folder:
         return load_trained_model(run_folder, device="cpu")
     torch.manual_seed(0)
@@ -93,8 +93,8 @@ def with_their_poolers(model: nn.Module) -> nn.Module:
     return model
 
 
-def demo_pictures(folder: Path) -> list[Path]:
-    generate_set(folder, "demo", {"train": PICTURES, "val": 0, "test": 0})
+def demo_images(folder: Path) -> list[Path]:
+    generate_set(folder, "demo", {"train": IMAGES, "val": 0, "test": 0})
     return sorted((folder / "images").rglob("*.jpg"))
 
 
@@ -109,7 +109,7 @@ def enlarged(paths: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def switches(run_folder: str | None, paths: Sequence[Path], rounds: int = 3) -> list[tuple[str, float, float]]:
-    """Milliseconds per picture with one more switch each time, and how many times as fast as the plain loop that is."""
+    """Milliseconds per image with one more switch each time, and how many times as fast as the plain loop that is."""
 
     def predictor(batch: int, *changes: Callable) -> Callable:
         trained = load(run_folder)
@@ -145,7 +145,7 @@ def channels_last(model: nn.Module) -> None:
 
 
 def _compare_r50(folder: Path) -> Comparison:
-    generate_pictures(folder)
+    generate_images(folder)
     cfg = r50_config("xray/mask_rcnn_r50.py", folder)
     model = lively_model(cfg)
     name = f"files of {LARGE[0]}x{LARGE[1]}, Mask R-CNN R50 within {LONGEST}x{EDGE}"
@@ -157,7 +157,7 @@ def _compare(name: str, trained: TrainedModel, plain: TrainedModel, paths: Seque
     ours, theirs = Predictor(TrainedDetector(trained), min(BATCH, len(paths)), threads=1), DefaultLoop(plain)
     return compare(
         f"predict {name}, batches of {ours.batch_size} (DefaultPredictor, one by one)",
-        "picture",
+        "image",
         lambda: ours.predict(paths),
         lambda: [theirs(path) for path in paths],
         units=len(paths),
@@ -172,11 +172,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = demo_pictures(Path(folder) / "demo")
+        paths = demo_images(Path(folder) / "demo")
         for size, files in (("demo's size", paths), ("1920x1080", enlarged(paths, Path(folder) / "large"))):
             print(f"\n{size}, processor time in one thread")
             rows = [(name, f"{ms:.1f}", f"{ratio:.2f}") for name, ms, ratio in switches(options.run_folder, files)]
-            print(tabulate(rows, headers=["", "ms/picture", "times as fast"], disable_numparse=True))
+            print(tabulate(rows, headers=["", "ms/image", "times as fast"], disable_numparse=True))
     with tempfile.TemporaryDirectory() as folder:
         report(compare_all(Path(folder), options.run_folder), options.output)
 

@@ -47,7 +47,7 @@ class Peer:
 
     Attributes:
         steps: for batches of ours, a function that trains a step on each of them, as the library's own loop does.
-        detect: what is found in pictures `(H, W, 3)` BGR: the scores, and masks `(N, H, W)` bool, of each.
+        detect: what is found in images `(H, W, 3)` BGR: the scores, and masks `(N, H, W)` bool, of each.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Peer:
 
 
 def torchvision_peer(cfg: DictConfig, model: nn.Module, _folder: Path) -> Peer:
-    """torchvision's parts and the loop of its reference training; pictures of a batch go through it together."""
+    """torchvision's parts and the loop of its reference training; images of a batch go through it together."""
     heads, rpn = cfg.model.roi_heads, cfg.model.proposal_generator
     # maskrcnn_resnet50_fpn without pretrained weights has batch norms that learn, and freezes nothing
     peer = MaskRCNN(
@@ -92,15 +92,15 @@ def torchvision_peer(cfg: DictConfig, model: nn.Module, _folder: Path) -> Peer:
         return train
 
     @torch.inference_mode()
-    def detect(pictures: Sequence[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        scaled = [torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1) / 255 for picture in pictures]
+    def detect(images: Sequence[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        scaled = [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1) / 255 for image in images]
         return [(found["scores"], found["masks"][:, 0] > 0.5) for found in peer.eval()(scaled)]
 
     return Peer("torchvision", steps, detect)
 
 
 def mayaku_peer(cfg: DictConfig, model: nn.Module, folder: Path) -> Peer | None:
-    """mayaku's converted model, trainer and predictor, which takes one picture after the other; None without mayaku."""
+    """mayaku's converted model, trainer and predictor, which takes one image after the other; None without mayaku."""
     try:
         from mayaku import from_pretrained
         from mayaku.d2 import convert_d2
@@ -128,9 +128,9 @@ def mayaku_peer(cfg: DictConfig, model: nn.Module, folder: Path) -> Peer | None:
 
         return train
 
-    def detect(pictures: Sequence[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def detect(images: Sequence[np.ndarray]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         predictor.model.eval()
-        found = [predictor(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)) for picture in pictures]
+        found = [predictor(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) for image in images]
         return [(items.scores, items.pred_masks) for items in found]
 
     return Peer("mayaku", steps, detect)

@@ -1,4 +1,4 @@
-"""The R50 models of `configs/xray` for benchmarks: generated pictures, config and weights at a size for a CPU."""
+"""The R50 models of `configs/xray` for benchmarks: generated images, config and weights at a size for a CPU."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from torch.utils.hooks import RemovableHandle
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
 
-PICTURES = 2  # of 1920x1080
-EDGE, LONGEST = 480, 800  # pixels of a picture for the network: 800x450
+IMAGES = 2  # of 1920x1080
+EDGE, LONGEST = 480, 800  # pixels of an image for the network: 800x450
 # standard deviations of outputs: with those of random weights all scores and boxes would be alike, or extreme
 SPREAD = {
     "proposal_generator.rpn_head.objectness_logits": 1.0,
@@ -28,7 +28,7 @@ SPREAD = {
 
 
 def r50_config(config: str, folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """A config for the set that `generate_pictures` writes into `folder`, one picture a step, without evaluation."""
+    """A config for the set that `generate_images` writes into `folder`, one image a step, without evaluation."""
     own = [f"dataloader.root={folder}", f"train.output_dir={folder / 'run'}", "train.eval_period=0"]
     own += ["dataloader.train.num_workers=0", "dataloader.train.total_batch_size=1", "writers.wandb.mode=disabled"]
     own += ["train.clip_gradients.enabled=False", "optimizer.lr=1e-5"]  # the peers' loops clip nothing
@@ -38,9 +38,9 @@ def r50_config(config: str, folder: Path, overrides: Sequence[str] = ()) -> Dict
     return cfg
 
 
-def generate_pictures(folder: Path) -> list[np.ndarray]:
-    """Write a set of the astrophysics scanner; returns its pictures, BGR."""
-    generate_set(folder, "astrophysics", {"train": PICTURES, "val": 0, "test": 0})
+def generate_images(folder: Path) -> list[np.ndarray]:
+    """Write a set of the astrophysics scanner; returns its images, BGR."""
+    generate_set(folder, "astrophysics", {"train": IMAGES, "val": 0, "test": 0})
     return [cv2.imread(str(path)) for path in sorted((folder / "images").rglob("*.jpg"))]
 
 
@@ -51,7 +51,7 @@ def batches_of(cfg: DictConfig, count: int) -> list[list[dict]]:
 
 @torch.no_grad()
 def lively_model(cfg: DictConfig) -> nn.Module:
-    """The model of a Mask R-CNN config with random weights that find 100 items in a picture, the same at each call."""
+    """The model of a Mask R-CNN config with random weights that find 100 items in an image, the same at each call."""
     torch.manual_seed(0)
     model = instantiate(cfg.model).eval()
     for name, buffer in model.named_buffers():

@@ -4,7 +4,7 @@
 
 Nothing here is measured but what is given as an argument. The gradient is averaged by a ring all-reduce inside a
 machine and one between machines, each of which moves 2 (n - 1) / n of it through every member's link; a part of it
-hides behind the backward pass. The slowest process sets the pace, so that pictures of different size cost waiting.
+hides behind the backward pass. The slowest process sets the pace, so that images of different size cost waiting.
 """
 
 import argparse
@@ -23,14 +23,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Work:
-    """One training: of a model, a picture's cost, and a set to evaluate."""
+    """One training: of a model, an image's cost, and a set to evaluate."""
 
     parameters_millions: float
-    gpu_seconds: float  # forward, backward and optimizer for one GPU's pictures
+    gpu_seconds: float  # forward, backward and optimizer for one GPU's images
     pictures_per_gpu: int
-    read_ms: float  # of one picture on one core
-    evaluated_pictures: int
-    inference_seconds: float  # of one picture on a GPU
+    read_ms: float  # of one image on one core
+    evaluated_images: int
+    inference_seconds: float  # of one image on a GPU
     hidden: float = 0.7  # share of the all-reduce behind the backward pass
     waiting: float = 0.05  # for the slowest process, of a step, per doubling of their number
 
@@ -73,7 +73,7 @@ def table(work: Work, cluster: Cluster, counts: tuple[int, ...] = (1, 8, 16, 32,
                 "cores busy per GPU": cluster.cores_per_gpu * parts["reading"] / parts["step"],
                 "images/s": speed,
                 "efficiency": speed / (gpus * alone),
-                "evaluation s": work.evaluated_pictures * work.inference_seconds / gpus,
+                "evaluation s": work.evaluated_images * work.inference_seconds / gpus,
             }
         )
     return rows
@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument("--parameters", type=float, default=44.0, help="millions (default: Mask R-CNN R50, 44)")
     parser.add_argument("--gpu-seconds", type=float, default=0.2, help="of a step of one GPU (default: %(default)s)")
     parser.add_argument("--pictures-per-gpu", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--read-ms", type=float, default=10.0, help="of a picture on a core (default: %(default)s)")
-    parser.add_argument("--evaluated", type=int, default=5000, help="pictures of the validation set (default: 5000)")
-    parser.add_argument("--inference-seconds", type=float, default=0.04, help="of a picture (default: %(default)s)")
+    parser.add_argument("--read-ms", type=float, default=10.0, help="of an image on a core (default: %(default)s)")
+    parser.add_argument("--evaluated", type=int, default=5000, help="images of the validation set (default: 5000)")
+    parser.add_argument("--inference-seconds", type=float, default=0.04, help="of an image (default: %(default)s)")
     options = parser.parse_args()
     work = Work(
         options.parameters,

@@ -23,7 +23,7 @@ from benchmarks.straightforward_sparse_rcnn import match, straightforward
 from xray_lazy.config import get_config
 
 PROPOSALS = (100, 300)
-MATCHED_PICTURES, MATCHED_OBJECTS, STAGES = 16, 20, 6
+MATCHED_IMAGES, MATCHED_OBJECTS, STAGES = 16, 20, 6
 MEBI = 2**20
 
 
@@ -31,7 +31,7 @@ MEBI = 2**20
 class Work:
     """What is measured on a kind of device; heights and widths in pixels."""
 
-    pictures: int
+    images: int
     height: int
     width: int
     pairs: int
@@ -51,17 +51,17 @@ def compare_all(_folder: Path | None = None, device: str = "cpu") -> list[Compar
     for proposals in PROPOSALS:
         batch = random_batch(WORK[device], proposals)
         models = build_models(proposals, device)
-        check_same(*models, random_batch(replace(WORK[device], pictures=2), proposals))
+        check_same(*models, random_batch(replace(WORK[device], images=2), proposals))
         for autocast in WORK[device].autocasts:
             results += _compare_models(*models, batch, proposals, autocast)
     return [*results, *(_compare_matching(proposals, device) for proposals in PROPOSALS)]
 
 
 def random_batch(work: Work, seed: int) -> list[dict]:
-    """Pictures of noise, the first one larger than the others, with 5 to 9 objects each."""
+    """Images of noise, the first one larger than the others, with 5 to 9 objects each."""
     random = torch.Generator().manual_seed(seed)
     batch = []
-    for number in range(work.pictures):
+    for number in range(work.images):
         height = work.height - (16 if number else 0)
         objects = int(torch.randint(5, 10, (), generator=random))
         instances = Instances((height, work.width), gt_classes=torch.randint(0, 80, (objects,), generator=random))
@@ -87,7 +87,7 @@ def build_model(kind: str, proposals: int, device: str) -> SparseRCNN:
 
 @torch.no_grad()
 def spread_boxes(model: SparseRCNN) -> SparseRCNN:
-    """Spread the proposal boxes over the picture, as after a training."""
+    """Spread the proposal boxes over the image, as after a training."""
     weight = model.init_proposal_boxes.weight
     center, size = torch.rand(len(weight), 2) * 0.6 + 0.2, torch.rand(len(weight), 2) * 0.4 + 0.1
     weight.copy_(torch.cat([center, size], 1))
@@ -142,13 +142,13 @@ def synchronize(device: torch.device | str) -> None:
 class GivenFeatures(nn.Module):
     """In place of a backbone: the features that it gave, so that all time is the cascade's and the loss's."""
 
-    def __init__(self, backbone: nn.Module, pictures: torch.Tensor) -> None:
+    def __init__(self, backbone: nn.Module, images: torch.Tensor) -> None:
         super().__init__()
         self.size_divisibility = backbone.size_divisibility
         with torch.no_grad():
-            self.features = {name: values.requires_grad_() for name, values in backbone(pictures).items()}
+            self.features = {name: values.requires_grad_() for name, values in backbone(images).items()}
 
-    def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """The features, as leaves that get gradients."""
         for values in self.features.values():
             values.grad = None
@@ -196,7 +196,7 @@ def _compare_models(
     results = []
 
     def add(name: str, call: Callable) -> None:
-        results.append(compare(f"{name} (straightforward)", f"batch of {work.pictures}", call(ours, batch, autocast),
+        results.append(compare(f"{name} (straightforward)", f"batch of {work.images}", call(ours, batch, autocast),
                                call(theirs, batch, autocast), units=1, pairs=work.pairs))  # fmt: skip
 
     for row in rows:
@@ -212,34 +212,34 @@ def _compare_models(
 def _compare_matching(proposals: int, device: str) -> Comparison:
     random = torch.Generator().manual_seed(0)
     scale = torch.tensor([1344.0, 800.0, 1344.0, 800.0])
-    logits = torch.randn(STAGES, MATCHED_PICTURES, proposals, 80, generator=random).to(device)
-    boxes = (_random_boxes((STAGES, MATCHED_PICTURES, proposals), random) * scale).to(device)
-    wanted = (_random_boxes((MATCHED_PICTURES, MATCHED_OBJECTS), random) * scale).to(device)
-    classes = torch.randint(0, 80, (MATCHED_PICTURES, MATCHED_OBJECTS), generator=random).to(device)
+    logits = torch.randn(STAGES, MATCHED_IMAGES, proposals, 80, generator=random).to(device)
+    boxes = (_random_boxes((STAGES, MATCHED_IMAGES, proposals), random) * scale).to(device)
+    wanted = (_random_boxes((MATCHED_IMAGES, MATCHED_OBJECTS), random) * scale).to(device)
+    classes = torch.randint(0, 80, (MATCHED_IMAGES, MATCHED_OBJECTS), generator=random).to(device)
     scale = scale.to(device)
-    counts = [MATCHED_OBJECTS] * MATCHED_PICTURES
-    targets = Targets(classes.flatten(), wanted.flatten(0, 1), counts, scale.expand(MATCHED_PICTURES, 4))
-    by_picture = [{"classes": c, "boxes": b, "scale": scale} for c, b in zip(classes, wanted, strict=True)]
+    counts = [MATCHED_OBJECTS] * MATCHED_IMAGES
+    targets = Targets(classes.flatten(), wanted.flatten(0, 1), counts, scale.expand(MATCHED_IMAGES, 4))
+    by_image = [{"classes": c, "boxes": b, "scale": scale} for c, b in zip(classes, wanted, strict=True)]
     matcher = instantiate(get_config("projects/sparse_rcnn/common/model.py").model.criterion.matcher)
 
     def theirs() -> list:
-        return [match(*stage, by_picture) for stage in zip(logits, boxes, strict=True)]
+        return [match(*stage, by_image) for stage in zip(logits, boxes, strict=True)]
 
     matches = matcher(logits, boxes, targets)
     for stage, pairs in enumerate(theirs()):
         rows = torch.cat([rows for rows, _ in pairs])
-        columns = torch.cat([columns + picture * MATCHED_OBJECTS for picture, (_, columns) in enumerate(pairs)])
+        columns = torch.cat([columns + image * MATCHED_OBJECTS for image, (_, columns) in enumerate(pairs)])
         same = torch.equal(matches.proposals[stage].cpu(), rows) and torch.equal(matches.objects[stage].cpu(), columns)
         if not same:
             raise RuntimeError("the matches differ from those of the straightforward matcher")
     name = f"matching, {STAGES} stages of {proposals} proposals with {MATCHED_OBJECTS} objects (straightforward)"
-    unit = f"batch of {MATCHED_PICTURES}"
+    unit = f"batch of {MATCHED_IMAGES}"
     return compare(name, unit, lambda: (matcher(logits, boxes, targets), synchronize(device)),
                    lambda: (theirs(), synchronize(device)), units=1, pairs=9)  # fmt: skip
 
 
 def _random_boxes(shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
-    """Boxes `(*shape, 4)`, xyxy relative to the picture."""
+    """Boxes `(*shape, 4)`, xyxy relative to the image."""
     corner = torch.rand(*shape, 2, generator=random) * 0.6
     return torch.cat([corner, corner + torch.rand(*shape, 2, generator=random) * 0.35 + 0.02], -1)
 
@@ -247,7 +247,7 @@ def _random_boxes(shape: tuple[int, ...], random: torch.Generator) -> torch.Tens
 def _same_detections(ours: Instances, theirs: Instances) -> bool:
     """Whether each of our detections is one of theirs; equally good ones may have changed places.
 
-    Rounding moves a box that is at a jump of ROIAlign: between two levels, or with a sample at the picture's edge.
+    Rounding moves a box that is at a jump of ROIAlign: between two levels, or with a sample at the image's edge.
     """
     near_score = (ours.scores[:, None] - theirs.scores).abs() < 1e-3
     near_box = torch.cdist(ours.pred_boxes.tensor, theirs.pred_boxes.tensor, p=torch.inf) < 1

@@ -33,20 +33,20 @@ def straightforward(model: DictConfig) -> DictConfig:
 
 
 class StraightforwardSparseRCNN(SparseRCNN):
-    """Losses stage by stage, detections picture by picture."""
+    """Losses stage by stage, detections image by image."""
 
     def forward(self, batch: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        pictures = self.preprocess(batch)
-        features = self.backbone(pictures.tensor)
-        predictions = self.cascade([features[name].float() for name in self.in_features], pictures.image_sizes)
+        images = self.preprocess(batch)
+        features = self.backbone(images.tensor)
+        predictions = self.cascade([features[name].float() for name in self.in_features], images.image_sizes)
         if self.training:
             return self.losses(*predictions, self.targets(batch))
         logits, boxes = (values[-1].float() for values in predictions)
         results = []
-        for picture, (sample, size) in enumerate(zip(batch, pictures.image_sizes, strict=True)):
-            scores, places = logits[picture].sigmoid().flatten().topk(self.detections_per_image, sorted=False)
+        for image, (sample, size) in enumerate(zip(batch, images.image_sizes, strict=True)):
+            scores, places = logits[image].sigmoid().flatten().topk(self.detections_per_image, sorted=False)
             result = Instances(size, scores=scores, pred_classes=places % self.num_classes)
-            by_class = boxes[picture][:, None].repeat(1, self.num_classes, 1).view(-1, 4)
+            by_class = boxes[image][:, None].repeat(1, self.num_classes, 1).view(-1, 4)
             result.pred_boxes = Boxes(by_class[places])
             results.append({"instances": detector_postprocess(result, sample["height"], sample["width"])})
         return results
@@ -63,7 +63,7 @@ class StraightforwardSparseRCNN(SparseRCNN):
         return logits, boxes
 
     def targets(self, batch: list[dict]) -> list[dict[str, torch.Tensor]]:
-        """Classes, boxes and scale of each picture."""
+        """Classes, boxes and scale of each image."""
         found = []
         for sample in batch:
             instances = sample["instances"].to(self.device)
@@ -96,20 +96,20 @@ class StraightforwardStage(DynamicStage):
     def forward(
         self, regions: torch.Tensor, boxes: torch.Tensor, proposals: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        pictures, count, dim = proposals.shape
+        images, count, dim = proposals.shape
         regions = regions.permute(1, 0, 2)
         proposals = proposals.permute(1, 0, 2)
         attended = self.self_attn(proposals, proposals, proposals)[0]
         proposals = self.norm1(proposals + self.dropout(attended))
-        proposals = proposals.permute(1, 0, 2).reshape(1, pictures * count, dim)
+        proposals = proposals.permute(1, 0, 2).reshape(1, images * count, dim)
         proposals = self.norm2(proposals + self.dropout(interact(self.inst_interact, proposals, regions)))
         thought = self.linear2(self.dropout(F.relu(self.linear1(proposals))))
         proposals = self.norm3(proposals + self.dropout(thought))
-        features = proposals.transpose(0, 1).reshape(pictures * count, -1)
+        features = proposals.transpose(0, 1).reshape(images * count, -1)
         logits = self.class_logits(self.cls_module(features.clone()))
         deltas = self.bboxes_delta(self.reg_module(features.clone())).float()
         boxes = self.box_transform.apply_deltas(deltas, boxes.view(-1, 4))
-        shape = (pictures, count, -1)
+        shape = (images, count, -1)
         return logits.view(shape), boxes.view(shape), features.view(shape)
 
 
@@ -129,8 +129,8 @@ def interact(layers: nn.Module, proposals: torch.Tensor, regions: torch.Tensor) 
 def match(
     logits: torch.Tensor, boxes: torch.Tensor, targets: list[dict[str, torch.Tensor]]
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Proposals and objects of each picture that belong together; costs of all proposals with all objects."""
-    pictures, count = logits.shape[:2]
+    """Proposals and objects of each image that belong together; costs of all proposals with all objects."""
+    images, count = logits.shape[:2]
     probability = logits.flatten(0, 1).sigmoid()
     classes = torch.cat([target["classes"] for target in targets])
     wanted = torch.cat([target["boxes"] for target in targets])
@@ -142,9 +142,9 @@ def match(
     l1_cost = torch.cdist(boxes.flatten(0, 1) / own_scale, wanted / wanted_scale, p=1)
     giou_cost = -generalized_box_iou(boxes.flatten(0, 1), wanted)
     cost = L1_WEIGHT * l1_cost + CLASS_WEIGHT * class_cost + GIOU_WEIGHT * giou_cost
-    cost = cost.view(pictures, count, -1).cpu()
-    by_picture = cost.split([len(target["boxes"]) for target in targets], -1)
-    pairs = [linear_sum_assignment(own[picture]) for picture, own in enumerate(by_picture)]
+    cost = cost.view(images, count, -1).cpu()
+    by_image = cost.split([len(target["boxes"]) for target in targets], -1)
+    pairs = [linear_sum_assignment(own[image]) for image, own in enumerate(by_image)]
     return [(torch.as_tensor(rows), torch.as_tensor(columns)) for rows, columns in pairs]
 
 
@@ -156,8 +156,8 @@ def stage_losses(
 ) -> dict[str, torch.Tensor]:
     """Weighted losses of one stage."""
     num_objects = max(sum(len(target["classes"]) for target in targets), 1)
-    pictures = torch.cat([torch.full_like(rows, picture) for picture, (rows, _) in enumerate(matches)])
-    places = (pictures, torch.cat([rows for rows, _ in matches]))
+    images = torch.cat([torch.full_like(rows, image) for image, (rows, _) in enumerate(matches)])
+    places = (images, torch.cat([rows for rows, _ in matches]))
     classes, wanted, scales = (
         torch.cat([choose(target, columns) for target, (_, columns) in zip(targets, matches, strict=True)])
         for choose in (

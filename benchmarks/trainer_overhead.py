@@ -27,7 +27,7 @@ class FiftyMilliseconds(nn.Module):
         self.register_buffer("picture", torch.randn(1, 32, 104, 104), persistent=False)
 
     def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
-        features = self.layers(self.picture)
+        features = self.layers(self.image)
         return {name: features[:, place].square().mean() for place, name in enumerate(self.NAMES)}
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from benchmarks.pairs import Comparison, compare
-from benchmarks.r50 import EDGE, LONGEST, batches_of, generate_pictures, lively_model, r50_config
+from benchmarks.r50 import EDGE, LONGEST, batches_of, generate_images, lively_model, r50_config
 from benchmarks.sparse_rcnn_step import spread_boxes
 from benchmarks.straightforward_sparse_rcnn import straightforward
 from xray_lazy.config import get_config
@@ -43,8 +43,8 @@ def demo_step(folder: Path) -> Comparison:
 
 
 def r50_steps(folder: Path) -> list[Comparison]:
-    """One picture of 800x450; Sparse R-CNN's peer is the straightforward one, in detectron2's loop."""
-    generate_pictures(folder / "r50")
+    """One image of 800x450; Sparse R-CNN's peer is the straightforward one, in detectron2's loop."""
+    generate_images(folder / "r50")
     mask = r50_config("xray/mask_rcnn_r50.py", folder / "r50")
     sparse, plain_sparse = (r50_config("xray/sparse_rcnn_r50.py", folder / "r50") for _ in range(2))
     plain_sparse.model = straightforward(plain_sparse.model)

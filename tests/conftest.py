@@ -30,7 +30,7 @@ settings.load_profile("any_machine")
 def tiny_set(tmp_path_factory):
     """The folder of the set that `tests/engine/tiny.py` reads in this process."""
     folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
+    write_set(folder, count=8)
     os.environ["TINY_SET"] = str(folder)
     return folder
 
@@ -39,7 +39,7 @@ def tiny_set(tmp_path_factory):
 def environment(tmp_path_factory):
     """The environment of a tool that runs `tests/engine/tiny.py` on a set of its own."""
     folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
+    write_set(folder, count=8)
     own = {"TINY_SET": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     # a tool that inherits where this process's W&B service listens would depend on it
     return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"} | own

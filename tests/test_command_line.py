@@ -133,7 +133,7 @@ def test_a_size_is_a_width_and_a_height():
 
 @pytest.mark.parametrize("text", ["800", "0x4", "axb", "-3x4", "31x800", "1920x1080x3"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(UserError, match="is not a picture size") as refused:
+    with pytest.raises(UserError, match="is not an image size") as refused:
         parse_size(text, least=32)
     assert "of at least 32 each" in refused.value.fix
 

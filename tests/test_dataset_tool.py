@@ -21,16 +21,16 @@ def tool(name, *arguments, code=0, **options):
 
 def test_an_export_with_faults_is_checked_repaired_split_and_trained_on(tmp_path, monkeypatch):
     tool("dataset", "demo", "--output", tmp_path, "--export", 24, "--faults", "--classes", 5, "--workers", 2)
-    export, pictures = tmp_path / "demo" / "annotations.json", tmp_path / "demo" / "images"
+    export, images = tmp_path / "demo" / "annotations.json", tmp_path / "demo" / "images"
     before = export.read_bytes()
-    report = json.loads(tool("dataset", "check", export, pictures, "--json", "-", code=1))
+    report = json.loads(tool("dataset", "check", export, images, "--json", "-", code=1))
     assert report
     repaired = tmp_path / "repaired.json"
-    tool("dataset", "repair", export, pictures, "--output", repaired, "--drop-unreadable")
+    tool("dataset", "repair", export, images, "--output", repaired, "--drop-unreadable")
     assert export.read_bytes() == before
-    tool("dataset", "check", repaired, pictures)
+    tool("dataset", "check", repaired, images)
     root = tmp_path / "xray"
-    tool("dataset", "split", repaired, pictures, "--scanner", "demo", "--output", root)
+    tool("dataset", "split", repaired, images, "--scanner", "demo", "--output", root)
     assert {p.name for p in (root / "images" / "demo").iterdir()} == {"train", "valid", "test"}
     small = ("train.max_iter=2", "dataloader.train.total_batch_size=2", "dataloader.train.num_workers=0")
     folder = tmp_path / "run"
@@ -44,7 +44,7 @@ def test_an_export_with_faults_is_checked_repaired_split_and_trained_on(tmp_path
     assert {"bbox", "segm"} <= metrics.keys()
 
 
-def test_a_number_of_pictures_is_not_negative(tmp_path):
+def test_a_number_of_images_is_not_negative(tmp_path):
     line = [sys.executable, str(ROOT / "tools" / "dataset.py"), "demo", "--train", "-2", "--output", str(tmp_path)]
     answer = subprocess.run(line, capture_output=True, text=True)
     assert answer.returncode == 2 and "--train: -2 is less than 0" in answer.stderr

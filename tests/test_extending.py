@@ -39,7 +39,7 @@ def importable(project, monkeypatch):
 
 
 def small_run(tmp_path):
-    """Overrides that make the experiment of the documentation run on four pictures."""
+    """Overrides that make the experiment of the documentation run on four images."""
     write_set(tmp_path / "set")
     names = f"{{json_file: {tmp_path}/set/annotations.json, image_root: {tmp_path}/set/images, name: small}}"
     sets = [

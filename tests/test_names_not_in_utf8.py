@@ -13,7 +13,7 @@ from xray_lazy.visualization.overlay import draw_instances
 NAME = os.fsdecode("M\u00fcller".encode("latin-1"))
 
 
-def test_pictures_are_drawn_with_them():
+def test_images_are_drawn_with_them():
     scan = np.zeros((80, 120, 3), np.uint8)
     assert draw_instances(scan, [Drawn(0, (10, 40, 60, 70), 0.9)], [NAME]).any()
     assert with_title(scan, f"{NAME} " * 40).any()

@@ -95,10 +95,10 @@ def test_a_step_trains_all_of_the_heads_and_the_model_detects_with_masks(tiny_se
     heads = [name for name in before if name.startswith("roi_heads.") and before[name].ndim > 1]
     still = [name for name in heads if torch.equal(before[name], dict(model.named_parameters())[name])]
     assert heads and not [name for name in still if "bbox_pred" not in name]
-    picture = next(iter(instantiate(cfg.dataloader.test)))
+    image = next(iter(instantiate(cfg.dataloader.test)))
     with torch.no_grad():
-        (encoded,) = encoding_masks(model.eval())(picture)
-        (found,) = model.inference(picture, do_postprocess=False)
+        (encoded,) = encoding_masks(model.eval())(image)
+        (found,) = model.inference(image, do_postprocess=False)
     size = {"point_rend_r50": 224}.get(name, 56 if overrides else 28)
     masks = found.pred_masks.tensor if isinstance(found.pred_masks, ROIMasks) else found.pred_masks
     assert len(found) and masks.shape == (len(found), 1, size, size)

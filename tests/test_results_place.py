@@ -87,7 +87,7 @@ def test_an_input_is_known_under_its_other_names(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A COCO set, and a label of labelme's beside a picture."""
+    """A COCO set, and a label of labelme's beside an image."""
     write_set(tmp_path / "set")
     (tmp_path / "labels").mkdir()
     shutil.copy(tmp_path / "set" / "images" / "bag_0.png", tmp_path / "labels")
@@ -99,8 +99,8 @@ def folder(tmp_path):
 SET = ("set/annotations.json", "set/images")
 WRONG_PLACES = {
     "findings over a set": ("check", *SET, "--json", "set/annotations.json"),
-    "findings over a picture": ("check", *SET, "--json", "set/images/bag_1.png"),
-    "a repaired set over a picture": ("repair", *SET, "--overwrite", "--output", "set/images/bag_1.png"),
+    "findings over an image": ("check", *SET, "--json", "set/images/bag_1.png"),
+    "a repaired set over an image": ("repair", *SET, "--overwrite", "--output", "set/images/bag_1.png"),
     "a repaired set over a folder": ("repair", *SET, "--overwrite", "--output", "set/images"),
     "changes over a label": ("repair", *SET, "--overwrite", "--output", "new.json", "--changes", "labels/bag_0.json"),
     "a converted set over a label": ("convert", "labelme", "labels", "--overwrite", "--output", "labels/bag_0.json"),

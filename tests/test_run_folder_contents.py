@@ -89,7 +89,7 @@ def test_evaluations_come_in_the_order_of_training_and_a_damaged_one_has_no_metr
     (tmp_path / "evaluation/val/notes").mkdir()
     first, averaged, damaged = RunFolder(tmp_path).evaluations()
     assert [e.name for e in (first, averaged, damaged)] == ["val/iter_9", "val/iter_9_EMA", "val/iter_19"]
-    assert averaged.metrics == {"segm_EMA/AP": None, "bbox_EMA/AP": 20.0} and averaged.pictures == 3
+    assert averaged.metrics == {"segm_EMA/AP": None, "bbox_EMA/AP": 20.0} and averaged.images == 3
     assert (damaged.metrics, first.fault) == ({}, "") and "JSONDecodeError" in damaged.fault
 
 

@@ -51,15 +51,15 @@ def test_for_a_generated_set_by_its_name(check_command, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
         [(64, 48, [(0, 5, 5, 20, 15), (1, 9, 9, 9, 9)])] + [(64, 48, [])] * 30,
         [(64, 48, [(0, 5, 5, 20, 15), (1, 9, 9, 9, 9)])] * 9 + [(40_000, 30_000, [(0, 5, 5, 2, 15)])],
     ],
-    ids=["nearly empty", "one huge picture"],
+    ids=["nearly empty", "one huge image"],
 )
-def test_for_odd_sets(check_command, tmp_path, pictures):
-    write_boxes(tmp_path, pictures)
+def test_for_odd_sets(check_command, tmp_path, images):
+    write_boxes(tmp_path, images)
     check_command("--config-file", TINY, tmp_path / "annotations.json", tmp_path / "images")
 
 

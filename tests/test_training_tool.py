@@ -116,7 +116,7 @@ def test_a_failure_in_a_process_of_a_group_is_one_message(environment, tmp_path)
 def test_an_error_in_one_process_ends_all_of_them_with_its_message(environment, tmp_path):
     fail = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 1}"
     arguments = ("--config-file", CONFIG, f"train.output_dir={tmp_path / 'run'}", "--num-processes", 2, fail)
-    assert_user_error(run(environment, *arguments), "can't read its pictures", "buy a new disk")
+    assert_user_error(run(environment, *arguments), "can't read its images", "buy a new disk")
 
 
 def test_too_many_gpus_is_one_message(environment):

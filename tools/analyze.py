@@ -32,9 +32,9 @@ def add_detections(commands) -> None:
     """`detections`: what is wrong, and where."""
     parser = commands.add_parser(
         "detections",
-        help="errors, curves, calibration, worst pictures, suspected labels",
+        help="errors, curves, calibration, worst images, suspected labels",
         description="Analyze an evaluation of a run, or any COCO results: TIDE's errors, confusions, curves with the "
-        "best thresholds, calibration, AP by size, scanner and overlap, the worst pictures, suspected label errors.",
+        "best thresholds, calibration, AP by size, scanner and overlap, the worst images, suspected label errors.",
     )
     parser.add_argument("run", nargs="?", type=path, metavar="OUTPUT_DIR", help="of a training; or give --predictions")
     parser.add_argument("--predictions", type=path, metavar="FILE", help="COCO results as JSON; needs --ground-truth")
@@ -44,10 +44,10 @@ def add_detections(commands) -> None:
         "--score-threshold",
         type=real(least=0, most=1),
         metavar="SCORE",
-        help="that counts for confusions and pictures (default: the one of the highest F1)",
+        help="that counts for confusions and images (default: the one of the highest F1)",
     )
     parser.add_argument(
-        "--count", type=whole(0), default=12, metavar="N", help="pictures drawn of each kind (default: 12)"
+        "--count", type=whole(0), default=12, metavar="N", help="images drawn of each kind (default: 12)"
     )
     parser.set_defaults(run_command=run_detections, parser=parser)
 
@@ -56,7 +56,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground-truth", type=path, metavar="SET", help="a name, or a COCO JSON (default: what the run's config has)"
     )
-    parser.add_argument("--images", type=path, metavar="DIR", help="pictures of a JSON's ground truth, to draw them")
+    parser.add_argument("--images", type=path, metavar="DIR", help="images of a JSON's ground truth, to draw them")
     parser.add_argument(
         "--output", type=path, metavar="DIR", help="for the results (default: analysis/ in the run's folder)"
     )
@@ -64,7 +64,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
         "--max-detections",
         type=whole(1),
         metavar="N",
-        help="so many of a class count on a picture, the best first (default: as in the evaluation, COCO's 100)",
+        help="so many of a class count on an image, the best first (default: as in the evaluation, COCO's 100)",
     )
 
 
@@ -79,8 +79,8 @@ def run_detections(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.console import print_analysis
     from xray_lazy.analysis.detections import analyze
     from xray_lazy.analysis.files import write_analysis
+    from xray_lazy.analysis.images import draw_images
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
-    from xray_lazy.analysis.pictures import draw_pictures
     from xray_lazy.results_place import check_result_folder
 
     truth = (options.ground_truth, options.images, options.max_detections)
@@ -90,7 +90,7 @@ def run_detections(options: argparse.Namespace) -> None:
         inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
     check_result_folder(folder)
-    analysis = draw_pictures(analyze(inputs, options.score_threshold), inputs, folder, options.count)
+    analysis = draw_images(analyze(inputs, options.score_threshold), inputs, folder, options.count)
     print_analysis(analysis, write_analysis(analysis, folder))
 
 
@@ -104,7 +104,7 @@ def add_compare(commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="is one run better than another, beyond chance?",
-        description="Compare two runs on the same pictures by a paired bootstrap over them, metric by metric.",
+        description="Compare two runs on the same images by a paired bootstrap over them, metric by metric.",
     )
     parser.add_argument("first", type=path, metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
     parser.add_argument("second", type=path, metavar="SECOND", help="likewise")
@@ -151,7 +151,7 @@ def add_model(commands) -> None:
     parser = commands.add_parser(
         "model",
         help="parameters, FLOPs, activations and time per part",
-        description="Measure a model on one picture, part by part: parameters, FLOPs, activations, time. Overrides "
+        description="Measure a model on one image, part by part: parameters, FLOPs, activations, time. Overrides "
         "such as model.roi_heads.num_classes=13 may follow.",
     )
     parser.add_argument(
@@ -159,7 +159,7 @@ def add_model(commands) -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
     parser.add_argument(
-        "--size", type=word, metavar="WxH", help="of the picture as the network sees it (default: the config's)"
+        "--size", type=word, metavar="WxH", help="of the image as the network sees it (default: the config's)"
     )
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
     parser.add_argument("--repeats", type=whole(1), default=5, metavar="N", help="timed passes (default: 5)")

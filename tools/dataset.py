@@ -37,17 +37,17 @@ def add_demo(commands) -> None:
         help="demo (320x192, the default), astrophysics, smith or rapiscan; may be given several times",
     )
     parser.add_argument(
-        "--train", type=whole(0), default=240, metavar="N", help="training pictures (default: %(default)s)"
+        "--train", type=whole(0), default=240, metavar="N", help="training images (default: %(default)s)"
     )
     parser.add_argument(
-        "--val", type=whole(0), default=60, metavar="N", help="validation pictures (default: %(default)s)"
+        "--val", type=whole(0), default=60, metavar="N", help="validation images (default: %(default)s)"
     )
-    parser.add_argument("--test", type=whole(0), default=0, metavar="N", help="test pictures (default: %(default)s)")
+    parser.add_argument("--test", type=whole(0), default=0, metavar="N", help="test images (default: %(default)s)")
     parser.add_argument(
         "--export",
         type=whole(0),
         metavar="N",
-        help="instead, N pictures in one folder with one JSON, as a scanner exports them",
+        help="instead, N images in one folder with one JSON, as a scanner exports them",
     )
     parser.add_argument("--faults", action="store_true", help="break the export as real ones are, and tell how")
     parser.add_argument(
@@ -89,18 +89,18 @@ def run_demo(options: argparse.Namespace) -> int:
         "workers": options.workers,
         "empty_share": options.empty,
         "masks": options.masks,
-        "picture_format": options.format,
+        "image_format": options.format,
     }
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
         if options.export is not None:
             file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
-            print(f"{file}: {counted(options.export, 'picture')}")
+            print(f"{file}: {counted(options.export, 'image')}")
             for fault in planted:
                 print(f"  planted: {fault.kind}: {fault.where}")
         else:
             counts = {"train": options.train, "val": options.val, "test": options.test}
             for split, file in generate_set(root, scanner, counts, **common).items():
-                print(f"xray_{scanner}_{split}: {counted(counts[split], 'picture')}, {file}")
+                print(f"xray_{scanner}_{split}: {counted(counts[split], 'image')}, {file}")
     return 0
 
 
@@ -137,8 +137,8 @@ def run_check(options: argparse.Namespace) -> int:
 
     if options.json and options.json != "-":
         check_result_file(options.json, lambda path: json_with(path, "trainable", "counts"), "a list of findings")
-    sets = open_sets(options.sets, options.root, pictures=not options.no_pictures)
-    report = check_sets(sets, read_pictures=not options.no_pictures, show_progress=True)
+    sets = open_sets(options.sets, options.root, images=not options.no_pictures)
+    report = check_sets(sets, read_images=not options.no_pictures, show_progress=True)
     if options.json == "-":
         print(json.dumps(report.as_json(), indent=2))
     else:
@@ -167,13 +167,13 @@ def add_repair(commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="tell the changes, write nothing")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
-        "--scanner", type=word, metavar="NAME", help="size of pictures whose file is not there: of this scanner"
+        "--scanner", type=word, metavar="NAME", help="size of images whose file is not there: of this scanner"
     )
     sizes.add_argument(
-        "--size", type=word, metavar="WxH", help="size of pictures whose file is not there, e.g. 1920x1080"
+        "--size", type=word, metavar="WxH", help="size of images whose file is not there, e.g. 1920x1080"
     )
     parser.add_argument(
-        "--drop-unreadable", action="store_true", help="leave out pictures that are missing or can't be read"
+        "--drop-unreadable", action="store_true", help="leave out images that are missing or can't be read"
     )
     parser.set_defaults(run=run_repair)
 
@@ -187,7 +187,7 @@ def run_repair(options: argparse.Namespace) -> int:
     check_targets(options.annotations, options.output, options.changes, options.overwrite, options.dry_run)
     size = scanner_size(options.scanner) if options.scanner else parse_size(options.size) if options.size else None
     folder = [options.images] if options.images else []
-    one = open_sets([options.annotations, *folder], pictures=bool(folder))[0]
+    one = open_sets([options.annotations, *folder], images=bool(folder))[0]
     repaired = repair(one, size, options.drop_unreadable, show_progress=True)
     print_changes(repaired.changes)
     print_left(repaired.left)
@@ -206,7 +206,7 @@ def add_split(commands) -> None:
         usage="%(prog)s ANNOTATIONS.json IMAGES_DIR --scanner NAME [options]\n"
         "       %(prog)s --scanner NAME ANNOTATIONS.json IMAGES_DIR [--scanner NAME ANNOTATIONS.json IMAGES_DIR ...] "
         "[options]",
-        description="Split one COCO set of each scanner into train, val and test: shares by pictures, stratified by "
+        description="Split one COCO set of each scanner into train, val and test: shares by images, stratified by "
         "class, so that rare classes reach every split. The same set, ratios and seed give the same split.",
     )
     parser.add_argument("annotations", nargs="?", type=path, metavar="ANNOTATIONS.json")
@@ -234,10 +234,10 @@ def add_split(commands) -> None:
         "--group-by",
         type=word,
         metavar="REGEX",
-        help="keep pictures together in whose file names the regular expression, or its first group, finds the same",
+        help="keep images together in whose file names the regular expression, or its first group, finds the same",
     )
     parser.add_argument("--transfer", choices=("copy", "link", "move"), default="copy", help="default: copy")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier split of the same pictures")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier split of the same images")
     parser.set_defaults(run=run_split)
 
 
@@ -265,7 +265,7 @@ def _scanners(options: argparse.Namespace) -> list[list[str]]:
     names_alone = sum(len(given) == 1 for given in options.scanner)
     if any(len(scanner) != 3 for scanner in scanners) or names_alone != bool(alone):
         raise UserError(
-            "each scanner needs its annotation file and its picture folder",
+            "each scanner needs its annotation file and its image folder",
             "--scanner astrophysics a.json a_images/ --scanner smith s.json s_images/",
         )
     return scanners
@@ -277,7 +277,7 @@ def add_convert(commands) -> None:
         "convert",
         help="convert VOC, YOLO or labelme to COCO",
         description="Convert a folder of Pascal VOC, YOLO or labelme labels to one COCO file. Sizes come from the "
-        "pictures; pictures without a label file are kept as empty ones.",
+        "images; images without a label file are kept as empty ones.",
     )
     parser.add_argument("format", choices=("voc", "yolo", "labelme"))
     parser.add_argument(
@@ -296,7 +296,7 @@ def add_convert(commands) -> None:
     parser.add_argument(
         "--match-by",
         choices=("name", "stated"),
-        help="voc, labelme: where a label's own name fits one picture and the name stated inside another, which counts",
+        help="voc, labelme: where a label's own name fits one image and the name stated inside another, which counts",
     )
     parser.add_argument("--output", required=True, type=path, metavar="NEW.json", help="the COCO file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")

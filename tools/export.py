@@ -9,7 +9,7 @@ from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
 EPILOG = """examples:
-  tools/export.py output/mask_rcnn_r50                                  to ONNX, for pictures of any size
+  tools/export.py output/mask_rcnn_r50                                  to ONNX, for images of any size
   tools/export.py output/mask_rcnn_r50 --size 1344x800                  for one size, which some runtimes want
   tools/export.py output/mask_rcnn_r50 --format torchscript --output deployed/detector.ts
   tools/export.py output/mask_rcnn_r50 model.roi_heads.box_predictor.test_score_thresh=0.3
@@ -37,13 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--size",
         type=word,
         metavar="WxH",
-        help="one size of the input, such as 1344x800 (default: any size; with torch_export that of the test pictures)",
+        help="one size of the input, such as 1344x800 (default: any size; with torch_export that of the test images)",
     )
     parser.add_argument(
         "--picture",
         action="append",
         default=[],
-        dest="pictures",
+        dest="images",
         type=path,
         metavar="FILE",
         help="to compare on, instead of some of the test set; may be given several times",

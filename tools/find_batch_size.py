@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="of the memory, to stay free (default: 0.1)",
     )
-    parser.add_argument("--limit", type=whole(1), default=512, metavar="N", help="try no more pictures (default: 512)")
+    parser.add_argument("--limit", type=whole(1), default=512, metavar="N", help="try no more images (default: 512)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -77,7 +77,7 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     precision = Precision(device, **cfg.train.amp)
     clip = cfg.train.clip_gradients
 
-    # A batch is a list of dicts, see DetectionMapper; a second loader, say of unlabelled pictures, is one line more.
+    # A batch is a list of dicts, see DetectionMapper; a second loader, say of unlabelled images, is one line more.
     batches = loader.batches(start_iteration=0)
 
     # All is built: from here on the output folder is this run's.
@@ -128,8 +128,8 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
 
 def stop_if_not_finite(loss, iteration: int, batch: list[dict]) -> None:
     if not loss.isfinite():
-        pictures = ", ".join(sample["file_name"] for sample in batch)
-        raise RunFailure(f"the loss is not finite at iteration {iteration} with {pictures}", "lower optimizer.lr")
+        images = ", ".join(sample["file_name"] for sample in batch)
+        raise RunFailure(f"the loss is not finite at iteration {iteration} with {images}", "lower optimizer.lr")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Detect items in pictures and videos with a trained or an exported model."""
+"""Detect items in images and videos with a trained or an exported model."""
 
 import argparse
 import dataclasses
@@ -10,7 +10,7 @@ from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
 EXAMPLES = """\
-INPUT is a picture, a video, a folder, a pattern in quotes, a COCO file, or the name of a data set.
+INPUT is an image, a video, a folder, a pattern in quotes, a COCO file, or the name of a data set.
 
 examples:
   predict.py output/mask_rcnn_r50 bag.png scans/ 'more/**/*.jpg'
@@ -21,8 +21,8 @@ examples:
   predict.py output/mask_rcnn_r50 scans/ model.roi_heads.box_predictor.test_nms_thresh=0.3
   predict.py exported/mask_rcnn_r50.onnx scans/
 
-exit codes: 0 done, also where some pictures had to be skipped; 1 failure while running; 2 something for you to fix, or
-none of the pictures could be read
+exit codes: 0 done, also where some images had to be skipped; 1 failure while running; 2 something for you to fix, or
+none of the images could be read
 """
 
 
@@ -44,17 +44,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
-    parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="pictures at once (default: 8)")
-    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read pictures (default: 2)")
+    parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="images at once (default: 8)")
+    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read images (default: 2)")
     parser.add_argument(
-        "--image-root", type=path, metavar="DIR", help="of a COCO file's pictures (default: images/ beside it)"
+        "--image-root", type=path, metavar="DIR", help="of a COCO file's images (default: images/ beside it)"
     )
     parser.add_argument(
         "--ground-truth", type=path, metavar="JSON", help="COCO file that is drawn beside the predictions"
     )
-    parser.add_argument("--grey", action="store_true", help="draw on a grey picture, so that only items have colours")
+    parser.add_argument("--grey", action="store_true", help="draw on a grey image, so that only items have colours")
     parser.add_argument(
-        "--no-pictures", dest="overlays", action="store_false", help="write only JSON and CSV, no pictures and videos"
+        "--no-pictures", dest="overlays", action="store_false", help="write only JSON and CSV, no images and videos"
     )
     parser.add_argument(
         "--video-format",
@@ -72,7 +72,7 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
     if len(rest) < 2:
         raise UserError(
             "no model is given" if not rest else f"no input is given for the model {rest[0]}",
-            "predict.py MODEL INPUT: the output folder of a training, then pictures",
+            "predict.py MODEL INPUT: the output folder of a training, then images",
         )
     if not arguments.overlays:
         refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")

@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
   python tools/report.py output/demo
   python tools/report.py output/mask_rcnn output/sparse_rcnn --output comparison.html
 
-The file holds everything and fetches nothing: it can be sent or put on any web server. Pictures and error charts need
+The file holds everything and fetches nothing: it can be sent or put on any web server. Images and error charts need
 the data set where the run's config says, or under $XRAY_DATASETS. With several runs the first is what the others are
 compared with. Exit codes: 0 done, 1 failure while running, 2 something for you to fix.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,

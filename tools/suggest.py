@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         usage="%(prog)s [SET ...] [--config-file FILE] [options]",
         description=f"{__doc__} SET is a name (xray_smith_train, whose val set is evaluated) or ANNOTATIONS.json "
-        "IMAGES_DIR, a second one for evaluation; without any, the sets of the config. No picture is read, nothing is "
+        "IMAGES_DIR, a second one for evaluation; without any, the sets of the config. No image is read, nothing is "
         "written.",
     )
     parser.add_argument(

@@ -8,7 +8,7 @@ from xray_lazy.command_line import path, paths_or_overrides, real, refuse_idle, 
 
 DATA_EXAMPLES = """\
 examples:
-  visualize.py data xray_smith_val                          20 pictures at random, on a sheet and each by itself
+  visualize.py data xray_smith_val                          20 images at random, on a sheet and each by itself
   visualize.py data a.json a_images/ --class knife --size small --count 100
   visualize.py data xray_smith_val --ids 17 203             these; or --names 'bag_1*'
   visualize.py data --scanner smith --faulty                what tools/dataset.py check complains about
@@ -37,8 +37,8 @@ def add_data(commands) -> None:
     """`data`: ground truth, augmentation, statistics."""
     parser = commands.add_parser(
         "data",
-        help="ground truth, augmented pictures, statistics",
-        description="Draw the ground truth of data sets, pictures as training sees them, or statistics.",
+        help="ground truth, augmented images, statistics",
+        description="Draw the ground truth of data sets, images as training sees them, or statistics.",
         epilog=DATA_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,10 +53,10 @@ def add_data(commands) -> None:
     parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
     parser.add_argument("--output", type=path, metavar="DIR", default="output/data", help="default: %(default)s")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--statistics", action="store_true", help="charts and numbers instead of pictures")
-    what.add_argument("--augmented", action="store_true", help="pictures as training with --config-file sees them")
-    what.add_argument("--browse", action="store_true", help="open hotcoco's browser on the chosen pictures")
-    chosen = parser.add_argument_group("which pictures")
+    what.add_argument("--statistics", action="store_true", help="charts and numbers instead of images")
+    what.add_argument("--augmented", action="store_true", help="images as training with --config-file sees them")
+    what.add_argument("--browse", action="store_true", help="open hotcoco's browser on the chosen images")
+    chosen = parser.add_argument_group("which images")
     chosen.add_argument("--count", type=whole(1), default=20, metavar="N", help="at most (default: %(default)s)")
     chosen.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the random choice (default: 0)")
     chosen.add_argument("--ids", nargs="+", default=(), metavar="ID", help="with these ids in the JSON")
@@ -78,7 +78,7 @@ def add_data(commands) -> None:
     drawn.add_argument("--grey", action="store_true", help="on a ground without colours")
     drawn.add_argument("--columns", type=whole(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
     drawn.add_argument("--config-file", type=path, metavar="FILE", help="whose training augments (with --augmented)")
-    drawn.add_argument("--draws", type=whole(1), default=4, metavar="N", help="of each picture (default: %(default)s)")
+    drawn.add_argument("--draws", type=whole(1), default=4, metavar="N", help="of each image (default: %(default)s)")
     drawn.add_argument(
         "--port", type=whole(1, 65535), default=7860, metavar="N", help="of --browse (default: %(default)s)"
     )
@@ -110,7 +110,7 @@ def check_effects(options: argparse.Namespace) -> None:
 def run_data(options: argparse.Namespace) -> None:
     from xray_lazy.results_place import check_result_folder
     from xray_lazy.visualization import data_report
-    from xray_lazy.visualization.picture_choice import Choice, parse_size_range
+    from xray_lazy.visualization.image_choice import Choice, parse_size_range
 
     check_effects(options)
     check_result_folder(options.output)
@@ -138,7 +138,7 @@ def run_data(options: argparse.Namespace) -> None:
     elif options.statistics:
         data_report.show_statistics(request, options.output, print)
     else:
-        data_report.show_pictures(request, options.output, print)
+        data_report.show_images(request, options.output, print)
 
 
 def add_features(commands) -> None:
@@ -146,7 +146,7 @@ def add_features(commands) -> None:
     parser = commands.add_parser(
         "features",
         help="feature maps, proposals, stages, attention, class activation",
-        description="Look into a model at work on pictures: feature maps, proposal boxes and how they move, attention, "
+        description="Look into a model at work on images: feature maps, proposal boxes and how they move, attention, "
         "and what speaks for each class.",
         epilog=FEATURES_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -156,14 +156,12 @@ def add_features(commands) -> None:
         "named",
         nargs="*",
         type=path,
-        metavar="PICTURE",
-        help="files and folders of pictures, and KEY=VALUE for the config",
+        metavar="IMAGE",
+        help="files and folders of images, and KEY=VALUE for the config",
     )
-    parser.add_argument("--dataset", type=path, metavar="SET", help="pictures of this set, with their ground truth")
+    parser.add_argument("--dataset", type=path, metavar="SET", help="images of this set, with their ground truth")
     parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
-    parser.add_argument(
-        "--count", type=whole(1), default=4, metavar="N", help="pictures at most (default: %(default)s)"
-    )
+    parser.add_argument("--count", type=whole(1), default=4, metavar="N", help="images at most (default: %(default)s)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of their choice (default: 0)")
     parser.add_argument("--weights", type=path, metavar="FILE", help="file or URL (default: the run's best)")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu or cuda:1")
@@ -196,7 +194,7 @@ def run_features(options: argparse.Namespace) -> None:
 
     request = FeaturesRequest(
         source=options.source,
-        pictures=options.named,
+        images=options.named,
         dataset=options.dataset,
         root=options.root,
         count=options.count,

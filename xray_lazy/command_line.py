@@ -134,7 +134,7 @@ def parse_size(text: str, least: int = 1) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip().lower(), re.ASCII)
     if not match or min(map(int, match.groups())) < least:
         smallest = f", of at least {least} each" if least > 1 else ""
-        raise UserError(f"{text!r} is not a picture size", f"write WIDTHxHEIGHT in pixels, e.g. 1920x1080{smallest}")
+        raise UserError(f"{text!r} is not an image size", f"write WIDTHxHEIGHT in pixels, e.g. 1920x1080{smallest}")
     return int(match[1]), int(match[2])
 
 

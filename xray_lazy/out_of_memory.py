@@ -10,7 +10,7 @@ from xray_lazy.errors import RunFailure
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 FIX = (
     "take a smaller batch, the largest that fits is found by tools/find_batch_size.py; or compute it in parts "
-    "(train.accumulate=2), in half precision (train.amp.enabled=True), or on smaller pictures. In evaluation, "
+    "(train.accumulate=2), in half precision (train.amp.enabled=True), or on smaller images. In evaluation, "
     "dataloader.test.batch_size counts. A training that had begun goes on with --resume"
 )
 

@@ -51,7 +51,7 @@ class Evaluation:
         return f"{self.dataset}/{self.folder.name}"
 
     @property
-    def pictures(self) -> int | None:
+    def images(self) -> int | None:
         """Of the data set."""
         return self.content.get("pictures")
 

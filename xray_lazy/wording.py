@@ -4,7 +4,7 @@ AS_UTF_8 = "save it as UTF-8, e.g. `iconv -f GBK -t UTF-8 OLD > NEW`, with its o
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """`1 picture`, `1,500 pictures`; `plural` where it isn't the singular with an s."""
+    """`1 image`, `1,500 images`; `plural` where it isn't the singular with an s."""
     return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
 
 

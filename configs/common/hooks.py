@@ -31,7 +31,7 @@ hooks = dict(
     best_checkpoint=L(BestCheckpoint)(metric="segm/AP", mode="max", keep=1),
     # after e.g. patience=5 evaluations that were not better than the best; None is off
     early_stopping=L(EarlyStopping)(metric="bbox/AP", mode="max", patience=None, min_delta=0.0, warmup_iters=0),
-    # what TensorBoard and W&B show of an evaluation: pictures, confusion matrix, precision-recall curves
+    # what TensorBoard and W&B show of an evaluation: images, confusion matrix, precision-recall curves
     evaluation_media=L(EvaluationMedia)(
         period="${train.eval_period}", count=16, worst=8, chosen=[], score_threshold=0.5, long_edge=1024
     ),

@@ -10,7 +10,7 @@ groups = L(ParameterGroups)(
     weight_decay_bias=0.0,
     lr_factors={},  # by part: {"backbone": 0.1}
     weight_decays={},  # by part, whatever the kind of parameter
-    layer_decay=1.0,  # below 1, layers near the picture learn slower
+    layer_decay=1.0,  # below 1, layers near the image learn slower
     layers=[f"backbone.bottom_up.{layer}" for layer in ("stem", "res2", "res3", "res4", "res5")],
 )
 

@@ -21,7 +21,7 @@ train = dict(
     max_skipped_steps=0,  # leave out so many steps whose loss or gradient is not finite before the run fails
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
     freeze=[],  # parts that are not trained, by name or pattern: ["backbone.bottom_up.res3"]
-    # parts that torch.compile speeds up; dynamic: pictures differ in size
+    # parts that torch.compile speeds up; dynamic: images differ in size
     compile=dict(enabled=False, parts=["backbone"], mode="default", dynamic=True, backend="inductor"),
     channels_last=False,  # memory order that CPUs, and in half precision GPUs, prefer for convolutions
     ddp=dict(find_unused_parameters=False),  # arguments of DistributedDataParallel

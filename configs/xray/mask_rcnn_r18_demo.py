@@ -4,7 +4,7 @@ from ..common.models.mask_rcnn_r18_small import model
 from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, optimizer, test, train, writers
 
 model.roi_heads.num_classes = 5
-model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated pictures
+model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated images
 
 dataloader.train.dataset.names, dataloader.test.dataset.names = "xray_demo_train", "xray_demo_val"
 dataloader.train.mapper.augmentations[0].update(short_edge_length=(192,), max_size=320)

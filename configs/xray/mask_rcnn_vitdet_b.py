@@ -8,7 +8,7 @@ from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, test, train, writer
 model.roi_heads.num_classes = 13
 model.roi_heads.batch_size_per_image = 128
 
-# pictures are filled up to 1024 x 1024
+# images are filled up to 1024 x 1024
 dataloader.train.mapper.update(augmentations=augmentations, recompute_boxes=True)
 dataloader.test.mapper.augmentations[0].update(short_edge_length=1024, max_size=1024)
 test.tta.model.update(short_edge_lengths=[480, 528, 576], max_size=1024)

@@ -67,7 +67,7 @@ CHAPTERS = [
     ),
     Chapter(
         "Data: dataloader", "dataloader", _BASE, "dataloader",
-        "`configs/common/data/xray.py`: which pictures are read, how they are prepared, how detections are evaluated.",
+        "`configs/common/data/xray.py`: which images are read, how they are prepared, how detections are evaluated.",
         {"": (f"{_COMMON}/data/xray.py", "dataloader")},
     ),
     Chapter(
@@ -78,7 +78,7 @@ CHAPTERS = [
     ),
     Chapter(
         "Writers: writers", "writers", _BASE, "writers",
-        "`configs/common/writers.py`: where numbers and pictures go; see [Tracking](../tracking.md).",
+        "`configs/common/writers.py`: where numbers and images go; see [Tracking](../tracking.md).",
         {"": (f"{_COMMON}/writers.py", "writers"), "wandb.names": (f"{_COMMON}/writers.py", "names")},
     ),
     Chapter(

@@ -48,8 +48,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         readme = ROOT / "projects" / name / "README.md"
         pages[f"projects/{name}.md"] = readme.read_text(encoding="utf-8")
         pages[f"api/{name}.md"] = api_page(name)
-        for picture in (*readme.parent.glob("*.svg"), *readme.parent.glob("*.png"), *readme.parent.glob("*.jpg")):
-            files.append(File.generated(config, f"projects/{picture.name}", content=picture.read_bytes()))
+        for image in (*readme.parent.glob("*.svg"), *readme.parent.glob("*.png"), *readme.parent.glob("*.jpg")):
+            files.append(File.generated(config, f"projects/{image.name}", content=image.read_bytes()))
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     for file in list(files.documentation_pages()):
@@ -108,9 +108,9 @@ def site_uri(path: str, files: Files) -> str | None:
     readme = re.fullmatch(r"projects/(\w+)(?:/README\.md)?", path)
     if readme:
         return f"projects/{readme[1]}.md"
-    picture = re.fullmatch(r"projects/\w+/([\w.]+\.(?:svg|png|jpg))", path)
-    if picture:
-        return f"projects/{picture[1]}"
+    image = re.fullmatch(r"projects/\w+/([\w.]+\.(?:svg|png|jpg))", path)
+    if image:
+        return f"projects/{image[1]}"
     return source_uri(path) if files.get_file_from_path(source_uri(path)) else None
 
 

@@ -21,8 +21,8 @@ def with_mask(one, height=100, width=100):
     return {**one, "segmentation": {"size": code["size"], "counts": code["counts"].decode()}}
 
 
-def inputs_of(annotations, detections, pictures=4, masks=False, scanners=None, **more):
-    """Inputs of pictures 1, 2, ... of 100x100 pixels; annotations get the ids 1, 2, ... and the area of their box."""
+def inputs_of(annotations, detections, images=4, masks=False, scanners=None, **more):
+    """Inputs of images 1, 2, ... of 100x100 pixels; annotations get the ids 1, 2, ... and the area of their box."""
     annotations = [
         {"id": number, "iscrowd": 0, "area": one["bbox"][2] * one["bbox"][3], **one}
         for number, one in enumerate(annotations, 1)
@@ -37,7 +37,7 @@ def inputs_of(annotations, detections, pictures=4, masks=False, scanners=None, *
             "file_name": f"bag_{number}.png",
             "scanner": scanners[number - 1] if scanners else "smith",
         }
-        for number in range(1, pictures + 1)
+        for number in range(1, images + 1)
     ]
     truth = {"images": entries, "annotations": annotations, "categories": CATEGORIES}
     given = {"dataset": "bags", "origin": "here", "evaluation": "one", "max_detections": 100, "folder": Path("out")}
@@ -45,7 +45,7 @@ def inputs_of(annotations, detections, pictures=4, masks=False, scanners=None, *
 
 
 def every_error():
-    """One picture with each of TIDE's errors, and a second with an item that is found."""
+    """One image with each of TIDE's errors, and a second with an item that is found."""
     annotations = [
         thing(1, GUN, (0, 0, 20, 20)),
         thing(1, KNIFE, (40, 0, 20, 20)),

@@ -78,7 +78,7 @@ def test_detections_on_a_crowd_are_neither_right_nor_wrong():
 
 
 def test_the_best_threshold_keeps_what_raises_f1_and_no_more():
-    annotations = [thing(picture, GUN, (0, 0, 20, 20)) for picture in (1, 2, 3)]
+    annotations = [thing(image, GUN, (0, 0, 20, 20)) for image in (1, 2, 3)]
     found = [
         thing(1, GUN, (0, 0, 20, 20), score=0.9),
         thing(2, GUN, (0, 0, 20, 20), score=0.7),
@@ -96,7 +96,7 @@ def test_the_best_threshold_keeps_what_raises_f1_and_no_more():
 
 
 def test_calibration_is_counted_as_by_hand():
-    annotations = [thing(picture, GUN, (0, 0, 20, 20)) for picture in (1, 2, 3)]
+    annotations = [thing(image, GUN, (0, 0, 20, 20)) for image in (1, 2, 3)]
     found = [
         thing(1, GUN, (0, 0, 20, 20), score=0.95),
         thing(2, GUN, (50, 50, 20, 20), score=0.93),
@@ -139,9 +139,9 @@ def test_items_are_grouped_by_their_occlusion():
     ]
     found = [thing(2, GUN, (0, 0, 20, 20), score=0.9), thing(1, KNIFE, (16, 0, 20, 20), score=0.3)]
     free, touched = analyze(inputs_of(annotations, found), 0.5).main.by_occlusion
-    assert (free.name, free.instances, free.pictures) == ("free", 1, 1)
+    assert (free.name, free.instances, free.images) == ("free", 1, 1)
     assert (free.ap, free.ar, free.found) == (pytest.approx(100), 100, 1)
-    assert (touched.name, touched.instances, touched.pictures) == ("10 to 30 %", 2, 1)
+    assert (touched.name, touched.instances, touched.images) == ("10 to 30 %", 2, 1)
     # the knife is found at all thresholds, the gun never; the gun that is found is of another degree
     assert (touched.ap, touched.ar, touched.found) == (pytest.approx(50), 50, 0)
 
@@ -160,18 +160,18 @@ def test_sizes_are_those_of_coco_in_finer_steps():
     assert groups[1].ap == pytest.approx(summary["APm"]) == pytest.approx(100)
 
 
-def test_a_scanner_counts_as_if_its_pictures_were_all():
+def test_a_scanner_counts_as_if_its_images_were_all():
     annotations, found = every_error()
     analysis = analyze(inputs_of(annotations, found, scanners=["smith", "rapiscan", "smith", "smith"]))
     rapiscan, smith = analysis.main.by_scanner
-    assert (rapiscan.name, rapiscan.pictures, rapiscan.instances, rapiscan.ap) == ("rapiscan", 1, 1, pytest.approx(100))
-    assert (smith.name, smith.pictures, smith.instances) == ("smith", 3, 5)
+    assert (rapiscan.name, rapiscan.images, rapiscan.instances, rapiscan.ap) == ("rapiscan", 1, 1, pytest.approx(100))
+    assert (smith.name, smith.images, smith.instances) == ("smith", 3, 5)
     assert smith.ap == analyze(inputs_of(annotations[:5], found[:6])).main.summary["AP"]
     few = analyze(inputs_of(annotations, found, max_detections=2)).main
     assert few.by_scanner[0].ar == few.summary["AR2"]  # all are of one scanner
 
 
-def test_confusions_and_worst_pictures_are_of_the_threshold():
+def test_confusions_and_worst_images_are_of_the_threshold():
     result = analyze(inputs_of(*every_error()), 0.5).main
     assert result.confusion.names == ("gun", "knife", "background")
     assert result.confusion.counts == ((2, 0, 2), (1, 0, 1), (3, 1, 0))
@@ -289,7 +289,7 @@ def test_without_detections_everything_is_missed():
     annotations, _ = every_error()
     analysis = analyze(inputs_of(annotations, []))
     result = analysis.tasks["bbox"]
-    assert (analysis.detections, analysis.pictures_without_detections) == (0, 4)
+    assert (analysis.detections, analysis.images_without_detections) == (0, 4)
     assert (result.summary["AP"], result.errors.kinds[-1].count, result.score_threshold) == (0, 6, 0.5)
     assert result.curve.scores == () and math.isnan(result.classes[0].curve.best_threshold)
 

@@ -20,9 +20,9 @@ def analyze_tool(run_tool_here):
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
-    """A set of 8 pictures, and detections of which one has the wrong class and one is nowhere."""
+    """A set of 8 images, and detections of which one has the wrong class and one is nowhere."""
     folder = tmp_path_factory.mktemp("bags")
-    content = write_set(folder, pictures=8, classes=("gun", KNIFE))
+    content = write_set(folder, count=8, classes=("gun", KNIFE))
     found = []
     for number, annotation in enumerate(content["annotations"]):
         shape = {name: annotation[name] for name in ("image_id", "category_id", "bbox", "segmentation")}
@@ -34,14 +34,14 @@ def bags(tmp_path_factory):
     return folder
 
 
-def test_detections_are_analyzed_into_tables_plots_and_pictures(analyze_tool, bags):
+def test_detections_are_analyzed_into_tables_plots_and_images(analyze_tool, bags):
     truth = ("--ground-truth", bags / "annotations.json", "--images", bags / "images")
     run = analyze_tool("detections", "--predictions", bags / "found.json", *truth)
     assert run.returncode == 0, run.stderr
     folder = bags / "analysis" / "found"
     assert str(folder) in run.stdout and f"{KNIFE} is taken for gun in 1 of 2 cases" in run.stdout
     analysis = json.loads((folder / "analysis.json").read_text())
-    assert (analysis["schema"], analysis["pictures"], sorted(analysis["tasks"])) == (1, 8, ["bbox", "segm"])
+    assert (analysis["schema"], analysis["images"], sorted(analysis["tasks"])) == (2, 8, ["bbox", "segm"])
     for task, result in analysis["tasks"].items():
         rows = list(csv.DictReader((folder / f"{task}_classes.csv").open()))
         assert [row["name"] for row in rows] == ["gun", KNIFE]
@@ -65,7 +65,7 @@ def test_detections_beyond_those_that_count_are_told_and_counted_on_demand(analy
     for most, told in ((1, True), (2, False)):
         run = analyze_tool("detections", "--predictions", tmp_path / "beyond.json", *truth, "--max-detections", most)
         assert run.returncode == 0, run.stderr
-        assert ("1 detection beyond the 1 best of a class on a picture is not counted" in run.stdout) == told
+        assert ("1 detection beyond the 1 best of a class on an image is not counted" in run.stdout) == told
 
 
 def test_a_model_that_finds_nothing_is_told_so(analyze_tool, bags, tmp_path):

@@ -13,18 +13,18 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
 
-def runs(pictures=30, masks=False):
-    """Two runs on the same pictures, of which the second is the more exact."""
+def runs(images=30, masks=False):
+    """Two runs on the same images, of which the second is the more exact."""
     random = np.random.default_rng(3)
     annotations, first, second = [], [], []
-    for picture in range(1, pictures + 1):
+    for image in range(1, images + 1):
         for category in (GUN, KNIFE)[: random.integers(0, 3)]:
             x, y = random.integers(0, 60, 2)
-            annotations.append(thing(picture, category, (x, y, 30, 30)))
+            annotations.append(thing(image, category, (x, y, 30, 30)))
             for found, most in ((first, 14), (second, 5)):
                 box = (x + random.integers(0, most), y + random.integers(0, most), 30, 30)
-                found.append(thing(picture, category, box, score=float(random.uniform(0.1, 1))))
-    more = {"pictures": pictures, "masks": masks}
+                found.append(thing(image, category, box, score=float(random.uniform(0.1, 1))))
+    more = {"images": images, "masks": masks}
     return inputs_of(annotations, first, **more), inputs_of(annotations, second, **more)
 
 
@@ -84,7 +84,7 @@ def test_the_bounds_are_those_of_evaluating_each_draw_anew():
 
 
 def metrics_of_draw(inputs, draw):
-    """The metrics of a set in which each picture is there as often as it was drawn."""
+    """The metrics of a set in which each image is there as often as it was drawn."""
     truth, images, annotations, detections = inputs.ground_truth, [], [], []
     for image, often in zip(truth["images"], draw, strict=True):
         for _ in range(often):
@@ -115,9 +115,9 @@ def test_runs_without_detections_can_be_compared():
     assert ap.first == 0 and ap.verdict == "better"
 
 
-def test_runs_on_other_pictures_are_refused():
-    with pytest.raises(UserError, match="not of the same pictures"):
-        compare(inputs_of(*every_error()), inputs_of(*every_error(), pictures=5), 100)
+def test_runs_on_other_images_are_refused():
+    with pytest.raises(UserError, match="not of the same images"):
+        compare(inputs_of(*every_error()), inputs_of(*every_error(), images=5), 100)
 
 
 def test_too_few_resamples_are_refused():

@@ -66,7 +66,7 @@ def test_a_run_without_an_evaluation_is_told_how_to_make_one(tmp_path):
 
 def test_boxes_of_a_negative_width_are_refused(tmp_path, truth):
     found = write_detections(tmp_path, detection(), detection(bbox=[25, 6, -20, 15]))
-    with pytest.raises(UserError, match=r"1 detection of .* with a negative width or height, the first on picture 10"):
+    with pytest.raises(UserError, match=r"1 detection of .* with a negative width or height, the first on image 10"):
         inputs_of_files(found, *truth)
     with pytest.raises(UserError, match="no run folder"):
         find_evaluation(tmp_path / "none")
@@ -83,7 +83,7 @@ def test_a_file_is_read_with_its_ground_truth(tmp_path, truth):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_id": 99}, r"1 of the 2 pictures .* id 99; it has 10, 11, 12, 13"),
+        ({"image_id": 99}, r"1 of the 2 images .* id 99; it has 10, 11, 12, 13"),
         ({"category_id": 2}, r"1 of the 2 categories .* id 2; it has 1, 3"),
     ],
 )
@@ -93,19 +93,19 @@ def test_detections_on_another_ground_truth_are_refused(tmp_path, truth, changes
     assert "--ground-truth" in error.value.fix
 
 
-def test_detections_outside_of_the_pictures_are_of_another_ground_truth(tmp_path, truth):
-    with pytest.raises(UserError, match=r"1 of 2 detections .* lies? outside of their pictures .* picture 11"):
+def test_detections_outside_of_the_images_are_of_another_ground_truth(tmp_path, truth):
+    with pytest.raises(UserError, match=r"1 of 2 detections .* lies? outside of their images .* image 11"):
         outside = detection(image_id=11, bbox=[200, 6, 20, 15])
         inputs_of_files(write_detections(tmp_path, detection(), outside), *truth)
 
 
-def test_a_ground_truth_without_sizes_needs_its_pictures(tmp_path, truth):
+def test_a_ground_truth_without_sizes_needs_its_images(tmp_path, truth):
     content = json.loads((tmp_path / "set" / "annotations.json").read_text())
     for image in content["images"]:
         image["width"] = image["height"] = 0
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(content))
     file = write_detections(tmp_path, detection())
-    with pytest.raises(UserError, match="size of 4 pictures") as error:
+    with pytest.raises(UserError, match="size of 4 images") as error:
         inputs_of_files(file, truth[0])
     assert "--images" in error.value.fix
     assert inputs_of_files(file, *truth).ground_truth["images"][0]["width"] == 64
@@ -140,7 +140,7 @@ def test_a_set_that_has_changed_since_the_evaluation_is_refused(tmp_path, truth)
         write_evaluation(run, "bags/iter_9", detections=[detection()], **{"bbox": {}} | metrics)
         (run / "config.yaml").write_text(json.dumps(config))
     assert inputs_of_run(tmp_path / "good").dataset == "bags"
-    with pytest.raises(UserError, match="is of 3 pictures, but data set bags has 4"):
+    with pytest.raises(UserError, match="is of 3 images, but data set bags has 4"):
         inputs_of_run(tmp_path / "fewer")
     with pytest.raises(UserError, match="classes gun, dagger, but data set bags has gun, knife"):
         inputs_of_run(tmp_path / "others")
@@ -156,10 +156,10 @@ def write_names(tmp_path, **names):
     (tmp_path / "annotations.json").write_text(json.dumps({"images": images}))
 
 
-def test_detections_with_ids_of_their_own_are_found_by_the_names_of_their_pictures(tmp_path, truth):
+def test_detections_with_ids_of_their_own_are_found_by_the_names_of_their_images(tmp_path, truth):
     names = {image["id"]: image["file_name"] for image in json.loads(Path(truth[0]).read_text())["images"]}
     assert len(names) > 1
-    # the ids are those of the ground truth, but of other pictures
+    # the ids are those of the ground truth, but of other images
     write_names(
         tmp_path, **{f"id_{number}": name for number, name in zip(names, reversed(names.values()), strict=True)}
     )
@@ -167,7 +167,7 @@ def test_detections_with_ids_of_their_own_are_found_by_the_names_of_their_pictur
     assert [one["image_id"] for one in found.detections] == list(reversed(names))
 
 
-def test_detections_on_a_picture_that_the_truth_has_not_by_name_are_refused(tmp_path, truth):
+def test_detections_on_a_image_that_the_truth_has_not_by_name_are_refused(tmp_path, truth):
     write_names(tmp_path, id_10="stranger.png")
-    with pytest.raises(UserError, match=r"no picture with the name stranger\.png"):
+    with pytest.raises(UserError, match=r"no image with the name stranger\.png"):
         inputs_of_files(write_detections(tmp_path, detection()), *truth)

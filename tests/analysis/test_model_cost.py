@@ -57,9 +57,9 @@ def test_the_parts_of_a_mask_rcnn_add_up_and_its_heads_are_busy():
     assert cost.total.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (model.roi_heads.box_predictor.test_score_thresh, model.proposal_generator.nms_thresh) == thresholds
 
-    picture = {"image": torch.full((3, 64, 96), 128, dtype=torch.uint8), "height": 64, "width": 96}
+    image = {"image": torch.full((3, 64, 96), 128, dtype=torch.uint8), "height": 64, "width": 96}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.backbone(model.preprocess_image([picture]).tensor)
+        model.backbone(model.preprocess_image([image]).tensor)
     assert cost.parts[0].flops == counter.get_total_flops()
 
 

@@ -31,7 +31,7 @@ def missing_cluster():
 def job_environment(tmp_path_factory):
     """What jobs inherit from the tests: the tiny set, and this checkout."""
     folder = tmp_path_factory.mktemp("tiny_set")
-    write_set(folder, pictures=8)
+    write_set(folder, count=8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TINY_SET", str(folder))
         patch.setenv("OMP_NUM_THREADS", "1")

@@ -66,7 +66,7 @@ def test_a_cancelled_job_saves_and_goes_on_when_it_is_submitted_again(tmp_path):
 
 def test_a_failed_job_tells_its_reason_and_the_end_of_its_log(tmp_path):
     shown = submit(tmp_path / "run", "--executor", "local", "--tasks-per-node", 2, FAIL, "--wait", code=1)
-    assert "failed: this process can't read its pictures" in shown and "fix: buy a new disk" in shown
+    assert "failed: this process can't read its images" in shown and "fix: buy a new disk" in shown
     assert "_1_log.out" in run_tool("status", tmp_path / "run")
 
 

@@ -94,11 +94,11 @@ def test_a_task_that_succeeds_is_finished(watch, tmp_path):
 
 def test_an_error_is_kept_with_its_fix_and_ends_the_task_with_its_code(watch, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        watch(TOLD.format("no picture 7\n  in set a", "look for it", 1), rank=1, tasks=2, host="n2")
+        watch(TOLD.format("no image 7\n  in set a", "look for it", 1), rank=1, tasks=2, host="n2")
     state = read_state(tmp_path / "state.json")
     assert ended.value.code == 2
     assert (state.state, state.rank, state.host, state.exit_code) == ("failed", 1, "n2", 2)
-    assert (state.reason, state.fix) == ("no picture 7\n  in set a", "look for it")
+    assert (state.reason, state.fix) == ("no image 7\n  in set a", "look for it")
 
 
 def test_only_the_task_that_failed_first_is_heard(watch, tmp_path):
@@ -112,16 +112,16 @@ def test_a_task_that_ends_without_a_word_lets_the_other_tell_why(watch, tmp_path
     tells = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {!r}]); sys.exit(2)"
     other = (
         "import time; time.sleep(1); from xray_lazy.cluster.job_state import JobState; "
-        "JobState('7', 'failed', 'no picture 7', rank=1, starts=1).write('state.json')"
+        "JobState('7', 'failed', 'no image 7', rank=1, starts=1).write('state.json')"
     )
     with pytest.raises(SystemExit):
         watch(tells.format(other), rank=0, tasks=2)
     state = read_state(tmp_path / "state.json")
-    assert (state.rank, state.reason) == (1, "no picture 7")
+    assert (state.rank, state.reason) == (1, "no image 7")
 
 
 def test_a_task_whose_connection_broke_does_not_speak_for_the_one_that_failed(watch, tmp_path):
-    first = Failure("no picture 7", rank=1, start="7.1")
+    first = Failure("no image 7", rank=1, start="7.1")
     assert first.write(tmp_path / "failure.json")
     task_watch.SILENT_SECONDS, before = 0.5, task_watch.SILENT_SECONDS
     try:
@@ -130,11 +130,11 @@ def test_a_task_whose_connection_broke_does_not_speak_for_the_one_that_failed(wa
     finally:
         task_watch.SILENT_SECONDS = before
     assert read_failure(tmp_path / "failure.json") == first
-    assert read_state(tmp_path / "state.json").reason == "no picture 7"  # whose own watch is gone
+    assert read_state(tmp_path / "state.json").reason == "no image 7"  # whose own watch is gone
 
 
 def test_what_an_earlier_start_said_is_no_reason_of_this_one(watch, tmp_path):
-    Failure("no picture 7", start="7.1").write(tmp_path / "failure.json")
+    Failure("no image 7", start="7.1").write(tmp_path / "failure.json")
     with pytest.raises(SystemExit):
         watch("exit(3)", start=2)
     assert read_state(tmp_path / "state.json").reason == "its process ended with exit code 3"

@@ -25,7 +25,7 @@ def instance(id: int, image_id: int = 1, category_id: int = 1, **changes) -> dic
 
 
 def sound_set() -> dict:
-    """Three pictures, two classes, three instances, no fault."""
+    """Three images, two classes, three instances, no fault."""
     width, height = SIZE
     return {
         "images": [{"id": i, "file_name": f"{i}.png", "width": width, "height": height} for i in (1, 2, 3)],
@@ -34,11 +34,11 @@ def sound_set() -> dict:
     }
 
 
-def write_pictures(folder: Path, names=("1.png", "2.png", "3.png"), size=SIZE, seed: int = 0) -> Path:
-    """Pictures of noise, each another."""
+def write_images(folder: Path, names=("1.png", "2.png", "3.png"), size=SIZE, seed: int = 0) -> Path:
+    """Images of noise, each another."""
     folder.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed)
     for name in names:
-        picture = noise.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-        assert cv2.imwrite(str(folder / name), picture)
+        image = noise.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        assert cv2.imwrite(str(folder / name), image)
     return folder

@@ -68,7 +68,7 @@ def test_a_model_that_moves_its_batch_finds_it_moved():
 
 
 def test_an_error_in_place_of_a_sample_passes():
-    error = UserError("a picture can't be read", "repair it")
+    error = UserError("an image can't be read", "repair it")
     assert PinnableBatch([error]).samples == to_device([error], torch.device("meta")) == [error]
 
 

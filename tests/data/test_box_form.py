@@ -46,7 +46,7 @@ def content(boxes, masks=False):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_form_is_named_once_and_repair_changes_no_box(form, masks):
     one = CocoSet("set", content([FORMS[form](*box) for box in BOXES], masks), None, None)
-    findings = [f for f in check_sets([one], read_pictures=False).sets[0].findings if f.kind.startswith("box")]
+    findings = [f for f in check_sets([one], read_images=False).sets[0].findings if f.kind.startswith("box")]
     assert [finding.kind for finding in findings if finding.kind != "box_only"] == ["box_form"]
     assert findings[0].detail.startswith(form)
     repaired = repair(one)
@@ -78,4 +78,4 @@ def test_boxes_of_coco_are_never_taken_for_another_form(boxes, with_a_faulty_one
 
 def test_coco_boxes_are_fine():
     one = CocoSet("set", content(BOXES), None, None)
-    assert "box_form" not in {f.kind for f in check_sets([one], read_pictures=False).sets[0].findings}
+    assert "box_form" not in {f.kind for f in check_sets([one], read_images=False).sets[0].findings}

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from coco_examples import SIZE, SQUARE, instance, sound_set, write_pictures
+from coco_examples import SIZE, SQUARE, instance, sound_set, write_images
 from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
@@ -21,12 +21,12 @@ WIDTH, HEIGHT = SIZE
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_pictures(tmp_path / "images")
+    return write_images(tmp_path / "images")
 
 
 def found(content: dict, folder=None) -> dict[str, list]:
     """The ids of every kind of fault."""
-    report = check_sets([CocoSet("set", content, folder)], read_pictures=folder is not None)
+    report = check_sets([CocoSet("set", content, folder)], read_images=folder is not None)
     kinds: dict[str, list] = {}
     for finding in report.sets[0].findings:
         kinds.setdefault(finding.kind, []).append(finding.id)
@@ -191,7 +191,7 @@ def test_a_class_of_crowd_regions_alone_can_not_be_trained():
     assert found(content)["class_not_trained"] == [2]
 
 
-def test_annotations_that_belong_to_no_picture_are_nothing_to_train():
+def test_annotations_that_belong_to_no_image_are_nothing_to_train():
     content = sound_set()
     for entry in content["annotations"]:
         entry["image_id"] += 100
@@ -217,12 +217,12 @@ def test_class_ids_that_are_shifted_are_named_as_such(shift):
 
 @pytest.mark.parametrize("ids", [["Pa", "Pb", "Pc"], ["1", "01", "2"], [2**70, 2**53 + 1, 5], ["x", 1, 2.0]])
 def test_ids_that_training_takes_are_no_error(ids):
-    content = with_picture_ids(ids)
+    content = with_image_ids(ids)
     assert found(content).keys() == {"id_no_number"}
     report = check_sets([CocoSet("set", content)])
     assert report.trainable
     odd = [id for id in ids if not isinstance(id, int) or id > 2**53]
-    assert [f.id for f in report.sets[0].findings if f.of == "picture" and str(f.id) not in map(str, odd)] == []
+    assert [f.id for f in report.sets[0].findings if f.of == "image" and str(f.id) not in map(str, odd)] == []
 
 
 def test_ids_that_only_spell_each_other_are_an_error():
@@ -238,7 +238,7 @@ def test_names_of_classes_may_be_numbers():
     assert found(content) == {"class_name_no_text": [1]}
 
 
-def with_picture_ids(ids):
+def with_image_ids(ids):
     content = sound_set()
     for image, annotation, id in zip(content["images"], content["annotations"], ids, strict=True):
         image["id"] = annotation["image_id"] = id
@@ -269,7 +269,7 @@ def test_classes_from_zero_have_no_gap():
         ([4, "4.png"], "not_an_entry", ["images#3"]),
     ],
 )
-def test_fault_of_a_picture_entry_is_found(entry, kind, ids):
+def test_fault_of_a_image_entry_is_found(entry, kind, ids):
     content = sound_set()
     content["images"].append(entry)
     assert found(content)[kind] == ids
@@ -295,7 +295,7 @@ def test_size_before_the_exif_turn_is_told_apart(folder):
 
 
 @pytest.mark.parametrize(("bits", "is_dark"), [(8, True), (12, True), (15, True), (16, False)])
-def test_a_picture_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_dark):
+def test_a_image_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_dark):
     values = np.linspace(0, 2**bits - 1, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
     cv2.imwrite(str(folder / "2.png"), values)
     kinds = found(sound_set(), folder)
@@ -304,32 +304,32 @@ def test_a_picture_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_
 
 def test_a_damaged_jpeg_that_can_be_read_is_named_and_leaves_no_line_without_a_name(folder, capfd):
     content = sound_set()
-    picture = cv2.imread(str(folder / "2.png"))
-    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    image = cv2.imread(str(folder / "2.png"))
+    data = cv2.imencode(".jpg", image)[1].tobytes()
     first_table = data.index(b"\xff\xdb")
     (folder / "2.png").write_bytes(data[:first_table] + b"\0\1\2" + data[first_table:])
     assert found(content, folder) == {"picture_damaged": [2]}
     assert "Corrupt JPEG" not in capfd.readouterr().err
 
 
-def test_what_others_say_while_pictures_are_read_is_passed_on(capfd):
+def test_what_others_say_while_images_are_read_is_passed_on(capfd):
     with kept_stderr() as kept:
         os.write(2, b"a line of something else\n")
         assert take_remarks(kept, []) == {}
     assert capfd.readouterr().err == "a line of something else\n"
 
 
-def test_pictures_that_differ_in_their_lower_bits_are_not_the_same(folder):
+def test_images_that_differ_in_their_lower_bits_are_not_the_same(folder):
     for name, value in (("1.png", 50), ("2.png", 90), ("3.png", 90)):
         cv2.imwrite(str(folder / name), np.full((HEIGHT, WIDTH), value, np.uint16))
     assert found(sound_set(), folder)["duplicate_picture"] == [3]
 
 
-def test_picture_that_was_scaled_after_annotation_is_a_conflict(folder):
-    write_pictures(folder, ["2.png"], (128, 96), seed=5)
+def test_image_that_was_scaled_after_annotation_is_a_conflict(folder):
+    write_images(folder, ["2.png"], (128, 96), seed=5)
     content = sound_set()
     assert found(content, folder) == {"size_conflict": [2]}
-    write_pictures(folder, ["2.png"], (25, 20), seed=5)
+    write_images(folder, ["2.png"], (25, 20), seed=5)
     # the boxes lie outside the smaller file, but the file is the odd one: nothing is said of the boxes
     assert found(content, folder) == {"size_conflict": [2]}
 
@@ -343,8 +343,8 @@ def test_unusable_files_are_told_apart(folder):
 
 
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
-def test_a_picture_that_resizing_leaves_nothing_of_is_told(folder, size):
-    write_pictures(folder, ["3.png"], size, seed=5)
+def test_a_image_that_resizing_leaves_nothing_of_is_told(folder, size):
+    write_images(folder, ["3.png"], size, seed=5)
     content = sound_set()
     content["images"][2].update(width=size[0], height=size[1])
     assert found(content, folder)["picture_thin"] == [3]
@@ -358,7 +358,7 @@ def test_same_pixels_under_another_name_and_format_are_found(folder):
 
 
 def test_leak_between_sets_is_found_by_content(tmp_path, folder):
-    other = write_pictures(tmp_path / "valid", ["a.png", "b.png"], seed=9)
+    other = write_images(tmp_path / "valid", ["a.png", "b.png"], seed=9)
     (other / "c.png").write_bytes((folder / "2.png").read_bytes())
     content = sound_set()
     for entry, name in zip(content["images"], "abc", strict=True):
@@ -372,7 +372,7 @@ def test_leak_between_sets_is_found_by_content(tmp_path, folder):
 
 def test_leak_between_two_jsons_of_one_folder_is_found_without_reading(folder):
     sets = [CocoSet(name, sound_set(), folder) for name in ("train", "val")]
-    report = check_sets(sets, read_pictures=False)
+    report = check_sets(sets, read_images=False)
     assert [finding.id for finding in report.sets[1].findings] == [1, 2, 3]
     assert {finding.kind for finding in report.sets[1].findings} == {"picture_in_two_sets"}
 
@@ -380,7 +380,7 @@ def test_leak_between_two_jsons_of_one_folder_is_found_without_reading(folder):
 def test_sets_of_other_classes_are_told():
     other = sound_set()
     other["categories"][1]["name"] = "saw"
-    report = check_sets([CocoSet("a", sound_set()), CocoSet("b", other)], read_pictures=False)
+    report = check_sets([CocoSet("a", sound_set()), CocoSet("b", other)], read_images=False)
     (finding,) = report.sets[1].findings
     assert finding.kind == "classes_differ" and "knife, saw" in finding.detail
 
@@ -389,7 +389,7 @@ def test_set_of_boxes_only_can_be_trained_on():
     content = sound_set()
     for entry in content["annotations"]:
         del entry["segmentation"]
-    report = check_sets([CocoSet("boxes", content)], read_pictures=False)
+    report = check_sets([CocoSet("boxes", content)], read_images=False)
     assert {finding.kind for finding in report.sets[0].findings} == {"box_only"}
     assert report.trainable
 
@@ -397,7 +397,7 @@ def test_set_of_boxes_only_can_be_trained_on():
 def test_report_as_json_holds_every_id_and_the_fix():
     content = sound_set()
     content["annotations"] += [instance(100 + n, image_id=77) for n in range(50)]
-    report = check_sets([CocoSet("set", content)], read_pictures=False)
+    report = check_sets([CocoSet("set", content)], read_images=False)
     told = json.loads(json.dumps(report.as_json()))
     assert told["trainable"] is False and told["counts"]["error"] == 50
     (fault,) = told["sets"][0]["faults"]
@@ -408,7 +408,7 @@ def test_report_as_json_holds_every_id_and_the_fix():
 def test_check_leaves_the_content_as_it_is():
     content = with_instance(image_id="1", bbox=[-30, 10, 90, 20], segmentation=SQUARE, iscrowd=None)
     before = json.dumps(content)
-    check_sets([CocoSet("set", content)], read_pictures=False)
+    check_sets([CocoSet("set", content)], read_images=False)
     assert json.dumps(content) == before
 
 
@@ -417,16 +417,16 @@ def test_sets_are_opened_by_name_and_by_pair(tmp_path, folder):
         path = tmp_path / "root/annotations/smith" / f"{split}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(sound_set()))
-        write_pictures(tmp_path / "root/images/smith" / part)
+        write_images(tmp_path / "root/images/smith" / part)
     pair = str(tmp_path / "root/annotations/smith/train.json")
     sets = open_sets(["xray_smith_train", pair, str(folder), "xray_smith_val"], str(tmp_path / "root"))
     assert [one.name for one in sets] == ["xray_smith_train", pair, "xray_smith_val"]
     assert sets[1].images_dir == folder
 
 
-def test_json_without_its_folder_is_refused_unless_pictures_are_left_out(tmp_path):
+def test_json_without_its_folder_is_refused_unless_images_are_left_out(tmp_path):
     path = tmp_path / "set.json"
     path.write_text(json.dumps(sound_set()))
-    with pytest.raises(UserError, match="folder of its pictures"):
+    with pytest.raises(UserError, match="folder of its images"):
         open_sets([str(path)])
-    assert open_sets([str(path)], pictures=False)[0].images_dir is None
+    assert open_sets([str(path)], images=False)[0].images_dir is None

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from coco_examples import instance, sound_set, write_pictures
+from coco_examples import instance, sound_set, write_images
 
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
 
@@ -18,7 +18,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def files(tmp_path):
-    """A set with width and height 0, a gap in the class ids, an annotation without picture and an empty box."""
+    """A set with width and height 0, a gap in the class ids, an annotation without image and an empty box."""
     content = sound_set()
     for image in content["images"]:
         image.update(width=0, height=0)
@@ -27,7 +27,7 @@ def files(tmp_path):
     content["annotations"] += [instance(20, 99), instance(21, 3, 7, bbox=[0, 0, 0, 0])]
     path = tmp_path / "set.json"
     path.write_text(json.dumps(content))
-    return path, write_pictures(tmp_path / "images")
+    return path, write_images(tmp_path / "images")
 
 
 def test_check_repair_check_ends_with_a_set_without_faults(files, tmp_path):
@@ -77,7 +77,7 @@ def test_dry_run_writes_nothing(files, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_repair_without_pictures_takes_the_scanner_size(files, tmp_path):
+def test_repair_without_images_takes_the_scanner_size(files, tmp_path):
     path, _ = files
     result = run("repair", path, "--scanner", "smith", "--output", tmp_path / "new.json")
     assert result.returncode == 0, result.stderr
@@ -89,14 +89,14 @@ def test_repair_without_pictures_takes_the_scanner_size(files, tmp_path):
     ("arguments", "message"),
     [
         (["check", "none.json", "{folder}"], "none.json"),
-        (["check", "{path}"], "folder of its pictures"),
+        (["check", "{path}"], "folder of its images"),
         (["check", "{path}", "nowhere"], "'nowhere' is no folder"),
         (["check", "{broken}", "{folder}"], "not valid JSON"),
         (["check", "xray_smith_train", "--root", "{folder}"], "xray_smith_train"),
         (["repair", "{path}", "{folder}"], "none is named"),
         (["repair", "{path}", "{folder}", "--output", "{path}"], "is the input"),
         (["repair", "{path}", "{folder}", "--output", "{broken}"], "already a file"),
-        (["repair", "{path}", "--size", "big", "--dry-run"], "not a picture size"),
+        (["repair", "{path}", "--size", "big", "--dry-run"], "not an image size"),
         (["repair", "{path}", "--scanner", "acme", "--dry-run"], "acme"),
     ],
 )

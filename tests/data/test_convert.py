@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xray_lazy.data.convert import convert
-from xray_lazy.data.picture_file import read_picture
+from xray_lazy.data.image_file import read_image
 from xray_lazy.errors import UserError
 
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 64, 48
 CLASSES = ["Schlüssel", "gun", "knife & fork"]
 
 
-def write_picture(path: Path, size=(WIDTH, HEIGHT), orientation: int | None = None) -> Path:
+def write_image(path: Path, size=(WIDTH, HEIGHT), orientation: int | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if orientation:
@@ -65,7 +65,7 @@ def class_of(converted, annotation: dict) -> str:
 
 @st.composite
 def boxes(draw):
-    """(class, [x, y, width, height]) with whole pixels inside the picture."""
+    """(class, [x, y, width, height]) with whole pixels inside the image."""
     x, y = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
     return draw(st.sampled_from(CLASSES)), [x, y, draw(st.integers(1, WIDTH - x)), draw(st.integers(1, HEIGHT - y))]
 
@@ -74,13 +74,13 @@ sets = st.dictionaries(st.from_regex(r"(Gepäck/)?[ab]{1,2}", fullmatch=True), s
 round_trip = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def require_same(converted, pictures: dict[str, list]) -> None:
-    """Every picture is there with its boxes; ids count from 1."""
+def require_same(converted, images: dict[str, list]) -> None:
+    """Every image is there with its boxes; ids count from 1."""
     names = [image["file_name"] for image in converted.content["images"]]
-    assert names == sorted((f"{name}.png" for name in pictures), key=lambda name: Path(name).parts)
+    assert names == sorted((f"{name}.png" for name in images), key=lambda name: Path(name).parts)
     for entries in converted.content.values():
         assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
-    for name, expected in pictures.items():
+    for name, expected in images.items():
         found = annotations_of(converted, f"{name}.png")
         assert [class_of(converted, a) for a in found] == [class_name for class_name, _ in expected]
         for annotation, (_, box) in zip(found, expected, strict=True):
@@ -90,58 +90,58 @@ def require_same(converted, pictures: dict[str, list]) -> None:
 
 @round_trip
 @given(sets, st.booleans())
-def test_boxes_come_back_from_voc(tmp_path, pictures, zero_based):
+def test_boxes_come_back_from_voc(tmp_path, images, zero_based):
     shutil.rmtree(tmp_path)
     first = 0 if zero_based else 1
-    for name, found in pictures.items():
-        write_picture(tmp_path / "JPEGImages" / f"{name}.png")
+    for name, found in images.items():
+        write_image(tmp_path / "JPEGImages" / f"{name}.png")
         corners = [(c, (x + first, y + first, x + w, y + h)) for c, (x, y, w, h) in found]
         objects = "".join(voc_object(*item) for item in corners)
         write_voc(tmp_path / "Annotations" / f"{name}.xml", objects, f"{Path(name).name}.png")
     converted = convert("voc", str(tmp_path), zero_based=zero_based)
-    require_same(converted, pictures)
-    used = sorted({class_name for found in pictures.values() for class_name, _ in found})
+    require_same(converted, images)
+    used = sorted({class_name for found in images.values() for class_name, _ in found})
     assert [category["name"] for category in converted.content["categories"]] == used
 
 
 @round_trip
 @given(sets)
-def test_boxes_come_back_from_yolo(tmp_path, pictures):
+def test_boxes_come_back_from_yolo(tmp_path, images):
     shutil.rmtree(tmp_path)
-    for name, found in pictures.items():
-        write_picture(tmp_path / "images" / f"{name}.png")
+    for name, found in images.items():
+        write_image(tmp_path / "images" / f"{name}.png")
         lines = [
             f"{CLASSES.index(c)} {(x + w / 2) / WIDTH:.6f} {(y + h / 2) / HEIGHT:.6f} {w / WIDTH:.6f} {h / HEIGHT:.6f}"
             for c, (x, y, w, h) in found
         ]
-        if lines:  # pictures without instances have no file in many YOLO sets
+        if lines:  # images without instances have no file in many YOLO sets
             path = tmp_path / "labels" / f"{name}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(lines) + "\n")
     (tmp_path / "labels").mkdir(exist_ok=True)
     (tmp_path / "labels" / "unlabelled.txt").write_text("\n")
-    write_picture(tmp_path / "images" / "unlabelled.png")
+    write_image(tmp_path / "images" / "unlabelled.png")
     (tmp_path / "data.yaml").write_text(f"names: {json.dumps(CLASSES)}\n", encoding="utf-8")
     converted = convert("yolo", str(tmp_path))
-    require_same(converted, {**pictures, "unlabelled": []})
+    require_same(converted, {**images, "unlabelled": []})
     assert [category["name"] for category in converted.content["categories"]] == CLASSES
 
 
 @round_trip
 @given(sets)
-def test_boxes_come_back_from_labelme_rectangles_drawn_from_any_corner(tmp_path, pictures):
+def test_boxes_come_back_from_labelme_rectangles_drawn_from_any_corner(tmp_path, images):
     shutil.rmtree(tmp_path)
-    for name, found in pictures.items():
-        write_picture(tmp_path / f"{name}.png")
+    for name, found in images.items():
+        write_image(tmp_path / f"{name}.png")
         shapes = [shape(c, [[x + w, y], [x, y + h]], "rectangle") for c, (x, y, w, h) in found]
         write_labelme(tmp_path / f"{name}.json", *shapes, image_path=f"C:\\scans\\{Path(name).name}.png")
     converted = convert("labelme", str(tmp_path))
-    require_same(converted, pictures)
+    require_same(converted, images)
     assert all(annotation["segmentation"] == [] for annotation in converted.content["annotations"])
 
 
 def test_yolo_polygons_stay_polygons(tmp_path):
-    write_picture(tmp_path / "train" / "images" / "a.png")
+    write_image(tmp_path / "train" / "images" / "a.png")
     (tmp_path / "train" / "labels").mkdir()
     (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n0 0.5 0.5 1 1\n")
     (tmp_path / "README.roboflow.txt").write_text("This set was exported ...")
@@ -153,12 +153,12 @@ def test_yolo_polygons_stay_polygons(tmp_path):
 
 
 def test_yolo_classes_come_from_a_given_file_beside_flat_labels(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
     (tmp_path / "names.list").write_text("gun\nknife\n")
     with pytest.raises(UserError, match="class names are unknown"):
         convert("yolo", str(tmp_path))
-    with pytest.raises(UserError, match=r"names\.txt: its picture is not in"):
+    with pytest.raises(UserError, match=r"names\.txt: its image is not in"):
         (tmp_path / "names.txt").write_text("gun\nknife\n")
         convert("yolo", str(tmp_path), classes=str(tmp_path / "names.txt"))
     (tmp_path / "names.txt").rename(tmp_path / "classes.txt")
@@ -171,14 +171,14 @@ def test_voc_polygons_parts_and_stated_file_names(tmp_path):
     outline = "".join(f"<x{i}>{x}</x{i}><y{i}>{y}</y{i}>" for i, (x, y) in enumerate([(3, 3), (9, 3), (9, 7)], 1))
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     write_voc(tmp_path / "1.xml", voc_object("gun", (3, 3, 9, 7), part + f"<polygon>{outline}</polygon>"), "scan.png")
-    write_picture(tmp_path / "scan.png")
+    write_image(tmp_path / "scan.png")
     (annotation,) = convert("voc", str(tmp_path)).content["annotations"]
     assert annotation["bbox"] == [2, 2, 7, 5]
     assert annotation["segmentation"] == [[2, 2, 8, 2, 8, 6]] and annotation["area"] == 12
 
 
 def test_labelme_shapes_of_one_group_are_one_instance(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     left, right = [[2, 2], [12, 2], [12, 12], [2, 12]], [[22, 2], [32, 2], [32, 12], [22, 12]]
     write_labelme(
         tmp_path / "a.json",
@@ -196,7 +196,7 @@ def test_labelme_shapes_of_one_group_are_one_instance(tmp_path):
 
 
 def test_labelme_circles_become_polygons_within_a_tenth_of_a_pixel(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_labelme(tmp_path / "a.json", shape("battery", [[30, 24], [30, 40]], "circle"))
     (annotation,) = convert("labelme", str(tmp_path)).content["annotations"]
     points = np.reshape(annotation["segmentation"][0], (-1, 2))
@@ -209,7 +209,7 @@ def test_labelme_circles_become_polygons_within_a_tenth_of_a_pixel(tmp_path):
 def test_labelme_bit_masks_become_run_lengths_joined_with_their_group(tmp_path):
     from pycocotools import mask
 
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     pixels = np.random.default_rng(0).random((5, 7)) < 0.5
     pixels[0, 0] = pixels[-1, -1] = True
     text = base64.b64encode(cv2.imencode(".png", pixels.astype(np.uint8) * 255)[1].tobytes()).decode()
@@ -226,30 +226,30 @@ def test_labelme_bit_masks_become_run_lengths_joined_with_their_group(tmp_path):
 
 
 def test_labelme_shapes_without_area_are_left_out_and_counted(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_labelme(tmp_path / "a.json", shape("gun", [[1, 1]], "point"), shape("gun", [[1, 1], [5, 5]], "line"))
     converted = convert("labelme", str(tmp_path))
     assert converted.content["annotations"] == []
     assert "left out, as they have no area: 1 line, 1 point" in converted.summary()
 
 
-def test_a_picture_inside_a_labelme_file_is_written_to_the_given_folder(tmp_path):
-    picture = write_picture(tmp_path / "elsewhere" / "x.jpg").read_bytes()
+def test_a_image_inside_a_labelme_file_is_written_to_the_given_folder(tmp_path):
+    image = write_image(tmp_path / "elsewhere" / "x.jpg").read_bytes()
     source, images = tmp_path / "labels", tmp_path / "new"
-    data = base64.b64encode(picture).decode()
+    data = base64.b64encode(image).decode()
     write_labelme(source / "day 1" / "bag.json", shape("gun", [[1, 1], [9, 9]], "rectangle"), image_data=data)
     with pytest.raises(UserError, match="inside the file: with --images NEW_DIR it is written there"):
         convert("labelme", str(source))
-    for _ in range(2):  # the second time the picture is there
+    for _ in range(2):  # the second time the image is there
         converted = convert("labelme", str(source), images=str(images))
         assert converted.content["images"] == [
             {"id": 1, "file_name": "day 1/bag.jpg", "width": WIDTH, "height": HEIGHT}
         ]
-        assert (images / "day 1" / "bag.jpg").read_bytes() == picture
+        assert (images / "day 1" / "bag.jpg").read_bytes() == image
 
 
-def test_sizes_are_those_of_pictures_turned_upright(tmp_path):
-    write_picture(tmp_path / "a.jpg", orientation=6)
+def test_sizes_are_those_of_images_turned_upright(tmp_path):
+    write_image(tmp_path / "a.jpg", orientation=6)
     (tmp_path / "a.txt").write_text("0 0.5 0.5 1 1\n")
     (tmp_path / "classes.txt").write_text("gun\n")
     content = convert("yolo", str(tmp_path)).content
@@ -258,7 +258,7 @@ def test_sizes_are_those_of_pictures_turned_upright(tmp_path):
 
 
 def test_given_classes_keep_their_order_and_refuse_others(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
     names = tmp_path / "names.txt"
     names.write_text("\ufeffknife\ngun\n", encoding="utf-8")
@@ -306,7 +306,7 @@ def test_yaml_files_without_numbered_names_are_refused(tmp_path, names):
     ],
 )
 def test_a_wrong_yolo_line_is_told_with_file_and_line(tmp_path, line, message):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "classes.txt").write_text("gun\nknife\n")
     (tmp_path / "a.txt").write_text(f"0 0.5 0.5 0.1 0.1\n\n{line}\n")
     with pytest.raises(UserError, match=re.escape(f"a.txt:3: {message}")):
@@ -333,7 +333,7 @@ def test_a_wrong_yolo_line_is_told_with_file_and_line(tmp_path, line, message):
     ],
 )
 def test_a_wrong_voc_file_is_told_with_its_object(tmp_path, text, message):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):
         convert("voc", str(tmp_path))
@@ -350,19 +350,19 @@ def test_a_wrong_voc_file_is_told_with_its_object(tmp_path, text, message):
         (shape("gun", [[1, 1]], "circle"), "a circle of 1 point"),
         (shape("gun", [[1, 1]], "spiral"), "shape_type 'spiral' is unknown"),
         (shape("gun", [[1, 1], [2, 2]], "mask"), "mask is not in base64"),
-        (shape("gun", [[1, 1], [2, 2]], "mask", mask="AAAA"), "mask is not a picture"),
+        (shape("gun", [[1, 1], [2, 2]], "mask", mask="AAAA"), "mask is not an image"),
         ("gun", "shape 0: no label"),
     ],
 )
 def test_a_wrong_labelme_shape_is_told_with_its_number(tmp_path, wrong, message):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_labelme(tmp_path / "a.json", wrong)
     with pytest.raises(UserError, match=re.escape(message)):
         convert("labelme", str(tmp_path))
 
 
 def test_a_broken_labelme_file_is_told_and_a_coco_file_beside_is_passed_over(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_labelme(tmp_path / "a.json", shape("gun", [[1, 1], [2, 2]], "rectangle"))
     (tmp_path / "coco.json").write_text(json.dumps(convert("labelme", str(tmp_path)).content))
     assert len(convert("labelme", str(tmp_path)).content["annotations"]) == 1
@@ -374,8 +374,8 @@ def test_a_broken_labelme_file_is_told_and_a_coco_file_beside_is_passed_over(tmp
 
 def test_all_faults_are_told_at_once_up_to_a_limit(tmp_path):
     (tmp_path / "classes.txt").write_text("gun\n")
-    write_picture(tmp_path / "a.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    write_image(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "a.txt").write_text("7 0 0 0 0\n" * 15)
     for number in range(10):
         (tmp_path / f"b{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
@@ -384,30 +384,30 @@ def test_all_faults_are_told_at_once_up_to_a_limit(tmp_path):
     lines = caught.value.message.splitlines()
     assert lines[0] == "26 faults in the labels" and lines[-1].strip() == "... and 6 more"
     assert len(lines) == 22
-    assert "b0.txt: its picture is not in" in caught.value.message
+    assert "b0.txt: its image is not in" in caught.value.message
 
 
-def test_a_label_that_fits_two_pictures_is_told(tmp_path):
-    write_picture(tmp_path / "a.png")
-    write_picture(tmp_path / "a.jpg")
+def test_a_label_that_fits_two_images_is_told(tmp_path):
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "a.jpg")
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
-    with pytest.raises(UserError, match=r"several pictures may be meant: a\.jpg, a\.png"):
+    with pytest.raises(UserError, match=r"several images may be meant: a\.jpg, a\.png"):
         convert("voc", str(tmp_path))
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)), "a.png")
     converted = convert("voc", str(tmp_path))
     assert len(annotations_of(converted, "a.png")) == 1 and annotations_of(converted, "a.jpg") == []
 
 
-def test_two_labels_for_one_picture_are_told(tmp_path):
-    write_picture(tmp_path / "a.png")
+def test_two_labels_for_one_image_are_told(tmp_path):
+    write_image(tmp_path / "a.png")
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
     write_voc(tmp_path / "b.xml", voc_object("gun", (1, 1, 5, 5)), "a.png")
-    with pytest.raises(UserError, match=r"b\.xml: picture a\.png already has the label file .*a\.xml"):
+    with pytest.raises(UserError, match=r"b\.xml: image a\.png already has the label file .*a\.xml"):
         convert("voc", str(tmp_path))
 
 
-def test_labels_match_pictures_whose_accents_are_written_the_other_way(tmp_path):
-    write_picture(tmp_path / "Tu\u0308te.png")
+def test_labels_match_images_whose_accents_are_written_the_other_way(tmp_path):
+    write_image(tmp_path / "Tu\u0308te.png")
     write_voc(tmp_path / "T\u00fcte.xml", voc_object("gun", (1, 1, 5, 5)))
     assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
 
@@ -417,13 +417,13 @@ def test_the_command_converts_checks_and_does_not_overwrite(tmp_path):
         command = [sys.executable, str(TOOL), *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True)
 
-    write_picture(tmp_path / "set" / "images" / "a.png")
-    write_picture(tmp_path / "set" / "images" / "b.png")
+    write_image(tmp_path / "set" / "images" / "a.png")
+    write_image(tmp_path / "set" / "images" / "b.png")
     write_voc(tmp_path / "set" / "labels" / "a.xml", voc_object("gun", (1, 1, 5, 5)))
     output = tmp_path / "coco.json"
     done = run("convert", "voc", tmp_path / "set", "--output", output)
     assert done.returncode == 0, done.stderr
-    assert "2 pictures (1 without instances), 1 instance (0 with mask)\n  gun: 1\n" in done.stdout
+    assert "2 images (1 without instances), 1 instance (0 with mask)\n  gun: 1\n" in done.stdout
     assert f"check {output} {tmp_path / 'set' / 'images'}" in done.stdout
     assert run("check", output, tmp_path / "set" / "images").returncode == 0
     again = run("convert", "voc", tmp_path / "set", "--output", output)
@@ -437,17 +437,17 @@ def write_voc_of_size(path: Path, objects: str, width: object, height: object) -
     write_voc(path, f"<size><width>{width}</width><height>{height}</height></size>{objects}")
 
 
-def test_labels_of_another_scale_are_scaled_to_their_picture_and_it_is_said(tmp_path):
-    write_picture(tmp_path / "a.png")
+def test_labels_of_another_scale_are_scaled_to_their_image_and_it_is_said(tmp_path):
+    write_image(tmp_path / "a.png")
     write_voc_of_size(tmp_path / "a.xml", voc_object("gun", (21, 11, 60, 40)), 2 * WIDTH, 2 * HEIGHT)
     converted = convert("voc", str(tmp_path))
     assert converted.content["annotations"][0]["bbox"] == [10, 5, 20, 15]
-    assert "scaled 1 label to the size of the picture" in converted.summary()
-    assert "a.xml: 128x96 stated, the picture has 64x48" in converted.summary()
+    assert "scaled 1 label to the size of the image" in converted.summary()
+    assert "a.xml: 128x96 stated, the image has 64x48" in converted.summary()
 
 
 def test_labelme_polygons_and_bit_masks_of_another_scale_are_scaled(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     square = [[20, 10], [60, 10], [60, 40], [20, 40]]
     pixels = np.full((10, 20), 255, np.uint8)
     text = base64.b64encode(cv2.imencode(".png", pixels)[1].tobytes()).decode()
@@ -463,13 +463,13 @@ def test_labelme_polygons_and_bit_masks_of_another_scale_are_scaled(tmp_path):
 @pytest.mark.parametrize(
     ("size", "corners", "message"),
     [
-        ((WIDTH, 2 * HEIGHT), (1, 1, 5, 5), "64x96 stated, the picture has 64x48, which is no scale of it"),
+        ((WIDTH, 2 * HEIGHT), (1, 1, 5, 5), "64x96 stated, the image has 64x48, which is no scale of it"),
         ((HEIGHT, WIDTH), (1, 1, 5, 5), "48x64 stated"),
         ((WIDTH // 2, HEIGHT // 2), (1, 1, 60, 40), "its shapes reach to x 60, y 40, beyond the size it states"),
     ],
 )
-def test_a_label_that_states_no_scale_of_its_picture_is_a_fault(tmp_path, size, corners, message):
-    write_picture(tmp_path / "a.png")
+def test_a_label_that_states_no_scale_of_its_image_is_a_fault(tmp_path, size, corners, message):
+    write_image(tmp_path / "a.png")
     write_voc_of_size(tmp_path / "a.xml", voc_object("gun", corners), *size)
     with pytest.raises(UserError, match=message):
         convert("voc", str(tmp_path))
@@ -477,16 +477,16 @@ def test_a_label_that_states_no_scale_of_its_picture_is_a_fault(tmp_path, size, 
 
 @pytest.mark.parametrize("size", [(0, 0), ("", ""), ("wide", 48), (WIDTH, HEIGHT), ("64.0", 48)])
 def test_a_size_that_is_not_stated_or_right_changes_nothing(tmp_path, size):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_voc_of_size(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)), *size)
     converted = convert("voc", str(tmp_path))
     assert converted.content["annotations"][0]["bbox"] == [0, 0, 5, 5] and "scaled" not in converted.summary()
 
 
 @pytest.mark.parametrize("source_format", ["voc", "labelme"])
-def test_a_label_whose_name_and_statement_fit_different_pictures_is_asked_about(tmp_path, source_format):
+def test_a_label_whose_name_and_statement_fit_different_images_is_asked_about(tmp_path, source_format):
     for name in ("1.png", "100.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     if source_format == "voc":
         write_voc(tmp_path / "1.xml", voc_object("gun", (1, 1, 5, 5)), "100.png")
     else:
@@ -498,7 +498,7 @@ def test_a_label_whose_name_and_statement_fit_different_pictures_is_asked_about(
 
 
 @pytest.mark.parametrize(
-    ("label", "picture"),
+    ("label", "image"),
     [
         ("Annotation/P1.xml", "JPEGImage/P1.jpg"),
         ("train/train_annotation/P1.xml", "train/train_image/P1.jpg"),
@@ -507,21 +507,21 @@ def test_a_label_whose_name_and_statement_fit_different_pictures_is_asked_about(
         ("labels/day 1/P1.xml", "P1.jpg"),
     ],
 )
-def test_pictures_are_found_in_the_folders_of_public_sets(tmp_path, label, picture):
-    write_picture(tmp_path / picture)
+def test_images_are_found_in_the_folders_of_public_sets(tmp_path, label, image):
+    write_image(tmp_path / image)
     write_voc(tmp_path / label, voc_object("gun", (1, 1, 5, 5)), "P1")
     assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
 
 
-def test_a_label_is_not_given_the_picture_of_that_name_in_another_split(tmp_path):
-    write_picture(tmp_path / "val" / "images" / "1.jpg")
+def test_a_label_is_not_given_the_image_of_that_name_in_another_split(tmp_path):
+    write_image(tmp_path / "val" / "images" / "1.jpg")
     write_voc(tmp_path / "train" / "labels" / "1.xml", voc_object("gun", (1, 1, 5, 5)))
-    with pytest.raises(UserError, match="its picture is not in"):
+    with pytest.raises(UserError, match="its image is not in"):
         convert("voc", str(tmp_path))
 
 
 def test_objects_that_say_nothing_are_left_out_and_counted(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_voc(tmp_path / "a.xml", "<object/><object><name/><bndbox/></object>" + voc_object("gun", (1, 1, 5, 5)))
     converted = convert("voc", str(tmp_path))
     assert len(converted.content["annotations"]) == 1 and "2 empty object" in converted.summary()
@@ -533,7 +533,7 @@ POSE_3D = "0 0.5 0.5 0.2 0.2 0.45 0.45 2 0.5 0.5 1\n0 0.3 0.3 0.2 0.2 0.25 0.35 
 
 @pytest.mark.parametrize(("lines", "kpt_shape"), [(POSE_2D, [1, 2]), (POSE_3D, [2, 3])])
 def test_yolo_pose_labels_become_boxes(tmp_path, lines, kpt_shape):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(lines)
     (tmp_path / "data.yaml").write_text(f"names: [gun]\nkpt_shape: {kpt_shape}\n")
     (tmp_path / "names.list").write_text("gun\n")
@@ -546,7 +546,7 @@ def test_yolo_pose_labels_become_boxes(tmp_path, lines, kpt_shape):
 
 @pytest.mark.parametrize("lines", [POSE_2D, POSE_3D])
 def test_yolo_pose_labels_without_kpt_shape_are_refused_by_name(tmp_path, lines):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(lines)
     (tmp_path / "classes.txt").write_text("gun\n")
     with pytest.raises(UserError, match=r"these look like YOLO pose labels.*kpt_shape"):
@@ -562,7 +562,7 @@ def test_yolo_pose_labels_without_kpt_shape_are_refused_by_name(tmp_path, lines)
     ],
 )
 def test_small_yolo_polygons_are_not_taken_for_pose(tmp_path, lines):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(lines)
     (tmp_path / "classes.txt").write_text("gun\n")
     assert all(a["segmentation"] for a in convert("yolo", str(tmp_path)).content["annotations"])
@@ -570,7 +570,7 @@ def test_small_yolo_polygons_are_not_taken_for_pose(tmp_path, lines):
 
 @pytest.mark.parametrize(("more", "oriented"), [("", True), ("0 0.1 0.1 0.3 0.1 0.3 0.3\n", False)])
 def test_oriented_yolo_boxes_are_said_to_become_masks(tmp_path, more, oriented):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("0 0.5 0.2 0.8 0.5 0.5 0.8 0.2 0.5\n" + more)
     (tmp_path / "classes.txt").write_text("gun\n")
     converted = convert("yolo", str(tmp_path))
@@ -579,7 +579,7 @@ def test_oriented_yolo_boxes_are_said_to_become_masks(tmp_path, more, oriented):
 
 
 def test_kpt_shape_of_no_points_says_that_lines_are_polygons(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(POSE_2D)
     (tmp_path / "data.yaml").write_text("names: [gun]\nkpt_shape: [0, 2]\n")
     assert all(a["segmentation"] for a in convert("yolo", str(tmp_path)).content["annotations"])
@@ -589,7 +589,7 @@ def test_kpt_shape_of_no_points_says_that_lines_are_polygons(tmp_path):
     ("kpt_shape", "message"), [("[2, 3]", "by kpt_shape there are 10"), ("[1, 4]", "`kpt_shape` is"), ("3", "is 3")]
 )
 def test_a_kpt_shape_that_does_not_fit_is_told(tmp_path, kpt_shape, message):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(POSE_2D)
     (tmp_path / "data.yaml").write_text(f"names: [gun]\nkpt_shape: {kpt_shape}\n")
     with pytest.raises(UserError, match=message):
@@ -597,7 +597,7 @@ def test_a_kpt_shape_that_does_not_fit_is_told(tmp_path, kpt_shape, message):
 
 
 def test_yolo_classes_may_be_written_as_decimals_and_lines_of_other_text_formats_are_named(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     (tmp_path / "classes.txt").write_text("gun\nknife\n")
     (tmp_path / "a.txt").write_text("1.0 0.5 0.5 0.2 0.2\n")
     (annotation,) = convert("yolo", str(tmp_path)).content["annotations"]
@@ -608,16 +608,16 @@ def test_yolo_classes_may_be_written_as_decimals_and_lines_of_other_text_formats
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "jp2", "pgm", "gif", "webp"])
-def test_pictures_of_every_format_that_training_reads_are_found(tmp_path, suffix):
-    written = write_picture(tmp_path / f"a.{'jpg' if suffix in ('jfif', 'jpe') else suffix}")
+def test_images_of_every_format_that_training_reads_are_found(tmp_path, suffix):
+    written = write_image(tmp_path / f"a.{'jpg' if suffix in ('jfif', 'jpe') else suffix}")
     written.rename(tmp_path / f"a.{suffix}")
-    assert read_picture(tmp_path / f"a.{suffix}").shape == (HEIGHT, WIDTH, 3)
+    assert read_image(tmp_path / f"a.{suffix}").shape == (HEIGHT, WIDTH, 3)
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))
     assert len(convert("voc", str(tmp_path)).content["annotations"]) == 1
 
 
 def test_an_xml_in_the_encoding_that_it_states_is_read(tmp_path):
-    write_picture(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "images" / "a.png")
     name = "\u5200\u5177"
     text = f"<annotation><filename>a.png</filename>{voc_object(name, (1, 1, 20, 20))}</annotation>"
     (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="GBK"?>{text}'.encode("gbk"))
@@ -633,7 +633,7 @@ def test_an_xml_in_the_encoding_that_it_states_is_read(tmp_path):
     ],
 )
 def test_labels_and_classes_in_another_encoding_are_named_as_such(tmp_path, form, name, text):
-    write_picture(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "images" / "a.png")
     (tmp_path / "a.txt").write_text("0 0.5 0.5 0.1 0.1", encoding="utf-8")
     (tmp_path / name).write_bytes(text.encode("gbk"))
     with pytest.raises(UserError, match=r"(?s)not UTF-8 \(byte 0xb5 at") as caught:

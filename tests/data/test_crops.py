@@ -13,7 +13,7 @@ from xray_lazy.data.mapper import DetectionMapper
 
 @pytest.fixture
 def triangle(tmp_path):
-    """A picture of 100x100 with one object, the lower left half of a square from (20, 20) to (80, 80)."""
+    """An image of 100x100 with one object, the lower left half of a square from (20, 20) to (80, 80)."""
     cv2.imwrite(str(tmp_path / "bag.png"), np.full((100, 100, 3), 255, np.uint8))
     annotation = {
         "bbox": [20, 20, 60, 60],
@@ -41,7 +41,7 @@ def test_an_object_that_a_crop_left_out_is_no_target(triangle):
     assert len(sample["instances"]) == 0
 
 
-def test_every_second_picture_of_the_300_proposal_recipe_is_cropped(triangle):
+def test_every_second_image_of_the_300_proposal_recipe_is_cropped(triangle):
     mapper = get_config("projects/sparse_rcnn/sparse_rcnn_r50_300pro_3x.py").dataloader.train.mapper
     np.random.seed(0)
     mapper = instantiate(mapper)

@@ -21,7 +21,7 @@ def test_category_ids_with_gaps_become_contiguous(tmp_path):
     assert dataset[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
 
 
-def test_sizes_of_zero_are_read_from_the_pictures(tmp_path):
+def test_sizes_of_zero_are_read_from_the_images(tmp_path):
     content = write_set(tmp_path, size=(70, 50))
     for image in content["images"]:
         image["width"] = image["height"] = 0
@@ -29,17 +29,17 @@ def test_sizes_of_zero_are_read_from_the_pictures(tmp_path):
     assert {(r["width"], r["height"]) for r in load_datasets(reference(tmp_path))} == {(70, 50)}
 
 
-def test_a_picture_without_a_size_that_can_not_be_read_is_named_with_the_reason(tmp_path):
+def test_a_image_without_a_size_that_can_not_be_read_is_named_with_the_reason(tmp_path):
     content = write_set(tmp_path)
     content["images"][1].pop("width")
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     (tmp_path / "images" / "bag_1.png").write_text("text")
-    with pytest.raises(UserError, match=r"can't be read, e\.g\. .*bag_1\.png is not a picture"):
+    with pytest.raises(UserError, match=r"can't be read, e\.g\. .*bag_1\.png is not an image"):
         load_datasets(reference(tmp_path))
 
 
 def test_empty_bags_stay_unless_they_are_filtered(tmp_path):
-    write_set(tmp_path, pictures=8)
+    write_set(tmp_path, count=8)
     assert len(load_datasets(reference(tmp_path))) == 8
     assert len(load_datasets(reference(tmp_path), filter_empty=True)) == 6
 
@@ -49,7 +49,7 @@ def names_of(dataset):
 
 
 def test_a_fraction_is_spread_evenly_or_drawn_by_seed(tmp_path):
-    write_set(tmp_path / "bags", pictures=20)
+    write_set(tmp_path / "bags", count=20)
     where = reference(tmp_path / "bags")
     whole = names_of(load_datasets(where))
     assert names_of(load_datasets(where, fraction=0.2)) == [whole[place] for place in (0, 6, 13, 19)]
@@ -61,7 +61,7 @@ def test_a_fraction_is_spread_evenly_or_drawn_by_seed(tmp_path):
 
 
 def test_the_name_of_a_part_tells_that_it_is_one(tmp_path):
-    write_set(tmp_path / "bags", pictures=8)
+    write_set(tmp_path / "bags", count=8)
     where = reference(tmp_path / "bags")
     assert load_datasets(where, fraction=0.5).name == "bags_4of8"
     assert load_datasets(where, fraction=0.01, max_pictures=5).name == "bags_1of8"
@@ -82,7 +82,7 @@ def test_records_tell_their_data_set(tmp_path):
     assert [record["dataset_name"] for record in joined] == ["a"] * 4 + ["b"] * 4
 
 
-def test_sets_are_joined_by_class_name_with_unique_picture_ids(tmp_path):
+def test_sets_are_joined_by_class_name_with_unique_image_ids(tmp_path):
     write_set(tmp_path / "a", classes=("gun", "knife"))
     write_set(tmp_path / "b", classes=("knife", "gun"))
     joined = load_datasets([reference(tmp_path / "a"), reference(tmp_path / "b")])
@@ -132,9 +132,9 @@ def test_other_forms_of_names_are_refused(name, tmp_path):
         find_source(name, str(tmp_path))
 
 
-def test_a_set_without_pictures_is_refused(tmp_path):
+def test_a_set_without_images_is_refused(tmp_path):
     write_set(tmp_path, images=[], annotations=[])
-    with pytest.raises(UserError, match="0 pictures"):
+    with pytest.raises(UserError, match="0 images"):
         load_datasets(reference(tmp_path))
 
 
@@ -172,7 +172,7 @@ def test_an_area_that_is_none_is_that_of_the_mask_as_repair_has_it(tmp_path, are
     content["annotations"][0] |= {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 10, 30]], "area": area}
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     dataset = load_datasets(reference(tmp_path))
-    (one,) = open_sets([str(tmp_path / "annotations.json")], pictures=False)
+    (one,) = open_sets([str(tmp_path / "annotations.json")], images=False)
     assert dataset[0]["annotations"][0]["area"] == repair(one).content["annotations"][0]["area"] < 300
 
 
@@ -260,13 +260,13 @@ def test_a_run_length_encoded_mask_without_a_size_is_an_error(tmp_path, size, co
 
 @pytest.mark.parametrize("states_size", [True, False])
 @pytest.mark.parametrize("counts", ["Pm0P`1", [1200, 1872]])
-def test_a_mask_of_another_size_than_its_picture_is_an_error(tmp_path, counts, states_size):
+def test_a_mask_of_another_size_than_its_image_is_an_error(tmp_path, counts, states_size):
     content = write_set(tmp_path)
     content["annotations"][1]["segmentation"] = {"size": [64, 48], "counts": counts}
     if not states_size:
         content["images"][1].pop("width")
     (tmp_path / "annotations.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="the mask of annotation 101: an RLE of 48x64 in picture 11 of 64x48"):
+    with pytest.raises(UserError, match="the mask of annotation 101: an RLE of 48x64 in image 11 of 64x48"):
         load_datasets(reference(tmp_path))
 
 
@@ -310,7 +310,7 @@ def test_names_of_classes_that_are_numbers_are_their_text(tmp_path):
 
 
 @pytest.mark.parametrize("ids", [["a", "b", "1", "01"], [2**70, 2**53 + 1, 5, 2**53], ["1", 1, 2.0, "2"]])
-def test_ids_of_pictures_may_be_text_or_large(tmp_path, ids):
+def test_ids_of_images_may_be_text_or_large(tmp_path, ids):
     content = write_set(tmp_path)
     for image, annotation, id in zip(content["images"], [*content["annotations"], {}], ids, strict=True):
         image["id"] = annotation["image_id"] = id
@@ -321,11 +321,11 @@ def test_ids_of_pictures_may_be_text_or_large(tmp_path, ids):
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"id": True}, {"id": " "}, {"id": 1.5}, {"file_name": 7}])
-def test_a_picture_without_an_id_or_a_name_is_an_error(tmp_path, change):
+def test_a_image_without_an_id_or_a_name_is_an_error(tmp_path, change):
     content = write_set(tmp_path)
     content["images"][0] |= change
     (tmp_path / "annotations.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="a picture has the id"):
+    with pytest.raises(UserError, match="an image has the id"):
         load_datasets(reference(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Processes that read pictures and die: one message in words of the config, whichever way torch notices."""
+"""Processes that read images and die: one message in words of the config, whichever way torch notices."""
 
 import errno
 import mmap
@@ -22,7 +22,7 @@ from xray_lazy.errors import RunFailure
 
 
 class MapperWithAnEnd(DetectionMapper):
-    """Does `end` where it meets picture 5."""
+    """Does `end` where it meets image 5."""
 
     def __init__(self, end):
         super().__init__([])
@@ -35,7 +35,7 @@ class MapperWithAnEnd(DetectionMapper):
 
 
 def read_an_epoch(folder, end):
-    write_set(folder, pictures=8)
+    write_set(folder, count=8)
     sampler = ShuffledEpochs(seed=0, shuffle=False)
     loader = TrainLoader(load_datasets(reference(folder)), MapperWithAnEnd(end), sampler, 2, num_workers=1)
     with explained_worker_death():
@@ -59,18 +59,18 @@ def miss_a_file():
 def test_a_killed_worker_is_explained(tmp_path):
     with pytest.raises(RunFailure) as error:
         read_an_epoch(tmp_path, be_killed)
-    assert "a process that reads pictures died" in error.value.message
+    assert "a process that reads images died" in error.value.message
     assert "memory" in error.value.fix and "dataloader.train.num_workers" in error.value.fix
 
 
 @pytest.mark.parametrize(("end", "kind"), [(fall_over, RuntimeError), (miss_a_file, FileNotFoundError)])
-def test_an_exception_of_the_mapper_in_a_worker_names_the_picture_and_is_not_taken_for_its_death(tmp_path, end, kind):
+def test_an_exception_of_the_mapper_in_a_worker_names_the_image_and_is_not_taken_for_its_death(tmp_path, end, kind):
     with pytest.raises(RunFailure, match=rf"/bag_\d.png can't be prepared.*{kind.__name__}: .*somebody's augmentation"):
         read_an_epoch(tmp_path, end)
 
 
 class MapperWithAnExtra(DetectionMapper):
-    """Adds what `make()` makes to picture 5, which a queue's own thread then has to send."""
+    """Adds what `make()` makes to image 5, which a queue's own thread then has to send."""
 
     def __init__(self, make):
         super().__init__([])
@@ -107,7 +107,7 @@ UNSENT = [
 @pytest.mark.parametrize("loader_class", [TrainLoader, EvaluationLoader])
 @pytest.mark.parametrize(("make", "advice"), UNSENT)
 def test_a_batch_that_can_not_be_handed_over_ends_the_run_with_the_reason(tmp_path, loader_class, make, advice):
-    write_set(tmp_path, pictures=8)
+    write_set(tmp_path, count=8)
     dataset, mapper = load_datasets(reference(tmp_path)), MapperWithAnExtra(make)
     if loader_class is TrainLoader:
         batches = TrainLoader(dataset, mapper, ShuffledEpochs(seed=0, shuffle=False), 2, num_workers=1).batches(0)
@@ -140,7 +140,7 @@ def test_a_full_shared_memory_is_told_from_a_full_memory(word, advice):
 def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    write_set(tmp_path, pictures=8)
+    write_set(tmp_path, count=8)
     sampler = ShuffledEpochs(seed=0, shuffle=False)
     batches = TrainLoader(load_datasets(reference(tmp_path)), DetectionMapper([]), sampler, 2, num_workers=2).batches(0)
     assert len([next(batches), next(batches)]) == 2  # one of each: both have started

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.image_transforms import resize
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.mask_rasters import draw_polygons, sample_rle
-from xray_lazy.data.picture_transforms import resize
 from xray_lazy.data.run_lengths import run_lengths
 
 WIDTH, HEIGHT = 90, 60
@@ -24,7 +24,7 @@ wild = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
+def image(tmp_path_factory):
     path = tmp_path_factory.mktemp("picture") / "bag.png"
     cv2.imwrite(str(path), bag(WIDTH, HEIGHT))
     return str(path)
@@ -39,13 +39,13 @@ def bag(width: int, height: int) -> np.ndarray:
     return np.clip(values + random.normal(0, 3, values.shape), 0, 255).astype(np.uint8)
 
 
-def record(picture: str, segmentations: list, **changes) -> dict:
+def record(image: str, segmentations: list, **changes) -> dict:
     annotations = [
         {"bbox": [3.3 + i, 4.7, 20.2, 31.1], "bbox_mode": BoxMode.XYWH_ABS, "category_id": i, "iscrowd": 0}
         | {"segmentation": segmentation}
         for i, segmentation in enumerate(segmentations)
     ]
-    return {"file_name": picture, "height": HEIGHT, "width": WIDTH, "annotations": annotations} | changes
+    return {"file_name": image, "height": HEIGHT, "width": WIDTH, "annotations": annotations} | changes
 
 
 def mapped(mapper, entry: dict, seed: int = 0) -> dict:
@@ -70,7 +70,7 @@ def assert_same(ours: dict, theirs: dict, largest_difference: int = 1) -> None:
 
 corner = st.tuples(st.floats(-20, WIDTH + 20, width=32), st.floats(-20, HEIGHT + 20, width=32))
 polygon = st.lists(corner, min_size=3, max_size=9).map(lambda corners: [value for pair in corners for value in pair])
-# polygons of one instance may lie apart or on top of each other, and partly or wholly outside of the picture
+# polygons of one instance may lie apart or on top of each other, and partly or wholly outside of the image
 polygons = st.lists(polygon, min_size=1, max_size=3)
 
 
@@ -93,24 +93,24 @@ crop = st.just(T.RandomCrop("absolute_range", (30, 50)))
 
 @wild
 @given(st.lists(st.one_of(polygons, rle()), max_size=4), st.lists(separable, max_size=3), st.integers(0, 99))
-def test_resizes_and_flips_of_any_masks(picture, segmentations, augmentations, seed):
-    ours = mapped(DetectionMapper(augmentations), record(picture, segmentations), seed)
-    theirs = mapped(DetectionMapper(augmentations, plain=True), record(picture, segmentations), seed)
+def test_resizes_and_flips_of_any_masks(image, segmentations, augmentations, seed):
+    ours = mapped(DetectionMapper(augmentations), record(image, segmentations), seed)
+    theirs = mapped(DetectionMapper(augmentations, plain=True), record(image, segmentations), seed)
     assert_same(ours, theirs, largest_difference=len(augmentations) + 1)
 
 
 @wild
 @given(st.lists(rle(), max_size=4), st.lists(separable, max_size=2), crop, st.booleans(), st.integers(0, 99))
-def test_crops_too_with_boxes_taken_from_what_is_left(picture, masks, augmentations, crop, recompute, seed):
+def test_crops_too_with_boxes_taken_from_what_is_left(image, masks, augmentations, crop, recompute, seed):
     augmentations = [*augmentations[:1], crop, *augmentations[1:]]
     options = {"augmentations": augmentations, "recompute_boxes": recompute}
-    ours = mapped(DetectionMapper(**options), record(picture, masks), seed)
-    assert_same(ours, mapped(DetectionMapper(**options, plain=True), record(picture, masks), seed), 3)
+    ours = mapped(DetectionMapper(**options), record(image, masks), seed)
+    assert_same(ours, mapped(DetectionMapper(**options, plain=True), record(image, masks), seed), 3)
 
 
 @wild
 @given(st.lists(st.one_of(polygons, rle()), min_size=1, max_size=4), st.lists(separable, max_size=2))
-def test_the_plain_path_is_detectron2s_mapper(picture, segmentations, augmentations):
+def test_the_plain_path_is_detectron2s_mapper(image, segmentations, augmentations):
     theirs = DatasetMapper(
         is_train=True,
         augmentations=augmentations,
@@ -118,8 +118,8 @@ def test_the_plain_path_is_detectron2s_mapper(picture, segmentations, augmentati
         use_instance_mask=True,
         instance_mask_format="bitmask",
     )
-    ours = mapped(DetectionMapper(augmentations, plain=True), record(picture, segmentations))
-    assert_same(ours, mapped(theirs, record(picture, segmentations)), largest_difference=0)
+    ours = mapped(DetectionMapper(augmentations, plain=True), record(image, segmentations))
+    assert_same(ours, mapped(theirs, record(image, segmentations)), largest_difference=0)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_the_plain_path_is_detectron2s_mapper(picture, segmentations, augmentati
     ids=lambda augmentation: type(augmentation).__name__,
 )
 @pytest.mark.parametrize("seed", range(4))
-def test_any_augmentation_of_detectron2_takes_part(picture, augmentation, seed):
+def test_any_augmentation_of_detectron2_takes_part(image, augmentation, seed):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
     mask[10:35, 20:60] = 1
-    entry = record(picture, [mask_util.encode(mask), mask_util.encode(mask)])
+    entry = record(image, [mask_util.encode(mask), mask_util.encode(mask)])
     augmentations = [T.RandomFlip(), augmentation, T.RandomFlip(), T.Resize((50, 77))]
     ours = mapped(DetectionMapper(augmentations), entry, seed)
     assert_same(ours, mapped(DetectionMapper(augmentations, plain=True), entry, seed), largest_difference=3)
@@ -153,13 +153,13 @@ class HalfResize(T.ResizeTransform):
         return np.full((self.new_h, self.new_w, 3), 7, np.uint8)
 
 
-def test_a_subclass_of_a_fast_transform_does_its_own_work(picture):
-    sample = DetectionMapper([HalfResize(HEIGHT, WIDTH, 30, 45)])(record(picture, []))
+def test_a_subclass_of_a_fast_transform_does_its_own_work(image):
+    sample = DetectionMapper([HalfResize(HEIGHT, WIDTH, 30, 45)])(record(image, []))
     assert sample["image"].shape == (3, 30, 45) and (sample["image"] == 7).all()
 
 
 @pytest.mark.parametrize("size", [(640, 1138), (750, 1333), (800, 1422), (54, 96), (1080, 1920), (1500, 2000)])
-def test_resized_pictures_are_pillows_within_70_db(size):
+def test_resized_images_are_pillows_within_70_db(size):
     source = bag(1920, 1080)
     ours = resize(source, *size).astype(float)
     pillow = np.asarray(Image.fromarray(source).resize(size[::-1], Image.BILINEAR), float)
@@ -168,13 +168,13 @@ def test_resized_pictures_are_pillows_within_70_db(size):
     assert error == 0 or 10 * np.log10(255**2 / error) > 70
 
 
-def test_rgb_is_bgr_the_other_way_round(picture):
-    bgr, rgb = (DetectionMapper([], image_format=order)(record(picture, []))["image"] for order in ("BGR", "RGB"))
+def test_rgb_is_bgr_the_other_way_round(image):
+    bgr, rgb = (DetectionMapper([], image_format=order)(record(image, []))["image"] for order in ("BGR", "RGB"))
     assert torch.equal(bgr, rgb.flip(0)) and not torch.equal(bgr, rgb)
 
 
-def test_crowds_are_no_targets_and_box_only_instances_none_of_masks(picture):
-    entry = record(picture, [[[5, 5, 30, 5, 30, 30]]] * 3)
+def test_crowds_are_no_targets_and_box_only_instances_none_of_masks(image):
+    entry = record(image, [[[5, 5, 30, 5, 30, 30]]] * 3)
     entry["annotations"][0]["iscrowd"] = 1
     del entry["annotations"][1]["segmentation"]
     assert DetectionMapper([])(entry)["instances"].gt_classes.tolist() == [2]
@@ -182,9 +182,9 @@ def test_crowds_are_no_targets_and_box_only_instances_none_of_masks(picture):
     assert boxes.gt_classes.tolist() == [1, 2] and not boxes.has("gt_masks")
 
 
-def test_whole_numbers_as_corners_are_not_cut_off(picture):
-    entry = record(picture, [[[11, 11, 51, 11, 51, 41, 11, 41]]])
-    exact = record(picture, [[[11.0, 11.0, 51.0, 11.0, 51.0, 41.0, 11.0, 41.0]]])
+def test_whole_numbers_as_corners_are_not_cut_off(image):
+    entry = record(image, [[[11, 11, 51, 11, 51, 41, 11, 41]]])
+    exact = record(image, [[[11.0, 11.0, 51.0, 11.0, 51.0, 41.0, 11.0, 41.0]]])
     for plain in (False, True):
         mapper = DetectionMapper([T.Resize((47, 71))], plain=plain)
         assert torch.equal(mapper(entry)["instances"].gt_masks.tensor, mapper(exact)["instances"].gt_masks.tensor)

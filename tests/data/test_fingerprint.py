@@ -9,7 +9,7 @@ from xray_lazy.data.fingerprint import fingerprint
 
 
 def test_it_tells_size_classes_and_the_files_content(tmp_path):
-    write_set(tmp_path / "bags", pictures=8)
+    write_set(tmp_path / "bags", count=8)
     path = tmp_path / "bags" / "annotations.json"
     assert fingerprint(load_datasets(reference(tmp_path / "bags"))) == {
         "name": "bags",

@@ -1,4 +1,4 @@
-"""What reaches the model: pictures, boxes and masks under the same geometry, in a reproducible order."""
+"""What reaches the model: images, boxes and masks under the same geometry, in a reproducible order."""
 
 import gc
 import itertools
@@ -26,7 +26,7 @@ from xray_lazy.errors import RunFailure, UserError
 
 @pytest.fixture
 def dataset(tmp_path):
-    write_set(tmp_path, pictures=8)
+    write_set(tmp_path, count=8)
     return load_datasets(reference(tmp_path))
 
 
@@ -39,11 +39,11 @@ def first_batches(loader, count, start=0):
     return list(itertools.islice(loader.batches(start), count))
 
 
-def test_masks_and_boxes_follow_the_picture(dataset):
+def test_masks_and_boxes_follow_the_image(dataset):
     sample = DetectionMapper([T.Resize((96, 128)), T.RandomFlip(prob=1.0)])(dataset[0])
     instances = sample["instances"]
     assert sample["image"].shape == (3, 96, 128) and (sample["height"], sample["width"]) == (48, 64)
-    # the item at x 5..25, y 6..21 of a 64x48 picture, doubled and mirrored
+    # the item at x 5..25, y 6..21 of a 64x48 image, doubled and mirrored
     assert instances.gt_boxes.tensor.tolist() == [[128 - 50, 12, 128 - 10, 42]]
     inside = instances.gt_masks.tensor[0]
     assert inside[12:42, 78:118].float().mean() > 0.95 and inside.sum() <= 40 * 30 * 1.05
@@ -71,7 +71,7 @@ def test_mapping_does_not_change_the_data_set(dataset):
     assert repr(list(dataset)) == before
 
 
-def test_a_picture_of_another_size_than_the_set_says_is_an_error_with_the_fix(dataset):
+def test_a_image_of_another_size_than_the_set_says_is_an_error_with_the_fix(dataset):
     with pytest.raises(UserError, match=r"64x48.*99x48") as error:
         DetectionMapper([])({**dataset[0], "width": 99})
     assert "repair" in error.value.fix
@@ -85,7 +85,7 @@ RELATIVE_CROP = T.AugmentationList([T.RandomCrop("relative", (0.2, 0.2)), T.Rand
 @pytest.mark.parametrize(
     "change", [T.ResizeShortestEdge([8, 16], 100, "choice"), T.ResizeScale(0.1, 0.1, 64, 64), RELATIVE_CROP]
 )
-def test_a_very_thin_picture_keeps_a_pixel_of_its_width(tmp_path, size, way, change):
+def test_a_very_thin_image_keeps_a_pixel_of_its_width(tmp_path, size, way, change):
     path = str(tmp_path / "thin.png")
     cv2.imwrite(path, np.full((*size, 3), 200, np.uint8))
     annotation = {
@@ -112,7 +112,7 @@ def failing_mapper(record):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_every_error_of_a_mapper_names_its_picture(dataset, num_workers):
+def test_every_error_of_a_mapper_names_its_image(dataset, num_workers):
     with pytest.raises(RunFailure, match=r"bag_1\.png can't be prepared.*KeyError.*own fault"):
         list(EvaluationLoader(dataset[1:2], failing_mapper, num_workers=num_workers))
     with pytest.raises(UserError, match=r"bag_0\.png: the mask is odd\nfix: mend it"):
@@ -141,18 +141,18 @@ def test_reading_leaves_the_random_state_of_training_alone(dataset):
     assert np.random.rand() == expected
 
 
-def test_unreadable_pictures_are_skipped_counted_and_limited(dataset, caplog):
+def test_unreadable_images_are_skipped_counted_and_limited(dataset, caplog):
     for record in dataset[:3]:
         with open(record["file_name"], "r+b") as stream:
             stream.truncate(60)
     loader = make_loader(dataset, max_unreadable=3)
     assert all(len(batch) == 4 for batch in first_batches(loader, 6))
-    assert len(loader.unreadable) == 3 and "skipped an unreadable picture" in caplog.text
+    assert len(loader.unreadable) == 3 and "skipped an unreadable image" in caplog.text
     with pytest.raises(UserError, match="could not be read"):
         first_batches(make_loader(dataset, max_unreadable=2), 6)
 
 
-def test_a_picture_that_cannot_be_evaluated_is_an_error_also_from_a_worker(dataset):
+def test_a_image_that_cannot_be_evaluated_is_an_error_also_from_a_worker(dataset):
     with open(dataset[2]["file_name"], "r+b") as stream:
         stream.truncate(60)
     loader = EvaluationLoader(dataset, DetectionMapper([], is_train=False), num_workers=1)
@@ -161,7 +161,7 @@ def test_a_picture_that_cannot_be_evaluated_is_an_error_also_from_a_worker(datas
     assert "Traceback" not in str(error.value)
 
 
-def test_evaluation_sees_every_picture_once_without_annotations(dataset):
+def test_evaluation_sees_every_image_once_without_annotations(dataset):
     loader = EvaluationLoader(dataset, DetectionMapper([], is_train=False), batch_size=3, num_workers=0)
     samples = [sample for batch in loader for sample in batch]
     assert [s["image_id"] for s in samples] == [record["image_id"] for record in dataset]
@@ -170,8 +170,8 @@ def test_evaluation_sees_every_picture_once_without_annotations(dataset):
 
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_validation_mixes_sizes_and_shares_each_batch_between_the_processes(tmp_path, monkeypatch, world_size):
-    write_set(tmp_path / "small", pictures=4)
-    write_set(tmp_path / "large", pictures=5, size=(96, 64))
+    write_set(tmp_path / "small", count=4)
+    write_set(tmp_path / "large", count=5, size=(96, 64))
     both = load_datasets([reference(tmp_path / "small"), reference(tmp_path / "large")])
     records = [both[place] for place in (0, 4, 5, 1, 6, 2, 7, 3, 8)]
     shares = []
@@ -200,8 +200,8 @@ def test_lists_of_a_config_reach_augmentations_as_plain_ones_that_draw_the_same(
 
 
 def test_uncompressed_masks_are_trained_on(tmp_path):
-    content = write_set(tmp_path, pictures=1)
-    # a bar over the rows 10..19 of the columns 5..24 of a 64x48 picture, counted down the columns
+    content = write_set(tmp_path, count=1)
+    # a bar over the rows 10..19 of the columns 5..24 of a 64x48 image, counted down the columns
     counts = [5 * 48 + 10, *[10, 38] * 19, 10, 64 * 48 - 24 * 48 - 20]
     content["annotations"][0]["segmentation"] = {"size": [48, 64], "counts": counts}
     (tmp_path / "annotations.json").write_text(json.dumps(content))
@@ -209,7 +209,7 @@ def test_uncompressed_masks_are_trained_on(tmp_path):
     assert mask.sum() == 200 and mask[10:20, 5:25].all()
 
 
-def test_a_mask_of_another_size_than_its_picture_is_an_error(dataset):
+def test_a_mask_of_another_size_than_its_image_is_an_error(dataset):
     record = {**dataset[0], "annotations": [dict(dataset[0]["annotations"][0])]}
     record["annotations"][0]["segmentation"] = {"size": [48, 99], "counts": "PPR1"}
     with pytest.raises(UserError, match=r"99x48.*64x48"):

@@ -1,4 +1,4 @@
-"""A cache of decoded pictures changes no pixel, whoever writes or kills; and stays within its bounds."""
+"""A cache of decoded images changes no pixel, whoever writes or kills; and stays within its bounds."""
 
 import errno
 import multiprocessing
@@ -16,9 +16,9 @@ from detectron2.data import transforms as T
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data import picture_cache
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.picture_cache import GIB, PictureCache
-from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.errors import UserError
 
 SIZES = (24, 32, 48)
@@ -27,7 +27,7 @@ MULTI_SCALE = [T.ResizeShortestEdge(SIZES, 60, "choice"), T.RandomFlip()]
 
 @pytest.fixture
 def dataset(tmp_path):
-    write_set(tmp_path / "set", pictures=6)
+    write_set(tmp_path / "set", count=6)
     return load_datasets(reference(tmp_path / "set"))
 
 
@@ -58,7 +58,7 @@ def entries(folder: Path) -> list[Path]:
     ],
 )
 @pytest.mark.parametrize("image_format", ["BGR", "RGB"])
-def test_pictures_from_the_cache_are_those_from_the_files(dataset, folder, augmentations, image_format):
+def test_images_from_the_cache_are_those_from_the_files(dataset, folder, augmentations, image_format):
     direct = DetectionMapper(augmentations, image_format=image_format)
     cached = DetectionMapper(augmentations, image_format=image_format, cache=PictureCache(folder))
     for seed in range(6):
@@ -77,7 +77,7 @@ def test_the_second_epoch_decodes_nothing_also_with_several_sizes(dataset, folde
         mapped(cached, dataset[0], seed)
 
 
-def test_a_changed_picture_takes_the_place_of_its_old_entries(dataset, folder):
+def test_a_changed_image_takes_the_place_of_its_old_entries(dataset, folder):
     cached = DetectionMapper(MULTI_SCALE, cache=PictureCache(folder))
     mapped(cached, dataset[0])
     count = len(entries(folder))
@@ -87,7 +87,7 @@ def test_a_changed_picture_takes_the_place_of_its_old_entries(dataset, folder):
     assert len(entries(folder)) == count
 
 
-def test_what_a_mapper_does_to_its_picture_stays_out_of_the_cache(dataset, folder):
+def test_what_a_mapper_does_to_its_image_stays_out_of_the_cache(dataset, folder):
     cached = DetectionMapper([T.Resize((30, 41))], cache=PictureCache(folder))
     for _ in range(3):
         sample = cached(dataset[0])["image"]
@@ -98,9 +98,9 @@ def test_what_a_mapper_does_to_its_picture_stays_out_of_the_cache(dataset, folde
 def test_it_takes_no_more_than_its_limit(dataset, folder):
     limit = 5 * 3 * 30 * 41
     cached = DetectionMapper([T.Resize((30, 41))], cache=PictureCache(folder, max_gib=limit / GIB))
-    pictures = [cached(record)["image"] for record in dataset]
+    images = [cached(record)["image"] for record in dataset]
     assert len(entries(folder)) == 5 and sum(file.stat().st_size for file in entries(folder)) <= limit
-    assert torch.equal(pictures[-1], DetectionMapper([T.Resize((30, 41))])(dataset[-1])["image"])
+    assert torch.equal(images[-1], DetectionMapper([T.Resize((30, 41))])(dataset[-1])["image"])
     another = DetectionMapper([T.Resize((31, 41))], cache=PictureCache(folder, max_gib=limit / GIB))
     another(dataset[0])
     assert len(entries(folder)) == 5
@@ -144,13 +144,13 @@ def test_what_another_person_left_in_a_shared_cache_is_no_error(dataset, folder,
     assert len(entries(folder)) == 2
 
 
-def test_a_missing_picture_and_a_wrong_size_are_told_as_without_a_cache(dataset, folder):
+def test_a_missing_image_and_a_wrong_size_are_told_as_without_a_cache(dataset, folder):
     mapper = DetectionMapper(MULTI_SCALE, cache=PictureCache(folder))
     with pytest.raises(UserError, match=r"64x48.*99x48"):
         mapper({**dataset[0], "width": 99})
     mapper(dataset[0])
     os.remove(dataset[0]["file_name"])
-    with pytest.raises(UnreadablePicture, match="does not exist"):
+    with pytest.raises(UnreadableImage, match="does not exist"):
         mapper(dataset[0])
 
 

@@ -1,4 +1,4 @@
-"""Masks as windows, beside detectron2's bitmaps of whole pictures."""
+"""Masks as windows, beside detectron2's bitmaps of whole images."""
 
 import pickle
 
@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 24, 30
 
 
 def masks_of(seed, count=3):
-    """Windows anywhere, also at the edges of the picture, as large as it and empty."""
+    """Windows anywhere, also at the edges of the image, as large as it and empty."""
     random = np.random.default_rng(seed)
     windows = []
     for _ in range(count):
@@ -52,7 +52,7 @@ coordinate = st.floats(-20, 50, width=32)
     size=st.sampled_from([1, 7, 28]),
     canvas=st.sampled_from([1, 1000, 2**25]),
 )
-def test_crops_are_those_of_the_whole_picture(seed, boxes, size, canvas):
+def test_crops_are_those_of_the_whole_image(seed, boxes, size, canvas):
     masks, windows = masks_of(seed)
     boxes = torch.tensor(boxes)
     own = boxes[:, 0].long()

@@ -5,16 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from coco_examples import SIZE, SQUARE, instance, sound_set, write_pictures
+from coco_examples import SIZE, SQUARE, instance, sound_set, write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as pycocotools_mask
 
 from xray_lazy.data.check import CocoSet, check_sets
+from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.kinds import ERROR, KINDS
 from xray_lazy.data.check.masks import clip_polygon
-from xray_lazy.data.check.picture_facts import PictureFacts
 from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
 from xray_lazy.data.scanners import SCANNER_SIZES, scanner_size
 from xray_lazy.errors import UserError
@@ -25,7 +25,7 @@ POINTS = [[10, 10], [30, 10], [30, 30], [10, 30]]  # of SQUARE
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_pictures(tmp_path / "images")
+    return write_images(tmp_path / "images")
 
 
 def repaired_instance(**changes) -> dict | None:
@@ -73,14 +73,14 @@ def test_size_is_taken_upright(folder):
     assert (image["width"], image["height"]) == (HEIGHT, WIDTH)
 
 
-def test_annotations_of_a_picture_that_was_scaled_later_are_not_touched(folder):
-    write_pictures(folder, ["2.png"], (25, 20), seed=5)
+def test_annotations_of_a_image_that_was_scaled_later_are_not_touched(folder):
+    write_images(folder, ["2.png"], (25, 20), seed=5)
     result = repair(CocoSet("set", sound_set(), folder))
     assert result.content == sound_set()
     assert [finding.kind for finding in result.left.sets[0].findings] == ["size_conflict"]
 
 
-def test_missing_and_broken_pictures_go_only_when_told(folder):
+def test_missing_and_broken_images_go_only_when_told(folder):
     (folder / "1.png").unlink()
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:3000])
     kept = repair(CocoSet("set", sound_set(), folder))
@@ -105,7 +105,7 @@ def test_class_ids_become_contiguous_and_same_names_one_class():
     assert [entry["category_id"] for entry in result.content["annotations"]] == [1, 2, 2]
 
 
-def test_annotations_without_picture_or_class_are_dropped():
+def test_annotations_without_image_or_class_are_dropped():
     assert repaired_instance(image_id=77) is None
     assert repaired_instance(category_id=77) is None
 
@@ -292,7 +292,7 @@ def test_other_fields_are_kept():
 @given(st.lists(st.tuples(st.integers(-40, 100), st.integers(-40, 90)), min_size=3, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_clipped_polygon_covers_what_the_polygon_covers_inside(points):
-    shift = 50  # draw both on a canvas that holds all of the polygon, and compare inside the picture only
+    shift = 50  # draw both on a canvas that holds all of the polygon, and compare inside the image only
     part = [float(value) for point in points for value in point]
     clipped = clip_polygon(part, SIZE)
     assert all(0 <= x <= WIDTH for x in clipped[0::2]) and all(0 <= y <= HEIGHT for y in clipped[1::2])
@@ -358,10 +358,10 @@ broken_sets = st.fixed_dictionaries(
 )
 file_facts = st.sampled_from(
     [
-        PictureFacts(SIZE),
-        PictureFacts(SIZE, turned=True),
-        PictureFacts((2 * WIDTH, 2 * HEIGHT)),
-        PictureFacts(None, fault="picture_missing", why="does not exist"),
+        ImageFacts(SIZE),
+        ImageFacts(SIZE, turned=True),
+        ImageFacts((2 * WIDTH, 2 * HEIGHT)),
+        ImageFacts(None, fault="picture_missing", why="does not exist"),
     ]
 )
 
@@ -395,10 +395,10 @@ sound_ids = st.sampled_from([1, 2, 3])
     )
 )
 @settings(max_examples=150, deadline=None)
-def test_instances_of_sound_pictures_have_no_error_after_repair(annotations):
+def test_instances_of_sound_images_have_no_error_after_repair(annotations):
     result = repair(CocoSet("set", {**sound_set(), "annotations": annotations}))
     left = {finding.kind for finding in result.left.sets[0].findings if KINDS[finding.kind].severity == ERROR}
-    # an RLE of another size may be right for another picture, a box and a mask may be of two items, and all
+    # an RLE of another size may be right for another image, a box and a mask may be of two items, and all
     # annotations may have been unusable
     assert left <= {"rle_size", "box_mask_conflict", "no_instances", "nothing_to_train", "class_not_trained"}
     for entry in result.content["annotations"]:
@@ -445,9 +445,9 @@ def test_sizes_of_scanners():
 @pytest.mark.parametrize(
     "mask",
     [
-        [[0.125, 0.25, 0.375, 0.25, 0.375, 0.5, 0.125, 0.5]],  # shares of the picture
+        [[0.125, 0.25, 0.375, 0.25, 0.375, 0.5, 0.125, 0.5]],  # shares of the image
         [[40, 2, 60, 2, 60, 46, 40, 46]],
-        [[2, 0, 60, 0, 60, 46, 2, 46]],  # spread over the picture
+        [[2, 0, 60, 0, 60, 46, 2, 46]],  # spread over the image
     ],
 )
 def test_a_box_that_hardly_overlaps_with_its_mask_is_left_and_told(mask):
@@ -483,7 +483,7 @@ def test_names_whose_last_part_one_file_has_are_corrected(folder, name):
 
 
 def test_a_name_that_several_files_or_several_names_fit_is_not_corrected(folder):
-    write_pictures(folder / "day 2", ["1.png"], seed=4)
+    write_images(folder / "day 2", ["1.png"], seed=4)
     content = sound_set()
     content["images"][0]["file_name"] = "x/1.png"
     content["images"][1]["file_name"] = "x/2.png"
@@ -502,7 +502,7 @@ def test_a_name_that_several_files_or_several_names_fit_is_not_corrected(folder)
         ({"annotations": [{"id": 1, "image_id": 1, "caption": "a bag"}]}, "COCO captions"),
         ({"annotations": [{"image_id": 1, "segments_info": [{"id": 7, "category_id": 1}]}]}, "COCO panoptic"),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "score": 1}]}, "no annotation has a `bbox`"),
-        ({"images": []}, "no picture of set"),
+        ({"images": []}, "no image of set"),
     ],
 )
 def test_a_repair_that_leaves_nothing_is_refused_and_the_format_named(changes, why):

@@ -1,4 +1,4 @@
-"""The order of pictures depends on seed and position alone."""
+"""The order of images depends on seed and position alone."""
 
 import itertools
 from collections import Counter
@@ -59,7 +59,7 @@ def seen(sampler, epochs, dataset=BAGS):
 
 
 @given(size=st.integers(1, 50), seed=st.integers(0, 5), epochs=st.integers(1, 4))
-def test_every_epoch_shows_each_picture_once(size, seed, epochs):
+def test_every_epoch_shows_each_image_once(size, seed, epochs):
     places = take(ShuffledEpochs(seed).stream(range(size), 0), size * epochs)
     assert [position for position, _ in places] == list(range(size * epochs))
     for epoch in range(epochs):
@@ -101,7 +101,7 @@ def test_processes_together_see_the_batches_of_one_process(sampler, world_size, 
     fraction=st.sampled_from([0.1, 0.5, 1.0]),
     epoch=st.integers(0, 9),
 )
-def test_every_epoch_has_the_length_that_is_told_and_each_picture_about_its_times(times, fraction, epoch):
+def test_every_epoch_has_the_length_that_is_told_and_each_image_about_its_times(times, fraction, epoch):
     times = np.array(times)
     assume((times * fraction).max() > 1e-9)
     sampler = ShuffledEpochs(1, fraction=fraction, balance=[lambda dataset, _: times])
@@ -112,13 +112,13 @@ def test_every_epoch_has_the_length_that_is_told_and_each_picture_about_its_time
     assert (counts >= np.floor(wanted)).all() and (counts <= np.ceil(wanted) + 1).all()
 
 
-def test_pictures_are_there_as_often_on_average_as_they_shall_be():
+def test_images_are_there_as_often_on_average_as_they_shall_be():
     times = np.linspace(0.05, 2.95, 30)
     found = seen(ShuffledEpochs(1, balance=[lambda dataset, _: times]), 2000)
     np.testing.assert_allclose(found, times, atol=0.05)
 
 
-def test_a_fraction_is_another_one_in_each_epoch_and_shows_all_pictures_in_the_end():
+def test_a_fraction_is_another_one_in_each_epoch_and_shows_all_images_in_the_end():
     sampler = ShuffledEpochs(0, fraction=0.25)
     first, second = (epoch_of(sampler, range(40), epoch) for epoch in (0, 1))
     assert len(first) == len(set(first)) == sampler.epoch_length(range(40)) == 10
@@ -127,7 +127,7 @@ def test_a_fraction_is_another_one_in_each_epoch_and_shows_all_pictures_in_the_e
 
 
 def test_repeat_factors_are_those_of_the_paper():
-    # class 0 is in 20 of 30 pictures, 1 in 4, 2 in one
+    # class 0 is in 20 of 30 images, 1 in 4, 2 in one
     times = ShuffledEpochs(0, balance=[RepeatFactors(0.3)]).times(BAGS)
     common, both, rare, rarest = times[0], times[19], times[20], times[23]
     assert (common, both, rare) == pytest.approx((1.0, (0.3 / (4 / 30)) ** 0.5, (0.3 / (4 / 30)) ** 0.5))
@@ -172,7 +172,7 @@ def test_empty_bags_have_their_share_and_all_others_are_there_once(share):
 def test_of_several_balances_the_last_holds_and_those_before_hold_within_it():
     found = seen(ShuffledEpochs(0, balance=[DatasetBalance(), EmptyShare(0.5)]), 1000)
     assert found[EMPTY].sum() == pytest.approx(found[~EMPTY].sum(), abs=1)
-    # the picture of class 2 is repeated, and the scanners are even all the same
+    # the image of class 2 is repeated, and the scanners are even all the same
     found = seen(ShuffledEpochs(0, balance=[RepeatFactors(0.5), DatasetBalance()]), 1000)
     assert found[SCANNERS == "smith"].sum() == pytest.approx(found[SCANNERS == "rapiscan"].sum(), abs=1)
     assert found[23] > 2 * found[0]
@@ -192,7 +192,7 @@ def test_weights_must_fit_the_data_sets(balance, words):
 
 
 def test_a_balance_that_leaves_nothing_is_refused():
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="no image"):
         ShuffledEpochs(0, balance=[lambda dataset, times: times * 0]).epoch_length(BAGS)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xray_lazy.data.dataset_places import PICTURE_FOLDERS, SPLITS
+from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.split import layout, plan_split, read_export, write_splits
 from xray_lazy.errors import UserError
@@ -24,7 +24,7 @@ RATIOS = (0.7, 0.15, 0.15)
 
 
 def write_export(folder: Path, names=None, **changes) -> tuple[Path, Path]:
-    """`export.json` and `pictures/`: every second picture holds a gun, every fifth a knife; ids have gaps."""
+    """`export.json` and `images/`: every second image holds a gun, every fifth a knife; ids have gaps."""
     names = names or [f"bag{number // 2}_{number % 2}.png" for number in range(20)]
     images = [{"id": 7 + 3 * i, "file_name": name, "width": 0, "height": 0} for i, name in enumerate(names)]
     annotations = []
@@ -35,7 +35,7 @@ def write_export(folder: Path, names=None, **changes) -> tuple[Path, Path]:
         ]
         path = folder / "pictures" / image["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"picture {image['file_name']}".encode())
+        path.write_bytes(f"image {image['file_name']}".encode())
     categories = [{"id": 4, "name": "gun"}, {"id": 9, "name": "knife"}]
     content = {"info": {"year": 2024}, "images": images, "annotations": annotations, "categories": categories}
     content["licenses"] = ["own"]
@@ -54,7 +54,7 @@ def read_split(output: Path, scanner: str = "smith") -> dict[str, dict]:
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
-def pictures_on_disk(output: Path, scanner: str = "smith") -> dict[str, bytes]:
+def images_on_disk(output: Path, scanner: str = "smith") -> dict[str, bytes]:
     folder = output / "images" / scanner
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -65,7 +65,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("transfer", ["copy", "link", "move"])
-def test_every_picture_and_annotation_is_in_one_split_with_its_own_ids(tmp_path, transfer):
+def test_every_image_and_annotation_is_in_one_split_with_its_own_ids(tmp_path, transfer):
     export = write_export(tmp_path)
     content = json.loads(export[0].read_text())
     parts = split(export, tmp_path / "out", transfer=transfer)
@@ -79,9 +79,9 @@ def test_every_picture_and_annotation_is_in_one_split_with_its_own_ids(tmp_path,
             content[key] for key in ("info", "licenses", "categories")
         ]
         for image in part["images"]:
-            path = tmp_path / "out" / "images" / "smith" / PICTURE_FOLDERS[name] / image["file_name"]
-            assert path.read_bytes() == f"picture {image['file_name']}".encode()
-    assert len(pictures_on_disk(tmp_path / "out")) == 20
+            path = tmp_path / "out" / "images" / "smith" / IMAGE_FOLDERS[name] / image["file_name"]
+            assert path.read_bytes() == f"image {image['file_name']}".encode()
+    assert len(images_on_disk(tmp_path / "out")) == 20
     assert len([path for path in export[1].rglob("*") if path.is_file()]) == (0 if transfer == "move" else 20)
     assert [len(part["images"]) for part in parts.values()] == [14, 3, 3]
 
@@ -92,11 +92,11 @@ def test_every_picture_and_annotation_is_in_one_split_with_its_own_ids(tmp_path,
     seed=st.integers(0, 9),
     transfer=st.sampled_from(["copy", "link", "move"]),
 )
-def test_no_picture_is_lost_or_twice_whatever_the_names(tmp_path, names, seed, transfer):
+def test_no_image_is_lost_or_twice_whatever_the_names(tmp_path, names, seed, transfer):
     shutil.rmtree(tmp_path)
     parts = split(write_export(tmp_path, names), tmp_path / "out", seed=seed, transfer=transfer)
-    listed = [f"{PICTURE_FOLDERS[name]}/{image['file_name']}" for name, p in parts.items() for image in p["images"]]
-    assert sorted(listed) == sorted(pictures_on_disk(tmp_path / "out"))
+    listed = [f"{IMAGE_FOLDERS[name]}/{image['file_name']}" for name, p in parts.items() for image in p["images"]]
+    assert sorted(listed) == sorted(images_on_disk(tmp_path / "out"))
     assert sorted(path.split("/", 1)[1] for path in listed) == sorted(names)
 
 
@@ -108,11 +108,11 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_in_the_json(tmp_p
     content["annotations"].reverse()
     export[0].write_text(json.dumps(content))
     second = split(export, tmp_path / "two")
-    assert pictures_on_disk(tmp_path / "one") == pictures_on_disk(tmp_path / "two")
+    assert images_on_disk(tmp_path / "one") == images_on_disk(tmp_path / "two")
     assert {i["id"] for i in first["val"]["images"]} == {i["id"] for i in second["val"]["images"]}
 
 
-def test_pictures_of_one_bag_stay_together(tmp_path):
+def test_images_of_one_bag_stay_together(tmp_path):
     parts = split(write_export(tmp_path), tmp_path / "out", group_by=r"^(bag\d+)_")
     bags = [{image["file_name"].split("_")[0] for image in part["images"]} for part in parts.values()]
     assert len(set().union(*bags)) == sum(map(len, bags)) == 10
@@ -124,41 +124,41 @@ def test_a_ratio_of_zero_leaves_the_split_out_and_overwriting_removes_the_old_on
     assert set(split(export, tmp_path / "out")) == {"train", "val", "test"}
     parts = split(export, tmp_path / "out", ratios=(0.8, 0.2, 0), overwrite=True)
     assert {name: len(part["images"]) for name, part in parts.items()} == {"train": 16, "val": 4}
-    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert len(images_on_disk(tmp_path / "out")) == 20
     assert not (tmp_path / "out" / "images" / "smith" / "test").exists()
 
 
 def test_an_existing_split_stays_as_it_is_without_overwrite(tmp_path):
     export = write_export(tmp_path)
     split(export, tmp_path / "out")
-    before = pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
+    before = images_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
     with pytest.raises(UserError, match="there is a split of smith already") as caught:
         split(export, tmp_path / "out", seed=1)
     assert "--overwrite" in caught.value.fix
-    assert (pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
+    assert (images_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
 
 
-def test_overwriting_never_deletes_pictures_that_the_new_split_does_not_have(tmp_path):
+def test_overwriting_never_deletes_images_that_the_new_split_does_not_have(tmp_path):
     split(write_export(tmp_path / "old", ["only_copy.png", "b.png", "c.png"]), tmp_path / "out", transfer="move")
     new = write_export(tmp_path / "new", ["b.png", "c.png", "d.png"])
-    with pytest.raises(UserError, match=r"would lose pictures: .*only_copy\.png"):
+    with pytest.raises(UserError, match=r"would lose images: .*only_copy\.png"):
         split(new, tmp_path / "out", overwrite=True)
-    assert {Path(name).name for name in pictures_on_disk(tmp_path / "out")} == {"only_copy.png", "b.png", "c.png"}
+    assert {Path(name).name for name in images_on_disk(tmp_path / "out")} == {"only_copy.png", "b.png", "c.png"}
 
 
-def test_a_split_is_not_replaced_by_a_split_of_its_own_pictures(tmp_path):
+def test_a_split_is_not_replaced_by_a_split_of_its_own_images(tmp_path):
     split(write_export(tmp_path), tmp_path / "out", transfer="move")
     own = tmp_path / "out" / "annotations" / "smith" / "train.json", tmp_path / "out" / "images" / "smith" / "train"
     with pytest.raises(UserError, match="part of the split of smith that would be replaced"):
         split(own, tmp_path / "out", overwrite=True)
-    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert len(images_on_disk(tmp_path / "out")) == 20
 
 
 @pytest.mark.parametrize("transfer", ["copy", "move"])
 def test_a_full_disk_while_copying_leaves_nothing_behind_and_loses_nothing(tmp_path, monkeypatch, transfer):
     export = write_export(tmp_path)
     split(export, tmp_path / "out")
-    before = pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
+    before = images_on_disk(tmp_path / "out"), read_split(tmp_path / "out")
     copied = []
 
     def fail_at_the_tenth(source, target):
@@ -169,7 +169,7 @@ def test_a_full_disk_while_copying_leaves_nothing_behind_and_loses_nothing(tmp_p
     monkeypatch.setitem(layout.TRANSFERS, transfer, fail_at_the_tenth)
     with pytest.raises(OSError, match="No space left"):
         split(export, tmp_path / "out", seed=1, transfer=transfer, overwrite=True)
-    assert (pictures_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
+    assert (images_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
     assert len(list(export[1].iterdir())) == 20
 
 
@@ -180,11 +180,11 @@ def test_what_a_killed_run_left_is_no_obstacle_and_goes(tmp_path):
         leftover.mkdir(parents=True)
         (leftover / "half.png").write_bytes(b"pict")
     split(export, tmp_path / "out")
-    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert len(images_on_disk(tmp_path / "out")) == 20
     assert not list((tmp_path / "out").rglob(".split-unfinished"))
 
 
-def test_pictures_are_linked_symbolically_where_hard_links_are_not_possible(tmp_path, monkeypatch):
+def test_images_are_linked_symbolically_where_hard_links_are_not_possible(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
@@ -192,39 +192,39 @@ def test_pictures_are_linked_symbolically_where_hard_links_are_not_possible(tmp_
     split(write_export(tmp_path), tmp_path / "out", transfer="link")
     links = [path for path in (tmp_path / "out" / "images").rglob("*.png") if path.is_symlink()]
     assert len(links) == 20
-    assert all(path.read_bytes().startswith(b"picture") for path in links)
+    assert all(path.read_bytes().startswith(b"image") for path in links)
 
 
 def test_moving_to_another_file_system_copies_before_it_deletes(tmp_path, monkeypatch):
     monkeypatch.setattr(layout.os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "cross-device")))
     export = write_export(tmp_path)
     split(export, tmp_path / "out", transfer="move")
-    assert len(pictures_on_disk(tmp_path / "out")) == 20
+    assert len(images_on_disk(tmp_path / "out")) == 20
     assert not list(export[1].iterdir())
 
 
-def test_missing_pictures_are_listed_with_what_to_do(tmp_path):
+def test_missing_images_are_listed_with_what_to_do(tmp_path):
     export = write_export(tmp_path)
     (export[1] / "bag3_1.png").unlink()
-    with pytest.raises(UserError, match=r"1 picture of 20 not in .* \(bag3_1\.png\)") as caught:
+    with pytest.raises(UserError, match=r"1 image of 20 not in .* \(bag3_1\.png\)") as caught:
         read_export("smith", *export)
     assert "repair" in caught.value.fix and "--drop-unreadable" in caught.value.fix
 
 
 def test_the_folder_that_the_names_are_relative_to_is_found_next_door(tmp_path):
-    json_file, pictures = write_export(tmp_path)
+    json_file, images = write_export(tmp_path)
     with pytest.raises(UserError) as caught:
         read_export("smith", json_file, tmp_path)
-    assert f"they are in {pictures}" in caught.value.fix
+    assert f"they are in {images}" in caught.value.fix
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": []}, "it has no pictures"),
+        ({"images": []}, "it has no images"),
         (
             {"images": [{"id": 1, "file_name": "a.png"}] * 2, "annotations": []},
-            r"1 picture id given more than once \(1\)",
+            r"1 image id given more than once \(1\)",
         ),
         (
             {"images": [{"id": i, "file_name": n} for i, n in enumerate(("a.png", "./a.png"))], "annotations": []},
@@ -232,7 +232,7 @@ def test_the_folder_that_the_names_are_relative_to_is_found_next_door(tmp_path):
         ),
         ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "1 file name leading out of"),
         ({"images": [{"file_name": "a.png"}, "b"]}, r"2 entries of images without id or file_name \(0, 1\)"),
-        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotation of no picture \(5\)"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotation of no image \(5\)"),
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 5}]}, "of a class that is not declared"),
     ],
 )
@@ -241,7 +241,7 @@ def test_what_a_split_would_lose_or_have_twice_is_an_error(tmp_path, changes, me
         read_export("smith", *write_export(tmp_path, **changes))
 
 
-def test_pictures_may_have_texts_and_large_numbers_for_ids(tmp_path):
+def test_images_may_have_texts_and_large_numbers_for_ids(tmp_path):
     export = write_export(tmp_path, ["a.png", "b.png", "c.png"])
     content = json.loads(export[0].read_text())
     for image, id in zip(content["images"], ("Pa_1", "01", 2**70), strict=True):
@@ -305,10 +305,10 @@ def test_two_scanners_are_split_in_one_call_with_a_table_for_each(tmp_path):
         "val": 3,
         "test": 3,
     }
-    assert len(pictures_on_disk(output, "rapiscan")) == 3
-    for text in ("smith", "rapiscan", "knife", "no gun in val and test: 1 picture", "xray_rapiscan_test"):
+    assert len(images_on_disk(output, "rapiscan")) == 3
+    for text in ("smith", "rapiscan", "knife", "no gun in val and test: 1 image", "xray_rapiscan_test"):
         assert text in done.stdout
-    assert re.search(r"pictures +14 +70% +3 +15% +3 +15% +20\b", done.stdout)
+    assert re.search(r"images +14 +70% +3 +15% +3 +15% +20\b", done.stdout)
 
 
 def test_the_simple_form_splits_one_folder_with_one_json(tmp_path):

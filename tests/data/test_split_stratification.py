@@ -1,4 +1,4 @@
-"""Which picture goes where: exact shares, rare classes, groups, and chance that depends on names and seed only."""
+"""Which image goes where: exact shares, rare classes, groups, and chance that depends on names and seed only."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ def ratios(draw):
     return [weight / sum(weights) for weight in weights]
 
 
-pictures = st.lists(st.frozensets(st.sampled_from(["gun", "knife", "scissors", "battery"]), max_size=3), min_size=3)
+images = st.lists(st.frozensets(st.sampled_from(["gun", "knife", "scissors", "battery"]), max_size=3), min_size=3)
 
 
 def names_of(classes) -> list[str]:
@@ -51,15 +51,15 @@ def test_shares_sum_to_the_total_and_follow_the_ratios(total, shares):
         assert all(abs(got - total * ratio) < 1 for got, ratio in zip(dealt, shares, strict=True))
 
 
-@given(pictures, ratios(), st.integers(0, 5))
-def test_splits_of_single_pictures_have_exactly_their_share(classes, shares, seed):
+@given(images, ratios(), st.integers(0, 5))
+def test_splits_of_single_images_have_exactly_their_share(classes, shares, seed):
     names = names_of(classes)
     counts = Counter(assign_splits(names, classes, names, shares, seed))
     assert [counts[split] for split in range(3)] == whole_shares(len(classes), shares)
 
 
-@given(pictures, st.integers(0, 5), st.randoms(use_true_random=False))
-def test_the_order_of_the_pictures_changes_nothing(classes, seed, random):
+@given(images, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_order_of_the_images_changes_nothing(classes, seed, random):
     names = names_of(classes)
     first = dict(zip(names, assign_splits(names, classes, names, RATIOS, seed), strict=True))
     order = list(range(len(names)))
@@ -69,7 +69,7 @@ def test_the_order_of_the_pictures_changes_nothing(classes, seed, random):
     assert dict(zip(shuffled, second, strict=True)) == first
 
 
-@given(pictures, st.data(), st.integers(0, 5))
+@given(images, st.data(), st.integers(0, 5))
 def test_groups_stay_together_and_no_split_is_empty_where_there_are_enough_groups(classes, data, seed):
     groups = data.draw(st.lists(st.integers(0, 6), min_size=len(classes), max_size=len(classes)))
     assigned = assign_splits(names_of(classes), classes, groups, RATIOS, seed)
@@ -78,7 +78,7 @@ def test_groups_stay_together_and_no_split_is_empty_where_there_are_enough_group
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_classes_of_three_pictures_reach_every_split(seed):
+def test_classes_of_three_images_reach_every_split(seed):
     classes = [{"bottle"}] * 60 + [{"gun"}] * 3 + [{"knife", "bottle"}] * 3 + [{"gun", "bat"}] * 3 + [set()] * 31
     names = names_of(classes)
     assigned = assign_splits(names, classes, names, RATIOS, seed)

@@ -151,7 +151,7 @@ def test_polygons_follow_outlines_without_holes_closely(name):
     assert mask_api.iou([drawn], [exact], [0])[0, 0] > 0.97
 
 
-def test_a_bag_without_items_has_no_masks_and_one_with_items_has_them_inside_the_picture():
+def test_a_bag_without_items_has_no_masks_and_one_with_items_has_them_inside_the_image():
     profile = PROFILES["demo"]
     assert compose(profile, CLASS_NAMES, np.random.default_rng(0), None).items == []
     for seed in range(20):

@@ -36,20 +36,18 @@ def test_the_number_of_workers_does_not_change_a_single_byte(demo_set, tmp_path)
     assert fingerprints(tmp_path) == fingerprints(demo_set)
 
 
-def test_another_seed_makes_other_pictures_and_splits_share_none(demo_set, tmp_path):
+def test_another_seed_makes_other_images_and_splits_share_none(demo_set, tmp_path):
     generate_set(tmp_path, "demo", {"train": 3, "val": 3}, CLASS_NAMES[:5], seed=5, workers=1)
-    pictures = [
-        value for root in (demo_set, tmp_path) for name, value in fingerprints(root).items() if "images" in name
-    ]
-    assert len(set(pictures)) == len(pictures) == 18 + 7 + 3 + 3
+    images = [value for root in (demo_set, tmp_path) for name, value in fingerprints(root).items() if "images" in name]
+    assert len(set(images)) == len(images) == 18 + 7 + 3 + 3
 
 
-def test_pictures_do_not_depend_on_how_many_there_are(demo_set, tmp_path):
+def test_images_do_not_depend_on_how_many_there_are(demo_set, tmp_path):
     generate_set(tmp_path, "demo", {"train": 2}, CLASS_NAMES[:5], seed=4, workers=1)
     few, many = fingerprints(tmp_path), fingerprints(demo_set)
-    pictures = [name for name in few if "images" in name]
-    assert len(pictures) == 2
-    assert all(few[name] == many[name] for name in pictures)
+    images = [name for name in few if "images" in name]
+    assert len(images) == 2
+    assert all(few[name] == many[name] for name in images)
 
 
 def test_the_layout_is_the_one_that_training_reads(demo_set):
@@ -79,8 +77,8 @@ def test_the_share_of_empty_bags_is_kept(tmp_path, share, expected):
 
 
 @pytest.mark.parametrize("scanner", ["astrophysics", "smith", "rapiscan"])
-def test_scanners_write_pictures_of_their_own_size(tmp_path, scanner):
-    generate_set(tmp_path, scanner, {"test": 1}, workers=1, picture_format="png")
+def test_scanners_write_images_of_their_own_size(tmp_path, scanner):
+    generate_set(tmp_path, scanner, {"test": 1}, workers=1, image_format="png")
     (path,) = (tmp_path / "images" / scanner / "test").iterdir()
     assert path.suffix == ".png"
     assert cv2.imread(str(path)).shape[1::-1] == PROFILES[scanner].size
@@ -94,7 +92,7 @@ def test_polygons_can_be_written_instead_of_run_lengths(tmp_path):
         assert coco.annToMask(annotation).sum() == pytest.approx(annotation["area"], rel=0.15)
 
 
-def test_a_second_run_replaces_the_first_and_leaves_no_pictures_of_it(tmp_path):
+def test_a_second_run_replaces_the_first_and_leaves_no_images_of_it(tmp_path):
     generate_set(tmp_path, "demo", {"train": 4}, workers=1)
     generate_set(tmp_path, "demo", {"train": 2}, workers=1)
     assert len(list((tmp_path / "images/demo/train").iterdir())) == 2
@@ -116,7 +114,7 @@ def test_a_set_of_a_person_is_never_overwritten(tmp_path):
         ({"classes": ("gun", "banana")}, "banana"),
         ({"classes": ("gun", "gun")}, "different"),
         ({"masks": "contour"}, "contour"),
-        ({"picture_format": "bmp"}, "bmp"),
+        ({"image_format": "bmp"}, "bmp"),
         ({"empty_share": 1.5}, "1.5"),
         ({"seed": -1}, "-1"),
         ({"counts": {"train": 0}}, "nothing"),
@@ -140,37 +138,37 @@ def test_an_export_has_exactly_the_faults_that_it_tells(tmp_path):
     file, planted = generate_export(tmp_path / "broken", "demo", 20, CLASS_NAMES[:5], workers=1, faults=True)
     assert none == []
     where = {fault.kind: fault.where for fault in planted}
-    pictures, content = file.parent / "images", json.loads(file.read_text())
+    images, content = file.parent / "images", json.loads(file.read_text())
     originals = json.loads(whole.read_text())
     by_id = {f"annotation {a['id']}": a for a in content["annotations"]}
 
     assert {(i["width"], i["height"]) for i in content["images"]} == {(0, 0)}
-    assert not (pictures / where["missing picture"]).exists()
-    cut, full = (root / "images" / where["truncated picture"] for root in (file.parent, whole.parent))
+    assert not (images / where["missing image"]).exists()
+    cut, full = (root / "images" / where["truncated image"] for root in (file.parent, whole.parent))
     assert full.read_bytes().startswith(cut.read_bytes())
     assert cut.stat().st_size < full.stat().st_size
-    copy, original = where["duplicate picture"].split(" of ")
-    assert (pictures / copy).read_bytes() == (pictures / original).read_bytes()
+    copy, original = where["duplicate image"].split(" of ")
+    assert (images / copy).read_bytes() == (images / original).read_bytes()
     ids = [category["id"] for category in content["categories"]]
     assert ids == sorted(ids) != list(range(1, 6))
     assert len(by_id[where["polygon of fewer than 3 points"]]["segmentation"][0]) == 4
-    assert by_id[where["annotation without picture"]]["image_id"] not in {i["id"] for i in content["images"]}
+    assert by_id[where["annotation without image"]]["image_id"] not in {i["id"] for i in content["images"]}
     assert by_id[where["undeclared category"]]["category_id"] not in ids
     assert by_id[where["empty box"]]["bbox"][2:] == [0, 0]
-    assert by_id[where["box outside the picture"]]["bbox"][0] > 320
+    assert by_id[where["box outside the image"]]["bbox"][0] > 320
     assert "segmentation" not in by_id[where["box without mask"]]
     twice = [a for a in content["annotations"] if f"annotation {a['id']}" == where["duplicate annotation id"]]
     assert len(twice) == 2
     area = by_id[where["area that is not the mask's"]]
     assert area["area"] != mask_api.area(area["segmentation"])
-    # All other pictures are as they were.
-    spared = {i["file_name"] for i in originals["images"]} - {where["missing picture"], where["truncated picture"]}
+    # All other images are as they were.
+    spared = {i["file_name"] for i in originals["images"]} - {where["missing image"], where["truncated image"]}
     for name in spared:
-        assert (pictures / name).read_bytes() == (whole.parent / "images" / name).read_bytes()
+        assert (images / name).read_bytes() == (whole.parent / "images" / name).read_bytes()
 
 
-def test_too_few_pictures_for_the_faults_is_said(tmp_path):
-    with pytest.raises(UserError, match="12 pictures"):
+def test_too_few_images_for_the_faults_is_said(tmp_path):
+    with pytest.raises(UserError, match="12 images"):
         generate_export(tmp_path, "demo", 5, workers=1, faults=True)
 
 
@@ -187,8 +185,8 @@ def test_the_tool_generates_what_is_asked_and_names_the_sets(tmp_path):
     command = [sys.executable, str(TOOL), "demo", "--output", str(tmp_path), "--classes", "3", "--workers", "1"]
     done = subprocess.run([*command, "--train", "4", "--val", "2"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "xray_demo_train: 4 pictures" in done.stdout
-    assert "xray_demo_val: 2 pictures" in done.stdout
+    assert "xray_demo_train: 4 images" in done.stdout
+    assert "xray_demo_val: 2 images" in done.stdout
     assert len(json.loads((tmp_path / "annotations/demo/train.json").read_text())["categories"]) == 3
 
     refused = subprocess.run([*command, "--faults"], capture_output=True, text=True)

@@ -18,7 +18,7 @@ def executed(tmp_path_factory):
     before = dict(os.environ)
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        yield folder, execute(pictures=16, iterations=2, folder=str(folder))
+        yield folder, execute(images=16, iterations=2, folder=str(folder))
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -43,7 +43,7 @@ def test_its_tools_report_no_error(executed):
 
 
 @pytest.mark.slow
-def test_it_shows_pictures(executed):
+def test_it_shows_images(executed):
     _, notebook = executed
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
     assert sum("image/jpeg" in data or "image/png" in data for data in shown) == 4
@@ -53,9 +53,9 @@ def test_the_page_has_text_code_and_outputs_in_order(tmp_path):
     notebook = nbformat.v4.new_notebook()
     cell = nbformat.v4.new_code_cell("1 + 1")
     cell.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": "2"})]
-    picture = nbformat.v4.new_code_cell("show()")
-    picture.outputs = [nbformat.v4.new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})]
-    notebook.cells = [nbformat.v4.new_markdown_cell("# Title"), cell, picture]
+    image = nbformat.v4.new_code_cell("show()")
+    image.outputs = [nbformat.v4.new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})]
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Title"), cell, image]
     nbformat.write(notebook, tmp_path / "a.ipynb")
     page = notebook_page(tmp_path / "a.ipynb")
     parts = ("# Title", "```python\n1 + 1\n```", "```text\n2\n```", "data:image/png;base64,AAAA")

@@ -35,7 +35,7 @@ class WaitAt(AtIteration):
 
 
 class KillReaderAt(AtIteration):
-    """One of the processes that read pictures is killed."""
+    """One of the processes that read images is killed."""
 
     def act(self):
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)

@@ -31,7 +31,7 @@ class FailInOneProcessAt(AtIteration):
 
     def act(self):
         if comm.get_rank() == comm.get_world_size() - 1:
-            raise UserError("this process can't read its pictures", "buy a new disk")
+            raise UserError("this process can't read its images", "buy a new disk")
 
 
 class StopAt(AtIteration):

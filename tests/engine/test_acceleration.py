@@ -35,24 +35,24 @@ class Model(nn.Module):
     def stage(channels):
         return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
 
-    def forward(self, pictures):
-        return self.head(self.backbone(pictures).mean((2, 3))).square().mean()
+    def forward(self, images):
+        return self.head(self.backbone(images).mean((2, 3))).square().mean()
 
 
 class ViewOfFeatures(Model):
-    def forward(self, pictures):
-        features = self.backbone(pictures)
+    def forward(self, images):
+        features = self.backbone(images)
         flat = features.view(len(features), -1)  # not possible with channels last
         return self.head(flat.view(len(features), 8, -1).mean(2)).square().mean()
 
 
 def losses_of(model, optimizer=None, steps=4):
-    """Of some steps of training on pictures of several sizes."""
+    """Of some steps of training on images of several sizes."""
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
     for step in range(steps):
-        pictures = torch.randn(2, 3, 6 + step, 8 + 2 * step, generator=torch.Generator().manual_seed(step))
-        loss = model(pictures)
+        images = torch.randn(2, 3, 6 + step, 8 + 2 * step, generator=torch.Generator().manual_seed(step))
+        loss = model(images)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -197,7 +197,7 @@ def test_the_death_of_a_reader_during_a_step_ends_the_run_instead_of_the_speed_u
         time.sleep(60)  # the signal of its death ends this
 
     handle = model.head.register_forward_pre_hook(kill_reader)
-    with pytest.raises(RunFailure, match="a process that reads pictures died"), explained_worker_death():
+    with pytest.raises(RunFailure, match="a process that reads images died"), explained_worker_death():
         model(images)
     handle.remove()
     model(images)

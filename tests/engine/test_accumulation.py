@@ -1,4 +1,4 @@
-"""A batch in micro-batches has the losses and gradients of the whole, whatever its pictures have to count."""
+"""A batch in micro-batches has the losses and gradients of the whole, whatever its images have to count."""
 
 import types
 
@@ -9,7 +9,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.utils import comm
 from torch.nn.parallel import DistributedDataParallel
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import image, tiny_model
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group
 from tests.lively_model import build_lively_model
@@ -47,7 +47,7 @@ def mask_rcnn(**model):
 
 
 def sparse_rcnn(**variant):
-    batch = [picture(objects=count, seed=seed, masks=True) for seed, count in enumerate([7, 0, 2, 1])]
+    batch = [image(objects=count, seed=seed, masks=True) for seed, count in enumerate([7, 0, 2, 1])]
     return tiny_model(**variant), batch[comm.get_rank() :: comm.get_world_size()]
 
 
@@ -153,6 +153,6 @@ def test_the_loss_of_a_head_of_ones_own_is_counted_in_a_pass_of_the_whole_model(
 def test_the_validation_loss_is_that_of_the_whole_batch(name):
     model, batch = MODELS[name]()
     model.train()
-    for pictures in (batch, batch[:3]):
-        whole, parts = (mean_losses(model, [(pictures, 1)], Precision("cpu"), accumulate) for accumulate in (1, 2))
+    for images in (batch, batch[:3]):
+        whole, parts = (mean_losses(model, [(images, 1)], Precision("cpu"), accumulate) for accumulate in (1, 2))
         assert parts == pytest.approx(whole, rel=1e-5)

@@ -61,7 +61,7 @@ def test_in_a_folder_without_a_run_only_the_same_evaluation_is_replaced(tmp_path
     assert len(results(elsewhere)) == 2
 
 
-def test_a_set_that_lost_pictures_is_told(tmp_path, own_set, capsys):
+def test_a_set_that_lost_images_is_told(tmp_path, own_set, capsys):
     folder = tmp_path / "run"
     start(folder)
     change(own_set, lambda content: content.update(images=content["images"][1:]))

@@ -1,4 +1,4 @@
-"""Epochs become iterations; samplers and resume. The set has 8 pictures, a batch 2: an epoch is 4 iterations."""
+"""Epochs become iterations; samplers and resume. The set has 8 images, a batch 2: an epoch is 4 iterations."""
 
 import json
 

@@ -186,7 +186,7 @@ def test_curves_grow_in_the_order_of_training_whichever_checkpoint_is_evaluated_
     assert [line["iteration"] for line in written if "bbox/AP" in line] == [1, 3, 5, 6]
 
 
-def test_pictures_and_charts_of_each_evaluation_are_shown(copy):
+def test_images_and_charts_of_each_evaluation_are_shown(copy):
     target = "xray_lazy.engine.hooks.evaluation_media.EvaluationMedia"
     hook = f"+hooks.evaluation_media={{_target_: {target}, period: 2, count: 1}}"
     evaluate(copy, ONCE, hook)

@@ -14,7 +14,7 @@ from tests.engine.conftest import CONFIG
 from tests.engine.small_training import train_small
 from tests.evaluation.test_coco_evaluator import HEIGHT, WIDTH, bags, evaluated, item, perfect, predicted
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.engine.evaluation_media import PictureMaker, precision_recall
+from xray_lazy.engine.evaluation_media import ImageMaker, precision_recall
 from xray_lazy.engine.hooks.evaluation import Evaluation
 from xray_lazy.engine.hooks.evaluation_media import EvaluationMedia, chosen_records
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
@@ -53,7 +53,7 @@ class KnownDetections(HookBase):
 
     def __call__(self, model, iteration, suffix=""):
         evaluator = CocoEvaluator(self.dataset)
-        # a gun is found, the knife beside it is not, and in the last picture there are two guns for one
+        # a gun is found, the knife beside it is not, and in the last image there are two guns for one
         evaluator.process(self.dataset[:1], [predicted([(10, 10, 60, 70)], [0], [0.9])])
         evaluator.process(self.dataset[2:], [predicted([(20, 30, 50, 60), (60, 60, 90, 90)], [0, 0], [0.8, 0.7])])
         results = evaluator.evaluate()
@@ -85,25 +85,25 @@ def train(folder, dataset, iterations=4, suffixes=("",), writer=None, resume=Fal
     return writer.media
 
 
-def test_a_writer_gets_pictures_charts_and_the_worst_pictures(tmp_path, scans):
+def test_a_writer_gets_images_charts_and_the_worst_images(tmp_path, scans):
     media = train(tmp_path / "run", scans, iterations=2)[1]
     assert list(media) == [f"media/{n}" for n in ("precision_recall", "confusion_matrix", "pictures", "worst_pictures")]
-    pictures = media["media/pictures"].pictures
-    assert [shown.file_name for shown in pictures] == ["17.png", "4.png", "90.png"]
-    assert [(len(shown.truth), len(shown.detections)) for shown in pictures] == [(2, 1), (0, 0), (1, 2)]
+    images = media["media/pictures"].images
+    assert [shown.file_name for shown in images] == ["17.png", "4.png", "90.png"]
+    assert [(len(shown.truth), len(shown.detections)) for shown in images] == [(2, 1), (0, 0), (1, 2)]
     confusion = media["media/confusion_matrix"]
     assert confusion.names == ("gun", "knife", "bottle", "background")
     assert confusion.counts.tolist() == [[2, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
     assert confusion.drawn().ndim == 3
     worst = media["media/worst_pictures"]
-    assert {shown.file_name for shown in worst.pictures} == {"17.png", "90.png"}  # in the empty bag there is no mistake
+    assert {shown.file_name for shown in worst.images} == {"17.png", "90.png"}  # in the empty bag there is no mistake
     assert (worst.found, sorted(zip(worst.missed, worst.false, strict=True))) == ([1, 1], [(0, 1), (1, 0)])
     assert list(media["media/precision_recall"].precisions) == ["gun", "knife"]
 
 
-def test_the_same_pictures_are_shown_each_time(tmp_path, scans):
-    shown = [media["media/pictures"].pictures for media in train(tmp_path / "run", scans, count=2).values()]
-    assert [[picture.file_name for picture in pictures] for pictures in shown] == [["17.png", "4.png"]] * 2
+def test_the_same_images_are_shown_each_time(tmp_path, scans):
+    shown = [media["media/pictures"].images for media in train(tmp_path / "run", scans, count=2).values()]
+    assert [[image.file_name for image in images] for images in shown] == [["17.png", "4.png"]] * 2
 
 
 def test_a_longer_period_shows_the_first_evaluation_after_it_and_the_last(tmp_path, scans):
@@ -134,32 +134,32 @@ def test_without_a_writer_for_them_none_are_made(tmp_path, scans, monkeypatch):
     assert train(tmp_path / "run", scans, writer=writer) == {}
 
 
-def test_a_picture_that_is_gone_costs_only_the_pictures(tmp_path, scans, caplog):
+def test_a_image_that_is_gone_costs_only_the_images(tmp_path, scans, caplog):
     (tmp_path / "4.png").unlink()
     media = train(tmp_path / "run", scans, iterations=2)[1]
     assert list(media) == ["media/precision_recall", "media/confusion_matrix"]
-    assert "no pictures of this evaluation" in caplog.text and "4.png" in caplog.text
+    assert "no images of this evaluation" in caplog.text and "4.png" in caplog.text
 
 
-def test_without_hotcoco_there_are_still_pictures_and_curves(tmp_path, scans, monkeypatch):
+def test_without_hotcoco_there_are_still_images_and_curves(tmp_path, scans, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hotcoco", None)
     media = train(tmp_path / "run", scans, iterations=2)[1]
     assert media.keys() == {"media/precision_recall", "media/pictures", "media/worst_pictures"}
-    assert not media["media/worst_pictures"].pictures
+    assert not media["media/worst_pictures"].images
 
 
-def test_chosen_pictures_come_first(tmp_path, scans):
+def test_chosen_images_come_first(tmp_path, scans):
     media = train(tmp_path / "run", scans, iterations=2, chosen=["90.png", 4], count=2)[1]
-    assert [shown.file_name for shown in media["media/pictures"].pictures] == ["90.png", "4.png", "17.png"]
+    assert [shown.file_name for shown in media["media/pictures"].images] == ["90.png", "4.png", "17.png"]
 
 
-def test_a_chosen_picture_that_is_not_there_is_told_before_training(tmp_path, scans):
+def test_a_chosen_image_that_is_not_there_is_told_before_training(tmp_path, scans):
     with pytest.raises(UserError, match=r"chosen has '91.png', of which xray_test_val has none") as raised:
         train(tmp_path / "run", scans, chosen=["91.png"])
     assert "90.png" in raised.value.fix
 
 
-def test_a_name_that_two_pictures_have_is_refused():
+def test_a_name_that_two_images_have_is_refused():
     records = [{"image_id": n, "file_name": f"set_{n}/bag.png", "annotations": []} for n in (1, 2)]
     dataset = DetectionDataset(records, "both", ("gun",), (1,))
     with pytest.raises(UserError, match="of which both has 2"):
@@ -173,9 +173,9 @@ def test_a_large_scan_is_shown_smaller_with_all_that_is_on_it(scans):
     first["annotations"][1:] = [thin_wire, item(8, 0, (120, 0, 200, 120), crowd=1)]
     scans = scans.part([first, *others], scans.name)
     evaluator, _ = evaluated(scans, [predicted([(10, 20, 60, 80), (0, 0, 50, 50)], [0, 1], [0.75, 0.25])] * 3)
-    shown = PictureMaker(evaluator, [17], score_threshold=0.5, long_edge=50)(17)
-    assert shown.picture.shape == (30, 50, 3)
-    assert shown.picture[0, 0].tolist() == [250, 200, 10]  # RGB
+    shown = ImageMaker(evaluator, [17], score_threshold=0.5, long_edge=50)(17)
+    assert shown.image.shape == (30, 50, 3)
+    assert shown.image[0, 0].tolist() == [250, 200, 10]  # RGB
     assert [(i.class_id, i.box, i.is_crowd) for i in shown.truth] == [
         (0, (2.5, 2.5, 15, 17.5), False),
         (1, (25, 5, 25.5, 27.5), False),

@@ -137,7 +137,7 @@ def test_a_reader_that_is_killed_ends_the_run_and_the_message_names_the_likely_c
     overrides = ["dataloader.train.num_workers=2", "train.max_iter=30", "train.checkpointer.period=2"]
     codes, message = finish([*overrides, add_hook("KillReaderAt", iteration=3)], killed)
     assert codes == [1]
-    assert "a process that reads pictures died" in message
+    assert "a process that reads images died" in message
     assert "memory" in message and "dataloader.train.num_workers" in message and "--resume" in message
     assert "Traceback" not in killed.with_suffix(".log").read_text()
     assert last_checkpoint(killed) not in ("", "model_final.pth")
@@ -200,7 +200,7 @@ def test_a_step_whose_features_are_nan_is_skipped_and_leaves_no_trace_in_the_wei
     assert "loss nan" not in (folder / "log.txt").read_text()
 
 
-def test_without_leave_to_skip_it_ends_the_run_and_names_the_pictures(tmp_path):
+def test_without_leave_to_skip_it_ends_the_run_and_names_the_images(tmp_path):
     with pytest.raises(UserError) as error:
         train([add_hook("NotFiniteAt", iteration=1)], tmp_path / "run")
     assert "not finite at iteration 1" in error.value.message and "bag_" in error.value.message

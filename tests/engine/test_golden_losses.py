@@ -21,7 +21,7 @@ TOLERANCES = [0.01, 0.01, 0.05]
 
 
 def first_losses(config: Path, folder: Path) -> list[dict[str, float]]:
-    write_set(folder / "set", pictures=10, size=(160, 96), classes="abcde")
+    write_set(folder / "set", count=10, size=(160, 96), classes="abcde")
     source = "{" + ", ".join(f"{key}: {value}" for key, value in reference(folder / "set").items()) + "}"
     overrides = [f"++dataloader.{split}.dataset.names={source}" for split in ("train", "test")]
     overrides += ["dataloader.train.num_workers=0", "dataloader.train.total_batch_size=2", "train.device=cpu"]

@@ -183,7 +183,7 @@ def test_float16_goes_on_after_a_loss_that_is_not_finite(tmp_path):
     assert trainer.named_hooks["keep"].skipped == [0, 1, 1]
 
 
-def test_a_run_with_more_such_steps_than_allowed_fails_and_names_the_loss_and_the_pictures(tmp_path):
+def test_a_run_with_more_such_steps_than_allowed_fails_and_names_the_loss_and_the_images(tmp_path):
     trainer = make_trainer(tmp_path, loader=Batches(bad=(1, 2, 3)), max_skipped_steps=2)
     with pytest.raises(RunFailure) as error:
         trainer.train(0, 5)

@@ -30,7 +30,7 @@ EXPECTED = {
         "sparse_rcnn/matching.py __call__": 1,
     },
     "xray/mask_rcnn_r18_demo.py": {
-        # NMS of each of 2 pictures, how many proposals it leaves, and how many of objects are drawn of them
+        # NMS of each of 2 images, how many proposals it leaves, and how many of objects are drawn of them
         "modeling/region_proposals.py nms_by_level": 2,
         "modeling/region_proposals.py best_proposals": 1,
         "modeling/picture_sampling.py label_and_sample_proposals": 1,

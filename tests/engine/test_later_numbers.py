@@ -59,7 +59,7 @@ def test_an_optimizer_whose_kernel_is_not_fused_waits_and_steps_alike(tmp_path):
 
 
 @pytest.mark.parametrize("iterations", [4, 6])
-def test_the_failure_names_the_step_and_its_pictures_and_the_weights_are_as_before(tmp_path, iterations):
+def test_the_failure_names_the_step_and_its_images_and_the_weights_are_as_before(tmp_path, iterations):
     trainer = trainer_of(tmp_path, True, (1, 2, 3), max_skipped_steps=2)
     with pytest.raises(RunFailure) as error:
         trainer.train(0, iterations)
@@ -99,7 +99,7 @@ def test_processes_leave_out_the_same_steps_and_stop_together(tmp_path):
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     assert ranks[0]["skipped"] == 1 and ranks[0]["done"] == 6
-    assert "at iteration 3" in ranks[0]["error"] and "pictures 3_2.png, 3_3.png" in ranks[0]["error"]
+    assert "at iteration 3" in ranks[0]["error"] and "images 3_2.png, 3_3.png" in ranks[0]["error"]
 
 
 def _train_in_group(folder: str) -> None:

@@ -11,7 +11,7 @@ from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
 from xray_lazy.engine.preflight import check_experiment, check_parts, warn_of_uncounted_detections
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.engine.trial_step import try_pictures
+from xray_lazy.engine.trial_step import try_images
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 
@@ -187,19 +187,19 @@ def test_a_node_that_is_gone_or_none_is_one_fault_whatever_follows_from_it(tiny,
         ("dataloader.test.mapper.augmentations.0.max_size=1", "", ""),
     ],
 )
-def test_parts_that_do_not_fit_one_another_are_found_by_the_first_pictures(tiny, override, key, words):
+def test_parts_that_do_not_fit_one_another_are_found_by_the_first_images(tiny, override, key, words):
     cfg = apply_overrides(tiny, [override])
-    faults = check_experiment(cfg, world_size=1) or try_pictures(cfg)
+    faults = check_experiment(cfg, world_size=1) or try_images(cfg)
     assert [fault.key for fault in faults] == [key][: bool(key)]
     assert all(words in fault.message and fault.fix for fault in faults)
 
 
 def test_a_model_whose_numbers_grow_beyond_all_bounds_before_its_weights_are_loaded_is_no_fault(tiny):
     cfg = apply_overrides(tiny, ["model.pixel_std=[1e-30,1e-30,1e-30]", "model.backbone.bottom_up.stem.norm=''"])
-    assert try_pictures(cfg) == []
+    assert try_images(cfg) == []
 
 
-def test_the_dry_run_tries_the_first_pictures_and_writes_nothing(tmp_path):
+def test_the_dry_run_tries_the_first_images_and_writes_nothing(tmp_path):
     cache, output = tmp_path / "cache", tmp_path / "run"
     overrides = [f"dataloader.train.mapper.cache.folder={cache}", f"train.output_dir={output}", "train.device=cpu"]
     run(RunOptions(str(CONFIG), overrides, dry_run=True))
@@ -269,11 +269,11 @@ def test_a_set_that_gives_training_nothing_of_a_class_is_a_fault(tiny, tmp_path,
     assert words in faults[0].message and "check" in faults[0].fix
 
 
-def test_pictures_of_16_bits_that_training_sees_nothing_of_are_told(tiny, tmp_path, caplog):
+def test_images_of_16_bits_that_training_sees_nothing_of_are_told(tiny, tmp_path, caplog):
     write_set(tmp_path)
     assert faults_of(tiny, *training_set(tmp_path)) == [] and not caplog.records
-    for picture in (tmp_path / "images").iterdir():
-        cv2.imwrite(str(picture), cv2.imread(str(picture)).astype(np.uint16) * 16)
+    for image in (tmp_path / "images").iterdir():
+        cv2.imwrite(str(image), cv2.imread(str(image)).astype(np.uint16) * 16)
     assert faults_of(tiny, *training_set(tmp_path)) == []
     assert [record.getMessage().count("training sees 1 to 15 of 255") for record in caplog.records] == [1]
 

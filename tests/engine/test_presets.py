@@ -44,7 +44,7 @@ def test_overrides_come_after_presets_which_come_in_their_order(capsys, tmp_path
     assert cfg.train.eval_period == 0 and cfg.dataloader.train.dataset.max_pictures == 2
 
 
-def test_overfit_evaluates_the_pictures_that_it_learns_and_sees_them_the_same_way_each_time():
+def test_overfit_evaluates_the_images_that_it_learns_and_sees_them_the_same_way_each_time():
     cfg = apply_presets(load_config(CONFIG), ["overfit"])
     cfg.dataloader.train.dataset.max_pictures = 3
     train, test = instantiate(cfg.dataloader.train), instantiate(cfg.dataloader.test)

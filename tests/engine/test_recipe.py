@@ -21,8 +21,8 @@ from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine.preflight import check_experiment
 from xray_lazy.engine.recipe.anchors import Anchors, best_overlaps, fit_anchors, read_anchors
 from xray_lazy.engine.recipe.draft import Draft
+from xray_lazy.engine.recipe.image_rules import advise_image_size
 from xray_lazy.engine.recipe.length_rules import advise_batch, starting_point
-from xray_lazy.engine.recipe.picture_rules import advise_picture_size
 from xray_lazy.engine.recipe.recipe import make_recipe
 from xray_lazy.engine.recipe.sets import ChosenSets
 from xray_lazy.errors import UserError
@@ -33,11 +33,11 @@ TEST_SIZE = "dataloader.test.mapper.augmentations.0.short_edge_length"
 ANCHORS = Anchors(((16.0,), (32.0,), (64.0,)), (0.5, 1.0, 2.0), (4.0, 8.0, 16.0))
 
 
-def write_boxes(folder: Path, pictures, classes=("gun", "knife"), masks=True) -> dict:
+def write_boxes(folder: Path, images, classes=("gun", "knife"), masks=True) -> dict:
     """Write a set of (width, height, [(class, x, y, width, height), ...]); large files are smaller than it says."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     entries, annotations = [], []
-    for number, (width, height, boxes) in enumerate(pictures, start=1):
+    for number, (width, height, boxes) in enumerate(images, start=1):
         name = f"{number}.png"
         size = (height, width) if width <= 64 else (8, 8)
         cv2.imwrite(str(folder / "images" / name), np.full((*size, 3), 200, np.uint8))
@@ -101,11 +101,11 @@ def test_anchors_of_another_form_are_left_alone(node):
     assert read_anchors(node) is None
 
 
-def test_boxes_count_as_far_as_they_lie_in_the_picture(tmp_path):
+def test_boxes_count_as_far_as_they_lie_in_the_image(tmp_path):
     names = write_boxes(tmp_path, [(100, 50, [(0, -10, 10, 30, 20), (1, 90, 40, 30, 30)]), (10, 10, [])])
     table = BoxTable.of(load_datasets(names))
     assert table.boxes.tolist() == [[0, 10, 20, 20], [90, 40, 10, 10]]
-    assert table.per_picture().tolist() == [2, 0]
+    assert table.per_image().tolist() == [2, 0]
     assert table.frequencies(2).tolist() == [0.5, 0.5]
     assert table.resized(25, 1000)[0].tolist() == [0, 5, 10, 10]
     assert table.common_sizes() == "100x50 (50%), 10x10 (50%)"
@@ -115,26 +115,26 @@ def test_boxes_count_as_far_as_they_lie_in_the_picture(tmp_path):
     ("size", "side", "short_edge"),
     [
         ((1920, 1080), 400, 288),  # large items: half of them 96 pixels wide at 1080 * 96 / 400 = 259
-        ((1920, 1080), 56, 1080),  # small ones: not above the picture's own size
-        ((64, 30), 12, 48),  # the pictures are smaller than the config's size: that stays
+        ((1920, 1080), 56, 1080),  # small ones: not above the image's own size
+        ((64, 30), 12, 48),  # the images are smaller than the config's size: that stays
     ],
 )
 def test_the_size_is_the_least_at_which_boxes_are_large_enough(tiny_set, tmp_path, size, side, short_edge):
     table = BoxTable.of(load_datasets(write_boxes(tmp_path, [(*size, [(0, 0, 0, side, side)])] * 3)))
     draft = Draft(load_config(CONFIG))
-    assert advise_picture_size(draft, table)[0] == short_edge == draft.get(TEST_SIZE)
+    assert advise_image_size(draft, table)[0] == short_edge == draft.get(TEST_SIZE)
     assert draft.get("dataloader.train.mapper.augmentations.0.short_edge_length") == [short_edge]
 
 
-def test_one_huge_picture_does_not_set_the_size(tiny_set, tmp_path):
-    pictures = [(200, 100, [(0, 10, 10, 60, 60)])] * 30 + [(30_000, 20_000, [(1, 0, 0, 60, 60)])]
-    advised = settings_of(recipe_for(write_boxes(tmp_path, pictures)))
+def test_one_huge_image_does_not_set_the_size(tiny_set, tmp_path):
+    images = [(200, 100, [(0, 10, 10, 60, 60)])] * 30 + [(30_000, 20_000, [(1, 0, 0, 60, 60)])]
+    advised = settings_of(recipe_for(write_boxes(tmp_path, images)))
     assert advised[TEST_SIZE] <= 100 and advised[TEST_SIZE.replace("short_edge_length", "max_size")] <= 200
 
 
 def test_repeat_factors_are_those_of_the_balance(tiny_set, tmp_path):
-    pictures = [(64, 48, [(0, 5, 5, 20, 15)])] * 46 + [(64, 48, [(1, 5, 5, 20, 15)])] * 4
-    names = write_boxes(tmp_path, pictures)
+    images = [(64, 48, [(0, 5, 5, 20, 15)])] * 46 + [(64, 48, [(1, 5, 5, 20, 15)])] * 4
+    names = write_boxes(tmp_path, images)
     recipe = recipe_for(names)
     (balance,) = settings_of(recipe)["dataloader.train.sampler.balance"]
     assert balance["_target_"] == "xray_lazy.data.balance.RepeatFactors"
@@ -144,22 +144,22 @@ def test_repeat_factors_are_those_of_the_balance(tiny_set, tmp_path):
 
 
 def test_even_classes_are_not_repeated(tiny_set, tmp_path):
-    pictures = [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(20)]
-    recipe = recipe_for(write_boxes(tmp_path, pictures))
+    images = [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(20)]
+    recipe = recipe_for(write_boxes(tmp_path, images))
     assert "dataloader.train.sampler.balance" not in settings_of(recipe)
     assert "too even" in reason_of(recipe, "sampling")
 
 
 def test_scanners_of_very_different_size_are_weighted(tiny_set, tmp_path):
-    pictures = [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(20)]
-    sets = [write_boxes(tmp_path / "large", pictures), write_boxes(tmp_path / "small", pictures[:4])]
+    images = [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(20)]
+    sets = [write_boxes(tmp_path / "large", images), write_boxes(tmp_path / "small", images[:4])]
     (balance,) = settings_of(recipe_for(sets))["dataloader.train.sampler.balance"]
     assert balance["weights"] == {"large": 4.5, "small": 2.0}
 
 
-def test_most_pictures_are_not_empty_ones(tiny_set, tmp_path):
-    pictures = [(64, 48, [(number, 5, 5, 20, 15)] if number < 2 else []) for number in range(20)]
-    recipe = recipe_for(write_boxes(tmp_path, pictures))
+def test_most_images_are_not_empty_ones(tiny_set, tmp_path):
+    images = [(64, 48, [(number, 5, 5, 20, 15)] if number < 2 else []) for number in range(20)]
+    recipe = recipe_for(write_boxes(tmp_path, images))
     assert settings_of(recipe)["dataloader.train.sampler.balance"][0]["share"] == 0.5
     assert any("fewer than 10 instances: gun, knife" in caution for caution in recipe.cautions)
 
@@ -193,11 +193,11 @@ def test_lengths_in_epochs_stay_so(tiny_set, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "pictures", "memory", "batch", "accumulate"),
+    ("gpus", "images", "memory", "batch", "accumulate"),
     [(1, 100, None, 8, 1), (3, 100, None, 9, 1), (16, 100, None, 16, 1), (1, 5, None, 5, 1), (1, 100, 4.0, 8, 4)],
 )
-def test_a_batch_divides_and_fits(tiny_set, tmp_path, gpus, pictures, memory, batch, accumulate):
-    names = write_boxes(tmp_path, [(64, 48, [(0, 5, 5, 20, 15)])] * pictures)
+def test_a_batch_divides_and_fits(tiny_set, tmp_path, gpus, images, memory, batch, accumulate):
+    names = write_boxes(tmp_path, [(64, 48, [(0, 5, 5, 20, 15)])] * images)
     draft = Draft(load_config(CONFIG, ["dataloader.train.total_batch_size=8"]))
     advise_batch(draft, BoxTable.of(load_datasets(names)), gpus, memory, (800, 1333))
     assert draft.get("dataloader.train.total_batch_size") == batch
@@ -206,7 +206,7 @@ def test_a_batch_divides_and_fits(tiny_set, tmp_path, gpus, pictures, memory, ba
     assert draft.get("train.scale_lr.batch_size") == 8
 
 
-def test_crowded_pictures_get_room_for_their_items(tiny_set, tmp_path):
+def test_crowded_images_get_room_for_their_items(tiny_set, tmp_path):
     boxes = [(number % 2, number % 30, number // 30, 3, 3) for number in range(120)]
     advised = settings_of(recipe_for(write_boxes(tmp_path, [(64, 48, boxes)] * 2)))
     assert advised["model.roi_heads.box_predictor.test_topk_per_image"] == 200
@@ -269,7 +269,7 @@ def test_every_kind_of_config_gets_a_recipe(tmp_path, name):
     file.write_text(file.read_text() + "globals().update(config)\ndel config\n")
     names = write_boxes(tmp_path, [(512, 300, [(0, 10, 10, 80, 40), (1, 90, 90, 30, 30)])] * 60, masks=False)
     recipe = make_recipe(str(file), [], ChosenSets(names, names))
-    assert {"classes", "picture size", "length", "batch"} <= {advice.topic for advice in recipe.advice}
+    assert {"classes", "image size", "length", "batch"} <= {advice.topic for advice in recipe.advice}
     cfg = load_config(file, recipe.overrides)
     resize = cfg.dataloader.train.mapper.augmentations[-1 if "300pro" in name else 0]
     assert max(resize.short_edge_length) == OmegaConf.select(cfg, TEST_SIZE)
@@ -281,16 +281,16 @@ shares = st.floats(0.001, 1)
 
 
 @st.composite
-def wild_pictures(draw):
-    pictures = []
+def wild_images(draw):
+    images = []
     for _ in range(draw(st.integers(1, 12))):
         width, height = draw(sizes), draw(sizes)
         boxes = draw(st.lists(st.tuples(st.integers(0, 1), shares, shares, shares, shares), max_size=8))
         pixels = [(c, x * width * 0.99, y * height * 0.99, w * width, h * height) for c, x, y, w, h in boxes]
-        pictures.append((width, height, pixels))
-    whole = [(index, 0, 0, pictures[0][0], pictures[0][1]) for index in range(2)]  # no class is without an instance
-    pictures[0] = (*pictures[0][:2], pictures[0][2] + whole)
-    return pictures
+        images.append((width, height, pixels))
+    whole = [(index, 0, 0, images[0][0], images[0][1]) for index in range(2)]  # no class is without an instance
+    images[0] = (*images[0][:2], images[0][2] + whole)
+    return images
 
 
 # each example builds a model: to shrink a failing one would take minutes
@@ -299,10 +299,10 @@ def wild_pictures(draw):
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(wild_pictures(), st.booleans(), st.sampled_from([1, 2, 3]), st.sampled_from([None, 1.0, 24.0]))
-def test_every_recipe_passes_the_check_of_a_training(tiny_set, tmp_path, pictures, masks, gpus, memory):
+@given(wild_images(), st.booleans(), st.sampled_from([1, 2, 3]), st.sampled_from([None, 1.0, 24.0]))
+def test_every_recipe_passes_the_check_of_a_training(tiny_set, tmp_path, images, masks, gpus, memory):
     folder = tmp_path / str(len(os.listdir(tmp_path)))
-    names = write_boxes(folder, pictures, masks=masks)
+    names = write_boxes(folder, images, masks=masks)
     recipe = recipe_for(names, gpus=gpus, memory=memory, cores=2)
     assert check_experiment(load_config(CONFIG, recipe.overrides), world_size=gpus) == []
     json.dumps(recipe.as_json())

@@ -63,7 +63,7 @@ def test_a_run_leaves_what_the_design_promises(output):
     assert (folder / "last_checkpoint").read_text() == "model_final.pth"
     assert list((folder / "tensorboard").iterdir())
     assert len(list((folder / "visualizations").glob("*.jpg"))) == 3
-    assert "wrote 2 pictures of detections" in (folder / "log.txt").read_text()  # the third file is the sheet of both
+    assert "wrote 2 images of detections" in (folder / "log.txt").read_text()  # the third file is the sheet of both
     for iteration in (1, 3):
         results = folder / "evaluation" / "tiny" / f"iter_{iteration}"
         assert {p.name for p in results.iterdir()} == {"metrics.json", "per_category.csv", "predictions.json"}
@@ -236,7 +236,7 @@ def test_evaluation_refuses_weights_of_other_classes(output):
     assert not elsewhere.exists()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_iteration_and_pictures(output):
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_iteration_and_images(output):
     folder, overrides = output
     with pytest.raises(RunFailure) as error:
         start([*overrides, "+hooks.poison={_target_: tests.engine.hooks_for_tests.PoisonAt, iteration: 3}"])
@@ -419,7 +419,7 @@ def test_more_gpus_than_there_are_is_an_error_that_says_how_many_there_are(outpu
 
 
 def test_a_batch_must_be_divisible_by_the_processes(output):
-    with pytest.raises(UserError, match=r"2 pictures .* 3 processes"):
+    with pytest.raises(UserError, match=r"2 images .* 3 processes"):
         start(output[1], num_processes=3)
 
 

@@ -99,17 +99,17 @@ def failing_later(folder):
 
     model = Model()
     compile_parts(model, ["backbone"], backend="eager")
-    pictures = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert try_together(model, lambda: model(pictures))
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert try_together(model, lambda: model(images))
     # what comes of other processes' end is no fault of the compiler, nor may the pass be repeated in training
     model.backbone._compiled_call_impl.call = lambda *_: (_ for _ in ()).throw(error)
     for error in (RuntimeError("Connection closed by peer"), torch.distributed.DistNetworkError("broken pipe")):
         with pytest.raises(type(error)):
-            model(pictures)
+            model(images)
         assert model.backbone._compiled_call_impl is not None
     model.eval()
     with pytest.raises(torch.distributed.DistNetworkError):
-        model(pictures)
+        model(images)
 
 
 def launch_failing_later(folder):

@@ -49,7 +49,7 @@ def test_the_command_line_reports_plain_and_augmented_metrics_and_keeps_both(ove
     log = (folder / "log.txt").read_text()
     table = log[log.index("plain and with test-time augmentation") :]
     assert [line.split()[0] for line in table.splitlines()[3:7]] == ["bbox", "segm", "bbox_TTA", "segm_TTA"]
-    assert "4 copies of each picture" in log
+    assert "4 copies of each image" in log
     files = RESULT_FILES | {"evaluated_as.txt"}
     for name in ("iter_1", "iter_1_TTA"):
         assert {p.name for p in (folder / "evaluation" / "tiny" / name).iterdir()} == files

@@ -39,7 +39,7 @@ def parts(tiny_set):
     return model.train(), instantiate(cfg.dataloader.validation)
 
 
-def test_every_picture_counts_once_in_batches_that_are_all_full():
+def test_every_image_counts_once_in_batches_that_are_all_full():
     batches = full_batches(23, 8)
     assert all(len(batch) == 8 for batch, _ in batches)
     weights = np.zeros(23)
@@ -137,16 +137,16 @@ def test_frozen_batch_norm_gives_the_loss_of_the_same_model_in_training(parts):
     assert mean_losses(model, loader, FLOAT32)["total_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_pictures_are_not_augmented_at_random(tiny_set):
+def test_images_are_not_augmented_at_random(tiny_set):
     cfg = load_config(CONFIG)
     augmentations = instantiate(cfg.dataloader.validation.mapper).augmentations.augs
     assert [type(a).__name__ for a in augmentations] == ["ResizeShortestEdge"]
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_loss_of_one_also_with_pictures_left_over(output, tmp_path):
+def test_two_processes_have_the_loss_of_one_also_with_images_left_over(output, tmp_path):
     folder, overrides = output
-    # 5 pictures in batches of 4: one full batch, and one that holds a picture four times
+    # 5 images in batches of 4: one full batch, and one that holds an image four times
     overrides = [*overrides, *ON, "dataloader.train.total_batch_size=4", "dataloader.validation.dataset.max_pictures=5"]
     # synchronised batch norm gathers another variance than that of one process
     layers = ["stem", *(f"stages.{stage}" for stage in range(4))]

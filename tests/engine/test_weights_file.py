@@ -196,7 +196,7 @@ TORCHVISION = {
 
 
 @pytest.mark.parametrize("kept", [*TORCHVISION, "all"])
-def test_torchvisions_weights_are_refused_where_pictures_or_strides_are_caffes(tmp_path, kept):
+def test_torchvisions_weights_are_refused_where_images_or_strides_are_caffes(tmp_path, kept):
     torch.save(torchvision.models.resnet50(weights=None).state_dict(), tmp_path / "resnet50.pth")
     settings = {name: value for name, value in TORCHVISION.items() if kept not in (name, "all")}
     if kept == "pixel_mean":

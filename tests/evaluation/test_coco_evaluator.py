@@ -52,7 +52,7 @@ def bags(with_masks=True):
 
 
 def predicted(boxes, classes, scores, with_masks=True):
-    """The output of a model for one picture; masks fill the boxes."""
+    """The output of a model for one image; masks fill the boxes."""
     instances = Instances((HEIGHT, WIDTH))
     instances.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
     instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
@@ -96,7 +96,7 @@ def test_nothing_found_is_zero():
     assert math.isnan(results["bbox"]["AP-bottle"])
 
 
-def test_pictures_without_predictions_count_as_missed(caplog):
+def test_images_without_predictions_count_as_missed(caplog):
     dataset = bags()
     evaluator = CocoEvaluator(dataset)
     evaluator.process(dataset[:1], [perfect(dataset[0])])
@@ -104,14 +104,14 @@ def test_pictures_without_predictions_count_as_missed(caplog):
         results = evaluator.evaluate()
     assert results["bbox"]["AP-knife"] == pytest.approx(100)
     assert results["bbox"]["AP-gun"] == pytest.approx(100 * 51 / 101)  # one of two: 51 of COCO's 101 recall points
-    assert "no predictions of 2 of 3 pictures" in caplog.text
+    assert "no predictions of 2 of 3 images" in caplog.text
 
 
 def test_nothing_processed_at_all_is_zero_for_boxes():
     assert CocoEvaluator(bags()).evaluate()["bbox"]["AP"] == 0
 
 
-def test_a_picture_that_comes_twice_counts_once():
+def test_a_image_that_comes_twice_counts_once():
     dataset = bags()
     evaluator = CocoEvaluator(dataset)
     for _ in range(2):
@@ -165,10 +165,10 @@ def test_detections_that_are_not_finite_are_left_out_with_a_warning(caplog):
     assert "left out 2 detections with a score or box that is not finite" in caplog.text
 
 
-def test_a_prediction_at_another_size_or_for_an_unknown_picture_is_refused():
+def test_a_prediction_at_another_size_or_for_an_unknown_image_is_refused():
     dataset = bags()
     output = perfect(dataset[0])
-    with pytest.raises(ValueError, match="picture 5 is not in data set xray_test_val"):
+    with pytest.raises(ValueError, match="image 5 is not in data set xray_test_val"):
         CocoEvaluator(dataset).process([{**dataset[0], "image_id": 5}], [output])
     output["instances"]._image_size = (60, 100)
     with pytest.raises(ValueError, match=r"predicted at \(60, 100\)"):
@@ -225,7 +225,7 @@ def fair(record):
 
 
 def evaluate_share(folder):
-    """One of two processes; both see picture 90, as a sampler that fills up the last share makes it."""
+    """One of two processes; both see image 90, as a sampler that fills up the last share makes it."""
     rank, dataset = torch.distributed.get_rank(), bags()
     share = [dataset[0], dataset[2]] if rank == 0 else [dataset[1], dataset[2]]
     evaluator = CocoEvaluator(dataset)

@@ -41,7 +41,7 @@ def boxes(draw):
 
 @st.composite
 def problems(draw):
-    """Ground truth and detections with gaps in all ids, crowd, ties, empty pictures and unknown categories."""
+    """Ground truth and detections with gaps in all ids, crowd, ties, empty images and unknown categories."""
     image_ids = draw(st.lists(st.integers(0, 100_000), max_size=4, unique=True))
     category_ids = draw(st.lists(st.integers(0, 90), min_size=1, max_size=3, unique=True))
     size = st.integers(60, 160)
@@ -94,7 +94,7 @@ def test_hotcoco_equals_pycocotools_itself_on_many_detections(iou_type):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    ground_truth, detections = crowded_bags(pictures=60, found_per_picture=30)
+    ground_truth, detections = crowded_bags(images=60, found_per_image=30)
     truth = COCO()
     truth.dataset = copy.deepcopy(ground_truth)
     truth.createIndex()
@@ -111,9 +111,9 @@ def test_hotcoco_equals_pycocotools_itself_on_many_detections(iou_type):
     assert 5 < metrics.summary["AP"] < 95
 
 
-def crowded_bags(pictures, found_per_picture):
+def crowded_bags(images, found_per_image):
     generator = np.random.default_rng(7)
-    entries = [{"id": 10 * i, "width": 640, "height": 480} for i in range(pictures)]
+    entries = [{"id": 10 * i, "width": 640, "height": 480} for i in range(images)]
     annotations, detections = [], []
     for image in entries:
         for _ in range(6):
@@ -124,7 +124,7 @@ def crowded_bags(pictures, found_per_picture):
                 {"id": len(annotations) + 1, "image_id": image["id"], "category_id": int(generator.integers(1, 6)),
                  "bbox": box, "area": w * h, "iscrowd": 0, "segmentation": rectangle(box)}
             )  # fmt: skip
-        for _ in range(found_per_picture):
+        for _ in range(found_per_image):
             origin = annotations[-1 - int(generator.integers(6))]
             box = [v + float(generator.normal()) * origin["bbox"][2] * 0.08 for v in origin["bbox"]]
             box[2:] = [max(v, 1.0) for v in box[2:]]
@@ -254,13 +254,13 @@ def test_detections_without_what_is_compared_are_refused(missing):
         coco_metrics(one_gun(), [found], "bbox" if missing == "bbox" else "segm")
 
 
-def test_masks_of_another_size_than_the_picture_are_refused():
+def test_masks_of_another_size_than_the_image_are_refused():
     mask = encode_segmentation(rectangle([1, 1, 30, 30]), 50, 60)
     with pytest.raises(UserError, match="100x100 in the ground truth, a mask on it is 60x50"):
         coco_metrics(one_gun(), [{**FOUND, "segmentation": mask}], "segm")
 
 
-def test_polygons_on_a_picture_of_unknown_size_are_refused():
+def test_polygons_on_a_image_of_unknown_size_are_refused():
     truth = one_gun(segmentation=rectangle([10, 10, 40, 40]))
     truth["images"][0].update(width=0, height=0)
     with pytest.raises(UserError, match=r"repair"):

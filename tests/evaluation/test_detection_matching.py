@@ -1,4 +1,4 @@
-"""Confusions and mistakes of a hand-made case whose numbers can be counted on a picture."""
+"""Confusions and mistakes of a hand-made case whose numbers can be counted on an image."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def with_mask(thing):
 
 @pytest.fixture(params=["bbox", "segm"])
 def case(request):
-    """Picture 40: a gun found, a knife taken for a gun. 7: a gun missed, a crowd, a false knife. 8, 9: empty bags."""
+    """Image 40: a gun found, a knife taken for a gun. 7: a gun missed, a crowd, a false knife. 8, 9: empty bags."""
     truth = [item(40, GUN, 10, 10), item(40, KNIFE, 50, 50), item(7, GUN, 10, 10, 30), item(7, GUN, 60, 60, 30)]
     found = [
         item(40, GUN, 10, 10, score=0.9),
@@ -55,14 +55,14 @@ def test_confusions_are_counted_as_by_hand(case):
     ]
 
 
-def test_each_picture_has_its_mistakes_and_the_worst_come_first(case):
+def test_each_image_has_its_mistakes_and_the_worst_come_first(case):
     assert find_mistakes(*case).images == [
         ImageMistakes(7, found=0, missed=1, false=1),
         ImageMistakes(9, found=0, missed=0, false=1),
         ImageMistakes(40, found=1, missed=1, false=1),
         ImageMistakes(8, found=0, missed=0, false=0),
     ]
-    assert [picture.f1 for picture in find_mistakes(*case).images] == [0, 0, 0.5, 1]
+    assert [image.f1 for image in find_mistakes(*case).images] == [0, 0, 0.5, 1]
 
 
 def test_a_lower_threshold_finds_more(case):

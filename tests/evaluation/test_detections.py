@@ -15,7 +15,7 @@ from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections
-from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, picture_positions
+from xray_lazy.evaluation.coco_metrics import Problem, coco_metrics, image_positions
 from xray_lazy.evaluation.detections import CocoResults
 from xray_lazy.evaluation.ground_truth import GroundTruth
 
@@ -33,13 +33,13 @@ def some_detections(count, seed=0, with_masks=True):
     return ImageDetections(boxes, scores, classes, masks if with_masks else None)
 
 
-def pictures(with_masks=True):
+def images(with_masks=True):
     return {i: some_detections(n, i, with_masks) for i, n in ((4, 3), (90, 0), (17, 5))}
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
 def test_results_are_those_of_coco(with_masks):
-    found = pictures(with_masks)
+    found = images(with_masks)
     results = CocoResults(found, CATEGORY_IDS)
     assert len(results) == len(list(results)) == 8 and bool(results)
     assert [result["image_id"] for result in results] == [4] * 3 + [17] * 5
@@ -52,7 +52,7 @@ def test_results_are_those_of_coco(with_masks):
         results[8]
 
 
-@pytest.mark.parametrize("found", [pictures(), pictures(False), {}, {7: some_detections(0)}], ids=str)
+@pytest.mark.parametrize("found", [images(), images(False), {}, {7: some_detections(0)}], ids=str)
 def test_the_file_holds_all_results(found, tmp_path):
     results = CocoResults(found, CATEGORY_IDS)
     results.write(tmp_path / "predictions.json")
@@ -60,8 +60,8 @@ def test_the_file_holds_all_results(found, tmp_path):
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
-def test_packed_pictures_come_out_as_they_went_in(with_masks):
-    found = pictures(with_masks)
+def test_packed_images_come_out_as_they_went_in(with_masks):
+    found = images(with_masks)
     packed = pickle.loads(pickle.dumps(detections._packed(list(found), found)))
     again = dict(detections._unpacked(*packed))
     assert list(again) == list(found)
@@ -70,9 +70,9 @@ def test_packed_pictures_come_out_as_they_went_in(with_masks):
 
 
 def gather_share(folder):
-    """Three processes, the last without pictures; portions of one picture; picture 90 with two processes."""
+    """Three processes, the last without images; portions of one image; image 90 with two processes."""
     rank = torch.distributed.get_rank()
-    detections.PICTURES_AT_ONCE = 1
+    detections.IMAGES_AT_ONCE = 1
     own = [{4: some_detections(3, 4), 90: some_detections(1, 90)}, {17: some_detections(5, 17)}, {}][rank]
     if rank == 1:
         own[90] = some_detections(2, 91)
@@ -132,12 +132,12 @@ PART_KEYS = {"images": "id", "annotations": "image_id"}
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from(["bbox", "segm"]))
 def test_figures_of_parts_equal_those_of_the_whole(seed, parts, iou_type):
-    """Parts mix pictures from all over the set, as processes have them, some none at all; scores have ties."""
+    """Parts mix images from all over the set, as processes have them, some none at all; scores have ties."""
     random = np.random.default_rng(seed)
     image_ids = [int(i) for i in random.permutation(90)]
     found = {i: some_detections(i % 6, i) for i in image_ids if i % 7}
     truth = random_truth(image_ids, seed)
-    positions, part = picture_positions(image_ids), random.integers(0, parts + 1, len(image_ids))
+    positions, part = image_positions(image_ids), random.integers(0, parts + 1, len(image_ids))
     matched = []
     for number in range(parts + 1):
         own = {i for i, at in zip(image_ids, part, strict=True) if at == number}
@@ -159,7 +159,7 @@ def test_some_detections_without_masks_are_an_error():
         streamed(random_truth(range(5), 1), found, "segm")
 
 
-def test_a_picture_of_a_hundred_masks_is_small():
+def test_a_image_of_a_hundred_masks_is_small():
     found = some_detections(100)
     arrays = found.boxes.nbytes + found.scores.nbytes + found.classes.nbytes + found.masks.ends.nbytes
     assert isinstance(found.masks, EncodedMasks) and arrays == 100 * 28

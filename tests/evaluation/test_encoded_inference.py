@@ -36,14 +36,14 @@ def mask_model():
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
-    """Five pictures of two sizes with an item each, as a data set."""
+    """Five images of two sizes with an item each, as a data set."""
     folder, random, records = tmp_path_factory.mktemp("bags"), np.random.default_rng(3), []
     for number in range(5):
         height, width = (HEIGHT, WIDTH) if number % 2 else (WIDTH, HEIGHT)
-        picture = np.full((height, width, 3), 235, np.uint8)
+        image = np.full((height, width, 3), 235, np.uint8)
         x, y = (int(value) for value in random.integers(0, (width - 40, height - 30)))
-        picture[y : y + 25, x : x + 35] = random.integers(0, 200, 3)
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        image[y : y + 25, x : x + 35] = random.integers(0, 200, 3)
+        cv2.imwrite(str(folder / f"{number}.png"), image)
         corners = [x, y, x + 35, y, x + 35, y + 25, x, y + 25]
         item = {"bbox": [x, y, 35, 25], "bbox_mode": BoxMode.XYWH_ABS, "category_id": number % 3, "iscrowd": 0}
         record = {"file_name": str(folder / f"{number}.png"), "image_id": 7 * number, "height": height, "width": width}

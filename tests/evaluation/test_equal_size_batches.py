@@ -1,4 +1,4 @@
-"""Batches for evaluation that pad no picture to the size of another."""
+"""Batches for evaluation that pad no image to the size of another."""
 
 import torch
 from hypothesis import given
@@ -9,7 +9,7 @@ from xray_lazy.data.equal_size_batches import EqualSizeBatches
 
 
 @given(st.lists(st.sampled_from([(1, 2), (2, 1), (3, 3)]), max_size=30), st.integers(1, 5))
-def test_each_picture_is_in_one_batch_of_its_size_and_as_few_are_left_over_as_can_be(sizes, batch_size):
+def test_each_image_is_in_one_batch_of_its_size_and_as_few_are_left_over_as_can_be(sizes, batch_size):
     indices = range(0, len(sizes), 2)
     found = EqualSizeBatches(indices, sizes, batch_size)
     assert sorted(index for batch in found for index in batch) == list(indices)

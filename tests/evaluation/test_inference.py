@@ -11,7 +11,7 @@ from xray_lazy.evaluation.inference import run_inference
 
 
 class Counter(DatasetEvaluator):
-    """Collects which pictures came through and what the model gave for them."""
+    """Collects which images came through and what the model gave for them."""
 
     def __init__(self, name="count"):
         self.name = name
@@ -27,7 +27,7 @@ class Counter(DatasetEvaluator):
 
 
 class Doubler(nn.Module):
-    """Gives twice the input; `fail_at` is the picture on which it breaks down."""
+    """Gives twice the input; `fail_at` is the image on which it breaks down."""
 
     def __init__(self, fail_at=None):
         super().__init__()
@@ -47,7 +47,7 @@ def batches(count, size=2):
     return [[{"image_id": size * b + i, "value": float(b)} for i in range(size)] for b in range(count)]
 
 
-def test_every_picture_is_evaluated_in_eval_mode_without_gradients():
+def test_every_image_is_evaluated_in_eval_mode_without_gradients():
     model, evaluator = Doubler().train(), Counter()
     model.frozen.eval()
     assert run_inference(model, batches(4), evaluator) == {"count": {"pictures": 8}}
@@ -97,4 +97,4 @@ def test_speed_and_remaining_time_are_logged(caplog):
     assert any(
         line.startswith("Evaluated 5/6 batches") and "images/s" in line and "remaining" in line for line in lines
     )
-    assert lines[-1].startswith("Evaluated 12 pictures in ")
+    assert lines[-1].startswith("Evaluated 12 images in ")

@@ -113,7 +113,7 @@ def test_no_masks_are_encoded_to_none():
     assert len(found) == 0 and list(found) == [] and found.bitmaps().shape == (0, HEIGHT, WIDTH)
 
 
-def test_a_mask_that_fills_the_picture_is_one_run():
+def test_a_mask_that_fills_the_image_is_one_run():
     (found,) = encode_box_masks(torch.ones(1, 28, 28), torch.tensor([[-50.0, -50, 200, 200]]), HEIGHT, WIDTH)
     assert found == pasted(torch.ones(1, 28, 28), torch.tensor([[-50.0, -50, 200, 200]]))[0]
     assert mask_util.area(found) == HEIGHT * WIDTH

@@ -44,14 +44,14 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    """A picture with some items in it, as the test loader gives it."""
+    """An image with some items in it, as the test loader gives it."""
     path = str(tmp_path_factory.mktemp("pictures") / "bag.png")
     random = np.random.default_rng(3)
-    picture = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
+    image = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
     for _ in range(6):
         x, y = random.integers(0, (WIDTH - 40, HEIGHT - 30))
-        picture[y : y + 25, x : x + 35] = random.integers(0, 200, 3)
-    cv2.imwrite(path, picture)
+        image[y : y + 25, x : x + 35] = random.integers(0, 200, 3)
+    cv2.imwrite(path, image)
     return mapped(path)
 
 
@@ -82,8 +82,8 @@ def test_one_copy_at_the_test_scale_gives_the_plain_detections(model, record):
         assert (found.pred_masks == plain.pred_masks).float().mean() > 0.9999
 
 
-def test_a_mirrored_picture_has_mirrored_detections(model, record, tmp_path):
-    """A picture and its mirror image have the same copies in another order: what is found must be mirrored, too."""
+def test_a_mirrored_image_has_mirrored_detections(model, record, tmp_path):
+    """An image and its mirror image have the same copies in another order: what is found must be mirrored, too."""
     for axis, flip in ((1, "horizontal_flip"), (0, "vertical_flip")):
         mirrored = str(tmp_path / f"{flip}.png")
         cv2.imwrite(mirrored, np.ascontiguousarray(np.flip(cv2.imread(record["file_name"]), axis)))
@@ -99,7 +99,7 @@ def test_a_mirrored_picture_has_mirrored_detections(model, record, tmp_path):
             assert (one.pred_masks == other.pred_masks.flip([axis - 2])).float().mean() > 0.999
 
 
-def test_all_copies_together_keep_within_the_limit_and_the_picture(model, record):
+def test_all_copies_together_keep_within_the_limit_and_the_image(model, record):
     wide = augmented(
         model, short_edge_lengths=[40, 60, 90], max_size=200, horizontal_flip=True, vertical_flip=True, batch_size=5
     )
@@ -185,8 +185,8 @@ def test_other_models_masks_are_those_of_the_kept_detections(record):
 
 
 def copy_of(size, length, max_size, flipped_axes=()):
-    picture = np.zeros((*size, 3), np.uint8)
-    return next(scaled_copies(picture, T.ResizeShortestEdge(length, max_size), [flipped_axes]))
+    image = np.zeros((*size, 3), np.uint8)
+    return next(scaled_copies(image, T.ResizeShortestEdge(length, max_size), [flipped_axes]))
 
 
 @settings(max_examples=100, deadline=None)
@@ -210,9 +210,9 @@ def test_boxes_come_back_from_any_copy(size, length, flipped_axes, corners):
 
 @pytest.mark.parametrize("flipped_axes", [(), (-1,), (-2,), (-1, -2)])
 def test_boxes_lie_on_a_copy_where_its_pixels_do(flipped_axes):
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[4:12, 6:26] = 255
-    copy = next(scaled_copies(picture, T.ResizeShortestEdge(80, 200), [flipped_axes]))
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[4:12, 6:26] = 255
+    copy = next(scaled_copies(image, T.ResizeShortestEdge(80, 200), [flipped_axes]))
     x0, y0, x1, y1 = copy.boxes_from_file(torch.tensor([[6.0, 4.0, 26.0, 12.0]]))[0].int().tolist()
     assert copy.image.shape == (3, 80, 120) and (x1 - x0, y1 - y0) == (40, 16)
     bright = copy.image[0] > 127
@@ -251,7 +251,7 @@ def test_what_is_not_a_number_leaves_the_other_detections_alone():
     assert merged.pred_boxes.tensor.tolist() == [[0, 0, 9, 9]]
 
 
-def test_boxes_are_compared_as_far_as_they_lie_in_the_picture():
+def test_boxes_are_compared_as_far_as_they_lie_in_the_image():
     found = detections([[-40, 0, 20, 20], [0, 0, 20, 20]], [0.9, 0.8], [0, 0])
     merged = merge_detections([found], [FILE_SIZED], (HEIGHT, WIDTH), 0.5, 100)
     assert merged.pred_boxes.tensor.tolist() == [[0, 0, 20, 20]]
@@ -287,7 +287,7 @@ def test_a_model_that_can_not_give_raw_detections_is_refused_by_name():
 
 
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
-def test_copies_of_a_very_thin_picture_keep_a_pixel(size):
+def test_copies_of_a_very_thin_image_keep_a_pixel(size):
     copies = list(scaled_copies(np.zeros((*size, 3), np.uint8), T.ResizeShortestEdge(16, 100), [(), (-1,)]))
     assert [min(copy.image.shape[1:]) for copy in copies] == [1, 1]
     whole = torch.tensor([[0.0, 0.0, size[1], size[0]]])

@@ -15,7 +15,7 @@ from xray_lazy.export.agreement import compare
 from xray_lazy.export.export import ExportOptions, describe, export_model
 from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import OUTPUTS, load_exported
-from xray_lazy.export.single_picture import SinglePictureDetector
+from xray_lazy.export.single_image import SingleImageDetector
 
 pytestmark = pytest.mark.slow
 
@@ -43,11 +43,11 @@ def export(weights, file, overrides=(), report=lambda line: None, **options):
 
 def in_pytorch(weights, overrides=()):
     """The model itself, called as an exported one."""
-    detector = SinglePictureDetector(load_trained_model(CONFIG, str(weights), overrides, "cpu").model)
+    detector = SingleImageDetector(load_trained_model(CONFIG, str(weights), overrides, "cpu").model)
 
-    def call(picture):
+    def call(image):
         with torch.no_grad():
-            outputs = detector(torch.from_numpy(picture))
+            outputs = detector(torch.from_numpy(image))
         return {name: values.numpy() for name, values in zip(OUTPUTS, outputs, strict=False)}
 
     return call
@@ -56,19 +56,19 @@ def in_pytorch(weights, overrides=()):
 @pytest.mark.parametrize(
     ("model", "format"), [("mask_rcnn", "onnx"), ("mask_rcnn", "torchscript"), ("faster_rcnn", "onnx")]
 )
-def test_an_exported_model_finds_the_same_in_pictures_of_any_size(tmp_path, weights, model, format):
+def test_an_exported_model_finds_the_same_in_images_of_any_size(tmp_path, weights, model, format):
     exported = export(weights, tmp_path / "model", MODELS[model], format=format)
     assert exported.facts.dynamic and exported.facts.has_masks == (model != "faster_rcnn")
     model_itself = in_pytorch(weights, MODELS[model])
     numbers = []
     for seed, (height, width) in enumerate([(48, 64), (64, 48), (33, 95), (128, 32), (100, 200)]):
-        picture = noise(height, width, seed)
-        found = exported(picture)
-        difference = compare(model_itself(picture), found)
+        image = noise(height, width, seed)
+        found = exported(image)
+        difference = compare(model_itself(image), found)
         assert difference.agrees, difference
         assert found["classes"].dtype == np.int64 and found["boxes"].dtype == np.float32
         numbers.append(difference.wanted)
-    assert len(set(numbers)) > 1, "how many there are must depend on the picture"
+    assert len(set(numbers)) > 1, "how many there are must depend on the image"
 
 
 @pytest.mark.parametrize(
@@ -95,24 +95,24 @@ def test_no_detections_and_one_are_detections_too(tmp_path, weights, overrides, 
     assert any("it agrees" in line for line in lines) == (count > 0)
 
 
-def test_a_picture_that_can_hold_nothing_gives_nothing(tmp_path, weights):
+def test_a_image_that_can_hold_nothing_gives_nothing(tmp_path, weights):
     overrides = ["+model.proposal_generator.min_box_size=200"]
     exported = export(weights, tmp_path / "model", overrides)
     assert [len(values) for values in exported(noise(48, 64)).values()] == [0, 0, 0, 0]
 
 
-def test_a_model_of_a_fixed_size_takes_smaller_pictures_filled_up(tmp_path, weights):
+def test_a_model_of_a_fixed_size_takes_smaller_images_filled_up(tmp_path, weights):
     exported = export(weights, tmp_path / "model.onnx", size=(96, 64))
     facts = exported.facts
     assert not facts.dynamic and (facts.width, facts.height) == (96, 64)
     height, width = facts.input_size(300, 200)
     assert (height, width) == (64, 43)
-    picture = noise(height, width)
+    image = noise(height, width)
     filled = np.empty((3, 64, 96), np.float32)
     filled[:] = np.array(facts.padding)[:, None, None]
-    filled[:, :height, :width] = picture
-    assert compare(in_pytorch(weights)(filled), exported(picture)).agrees
-    with pytest.raises(UserError, match="the picture is 97x64, the model takes 96x64"):
+    filled[:, :height, :width] = image
+    assert compare(in_pytorch(weights)(filled), exported(image)).agrees
+    with pytest.raises(UserError, match="the image is 97x64, the model takes 96x64"):
         exported(noise(64, 97))
 
 
@@ -126,11 +126,11 @@ def test_the_facts_are_those_of_the_training(tmp_path, weights):
     assert json.loads((tmp_path / "models" / "tiny.onnx.json").read_text())["format"] == "onnx"
     names = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert names == ["run_onnx.py", "tiny.onnx", "tiny.onnx.json"]
-    [table] = [line for line in lines if line.startswith("picture")]
+    [table] = [line for line in lines if line.startswith("image")]
     assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_0.png", "bag_0.png,", "bag_1.png", "bag_2.png"]
 
 
-def test_without_the_data_made_up_pictures_are_compared(tmp_path, weights):
+def test_without_the_data_made_up_images_are_compared(tmp_path, weights):
     lines = []
     overrides = [f"dataloader.test.dataset.names.json_file={tmp_path}/gone.json"]
     exported = export(weights, tmp_path / "model.onnx", overrides, lines.append)
@@ -138,16 +138,16 @@ def test_without_the_data_made_up_pictures_are_compared(tmp_path, weights):
     assert any("made up 1, turned" in line for line in lines)
 
 
-def test_chosen_pictures_are_compared(tmp_path, weights, tiny_set):
+def test_chosen_images_are_compared(tmp_path, weights, tiny_set):
     lines = []
-    picture = str(tiny_set / "images" / "bag_3.png")
-    export(weights, tmp_path / "model.onnx", report=lines.append, pictures=[picture])
-    [table] = [line for line in lines if line.startswith("picture")]
+    image = str(tiny_set / "images" / "bag_3.png")
+    export(weights, tmp_path / "model.onnx", report=lines.append, images=[image])
+    [table] = [line for line in lines if line.startswith("image")]
     assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_3.png", "bag_3.png,"]
 
 
 class ForgetfulDetector(nn.Module):
-    """A detector whose box depends on the picture by way of Python, which a trace takes for a constant."""
+    """A detector whose box depends on the image by way of Python, which a trace takes for a constant."""
 
     def __init__(self, input_format):
         super().__init__()
@@ -157,13 +157,13 @@ class ForgetfulDetector(nn.Module):
         self.register_buffer("pixel_mean", torch.zeros(3, 1, 1))
 
     def inference(self, batch, do_postprocess):
-        picture = batch[0]["image"]
-        size = float(int(picture.sum()) % 17)
+        image = batch[0]["image"]
+        size = float(int(image.sum()) % 17)
         if size > 8:
             size += 1
-        found = Instances(tuple(picture.shape[1:]))
+        found = Instances(tuple(image.shape[1:]))
         found.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, size, size]]))
-        found.scores, found.pred_classes = self.backbone(picture).sigmoid().max().view(1), torch.tensor([0])
+        found.scores, found.pred_classes = self.backbone(image).sigmoid().max().view(1), torch.tensor([0])
         return [found]
 
 

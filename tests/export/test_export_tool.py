@@ -60,12 +60,12 @@ def test_an_output_folder_alone_is_enough(exported):
 
 
 def test_averaged_weights_are_exported_from_their_file_and_from_a_checkpoint(trained, exported, tmp_path):
-    picture = np.full((3, 48, 64), 128, np.float32)
-    picture[:, 10:30, 20:40] = 30
-    scores = [load_exported(exported[1])(picture)["scores"]]
+    image = np.full((3, 48, 64), 128, np.float32)
+    image[:, 10:30, 20:40] = 30
+    scores = [load_exported(exported[1])(image)["scores"]]
     for weights in (None, str(trained / "model_final.pth")):
         options = ExportOptions(str(trained), weights=weights, ema=True, output=str(tmp_path / "ema.onnx"), count=1)
-        scores.append(load_exported(export_model(options, lambda line: None))(picture)["scores"])
+        scores.append(load_exported(export_model(options, lambda line: None))(image)["scores"])
     assert np.array_equal(scores[1], scores[2])
     assert scores[0].shape != scores[1].shape or np.abs(scores[0] - scores[1]).max() > 1e-6
 
@@ -110,7 +110,7 @@ def test_the_example_pastes_masks_as_detectron2_does():
         (["train.seed=3"], "no output folder is given"),
         (["no/such/run"], "there is no no/such/run"),
         ([ROOT / "tools"], "has no config.yaml"),
-        (["RUN", "--size", "800"], "is not a picture size"),
+        (["RUN", "--size", "800"], "is not an image size"),
         (["RUN", "--format", "tflite"], "invalid choice"),
     ],
 )
@@ -123,7 +123,7 @@ def test_what_is_for_the_person_to_fix_is_one_message(run_tool_here, arguments, 
     ("changes", "words"),
     [
         ({"weights": "gone.pth"}, "gone.pth"),
-        ({"pictures": ["gone.jpg"]}, "gone.jpg"),
+        ({"images": ["gone.jpg"]}, "gone.jpg"),
         ({"overrides": ["model.roi_heads.num_clases=3"]}, "num_clases"),
         ({"overrides": ["dataloader.test.mapper.augmentations=[]"]}, "no ResizeShortestEdge"),
         ({"ema": True, "weights": "RANDOM"}, "has no averaged weights"),

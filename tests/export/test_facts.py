@@ -36,7 +36,7 @@ def facts(**changes):
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 1000), st.integers(16, 2000))
-def test_pictures_get_the_size_of_training(height, width, short_edge, max_size):
+def test_images_get_the_size_of_training(height, width, short_edge, max_size):
     assume(max(height, width) / min(height, width) < 16)
     size = facts(short_edge=short_edge, max_size=max_size).input_size(height, width)
     expected = ResizeShortestEdge.get_output_shape(height, width, short_edge, max_size)
@@ -45,21 +45,21 @@ def test_pictures_get_the_size_of_training(height, width, short_edge, max_size):
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-def test_pictures_fit_into_a_fixed_size_and_touch_it(height, width):
+def test_images_fit_into_a_fixed_size_and_touch_it(height, width):
     new_height, new_width = facts(dynamic=False, height=40, width=60).input_size(height, width)
     assert new_height <= 40 and new_width <= 60
     assert new_height == 40 or new_width == 60
 
 
 @pytest.mark.parametrize("changes", [{}, {"dynamic": False, "height": 40, "width": 60}, {"input_format": "RGB"}])
-def test_the_standalone_example_prepares_pictures_as_the_facts_say(changes):
-    picture = np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)
+def test_the_standalone_example_prepares_images_as_the_facts_say(changes):
+    image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)
     own = facts(**changes)
-    tensor, scale = prepare(picture, vars(own))
+    tensor, scale = prepare(image, vars(own))
     height, width = own.input_size(50, 90)
     assert scale == (width / 90, height / 50)
     assert tensor.shape == ((3, height, width) if own.dynamic else (3, 40, 60)) and tensor.dtype == np.float32
-    means = picture.mean((0, 1)) if own.input_format == "BGR" else picture.mean((0, 1))[::-1]
+    means = image.mean((0, 1)) if own.input_format == "BGR" else image.mean((0, 1))[::-1]
     np.testing.assert_allclose(tensor[:, :height, :width].mean((1, 2)), means, atol=3)
     if not own.dynamic:
         np.testing.assert_array_equal(tensor[:, height:], np.broadcast_to([[[1]], [[2]], [[3]]], (3, 40 - height, 60)))

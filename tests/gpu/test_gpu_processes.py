@@ -75,4 +75,4 @@ def test_two_processes_train_as_one(config, device, tmp_path, amp):
 def test_one_process_that_fails_ends_both_with_its_message(device, tmp_path):
     codes = exit_codes(EXPERIMENTS["mask_rcnn"], tmp_path / "run", device, [FAIL])
     assert None not in codes and codes[1] != 0
-    assert "can't read its pictures" in (tmp_path / "run.txt").read_text()
+    assert "can't read its images" in (tmp_path / "run.txt").read_text()

@@ -54,15 +54,15 @@ def samples():
 
 def in_parts(model, samples):
     parts = model_parts(model)
-    pictures = parts.prepare(samples)
-    features = parts.backbone(pictures)
-    proposals = parts.proposals(pictures, features)
-    return parts, pictures, features, proposals
+    images = parts.prepare(samples)
+    features = parts.backbone(images)
+    proposals = parts.proposals(images, features)
+    return parts, images, features, proposals
 
 
 def test_the_parts_give_the_models_own_detections(model, samples):
-    parts, pictures, features, proposals = in_parts(model, samples)
-    found = parts.heads(pictures, features, proposals)
+    parts, images, features, proposals = in_parts(model, samples)
+    found = parts.heads(images, features, proposals)
     for own, whole, (height, width) in zip(found, model(samples), SIZES, strict=True):
         own, whole = detector_postprocess(own, height, width), whole["instances"]
         assert len(own) == len(whole) > 0
@@ -74,11 +74,11 @@ def test_the_parts_give_the_models_own_detections(model, samples):
 
 
 def test_the_last_stage_holds_the_boxes_and_scores_of_the_detections(model, samples):
-    parts, pictures, features, proposals = in_parts(model, samples)
-    stages = parts.stages(pictures, features, proposals)
-    found = parts.heads(pictures, features, proposals)
-    for of_picture, detections in zip(stages, found, strict=True):
-        last = of_picture[-1]
+    parts, images, features, proposals = in_parts(model, samples)
+    stages = parts.stages(images, features, proposals)
+    found = parts.heads(images, features, proposals)
+    for of_image, detections in zip(stages, found, strict=True):
+        last = of_image[-1]
         best = detections[:3]
         places = proposals_of(last, best)
         torch.testing.assert_close(last.scores[places, best.pred_classes], best.scores)
@@ -106,7 +106,7 @@ def test_a_box_transformer_tells_the_boxes_after_each_layer_and_where_it_looked(
         maps = attention_maps(weights, features)
         assert maps.shape[3:] == level.shape[2:]
         torch.testing.assert_close(maps.sum((-1, -2)), torch.ones(2, 4, 5))
-        # of 80 padded to 96 columns, the second picture has 50
+        # of 80 padded to 96 columns, the second image has 50
         assert maps[1, ..., -1].max() == 0 < maps[0, ..., -1].max()
 
 
@@ -134,9 +134,9 @@ def test_weights_over_another_number_of_cells_are_no_map():
     assert attention_maps(torch.ones(1, 1, 1, 7), {"p2": torch.ones(1, 8, 2, 3)}) is None
 
 
-def test_evidence_is_a_map_of_the_picture_for_each_detected_class(model, samples):
-    parts, pictures, features, proposals = in_parts(model, samples)
-    found = [detections[:3] for detections in parts.heads(pictures, features, proposals)]
+def test_evidence_is_a_map_of_the_image_for_each_detected_class(model, samples):
+    parts, images, features, proposals = in_parts(model, samples)
+    found = [detections[:3] for detections in parts.heads(images, features, proposals)]
     maps = class_activations(parts, samples, found)
     for by_class, detections, size in zip(maps, found, SIZES, strict=True):
         assert set(by_class) == set(detections.pred_classes.tolist())
@@ -146,10 +146,10 @@ def test_evidence_is_a_map_of_the_picture_for_each_detected_class(model, samples
 
 
 class Brightness(nn.Module):
-    """A backbone of one channel: the picture itself, in cells of 4 pixels."""
+    """A backbone of one channel: the image itself, in cells of 4 pixels."""
 
-    def forward(self, pictures):
-        return {"res2": nn.functional.avg_pool2d(pictures[:, :1], 4)}
+    def forward(self, images):
+        return {"res2": nn.functional.avg_pool2d(images[:, :1], 4)}
 
 
 class LooksAtBrightness(nn.Module):
@@ -171,19 +171,19 @@ def test_evidence_lies_where_the_score_comes_from():
         def prepare(self, samples):
             return ImageList.from_tensors([sample["image"] for sample in samples], 4)
 
-        def backbone(self, pictures):
-            return self.model.backbone(pictures.tensor)
+        def backbone(self, images):
+            return self.model.backbone(images.tensor)
 
-        def proposals(self, pictures, features):
+        def proposals(self, images, features):
             boxes = torch.tensor([[0.0, 0, 32, 32], [32, 0, 64, 32]])
             return [Proposals(boxes, None, boxes[None])]
 
-        def stages(self, pictures, features, proposals):
+        def stages(self, images, features, proposals):
             halves = features["res2"][0, 0].split(8, dim=1)
             logits = torch.stack([half.sum() for half in halves])[:, None]
             return [[Stage(proposals[0].boxes, logits, logits.sigmoid())]]
 
-        def heads(self, pictures, features, proposals):
+        def heads(self, images, features, proposals):
             raise NotImplementedError
 
     image = torch.zeros(3, 32, 64)

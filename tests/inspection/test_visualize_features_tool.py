@@ -71,37 +71,37 @@ def test_a_sparse_rcnn_with_box_transformer_shows_its_attention_too(features, bo
 
 
 def test_only_what_is_asked_for_is_shown_and_what_is_not_there_is_said(features, mask_rcnn, tiny_set, tmp_path):
-    picture = tiny_set / "images" / "bag_0.png"
-    told = features(mask_rcnn, picture, "--output", tmp_path, "--show", "levels", "attention")
+    image = tiny_set / "images" / "bag_0.png"
+    told = features(mask_rcnn, image, "--output", tmp_path, "--show", "levels", "attention")
     assert told.returncode == 0, told.stderr
     assert written(tmp_path / "bag_0") == {"detections", "levels", "sheet"}
     assert "nothing to show of attention" in told.stdout
 
 
-def test_pictures_of_one_name_in_several_folders_have_folders_of_their_own(features, mask_rcnn, tiny_set, tmp_path):
-    picture = tiny_set / "images" / "bag_0.png"
+def test_images_of_one_name_in_several_folders_have_folders_of_their_own(features, mask_rcnn, tiny_set, tmp_path):
+    image = tiny_set / "images" / "bag_0.png"
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / picture.name).write_bytes(picture.read_bytes())
-    told = features(mask_rcnn, picture, tmp_path / "other", "--show", "levels", "--output", tmp_path / "shown")
+    (tmp_path / "other" / image.name).write_bytes(image.read_bytes())
+    told = features(mask_rcnn, image, tmp_path / "other", "--show", "levels", "--output", tmp_path / "shown")
     assert told.returncode == 0, told.stderr
     assert written(tmp_path / "shown") == {"bag_0", "bag_0_2"}
 
 
 def test_overrides_reach_the_model(features, mask_rcnn, tiny_set, tmp_path):
-    picture = tiny_set / "images" / "bag_0.png"
-    known = features(mask_rcnn, picture, "--output", tmp_path, "--show", "levels", "model.roi_heads.num_classes=2")
+    image = tiny_set / "images" / "bag_0.png"
+    known = features(mask_rcnn, image, "--output", tmp_path, "--show", "levels", "model.roi_heads.num_classes=2")
     assert known.returncode == 0, known.stderr
-    told = features(mask_rcnn, picture, "model.roi_headz.num_classes=2")
+    told = features(mask_rcnn, image, "model.roi_headz.num_classes=2")
     assert told.returncode == 2 and "model.roi_heads" in told.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.png"], "no picture none.png"),
-        ([], "no pictures are given"),
+        (["none.png"], "no image none.png"),
+        ([], "no images are given"),
         (["{tiny_set}/images", "--show", "dreams"], "nothing called dreams"),
-        (["{tiny_set}/empty"], "no picture"),
+        (["{tiny_set}/empty"], "no image"),
     ],
 )
 def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(features, mask_rcnn, tiny_set, arguments, message):
@@ -112,16 +112,16 @@ def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(features, ma
 
 def test_what_can_not_be_read_is_left_out_unless_it_is_all(features, mask_rcnn, tiny_set, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     cut = tmp_path / "cut.png"
     cut.write_bytes((tiny_set / "images" / "bag_0.png").read_bytes()[:-40])
     shown = ("--show", "levels", "--output", tmp_path / "shown")
     told = features(mask_rcnn, broken, cut, tiny_set / "images" / "bag_0.png", *shown)
     assert told.returncode == 0, told.stderr
-    assert f"skipped: picture {broken}" in told.stderr and f"skipped: picture {cut}" in told.stderr
+    assert f"skipped: image {broken}" in told.stderr and f"skipped: image {cut}" in told.stderr
     assert written(tmp_path / "shown") == {"bag_0"}
     told = features(mask_rcnn, broken, cut, *shown)
-    assert told.returncode == 2 and "none of the 2 pictures could be read" in told.stderr
+    assert told.returncode == 2 and "none of the 2 images could be read" in told.stderr
 
 
 def test_a_file_in_the_place_of_the_results_is_told_before_any_other_work(features, tmp_path):

@@ -33,8 +33,8 @@ class Model(nn.Module):
         )
         self.head = Head()
 
-    def forward(self, pictures):
-        return self.head(self.backbone["res3"](self.backbone["res2"](pictures)).mean((2, 3)))
+    def forward(self, images):
+        return self.head(self.backbone["res3"](self.backbone["res2"](images)).mean((2, 3)))
 
 
 def train_steps(model, count=2):

@@ -61,7 +61,7 @@ def test_of_several_patterns_the_last_one_counts():
     assert rates["head.weight"] == 1.0
 
 
-def test_layers_nearer_to_the_picture_learn_slower():
+def test_layers_nearer_to_the_image_learn_slower():
     model = Deep()
     groups = ParameterGroups(layer_decay=0.5, layers=LAYERS)(model, lr=8.0, weight_decay=0.0)
     rates = rates_by_name(model, groups)

@@ -1,23 +1,23 @@
-"""Draws of anchors and proposals follow picture and iteration."""
+"""Draws of anchors and proposals follow image and iteration."""
 
 import torch
 from detectron2.utils.events import EventStorage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_lazy.modeling.picture_sampling import PictureDraws
+from xray_lazy.modeling.picture_sampling import ImageDraws
 
 
 def draw(labels, count=8, fraction=0.5, iteration=10, seed=0):
-    """Indices of positives and negatives of each picture; labels `(B, N)`, 1, 0, or -1 for what is never drawn."""
+    """Indices of positives and negatives of each image; labels `(B, N)`, 1, 0, or -1 for what is never drawn."""
     with EventStorage(iteration):
-        draws = PictureDraws(seed)
+        draws = ImageDraws(seed)
         draws.start(len(labels))
     found = draws.draw(labels == 1, labels == 0, count, fraction)
     sides = zip(found.places, found.drawn, strict=True)
     limit = found.positives
     result = [(p[:limit][d[:limit]].tolist(), p[limit:][d[limit:]].tolist()) for p, d in sides]
-    assert found.counts().tolist() == [[len(side) for side in of_picture] for of_picture in result]
+    assert found.counts().tolist() == [[len(side) for side in of_image] for of_image in result]
     return result
 
 
@@ -28,11 +28,11 @@ def draw(labels, count=8, fraction=0.5, iteration=10, seed=0):
 )
 def test_a_draw_has_the_right_numbers_of_the_right_labels(values, count, fraction):
     labels = torch.tensor(values, dtype=torch.int64).T
-    for of_picture, (positive, negative) in zip(labels, draw(labels, count, fraction), strict=True):
-        foreground, background = int((of_picture == 1).sum()), int((of_picture == 0).sum())
+    for of_image, (positive, negative) in zip(labels, draw(labels, count, fraction), strict=True):
+        foreground, background = int((of_image == 1).sum()), int((of_image == 0).sum())
         assert len(positive) == min(foreground, int(count * fraction))
         assert len(negative) == min(background, count - len(positive))
-        assert (of_picture[positive] == 1).all() and (of_picture[negative] == 0).all()
+        assert (of_image[positive] == 1).all() and (of_image[negative] == 0).all()
         assert len(set(positive)) == len(positive) and len(set(negative)) == len(negative)
 
 
@@ -45,7 +45,7 @@ def test_draws_ignore_the_global_random_state_and_change_with_seed_iteration_and
     assert draw(labels, iteration=11) != first and draw(labels, seed=1) != first
 
 
-def test_a_picture_is_drawn_the_same_whatever_else_is_in_the_batch():
+def test_a_image_is_drawn_the_same_whatever_else_is_in_the_batch():
     few, many = torch.zeros(1, 300, dtype=torch.int64), torch.zeros(3, 300, dtype=torch.int64)
     many[1:] = 1
     assert draw(few)[0] == draw(many)[0]

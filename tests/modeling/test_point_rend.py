@@ -47,17 +47,17 @@ def placed(*corners, size=(64, 96)):
 
 
 def targets(*counts):
-    """Instances of pictures with so many objects."""
-    pictures = []
+    """Instances of images with so many objects."""
+    images = []
     for number, count in enumerate(counts):
-        of_picture = Instances((64, 96))
+        of_image = Instances((64, 96))
         corners = [(10 + 5 * place, 8 + number, 20, 12 + place) for place in range(count)]
         boxes = torch.tensor([[x - 2.0, y - 1, x + w + 3, y + h + 2] for x, y, w, h in corners]).reshape(-1, 4)
-        of_picture.proposal_boxes = Boxes(boxes)
-        of_picture.gt_classes = torch.arange(count) % CLASSES
-        of_picture.gt_masks = placed(*corners)
-        pictures.append(of_picture)
-    return pictures
+        of_image.proposal_boxes = Boxes(boxes)
+        of_image.gt_classes = torch.arange(count) % CLASSES
+        of_image.gt_masks = placed(*corners)
+        images.append(of_image)
+    return images
 
 
 @pytest.mark.parametrize("counts", [(2, 1), (0, 3), (0, 0)])
@@ -65,11 +65,11 @@ def test_masks_are_those_of_detectron2(heads, features, counts):
     masks = []
     for head in heads:
         found = [Instances((64, 96)) for _ in counts]
-        for of_picture, target in zip(found, targets(*counts), strict=True):
-            of_picture.pred_boxes, of_picture.pred_classes = target.proposal_boxes, target.gt_classes
+        for of_image, target in zip(found, targets(*counts), strict=True):
+            of_image.pred_boxes, of_image.pred_classes = target.proposal_boxes, target.gt_classes
         with torch.no_grad():
             head.eval()(features, found)
-        masks.append(torch.cat([of_picture.pred_masks for of_picture in found]))
+        masks.append(torch.cat([of_image.pred_masks for of_image in found]))
     assert torch.equal(*masks)
     assert not sum(counts) or masks[0].shape == (sum(counts), 1, 224, 224)
 
@@ -99,7 +99,7 @@ def test_without_objects_losses_are_nothing_and_have_a_gradient_for_each_weight(
 
 
 @pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0, 0]])
-def test_masks_of_a_window_cover_points_as_bitmaps_of_the_picture_do(chosen):
+def test_masks_of_a_window_cover_points_as_bitmaps_of_the_image_do(chosen):
     masks = placed((0, 0, 7, 9), (30, 20, 11, 5), (85, 54, 11, 10))[torch.tensor(chosen)]
     torch.manual_seed(3)
     points = torch.rand(3, 400, 2) * torch.tensor([100.0, 70.0]) - 3

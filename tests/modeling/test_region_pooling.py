@@ -14,20 +14,20 @@ SCALES = [1 / 4, 1 / 8, 1 / 16]
 HEIGHT, WIDTH = 96, 128
 
 
-def feature_maps(pictures, scales=SCALES):
+def feature_maps(images, scales=SCALES):
     random = torch.Generator().manual_seed(0)
-    maps = [torch.randn(pictures, 5, int(HEIGHT * s), int(WIDTH * s), generator=random) for s in scales]
+    maps = [torch.randn(images, 5, int(HEIGHT * s), int(WIDTH * s), generator=random) for s in scales]
     return [feature.requires_grad_() for feature in maps]
 
 
-def assert_same(settings, boxes, pictures):
+def assert_same(settings, boxes, images):
     """Features and their gradients, of maps by channel and of those with channels together."""
     scales = settings[1]
-    expected_of = feature_maps(pictures, scales)
+    expected_of = feature_maps(images, scales)
     expected = ROIPooler(*settings, canonical_box_size=56)(expected_of, boxes)
     expected.square().sum().backward()
     for arrange in (list, channels_together):
-        features = feature_maps(pictures, scales)
+        features = feature_maps(images, scales)
         pooled = RegionPooler(*settings, canonical_box_size=56)(arrange(features), boxes)
         assert pooled.shape == expected.shape
         torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-4)
@@ -48,7 +48,7 @@ box = st.tuples(coordinate, coordinate, st.floats(0, 200, width=32), st.floats(0
 )
 def test_wild_boxes_have_torchvisions_features_and_gradients(boxes, sampling_ratio, output_size):
     # low corner and extent
-    tensors = [torch.tensor(of_picture).reshape(-1, 4) for of_picture in boxes]
+    tensors = [torch.tensor(of_image).reshape(-1, 4) for of_image in boxes]
     boxes = [Boxes(torch.cat([t[:, :2], t[:, :2] + t[:, 2:]], 1)) for t in tensors]
     assert_same((output_size, SCALES, sampling_ratio, "ROIAlignV2"), boxes, len(boxes))
 
@@ -56,7 +56,7 @@ def test_wild_boxes_have_torchvisions_features_and_gradients(boxes, sampling_rat
 @settings(max_examples=60, deadline=None)
 @given(boxes=st.lists(st.lists(box, max_size=6), min_size=1, max_size=3), sampling_ratio=st.sampled_from([0, 2]))
 def test_what_a_gpu_does_gives_the_same(boxes, sampling_ratio):
-    tensors = [torch.tensor(of_picture).reshape(-1, 4) for of_picture in boxes]
+    tensors = [torch.tensor(of_image).reshape(-1, 4) for of_image in boxes]
     boxes = [Boxes(torch.cat([t[:, :2], t[:, :2] + t[:, 2:]], 1)) for t in tensors]
     expected_of, features = feature_maps(len(boxes)), feature_maps(len(boxes))
     expected = ROIPooler(7, SCALES, sampling_ratio, "ROIAlignV2", canonical_box_size=56)(expected_of, boxes)

@@ -51,11 +51,11 @@ def test_objects_are_matched_as_detectron2_does(seed, counts, boxes, low_quality
         found, labels = match_objects(PaddedBoxes.collect(objects), others, matcher)
     finally:
         object_matching.OVERLAPS = whole
-    for picture, of_picture in enumerate(objects):
-        quality = pairwise_iou(Boxes(of_picture), Boxes(others[0 if shared else picture]))
+    for image, of_image in enumerate(objects):
+        quality = pairwise_iou(Boxes(of_image), Boxes(others[0 if shared else image]))
         expected, expected_labels = matcher(quality)
-        assert torch.equal(labels[picture], expected_labels)
-        assert torch.equal(found[picture], expected)
+        assert torch.equal(labels[image], expected_labels)
+        assert torch.equal(found[image], expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,21 +91,21 @@ def test_box_losses_are_detectron2s(seed, kind, beta, linear):
 @settings(max_examples=40, deadline=None)
 @given(
     seed=seeds,
-    pictures=st.integers(1, 3),
+    images=st.integers(1, 3),
     before=st.sampled_from([3, 40, 500]),
     count=st.sampled_from([1, 20, 400]),
     smallest=st.sampled_from([0.0, 6.0]),
 )
-def test_proposals_are_detectron2s(seed, pictures, before, count, smallest):
+def test_proposals_are_detectron2s(seed, images, before, count, smallest):
     random = torch.Generator().manual_seed(seed)
     anchors = [Boxes(boxes_of(number, random)) for number in (300, 80, 20, 2)]
-    logits = [torch.randn(pictures, len(level), generator=random) for level in anchors]
-    # far out of the picture, too, where nothing of them stays
-    deltas = [torch.randn(pictures, len(level), 4, generator=random) * 2 for level in anchors]
-    transform, sizes = Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)), [SIZE, (50, 70), (64, 64)][:pictures]
+    logits = [torch.randn(images, len(level), generator=random) for level in anchors]
+    # far out of the image, too, where nothing of them stays
+    deltas = [torch.randn(images, len(level), 4, generator=random) * 2 for level in anchors]
+    transform, sizes = Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)), [SIZE, (50, 70), (64, 64)][:images]
     found, is_finite = best_proposals(anchors, logits, deltas, transform, sizes, 0.7, before, count, smallest)
     decoded = [
-        transform.apply_deltas(d.flatten(0, 1), a.tensor.repeat(pictures, 1)).view_as(d)
+        transform.apply_deltas(d.flatten(0, 1), a.tensor.repeat(images, 1)).view_as(d)
         for a, d in zip(anchors, deltas, strict=True)
     ]
     expected = find_top_rpn_proposals(decoded, logits, sizes, 0.7, before, count, smallest, True)
@@ -124,7 +124,7 @@ def test_proposals_that_are_not_finite_are_left_out_and_told():
     transform = Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0))
     found, is_finite = best_proposals(anchors, logits, deltas, transform, [SIZE, SIZE], 0.7, 30, 30, 0.0)
     assert not is_finite
-    assert all(of_picture.proposal_boxes.tensor.isfinite().all() and len(of_picture) for of_picture in found)
+    assert all(of_image.proposal_boxes.tensor.isfinite().all() and len(of_image) for of_image in found)
 
 
 @settings(max_examples=40, deadline=None)
@@ -176,11 +176,11 @@ def model_parts(plain, **heads):
 def batch_of(counts, random):
     instances = []
     for count in counts:
-        of_picture = Instances(SIZE, gt_boxes=Boxes(boxes_of(count, random, 40)))
-        of_picture.gt_boxes.clip(SIZE)
-        of_picture.gt_classes = torch.randint(3, (count,), generator=random)
-        of_picture.gt_masks = BitMasks(torch.rand(count, *SIZE, generator=random) < 0.7)
-        instances.append(of_picture)
+        of_image = Instances(SIZE, gt_boxes=Boxes(boxes_of(count, random, 40)))
+        of_image.gt_boxes.clip(SIZE)
+        of_image.gt_classes = torch.randint(3, (count,), generator=random)
+        of_image.gt_masks = BitMasks(torch.rand(count, *SIZE, generator=random) < 0.7)
+        instances.append(of_image)
     maps = {
         name: torch.randn(len(counts), 8, SIZE[0] // stride, SIZE[1] // stride, generator=random)
         for name, stride in LEVELS.items()

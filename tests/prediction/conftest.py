@@ -28,5 +28,5 @@ def run_folder(tiny_set, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pictures(tiny_set):
+def images(tiny_set):
     return sorted((tiny_set / "images").glob("*.png"))

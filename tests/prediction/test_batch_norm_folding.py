@@ -30,11 +30,11 @@ def with_statistics(model, seed=0):
     return model.eval().requires_grad_(False)
 
 
-def assert_same_after_folding(model, picture, count):
+def assert_same_after_folding(model, image, count):
     plain = copy.deepcopy(model)
     assert fold_batch_norm(model) == count
     with torch.no_grad():
-        torch.testing.assert_close(model(picture), plain(picture), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(image), plain(image), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -53,14 +53,14 @@ def test_only_heads_that_are_known_are_replaced_and_once(kind, replaced):
     assert isinstance(model["mask_head"], PartwiseMaskHead) == bool(replaced)
 
 
-def test_items_below_the_threshold_cost_no_mask_and_the_others_stay_as_they_are(run_folder, pictures):
+def test_items_below_the_threshold_cost_no_mask_and_the_others_stay_as_they_are(run_folder, images):
     predictor = Predictor.of(run_folder, device="cpu")
     drawn = []
     model = predictor.detector.model
     model.roi_heads.mask_head.register_forward_hook(lambda module, inputs, output: drawn.append(len(inputs[0])))
-    everything = predictor(pictures[0])
+    everything = predictor(images[0])
     predictor.score_threshold = everything.scores.median().item()
-    few = predictor(pictures[0])
+    few = predictor(images[0])
     expected = everything[everything.scores >= predictor.score_threshold]
     assert 0 < len(few) == len(expected) < len(everything)
     assert torch.equal(few.scores, expected.scores)
@@ -68,4 +68,4 @@ def test_items_below_the_threshold_cost_no_mask_and_the_others_stay_as_they_are(
     assert list(few.pred_masks) == list(expected.pred_masks)
     assert drawn == [len(everything), len(few)]
     predictor.score_threshold = 0.0  # the model keeps its own
-    assert len(predictor(pictures[0])) == len(everything)
+    assert len(predictor(images[0])) == len(everything)

@@ -53,13 +53,13 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_output_folder_and_pictures_are_enough(run_folder, pictures, tmp_path):
+def test_an_output_folder_and_images_are_enough(run_folder, images, tmp_path):
     (tmp_path / "broken.png").write_text("broken")
     output = tmp_path / "out"
     flags = ["--output", output, "--threshold", THRESHOLD, "--device", "cpu"]
-    answer = tool(run_folder, pictures[0], tmp_path / "broken.png", pictures[1], *flags)
+    answer = tool(run_folder, images[0], tmp_path / "broken.png", images[1], *flags)
     assert answer.returncode == 0, answer.stderr
-    assert re.search(r"2 pictures in [\d.]+ s \([\d.]+ pictures/s\), 1 skipped", answer.stdout)
+    assert re.search(r"2 images in [\d.]+ s \([\d.]+ images/s\), 1 skipped", answer.stdout)
     assert "gun" in answer.stdout and "broken.png" in answer.stderr and "Traceback" not in answer.stderr
     assert files(output) == [
         "annotations.json",
@@ -99,7 +99,7 @@ def test_a_coco_file_lends_its_ids(predict, tiny_set):
     assert len(COCO(str(tiny_set / "annotations.json")).loadRes(results).anns) == len(results)
 
 
-def test_ground_truth_is_drawn_beside_and_lends_its_ids_to_the_pictures_it_knows(predict, tiny_set, tmp_path):
+def test_ground_truth_is_drawn_beside_and_lends_its_ids_to_the_images_it_knows(predict, tiny_set, tmp_path):
     folder = tmp_path / "scans"
     folder.mkdir()
     for name in ("bag_1.png", "other.png"):
@@ -117,25 +117,25 @@ def test_ground_truth_is_drawn_beside_and_lends_its_ids_to_the_pictures_it_knows
     assert np.abs(known[-height:, :width].astype(int) - unknown[-height:, :width]).mean() > 1
 
 
-def test_ids_of_the_ground_truth_are_not_given_to_others(predict, tiny_set, pictures, tmp_path):
-    stranger = shutil.copy(pictures[0], tmp_path / "stranger.png")
-    output = predict(stranger, pictures[7], ground_truth=str(tiny_set / "annotations.json"))
+def test_ids_of_the_ground_truth_are_not_given_to_others(predict, tiny_set, images, tmp_path):
+    stranger = shutil.copy(images[0], tmp_path / "stranger.png")
+    output = predict(stranger, images[7], ground_truth=str(tiny_set / "annotations.json"))
     ids = {image["file_name"]: image["id"] for image in read(output / "annotations.json")["images"]}
     assert ids == {"stranger.png": 18, "bag_7.png": 17}
 
 
-def test_grey_takes_the_colours_away(predict, pictures):
-    picture = cv2.imread(str(predict(pictures[0], threshold=1.0) / "pictures" / "bag_0.jpg"))
-    grey = cv2.imread(str(predict(pictures[0], threshold=1.0, grey=True) / "pictures" / "bag_0.jpg"))
-    assert np.ptp(picture.astype(int), axis=2).max() > 50 > 12 > np.ptp(grey.astype(int), axis=2).max()
+def test_grey_takes_the_colours_away(predict, images):
+    image = cv2.imread(str(predict(images[0], threshold=1.0) / "pictures" / "bag_0.jpg"))
+    grey = cv2.imread(str(predict(images[0], threshold=1.0, grey=True) / "pictures" / "bag_0.jpg"))
+    assert np.ptp(image.astype(int), axis=2).max() > 50 > 12 > np.ptp(grey.astype(int), axis=2).max()
 
 
 @pytest.fixture
-def belt(pictures, tmp_path):
+def belt(images, tmp_path):
     path = tmp_path / "belt.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
-    for picture in pictures[:7]:
-        writer.write(cv2.imread(str(picture)))
+    for image in images[:7]:
+        writer.write(cv2.imread(str(image)))
     writer.release()
     return path
 
@@ -173,11 +173,11 @@ def test_a_video_that_breaks_off_is_told_and_marked(predict, belt, capfd):
     assert "belt.avi breaks off" in " ".join(capfd.readouterr().err.split())
 
 
-def test_the_names_in_annotations_are_those_of_the_files(predict, pictures, tmp_path):
+def test_the_names_in_annotations_are_those_of_the_files(predict, images, tmp_path):
     scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
     for path in (scans / "bag.bmp", scans / "bag.png", scans / "deep" / "bag.tiff", elsewhere / "bag.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), cv2.imread(str(pictures[0])))
+        cv2.imwrite(str(path), cv2.imread(str(images[0])))
     output = predict(scans, elsewhere)
     names = [image["file_name"] for image in read(output / "annotations.json")["images"]]
     assert len(set(names)) == 4 and all((scans / name).is_file() for name in names)
@@ -186,47 +186,47 @@ def test_the_names_in_annotations_are_those_of_the_files(predict, pictures, tmp_
 
 
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 1)])
-def test_a_very_thin_picture_is_looked_at_as_others(predict, pictures, tmp_path, size):
+def test_a_very_thin_image_is_looked_at_as_others(predict, images, tmp_path, size):
     cv2.imwrite(str(tmp_path / "thin.png"), np.full((*size, 3), 200, np.uint8))
-    content = read(predict(pictures[0], tmp_path / "thin.png", threshold=0) / "annotations.json")
+    content = read(predict(images[0], tmp_path / "thin.png", threshold=0) / "annotations.json")
     assert [image["file_name"] for image in content["images"]] == ["bag_0.png", "thin.png"]
 
 
-def test_without_pictures_only_tables_are_written(predict, pictures):
-    assert files(predict(pictures[0], overlays=False)) == ["annotations.json", "detections.csv", "predictions.json"]
+def test_without_images_only_tables_are_written(predict, images):
+    assert files(predict(images[0], overlays=False)) == ["annotations.json", "detections.csv", "predictions.json"]
 
 
-def test_weights_and_overrides_change_the_model(predict, run_folder, tmp_path, pictures):
-    found = read(predict(pictures[0], threshold=0) / "predictions.json")
-    few = read(predict(pictures[0], threshold=0, overrides=["model.roi_heads.box_predictor.test_topk_per_image=2"])
+def test_weights_and_overrides_change_the_model(predict, run_folder, tmp_path, images):
+    found = read(predict(images[0], threshold=0) / "predictions.json")
+    few = read(predict(images[0], threshold=0, overrides=["model.roi_heads.box_predictor.test_topk_per_image=2"])
                / "predictions.json")  # fmt: skip
     assert len(few) == 2 < len(found)
     before = tmp_path / "moved.pth"
     shutil.copy(run_folder / "model_final.pth", before)
     config = ROOT / "tests" / "engine" / "tiny.py"
-    assert read(predict(pictures[0], model=config, weights=str(before), threshold=0) / "predictions.json") == found
+    assert read(predict(images[0], model=config, weights=str(before), threshold=0) / "predictions.json") == found
 
 
-def test_an_exported_model_finds_the_same(predict, run_folder, pictures, tmp_path):
-    expected = read(predict(*pictures[:3]) / "predictions.json")
+def test_an_exported_model_finds_the_same(predict, run_folder, images, tmp_path):
+    expected = read(predict(*images[:3]) / "predictions.json")
     file = tmp_path / "tiny.onnx"
-    export_model(ExportOptions(str(run_folder), "onnx", str(file), pictures=[str(pictures[0])]), lambda line: None)
-    output = predict(*pictures[:3], model=file)
+    export_model(ExportOptions(str(run_folder), "onnx", str(file), images=[str(images[0])]), lambda line: None)
+    output = predict(*images[:3], model=file)
     found = read(output / "predictions.json")
     assert [(f["image_id"], f["category_id"]) for f in found] == [(e["image_id"], e["category_id"]) for e in expected]
     assert np.abs(np.array([f["bbox"] for f in found]) - [e["bbox"] for e in expected]).max() < 0.1
     assert np.abs(np.array([f["score"] for f in found]) - [e["score"] for e in expected]).max() < 1e-3
     assert {row["class"] for row in table(output)} <= {"gun", "knife"}
     with pytest.raises(UserError, match="takes no --weights"):
-        predict(pictures[0], model=file, weights="other.pth")
+        predict(images[0], model=file, weights="other.pth")
 
 
-def test_a_model_that_nothing_names_the_classes_of_numbers_them(predict, run_folder, pictures, tmp_path, monkeypatch):
+def test_a_model_that_nothing_names_the_classes_of_numbers_them(predict, run_folder, images, tmp_path, monkeypatch):
     nameless = shutil.copytree(run_folder, tmp_path / "nameless")
     config = (nameless / "config.yaml").read_text()
     (nameless / "config.yaml").write_text(config.replace(str(os.environ["TINY_SET"]), "/nowhere"))
     assert load_trained_model(nameless, device="cpu").class_names == ()
-    output = predict(pictures[0], model=nameless)
+    output = predict(images[0], model=nameless)
     assert {row["class"] for row in table(output)} <= {"class 0", "class 1"} and table(output)
 
 
@@ -267,20 +267,20 @@ def test_what_is_for_the_person_to_fix_is_one_message(arguments, words):
         ({"device": "tpu"}, "the device is 'tpu'"),
     ],
 )
-def test_faults_are_found_before_anything_is_written(predict, pictures, tmp_path, settings, words):
+def test_faults_are_found_before_anything_is_written(predict, images, tmp_path, settings, words):
     with pytest.raises(UserError) as fault:
-        predict(pictures[0], **settings)
+        predict(images[0], **settings)
     assert words in str(fault.value) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["picture", "video", "COCO file", "ground truth", "tables of others"])
-def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, pictures, belt, tiny_set, tmp_path, kind):
+def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, images, belt, tiny_set, tmp_path, kind):
     out, settings = tmp_path / "out", {}
     copies = {"picture": "pictures/bag.jpg", "video": "videos/belt.mp4"}
     path = out / copies.get(kind, "annotations.json")
     path.parent.mkdir(parents=True)
     if kind == "picture":
-        cv2.imwrite(str(path), cv2.imread(str(pictures[0])))
+        cv2.imwrite(str(path), cv2.imread(str(images[0])))
     else:
         shutil.copy(belt if kind == "video" else tiny_set / "annotations.json", path)
     if kind == "ground truth":
@@ -290,10 +290,10 @@ def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, pictu
     before = path.read_bytes()
     words = "is there already" if kind == "tables of others" else "is the input, which stays as it is"
     with pytest.raises(UserError, match=words):
-        predict(*(pictures if kind in ("ground truth", "tables of others") else [path]), **settings)
+        predict(*(images if kind in ("ground truth", "tables of others") else [path]), **settings)
     assert files(out) == [str(path.relative_to(out))] and path.read_bytes() == before
 
 
-def test_results_of_an_earlier_call_are_replaced(predict, pictures):
-    before = files(predict(*pictures))
-    assert files(predict(*pictures)) == before
+def test_results_of_an_earlier_call_are_replaced(predict, images):
+    before = files(predict(*images))
+    assert files(predict(*images)) == before

@@ -1,4 +1,4 @@
-"""What is named as input, as pictures and videos."""
+"""What is named as input, as images and videos."""
 
 import json
 import os
@@ -23,68 +23,68 @@ def names(entries):
     return [str(entry.name) for entry in entries]
 
 
-def test_a_folder_gives_pictures_and_videos_below_it_sorted_under_their_relative_names(scans):
+def test_a_folder_gives_images_and_videos_below_it_sorted_under_their_relative_names(scans):
     inputs = find_inputs([str(scans)])
-    assert names(inputs.pictures) == ["a.png", "deep/a.png", "deep/b.JPG", "deep/deeper/c.tif"]
+    assert names(inputs.images) == ["a.png", "deep/a.png", "deep/b.JPG", "deep/deeper/c.tif"]
     assert names(inputs.videos) == ["belt.MP4"]
 
 
 def test_a_pattern_gives_names_below_its_fixed_part(scans):
-    assert names(find_inputs([f"{scans}/**/*.png"]).pictures) == ["a.png", "deep/a.png"]
-    assert names(find_inputs([f"{scans}/deep/?.*"]).pictures) == ["a.png", "b.JPG"]
+    assert names(find_inputs([f"{scans}/**/*.png"]).images) == ["a.png", "deep/a.png"]
+    assert names(find_inputs([f"{scans}/deep/?.*"]).images) == ["a.png", "b.JPG"]
 
 
 def test_a_file_comes_once_and_other_files_of_its_name_are_numbered(scans):
     words = [str(scans / "a.png"), str(scans / "deep" / "a.png"), str(scans), os.path.relpath(scans / "a.png")]
-    pictures = find_inputs(words).pictures
-    assert [str(picture.result) for picture in pictures[:2]] == ["a.png", "a_2.png"] and len(pictures) == 4
-    assert names(pictures)[:2] == ["a.png", str((scans / "deep" / "a.png").resolve())]
+    images = find_inputs(words).images
+    assert [str(image.result) for image in images[:2]] == ["a.png", "a_2.png"] and len(images) == 4
+    assert names(images)[:2] == ["a.png", str((scans / "deep" / "a.png").resolve())]
 
 
 def test_files_that_differ_in_their_suffix_keep_their_names_and_have_results_of_their_own(scans):
     for name in ("bag.bmp", "bag.png", "bag.tiff", "bag_2.png"):
         (scans / name).write_bytes(b"")
-    pictures = find_inputs([f"{scans}/bag*"]).pictures
-    assert names(pictures) == ["bag.bmp", "bag.png", "bag.tiff", "bag_2.png"]
-    assert len({picture.result.with_suffix("") for picture in pictures}) == 4
+    images = find_inputs([f"{scans}/bag*"]).images
+    assert names(images) == ["bag.bmp", "bag.png", "bag.tiff", "bag_2.png"]
+    assert len({image.result.with_suffix("") for image in images}) == 4
 
 
 def test_results_of_an_earlier_call_are_no_inputs(scans):
     inputs = find_inputs([str(scans)], output=scans / "deep")
-    assert names(inputs.pictures) == ["a.png"]
-    assert names(find_inputs([str(scans / "deep" / "b.JPG")], output=scans / "deep").pictures) == ["b.JPG"]
-    with pytest.raises(UserError, match="has no pictures"):
+    assert names(inputs.images) == ["a.png"]
+    assert names(find_inputs([str(scans / "deep" / "b.JPG")], output=scans / "deep").images) == ["b.JPG"]
+    with pytest.raises(UserError, match="has no images"):
         find_inputs([str(scans / "deep")], output=scans)
 
 
-def test_a_coco_file_gives_its_pictures_with_their_ids(tmp_path):
-    write_set(tmp_path, pictures=2)
+def test_a_coco_file_gives_its_images_with_their_ids(tmp_path):
+    write_set(tmp_path, count=2)
     json_file = tmp_path / "annotations.json"
     inputs = find_inputs([str(json_file)])
-    assert [(p.path, p.image_id) for p in inputs.pictures] == [
+    assert [(p.path, p.image_id) for p in inputs.images] == [
         (tmp_path / "images" / f"bag_{number}.png", 10 + number) for number in range(2)
     ]
     assert inputs.coco_files == [json_file]
     (tmp_path / "elsewhere").mkdir()
-    moved = find_inputs([str(json_file)], image_root=tmp_path / "elsewhere").pictures
+    moved = find_inputs([str(json_file)], image_root=tmp_path / "elsewhere").images
     assert moved[0].path == tmp_path / "elsewhere" / "bag_0.png"
 
 
-def test_the_name_of_a_data_set_gives_its_pictures(tmp_path, monkeypatch):
+def test_the_name_of_a_data_set_gives_its_images(tmp_path, monkeypatch):
     (tmp_path / "images" / "own" / "valid").mkdir(parents=True)
     (tmp_path / "annotations" / "own").mkdir(parents=True)
     content = {"images": [{"id": 3, "file_name": "x/y.png"}], "annotations": [], "categories": []}
     (tmp_path / "annotations" / "own" / "val.json").write_text(json.dumps(content))
     monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
-    (picture,) = find_inputs(["xray_own_val"]).pictures
-    assert picture.path == tmp_path / "images" / "own" / "valid" / "x" / "y.png" and picture.image_id == 3
+    (image,) = find_inputs(["xray_own_val"]).images
+    assert image.path == tmp_path / "images" / "own" / "valid" / "x" / "y.png" and image.image_id == 3
 
 
 def test_names_in_a_coco_file_do_not_lead_out_of_the_output_folder(tmp_path):
     content = {"images": [{"id": 1, "file_name": "../../a.png"}, {"id": 2, "file_name": "/etc/b.png"}]}
     (tmp_path / "set.json").write_text(json.dumps(content | {"annotations": [], "categories": []}))
-    pictures = find_inputs([str(tmp_path / "set.json")]).pictures
-    assert [str(picture.result) for picture in pictures] == ["a.png", "etc/b.png"]
+    images = find_inputs([str(tmp_path / "set.json")]).images
+    assert [str(image.result) for image in images] == ["a.png", "etc/b.png"]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_names_in_a_coco_file_do_not_lead_out_of_the_output_folder(tmp_path):
     [
         ([], "no input is given"),
         (["SCANS/gone.png"], "there is no .*gone.png"),
-        (["SCANS/notes.txt"], "neither a picture nor a video"),
+        (["SCANS/notes.txt"], "neither an image nor a video"),
         (["SCANS/*.bmp"], "is named like"),
-        (["EMPTY"], "has no pictures and no videos"),
+        (["EMPTY"], "has no images and no videos"),
         (["EMPTY/gone.json"], "there is no annotation file"),
         (["xray_nowhere_val"], "xray_nowhere_val"),
     ],
@@ -106,9 +106,9 @@ def test_what_names_nothing_is_an_error(scans, tmp_path, words, message):
         find_inputs(words)
 
 
-def test_a_coco_file_of_pictures_alone_is_an_input(tmp_path):
-    write_set(tmp_path, pictures=2)
+def test_a_coco_file_of_images_alone_is_an_input(tmp_path):
+    write_set(tmp_path, count=2)
     json_file = tmp_path / "annotations.json"
     content = json.loads(json_file.read_text())
     json_file.write_text(json.dumps({"images": content["images"], "categories": content["categories"]}))
-    assert [p.image_id for p in find_inputs([str(json_file)]).pictures] == [10, 11]
+    assert [p.image_id for p in find_inputs([str(json_file)]).images] == [10, 11]

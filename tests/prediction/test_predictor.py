@@ -11,7 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from torch import nn
 
-from xray_lazy.data.picture_file import MissingPicture, read_picture
+from xray_lazy.data.image_file import MissingImage, read_image
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detector import TrainedDetector, load_detector
@@ -31,11 +31,11 @@ def plainly(run_folder):
     model = load_trained_model(run_folder, device="cpu").model
     resize = T.ResizeShortestEdge(48, 64)
 
-    def predict(picture: np.ndarray) -> Instances:
-        scaled = resize.get_transform(picture).apply_image(picture)
+    def predict(image: np.ndarray) -> Instances:
+        scaled = resize.get_transform(image).apply_image(image)
         scaled = torch.as_tensor(scaled.astype("float32").transpose(2, 0, 1))
         with torch.no_grad():
-            return model([{"image": scaled, "height": picture.shape[0], "width": picture.shape[1]}])[0]["instances"]
+            return model([{"image": scaled, "height": image.shape[0], "width": image.shape[1]}])[0]["instances"]
 
     return predict
 
@@ -52,36 +52,36 @@ def assert_same(found: Instances, expected: Instances, box_limit=1e-2):
     assert (masks != expected.pred_masks.numpy()).mean() < 1e-3
 
 
-def turned(picture):
-    return np.ascontiguousarray(picture.transpose(1, 0, 2))
+def turned(image):
+    return np.ascontiguousarray(image.transpose(1, 0, 2))
 
 
-def test_it_finds_what_the_plain_model_finds(predictor, plainly, pictures):
-    for path in pictures[:3]:
+def test_it_finds_what_the_plain_model_finds(predictor, plainly, images):
+    for path in images[:3]:
         # at the network's size, nothing is resized
-        picture = cv2.resize(read_picture(path), (64, 48))
-        assert_same(predictor(picture), plainly(picture))
+        image = cv2.resize(read_image(path), (64, 48))
+        assert_same(predictor(image), plainly(image))
 
 
-def test_results_are_in_the_pixels_of_pictures_that_are_resized(predictor, plainly, pictures):
-    picture = cv2.resize(read_picture(pictures[0]), (640, 480), interpolation=cv2.INTER_CUBIC)
-    found, expected = predictor(picture), plainly(picture)
+def test_results_are_in_the_pixels_of_images_that_are_resized(predictor, plainly, images):
+    image = cv2.resize(read_image(images[0]), (640, 480), interpolation=cv2.INTER_CUBIC)
+    found, expected = predictor(image), plainly(image)
     assert found.image_size == (480, 640) and found.pred_masks.bitmaps().shape[1:] == (480, 640)
-    # pictures are resized by another program, whose values differ by 1 at most
+    # images are resized by another program, whose values differ by 1 at most
     torch.testing.assert_close(found.scores[:5], expected.scores[:5], rtol=0, atol=1e-3)
 
 
-def test_pictures_of_many_sizes_are_found_in_as_if_alone_and_come_in_order(predictor, pictures):
-    some = [read_picture(path) for path in pictures]
+def test_images_of_many_sizes_are_found_in_as_if_alone_and_come_in_order(predictor, images):
+    some = [read_image(path) for path in images]
     mixed = [turned(p) if n % 3 == 1 else cv2.resize(p, (90, 70)) if n % 3 == 2 else p for n, p in enumerate(some)]
-    together, alone = predictor.predict(mixed), [predictor(picture) for picture in mixed]
-    for picture, one, other in zip(mixed, together, alone, strict=True):
-        assert one.image_size == picture.shape[:2]
+    together, alone = predictor.predict(mixed), [predictor(image) for image in mixed]
+    for image, one, other in zip(mixed, together, alone, strict=True):
+        assert one.image_size == image.shape[:2]
         torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-5)
         torch.testing.assert_close(one.pred_boxes.tensor, other.pred_boxes.tensor, rtol=0, atol=1e-2)
 
 
-def test_batches_are_as_large_as_asked_for_and_of_one_size(run_folder, pictures):
+def test_batches_are_as_large_as_asked_for_and_of_one_size(run_folder, images):
     predictor = Predictor.of(run_folder, device="cpu", batch_size=3)
     batches, detect = [], predictor.detector.detect
 
@@ -90,18 +90,18 @@ def test_batches_are_as_large_as_asked_for_and_of_one_size(run_folder, pictures)
         return detect(inputs, sizes, threshold)
 
     predictor.detector.detect = counting
-    picture = read_picture(pictures[0])
-    predictor.predict([picture] * 4 + [picture[:24]] * 2)
+    image = read_image(images[0])
+    predictor.predict([image] * 4 + [image[:24]] * 2)
     assert sorted(map(len, batches)) == [1, 2, 3] and all(len(set(batch)) == 1 for batch in batches)
 
 
-def test_a_stream_reads_no_further_than_six_batches_ahead(predictor, pictures):
+def test_a_stream_reads_no_further_than_six_batches_ahead(predictor, images):
     taken = []
 
     def endless():
         while True:
             taken.append(1)
-            yield pictures[0]
+            yield images[0]
 
     stream = predictor.stream(endless())
     next(stream)
@@ -109,21 +109,21 @@ def test_a_stream_reads_no_further_than_six_batches_ahead(predictor, pictures):
     stream.close()
 
 
-def test_a_picture_that_cannot_be_read_is_told_in_its_place(predictor, pictures, tmp_path):
+def test_a_image_that_cannot_be_read_is_told_in_its_place(predictor, images, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG broken")
-    sources = [pictures[0], broken, tmp_path / "missing.png", pictures[1]]
+    sources = [images[0], broken, tmp_path / "missing.png", images[1]]
     predictions = list(predictor.stream(sources))
     assert [p.source for p in predictions] == sources
     assert [p.problem is None for p in predictions] == [True, False, False, True]
     assert str(broken) in predictions[1].problem.message
     assert predictions[1].instances is None and predictions[3].instances is not None
-    with pytest.raises(MissingPicture):
-        predictor.predict([pictures[0], tmp_path / "missing.png"])
+    with pytest.raises(MissingImage):
+        predictor.predict([images[0], tmp_path / "missing.png"])
 
 
 class FailsForWideOnes(nn.Module):
-    """A model with a fault that some pictures bring out."""
+    """A model with a fault that some images bring out."""
 
     def __init__(self, model):
         super().__init__()
@@ -135,46 +135,46 @@ class FailsForWideOnes(nn.Module):
         return self.model.inference(batch, do_postprocess=do_postprocess)
 
 
-def test_a_picture_that_the_model_fails_at_is_told_in_its_place_and_others_of_its_batch_are_found_in(
-    run_folder, pictures, tmp_path
+def test_a_image_that_the_model_fails_at_is_told_in_its_place_and_others_of_its_batch_are_found_in(
+    run_folder, images, tmp_path
 ):
     trained = load_trained_model(run_folder, device="cpu")
     predictor = Predictor(
         TrainedDetector(dataclasses.replace(trained, model=FailsForWideOnes(trained.model)), plain=True)
     )
     wide = tmp_path / "wide.png"
-    cv2.imwrite(str(wide), cv2.resize(read_picture(pictures[0]), (333, 250)))
-    first, second, third = predictor.stream([pictures[0], wide, pictures[1]])
+    cv2.imwrite(str(wide), cv2.resize(read_image(images[0]), (333, 250)))
+    first, second, third = predictor.stream([images[0], wide, images[1]])
     assert (first.problem, third.problem) == (None, None) and len(first.instances) and len(third.instances)
     assert "wide.png" in second.problem.message and "IndexError: a fault" in second.problem.message
     assert second.instances is None
 
 
-def test_the_threshold_leaves_out_the_rest(run_folder, predictor, pictures):
-    everything = predictor(pictures[0])
+def test_the_threshold_leaves_out_the_rest(run_folder, predictor, images):
+    everything = predictor(images[0])
     limit = float(everything.scores[len(everything) // 2])
-    kept = Predictor.of(run_folder, device="cpu", score_threshold=limit)(pictures[0])
+    kept = Predictor.of(run_folder, device="cpu", score_threshold=limit)(images[0])
     assert len(kept) == int((everything.scores >= limit).sum()) == len(kept.pred_masks)
-    assert len(Predictor.of(run_folder, device="cpu", score_threshold=1.0)(pictures[0])) == 0
+    assert len(Predictor.of(run_folder, device="cpu", score_threshold=1.0)(images[0])) == 0
 
 
-def test_results_are_ordinary_tensors(predictor, pictures):
-    found = predictor(pictures[0])
+def test_results_are_ordinary_tensors(predictor, images):
+    found = predictor(images[0])
     found.scores += 1
     found.pred_boxes.scale(2, 2)
     assert found.scores.min() > 1
 
 
-def test_rgb_models_get_rgb(run_folder, pictures):
-    picture = read_picture(pictures[0])
-    bgr = load_detector(run_folder, device="cpu").prepare(picture)
+def test_rgb_models_get_rgb(run_folder, images):
+    image = read_image(images[0])
+    bgr = load_detector(run_folder, device="cpu").prepare(image)
     override = ["dataloader.test.mapper.image_format=RGB"]
-    rgb = load_detector(run_folder, overrides=override, device="cpu").prepare(picture)
+    rgb = load_detector(run_folder, overrides=override, device="cpu").prepare(image)
     assert torch.equal(rgb, bgr.flip(0)) and not torch.equal(rgb, bgr)
 
 
 class WholeOutputs(torch.nn.Module):
-    """A model whose outputs are in the picture already."""
+    """A model whose outputs are in the image already."""
 
     def __init__(self, model):
         super().__init__()
@@ -184,12 +184,12 @@ class WholeOutputs(torch.nn.Module):
         return self.inner(batch)
 
 
-def test_a_model_that_only_gives_whole_masks_works_too(run_folder, pictures):
+def test_a_model_that_only_gives_whole_masks_works_too(run_folder, images):
     trained = load_trained_model(run_folder, device="cpu")
     whole = copy.copy(trained)
     object.__setattr__(whole, "model", WholeOutputs(copy.deepcopy(trained.model)))
-    expected = Predictor(TrainedDetector(trained))(pictures[0])
-    found = Predictor(TrainedDetector(whole))(pictures[0])
+    expected = Predictor(TrainedDetector(trained))(images[0])
+    found = Predictor(TrainedDetector(whole))(images[0])
     torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=0, atol=1e-2)
     assert (found.pred_masks.bitmaps() != expected.pred_masks.bitmaps()).mean() < 1e-3
 

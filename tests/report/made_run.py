@@ -20,9 +20,9 @@ PERIOD = 10
 CLASSES = ("<b>gun", "knife & fork")
 
 
-def make_set(folder, classes=CLASSES, pictures=12, **options):
+def make_set(folder, classes=CLASSES, images=12, **options):
     """A set on the disk; `tests/engine/tiny.py` finds it by $TINY_SET."""
-    write_set(Path(folder), pictures=pictures, classes=classes, **options)
+    write_set(Path(folder), count=images, classes=classes, **options)
     return folder
 
 

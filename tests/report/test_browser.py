@@ -131,10 +131,10 @@ def test_rows_of_the_config_are_found(run, open_page):
     assert page.locator("details tbody tr:visible").count() == 1 < everything
 
 
-def test_a_picture_is_enlarged_and_closed_again(run, open_page):
+def test_a_image_is_enlarged_and_closed_again(run, open_page):
     page = open_page(write_report([run]))
     page.click("#tab-pictures")
-    page.locator("#pictures .enlarge").first.click()
+    page.locator("#images .enlarge").first.click()
     assert page.locator("dialog").is_visible()
     assert page.evaluate("document.querySelector('dialog img').naturalWidth") > 100
     page.keyboard.press("Escape")

@@ -112,7 +112,7 @@ def test_secrets_are_not_in_the_page(tmp_path, data, monkeypatch):
     assert "train.api_key" in page
 
 
-def test_a_missing_data_set_costs_errors_and_pictures_only(run, data):
+def test_a_missing_data_set_costs_errors_and_images_only(run, data):
     shutil.rmtree(data)
     for part in ("errors", "pictures"):
         assert str(data) in notes(blocks_of(run, part))
@@ -120,7 +120,7 @@ def test_a_missing_data_set_costs_errors_and_pictures_only(run, data):
     assert "not at hand" in notes(blocks_of(run, "data"))
 
 
-def test_missing_pictures_are_said_and_the_rest_is_there(run, data):
+def test_missing_images_are_said_and_the_rest_is_there(run, data):
     shutil.rmtree(data / "images")
     (data / "images").mkdir()
     blocks = blocks_of(run, "pictures")

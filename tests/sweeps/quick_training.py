@@ -39,7 +39,7 @@ if end == "crash":
     Failure("OutOfMemoryError: CUDA out of memory\nTried to allocate 4 GiB", "run again with --debug").tell()
     sys.exit(1)
 if end == "user_error":
-    Failure("there are no pictures", exit_code=2).tell()
+    Failure("there are no images", exit_code=2).tell()
     sys.exit(2)
 if end == "wordless":
     sys.exit(3)

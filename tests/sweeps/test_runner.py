@@ -66,7 +66,7 @@ def test_each_way_to_fail_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_
     run_quick(tmp_path / "sweep", sweep, 7)
     crash, user_error, wordless, kill, not_finite, no_metric, well = list_trials(tmp_path / "sweep")
     assert (crash.state, crash.reason) == ("failed", "exit code 1: OutOfMemoryError: CUDA out of memory")
-    assert (user_error.state, user_error.reason) == ("failed", "exit code 2: there are no pictures")
+    assert (user_error.state, user_error.reason) == ("failed", "exit code 2: there are no images")
     assert wordless.reason == "exit code 3: it did not say why, see its output.txt"
     assert kill.state == "killed" and kill.reason.startswith("killed by SIGKILL") and "memory" in kill.reason
     assert (not_finite.state, not_finite.reason) == ("failed", "no value of total_loss is finite")
@@ -78,7 +78,7 @@ def test_each_way_to_fail_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_
 
 def test_user_errors_from_the_start_end_the_sweep(tmp_path):
     sweep = make_sweep(parameters={"loss": {"min": 1.0, "max": 2.0}, "end": {"value": "user_error"}})
-    with pytest.raises(UserError, match=r"the first 3 trials have all ended.*there are no pictures"):
+    with pytest.raises(UserError, match=r"the first 3 trials have all ended.*there are no images"):
         run_quick(tmp_path / "sweep", sweep, 20)
     assert len(list_trials(tmp_path / "sweep")) == 3
 

@@ -119,14 +119,14 @@ def test_agents_share_out_trials_and_devices(wandb_service, tmp_path):
 
 
 def test_a_trial_that_fails_before_it_has_read_its_config_tells_why(wandb_service, tmp_path):
-    fail = "from xray_lazy.failure import Failure; Failure('no pictures', exit_code=2).tell(); exit(2)"
+    fail = "from xray_lazy.failure import Failure; Failure('no images', exit_code=2).tell(); exit(2)"
     document = {"method": "grid", "parameters": {"n": {"values": [1, 2]}}}
     document["command"] = ["${env}", "${interpreter}", "-c", fail, "${args_no_hyphens}"]
     wandb_service.graphql({"query": "mutation UpsertSweep", "variables": {"config": yaml.safe_dump(document)}})
     ((name, sweep),) = wandb_service.sweeps.items()
     run_agents(f"tester/uncategorized/{name}", tmp_path, [{}])
     files = [trial_folder(tmp_path, run) / FAILURE_FILE for run in sweep.run_ids]
-    assert [read_failure(file).message for file in files] == ["no pictures", "no pictures"]
+    assert [read_failure(file).message for file in files] == ["no images", "no images"]
 
 
 def test_an_agent_that_fails_is_an_error_with_its_last_words(wandb_service, tmp_path):

@@ -1,4 +1,4 @@
-"""Media of two small X-ray-like pictures, as an evaluation would give them."""
+"""Media of two small X-ray-like images, as an evaluation would give them."""
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -7,9 +7,9 @@ from xray_lazy.data.image_detections import Drawn
 from xray_lazy.tracking.media import (
     ComparedImage,
     ConfusionMatrix,
-    Pictures,
+    Images,
     PrecisionRecall,
-    WorstPictures,
+    WorstImages,
 )
 
 CLASSES = ("gun", "knife")
@@ -27,10 +27,10 @@ def drawn(shade: int):
     return lambda: np.full((30, 90, 3), shade, np.uint8)
 
 
-def shown_picture(name: str, size=(40, 60), shade=200) -> ComparedImage:
+def shown_image(name: str, size=(40, 60), shade=200) -> ComparedImage:
     """A gun with a knife on it, of which a model has found the gun."""
     return ComparedImage(
-        picture=np.full((*size, 3), shade, np.uint8),
+        image=np.full((*size, 3), shade, np.uint8),
         file_name=name,
         truth=[masked((12, 10, 36, 30), size, class_id=0), masked((14, 12, 20, 18), size, class_id=1)],
         detections=[masked((12, 10, 30, 30), size, class_id=0, score=0.875)],
@@ -41,11 +41,11 @@ def shown_picture(name: str, size=(40, 60), shade=200) -> ComparedImage:
 
 def shown_media() -> dict:
     """All kinds of media by name."""
-    first, second = shown_picture("bag_1.png"), shown_picture("bag_2.png", size=(30, 80), shade=100)
+    first, second = shown_image("bag_1.png"), shown_image("bag_2.png", size=(30, 80), shade=100)
     recalls = np.linspace(0, 1, 101)
     return {
-        "media/pictures": Pictures([first, second]),
-        "media/worst_pictures": WorstPictures([second], found=[1], missed=[1], false=[0]),
+        "media/pictures": Images([first, second]),
+        "media/worst_pictures": WorstImages([second], found=[1], missed=[1], false=[0]),
         "media/confusion_matrix": ConfusionMatrix(
             np.array([[3, 1, 0], [0, 2, 4], [5, 0, 0]]), (*CLASSES, "background"), drawn(50)
         ),

@@ -69,7 +69,7 @@ def test_what_a_resumed_run_does_again_replaces_what_was_lost(tmp_path, run):
     assert found == [(i, 1.0) for i in range(6)] + [(i, 2.0) for i in range(6, 12)]
 
 
-def test_pictures_and_histograms_are_taken_from_the_storage_once(tmp_path, run):
+def test_images_and_histograms_are_taken_from_the_storage_once(tmp_path, run):
     writer = TensorboardWriter(str(tmp_path))
     writer.start(run)
     with EventStorage(4) as storage:
@@ -79,8 +79,8 @@ def test_pictures_and_histograms_are_taken_from_the_storage_once(tmp_path, run):
         writer.write()
     writer.close()
     events = read(tmp_path)
-    (picture,) = events.Images("bags")
-    assert (picture.step, picture.height, picture.width) == (4, 8, 12)
+    (image,) = events.Images("bags")
+    assert (image.step, image.height, image.width) == (4, 8, 12)
     assert len(events.Histograms("scores")) == 1
 
 

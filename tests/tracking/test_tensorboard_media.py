@@ -1,4 +1,4 @@
-"""Pictures and curves in TensorBoard's files."""
+"""Images and curves in TensorBoard's files."""
 
 import threading
 
@@ -27,7 +27,7 @@ def events(tmp_path, run):
     return EventAccumulator(str(tmp_path)).Reload()
 
 
-def test_each_picture_has_a_tag_of_its_own(events):
+def test_each_image_has_a_tag_of_its_own(events):
     assert set(events.Tags()["images"]) == {
         "val/pictures/01_bag_1",
         "val/pictures/02_bag_2",
@@ -36,8 +36,8 @@ def test_each_picture_has_a_tag_of_its_own(events):
     }
     (event,) = events.Images("val/pictures/02_bag_2")
     assert (event.step, event.width, event.height) == (19, 90, 30)
-    picture = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (30, 90, 3) and abs(picture.mean() - 100) < 2
+    image = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (30, 90, 3) and abs(image.mean() - 100) < 2
     assert event.encoded_image_string.startswith(b"\xff\xd8")  # a JPEG
 
 
@@ -54,7 +54,7 @@ def test_a_curve_has_precision_recall_and_counts_at_each_threshold(events):
     assert plugin.plugin_name == "pr_curves"
 
 
-def test_training_does_not_wait_until_pictures_are_drawn_and_the_end_of_the_run_does(tmp_path, run):
+def test_training_does_not_wait_until_images_are_drawn_and_the_end_of_the_run_does(tmp_path, run):
     is_training = threading.Event()
 
     def drawn():
@@ -69,7 +69,7 @@ def test_training_does_not_wait_until_pictures_are_drawn_and_the_end_of_the_run_
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["images"] == ["matrix"]
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_warning_and_later_ones_are_there(tmp_path, run, caplog):
+def test_a_image_that_cannot_be_drawn_is_a_warning_and_later_ones_are_there(tmp_path, run, caplog):
     def fail():
         raise MemoryError("no room")
 
@@ -78,6 +78,6 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_later_ones_are_there(tm
     writer.write_media({"matrix": ConfusionMatrix(np.eye(2), ("gun", "background"), fail)}, 19)
     writer.write_media(shown_media(), 39)
     writer.close()
-    assert "no pictures of iteration 19: no room" in caplog.text
+    assert "no images of iteration 19: no room" in caplog.text
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Images("media/confusion_matrix")] == [39]

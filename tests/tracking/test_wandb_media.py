@@ -1,4 +1,4 @@
-"""What W&B's offline recording holds of pictures and charts: the file's rows, and the files beside it."""
+"""What W&B's offline recording holds of images and charts: the file's rows, and the files beside it."""
 
 import json
 import os
@@ -10,10 +10,10 @@ import numpy as np
 import offline_run_file as recorded
 import pytest
 from detectron2.utils.events import EventStorage
-from shown_media import CLASSES, shown_media, shown_picture
+from shown_media import CLASSES, shown_image, shown_media
 
 from xray_lazy.tracking.logged_names import LoggedNames
-from xray_lazy.tracking.media import Pictures
+from xray_lazy.tracking.media import Images
 from xray_lazy.tracking.wandb import WandbWriter
 
 NAMES = LoggedNames([["media/*", "val/*"]])
@@ -61,16 +61,16 @@ def test_all_media_are_one_row_with_its_place_on_each_axis(recording):
     }
 
 
-def test_pictures_are_jpegs_of_one_size_under_their_file_names(recording):
+def test_images_are_jpegs_of_one_size_under_their_file_names(recording):
     row, _, files = recording
     assert row["val/pictures/captions"] == ["bag_1.png", "bag_2.png"]
-    pictures = [cv2.imread(str(files / name)) for name in row["val/pictures/filenames"]]
+    images = [cv2.imread(str(files / name)) for name in row["val/pictures/filenames"]]
     assert all(name.endswith(".jpg") for name in row["val/pictures/filenames"])
-    assert [picture.shape for picture in pictures] == [(40, 80, 3)] * 2
-    assert abs(pictures[0][:40, :56].mean() - 200) < 2 and abs(pictures[1][:26].mean() - 100) < 2
+    assert [image.shape for image in images] == [(40, 80, 3)] * 2
+    assert abs(images[0][:40, :56].mean() - 200) < 2 and abs(images[1][:26].mean() - 100) < 2
 
 
-def test_boxes_have_class_confidence_and_their_place_on_the_picture(recording):
+def test_boxes_have_class_confidence_and_their_place_on_the_image(recording):
     row, _, files = recording
     sides = row["val/pictures/all_boxes"][0]
     truth, found = (boxes_in(files / sides[side]["path"]) for side in ("ground_truth", "predictions"))
@@ -111,9 +111,9 @@ def test_class_names_go_with_boxes_and_masks(logged_out, run, tmp_path):
             assert labels == {"1": "gun", "2": "knife"}
 
 
-def test_class_names_are_told_once_not_for_each_picture(logged_out, run, tmp_path):
+def test_class_names_are_told_once_not_for_each_image(logged_out, run, tmp_path):
     def config_records(count):
-        media = {"media/pictures": Pictures([shown_picture(f"{n}.png") for n in range(count)])}
+        media = {"media/pictures": Images([shown_image(f"{n}.png") for n in range(count)])}
         records, _ = write(tmp_path / str(count), run, media)
         return sum(record.WhichOneof("record_type") == "config" for record in records)
 
@@ -136,15 +136,15 @@ def test_precision_and_recall_are_a_chart_with_a_curve_for_each_class(recording)
     assert ["gun", 0.5, 1.0, 0.4] in table["data"] and ["gun", 0.52, 0.0, 0.0] in table["data"]
 
 
-def test_the_worst_pictures_are_a_table_with_pictures(recording):
+def test_the_worst_images_are_a_table_with_images(recording):
     row, artifacts, files = recording
     table = json.loads((files / row["val/worst_pictures/path"]).read_text())
     assert table["columns"] == ["file", "picture", "found", "missed", "false"]
     ((name, _, *counts),) = table["data"]
     assert (name, counts) == ("bag_2.png", [1, 1, 0])
     contents = {entry.path: Path(entry.local_path) for entry in artifacts["valworst_pictures"].manifest.contents}
-    (picture,) = [path for name, path in contents.items() if name.endswith(".jpg")]
-    assert cv2.imread(str(picture)).shape == (30, 80, 3)
+    (image,) = [path for name, path in contents.items() if name.endswith(".jpg")]
+    assert cv2.imread(str(image)).shape == (30, 80, 3)
     (classes,) = [json.loads(path.read_text()) for name, path in contents.items() if "classes" in name]
     assert {entry["name"] for entry in classes["class_set"]} == set(CLASSES)
     # offline, copies stay until they are sent: not in anybody's home folder
@@ -153,15 +153,15 @@ def test_the_worst_pictures_are_a_table_with_pictures(recording):
 
 
 def test_nothing_to_show_is_left_out(logged_out, run, tmp_path):
-    records, _ = write(tmp_path / "out", run, {"media/pictures": Pictures([])})
+    records, _ = write(tmp_path / "out", run, {"media/pictures": Images([])})
     assert recorded.history(records) == [{"iteration": 19, "epoch": 1.5, "images_seen": 160}]
 
 
 def test_boxes_without_masks_and_crowds_are_shown(logged_out, run, tmp_path):
-    shown = shown_picture("bag.png")
+    shown = shown_image("bag.png")
     truth = [type(item)(item.class_id, item.box, is_crowd=True) for item in shown.truth]
     shown = type(shown)(**{**vars(shown), "truth": truth, "detections": []})
-    records, files = write(tmp_path / "out", run, {"media/pictures": Pictures([shown])})
+    records, files = write(tmp_path / "out", run, {"media/pictures": Images([shown])})
     (row,) = recorded.history(records)
     assert "val/pictures/all_masks" not in row
     boxes = boxes_in(files / row["val/pictures/all_boxes"][0]["ground_truth"]["path"])
@@ -170,20 +170,20 @@ def test_boxes_without_masks_and_crowds_are_shown(logged_out, run, tmp_path):
 
 def test_media_that_cannot_be_made_are_one_warning(logged_out, run, tmp_path, caplog):
     write(tmp_path / "out", run, {"media/pictures": "no media"}, times=2)
-    assert caplog.text.count("W&B failed to log pictures") == 1
+    assert caplog.text.count("W&B failed to log images") == 1
 
 
-def test_a_stuck_wandb_does_not_fill_the_memory_with_pictures(logged_out, run, tmp_path):
+def test_a_stuck_wandb_does_not_fill_the_memory_with_images(logged_out, run, tmp_path):
     writer = WandbWriter("xray", str(tmp_path / "out"), names=NAMES)
     writer.start(run)
     goes_on = threading.Event()
     with EventStorage(19):
         writer._session.use("wait", lambda _: goes_on.wait(60))
         for iteration in range(20):
-            writer.write_media({"media/pictures": Pictures([shown_picture("bag.png")])}, iteration)
+            writer.write_media({"media/pictures": Images([shown_image("bag.png")])}, iteration)
         goes_on.set()
         writer._session.wait(60)
-        writer.write_media({"media/pictures": Pictures([shown_picture("bag.png")])}, 20)
+        writer.write_media({"media/pictures": Images([shown_image("bag.png")])}, 20)
     writer.close()
     rows = recorded.history(recorded.read_finished(tmp_path / "out"))
     assert [row["iteration"] for row in rows] == [0, 1, 2, 3, 20]

@@ -289,14 +289,14 @@ def test_several_runs_in_one_process(wandb_service, run, tmp_path):
     ]
 
 
-def test_pictures_that_the_server_has_not_got_are_sent_when_the_run_goes_on(wandb_service, run, tmp_path):
+def test_images_that_the_server_has_not_got_are_sent_when_the_run_goes_on(wandb_service, run, tmp_path):
     import wandb
 
-    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     session = session_in(tmp_path / "out", timeout=12)
     run.wandb_id = session.start(run)["wandb_id"]
     wandb_service.stop()
-    session.use("log pictures", lambda opened: opened.log({"iteration": 3, "bags": [wandb.Image(picture)]}))
+    session.use("log images", lambda opened: opened.log({"iteration": 3, "bags": [wandb.Image(image)]}))
     assert not session.close()
     wandb_service.start()
     time.sleep(1)  # the names of parts tell seconds

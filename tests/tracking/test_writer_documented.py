@@ -20,7 +20,7 @@ TEXT = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
 
 @pytest.fixture
 def overrides(tmp_path, monkeypatch):
-    write_set(tmp_path / "set", pictures=8)
+    write_set(tmp_path / "set", count=8)
     (tmp_path / "my_writer.py").write_text(WRITER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("TINY_SET", str(tmp_path / "set"))

@@ -24,7 +24,7 @@ def train(folder, overrides):
 def trained(tmp_path_factory):
     """Two runs by their table, the first one of two processes; evaluations are after the iterations 3 and 5."""
     folder = tmp_path_factory.mktemp("runs")
-    write_set(folder / "set", pictures=8)
+    write_set(folder / "set", count=8)
     common = ["train.max_iter=6", "train.eval_period=4", "~hooks.prediction_pictures", "~hooks.evaluation_media"]
     common += ["writers.wandb.mode=offline", "writers.tensorboard.period=1"]
     grouped = ["writers.console.period=2", "writers.json.period=5", "writers.wandb.period=0"]
@@ -59,7 +59,7 @@ def test_each_writer_writes_in_its_period_after_evaluations_and_at_the_end(train
 
 
 def test_a_period_in_epochs_is_that_of_all_writers_without_one_of_their_own(trained):
-    folder = trained / "mmdetection"  # 8 pictures in batches of 2: an epoch has 4 iterations
+    folder = trained / "mmdetection"  # 8 images in batches of 2: an epoch has 4 iterations
     assert re.findall(r"\[(\d)/6\]", (folder / "log.txt").read_text()) == ["2", "4", "6"]
     assert [line["iteration"] for line in read_json_lines(folder / "metrics.json")] == [1, 3, 5]
     assert [row["iteration"] for row in wandb_rows(folder)] == [1, 3, 5]

@@ -18,10 +18,10 @@ def item(class_id, box, area=None, crowd=0):
     return {"category_id": class_id, "bbox": box, "area": area or box[2] * box[3], "iscrowd": crowd}
 
 
-def make_set(pictures, name="xray_a_train", class_names=("gun", "knife", "saw")):
+def make_set(images, name="xray_a_train", class_names=("gun", "knife", "saw")):
     records = [
         {"file_name": f"{n}.png", "image_id": n, "width": 200, "height": 100, "annotations": items}
-        for n, items in enumerate(pictures)
+        for n, items in enumerate(images)
     ]
     return DetectionDataset(records, name, class_names, range(len(class_names)))
 
@@ -39,10 +39,10 @@ def statistics():
     )
 
 
-def test_items_pictures_and_crowds_are_counted(statistics):
+def test_items_images_and_crowds_are_counted(statistics):
     told = summary(statistics)
     assert (told["pictures"], told["pictures_without_items"], told["items"], told["crowd_regions"]) == (3, 1, 4, 1)
-    assert statistics.per_picture.tolist() == [3, 1, 0]
+    assert statistics.per_image.tolist() == [3, 1, 0]
     assert statistics.class_counts.tolist() == [2, 2, 0]
     assert told["picture_sizes"] == {"200x100": 3}
     assert (told["scanner"], told["split"]) == ("a", "train")
@@ -63,7 +63,7 @@ def test_the_map_says_which_share_of_the_boxes_covers_a_place(statistics):
     assert statistics.class_positions(0)[0, 0] == 1 and statistics.class_positions(2).max() == 0
 
 
-def test_a_box_beyond_the_picture_or_thinner_than_a_cell_is_counted_once():
+def test_a_box_beyond_the_image_or_thinner_than_a_cell_is_counted_once():
     dataset = make_set([[item(0, [-50, -50, 1000, 1000]), item(0, [199.9, 99.9, 0.05, 0.05])]])
     positions = statistics_of(dataset).positions
     assert positions.min() == 0.5
@@ -87,8 +87,8 @@ def test_charts_are_drawn_for_one_set_and_for_many(count, tmp_path):
     sets = []
     for number in range(count):
         boxes = random.integers(5, 90, (20, 4)).tolist()
-        pictures = [[item(place % 3, box)] for place, box in enumerate(boxes)]
-        dataset = make_set(pictures, f"xray_{'ab'[number % 2]}_{('train', 'val', 'test')[number // 2]}")
+        images = [[item(place % 3, box)] for place, box in enumerate(boxes)]
+        dataset = make_set(images, f"xray_{'ab'[number % 2]}_{('train', 'val', 'test')[number // 2]}")
         dataset.class_names = ("no formula: $\\frac$", *dataset.class_names[1:])
         sets.append(statistics_of(dataset))
     paths = save_charts(sets, tmp_path)

@@ -1,4 +1,4 @@
-"""Maps over pictures and boxes that move."""
+"""Maps over images and boxes that move."""
 
 import cv2
 import numpy as np
@@ -24,9 +24,9 @@ def test_a_map_is_brightest_where_its_values_are_highest():
 
 
 def test_the_scan_stays_visible_where_values_are_low():
-    picture = WHITE.copy()
-    picture[:, 80:] = 0
-    drawn = draw_heat(picture, np.zeros((6, 10), np.float32), limits=(0.0, 1.0))
+    image = WHITE.copy()
+    image[:, 80:] = 0
+    drawn = draw_heat(image, np.zeros((6, 10), np.float32), limits=(0.0, 1.0))
     assert drawn[50, 40].mean() - drawn[50, 120].mean() > 80
 
 

@@ -47,11 +47,11 @@ coordinate = st.integers(0, 599)
 
 
 @given(boxes=st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), max_size=12))
-def test_labels_stay_inside_the_picture(boxes):
+def test_labels_stay_inside_the_image(boxes):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes]
     for x0, y0, x1, y1 in areas(boxes):
         assert x0 >= 0 and y0 >= 0 and x1 <= WIDTH and y1 <= HEIGHT
 
 
-def test_a_label_larger_than_the_picture_starts_in_its_corner():
+def test_a_label_larger_than_the_image_starts_in_its_corner():
     assert areas([(2, 2, 5, 5)], width=40, height=10)[0][:2] == (0, 0)

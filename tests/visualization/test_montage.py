@@ -1,4 +1,4 @@
-"""Pictures beside each other."""
+"""Images beside each other."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def plain(height, width, value=255):
 
 
 @pytest.mark.parametrize(("left", "right"), [((192, 320), (192, 320)), ((100, 50), (300, 70)), ((1080, 1920), (5, 9))])
-def test_both_pictures_are_whole_and_under_their_titles(left, right):
+def test_both_images_are_whole_and_under_their_titles(left, right):
     pair = side_by_side(plain(*left, 1), plain(*right, 2))
     assert (pair == 1).all(axis=2).sum() == left[0] * left[1]
     assert (pair == 2).all(axis=2).sum() == right[0] * right[1]
@@ -21,20 +21,20 @@ def test_both_pictures_are_whole_and_under_their_titles(left, right):
 
 
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 4, 1), (4, 2, 2), (5, 2, 3)])
-def test_a_contact_sheet_holds_every_picture(count, columns, rows):
+def test_a_contact_sheet_holds_every_image(count, columns, rows):
     sheet = contact_sheet([plain(100, 200, 100 + i) for i in range(count)], columns=columns, cell_width=200)
     for index in range(count):
         assert (sheet == 100 + index).all(axis=2).sum() == 100 * 200
     assert sheet.shape[0] < rows * 110 + 10
 
 
-def test_pictures_of_other_shapes_keep_their_proportions():
+def test_images_of_other_shapes_keep_their_proportions():
     sheet = contact_sheet([plain(100, 200), plain(100, 200), plain(550, 227, 7)], columns=3, cell_width=200)
     rows, columns = np.nonzero((sheet == 7).all(axis=2))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     assert height == 100 and width == round(227 * 100 / 550)
 
 
-def test_no_pictures_are_an_error():
+def test_no_images_are_an_error():
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet([])

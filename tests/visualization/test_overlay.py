@@ -1,4 +1,4 @@
-"""Drawn instances lie where they should, can be told apart, and survive any picture and box."""
+"""Drawn instances lie where they should, can be told apart, and survive any image and box."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def test_a_class_keeps_its_colour_and_any_number_of_classes_has_one():
 
 @pytest.mark.parametrize("form", ["bitmap", "bool", "polygons", "compressed", "uncompressed"])
 def test_a_mask_is_drawn_where_it_is_whatever_its_form(form):
-    picture = np.full((800, 900, 3), 255, np.uint8)
+    image = np.full((800, 900, 3), 255, np.uint8)
     mask = triangle(800, 900)
     flat = mask.flatten(order="F")
     counts = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), len(flat)]).tolist()
@@ -71,7 +71,7 @@ def test_a_mask_is_drawn_where_it_is_whatever_its_form(form):
         "compressed": mask_util.encode(np.asfortranarray(mask)),
         "uncompressed": {"size": [800, 900], "counts": counts},
     }[form]
-    touched = changed(picture, draw_instances(picture, [Drawn(0, (300, 300, 601, 551), mask=given_mask)], NAMES))
+    touched = changed(image, draw_instances(image, [Drawn(0, (300, 300, 601, 551), mask=given_mask)], NAMES))
     core, surroundings = cv2.erode(mask, np.ones((9, 9))), cv2.dilate(mask, np.ones((15, 15)))
     assert touched[core > 0].all()
     below_label = np.arange(800)[:, None] > 295
@@ -79,24 +79,24 @@ def test_a_mask_is_drawn_where_it_is_whatever_its_form(form):
 
 
 def test_the_fill_lets_the_scan_show_through_and_the_outline_has_the_class_colour():
-    picture = np.zeros((800, 900, 3), np.uint8)
-    picture[:, ::2] = 200
-    drawn = draw_instances(picture, [Drawn(0, (300, 300, 601, 551), mask=triangle(800, 900))], NAMES)
+    image = np.zeros((800, 900, 3), np.uint8)
+    image[:, ::2] = 200
+    drawn = draw_instances(image, [Drawn(0, (300, 300, 601, 551), mask=triangle(800, 900))], NAMES)
     inside = drawn[400, 400:440].astype(int)
     assert np.abs(inside[::2] - inside[1::2]).max() > 100
     assert (drawn == class_colour(0)).all(axis=2).sum() > 500
 
 
 def test_overlapping_polygons_of_one_instance_do_not_cancel_out():
-    picture = np.full((800, 800, 3), 255, np.uint8)
+    image = np.full((800, 800, 3), 255, np.uint8)
     parts = [[100, 200, 500, 200, 500, 500, 100, 500], [300, 300, 700, 300, 700, 600, 300, 600]]
-    touched = changed(picture, draw_instances(picture, [Drawn(0, (100, 200, 700, 600), mask=parts)], NAMES))
+    touched = changed(image, draw_instances(image, [Drawn(0, (100, 200, 700, 600), mask=parts)], NAMES))
     assert touched[350:450, 350:450].all()
 
 
 def test_without_a_mask_the_box_is_drawn_and_its_inside_stays():
-    picture = np.full((800, 900, 3), 255, np.uint8)
-    touched = changed(picture, draw_instances(picture, [Drawn(1, (300, 300, 600, 500), 0.97)], NAMES))
+    image = np.full((800, 900, 3), 255, np.uint8)
+    touched = changed(image, draw_instances(image, [Drawn(1, (300, 300, 600, 500), 0.97)], NAMES))
     assert touched[300, 300:600].all() and touched[300:500, 600].all()
     assert not touched[310:490, 310:590].any()
 
@@ -105,58 +105,58 @@ def test_without_a_mask_the_box_is_drawn_and_its_inside_stays():
     "box", [(300, 300, 600, 500), (0, 0, 200, 100), (700, 600, 900, 800), (0, 500, 60, 560), (0, 0, 900, 700)]
 )
 def test_a_label_does_not_cover_its_item_where_there_is_room(box):
-    picture = np.full((800, 900, 3), 255, np.uint8)
+    image = np.full((800, 900, 3), 255, np.uint8)
     x0, y0, x1, y1 = box
-    touched = changed(picture, draw_instances(picture, [Drawn(0, box, 0.97)], NAMES))
+    touched = changed(image, draw_instances(image, [Drawn(0, box, 0.97)], NAMES))
     assert not touched[y0 + 6 : y1 - 6, x0 + 6 : x1 - 6].any()
     touched[max(0, y0 - 3) : y1 + 4, max(0, x0 - 3) : x1 + 4] = False
     assert touched.sum() > 500, "the label is missing"
 
 
-def test_a_label_on_an_item_that_fills_the_picture_is_inside():
-    picture = np.full((800, 900, 3), 255, np.uint8)
-    touched = changed(picture, draw_instances(picture, [Drawn(0, (0, 0, 900, 800), 0.97)], NAMES))
+def test_a_label_on_an_item_that_fills_the_image_is_inside():
+    image = np.full((800, 900, 3), 255, np.uint8)
+    touched = changed(image, draw_instances(image, [Drawn(0, (0, 0, 900, 800), 0.97)], NAMES))
     assert touched[5:-5, 5:-5].sum() > 500
 
 
 @pytest.mark.parametrize(("size", "factor"), [((192, 320), 3), ((400, 390), 2), ((1080, 1920), 1), ((576, 768), 1)])
-def test_small_pictures_are_enlarged_by_a_whole_factor(size, factor):
+def test_small_images_are_enlarged_by_a_whole_factor(size, factor):
     drawn = draw_instances(np.zeros((*size, 3), np.uint8), [], NAMES)
     assert drawn.shape == (size[0] * factor, size[1] * factor, 3)
     assert draw_instances(np.zeros((*size, 3), np.uint8), [], NAMES, enlargement=1).shape == (*size, 3)
 
 
-def test_labels_grow_with_the_picture():
+def test_labels_grow_with_the_image():
     def label_rows(height, width):
-        picture = np.full((height, width, 3), 255, np.uint8)
+        image = np.full((height, width, 3), 255, np.uint8)
         box = (0.4 * width, 0.4 * height, 0.6 * width, 0.6 * height)
-        touched = changed(picture, draw_instances(picture, [Drawn(0, box, 0.97)], NAMES))
+        touched = changed(image, draw_instances(image, [Drawn(0, box, 0.97)], NAMES))
         return touched[: int(0.39 * height)].any(axis=1).sum()
 
     assert label_rows(2160, 3840) > 1.7 * label_rows(1080, 1920) > 1.7 * label_rows(720, 1280)
 
 
-def test_the_picture_given_is_not_drawn_on():
-    picture = np.full((800, 900, 3), 255, np.uint8)
-    draw_instances(picture, [Drawn(0, (300, 300, 600, 500))], NAMES)
-    assert (picture == 255).all()
+def test_the_image_given_is_not_drawn_on():
+    image = np.full((800, 900, 3), 255, np.uint8)
+    draw_instances(image, [Drawn(0, (300, 300, 600, 500))], NAMES)
+    assert (image == 255).all()
 
 
-def test_grey_pictures_get_coloured_drawings():
+def test_grey_images_get_coloured_drawings():
     drawn = draw_instances(np.full((800, 900), 128, np.uint8), [Drawn(0, (300, 300, 600, 500))], NAMES)
     assert (drawn == class_colour(0)).all(axis=2).any()
 
 
-def test_an_empty_picture_stays_as_it_is():
-    picture = np.random.default_rng(0).integers(0, 256, (800, 900, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(draw_instances(picture, [], NAMES), picture)
+def test_an_empty_image_stays_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (800, 900, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(draw_instances(image, [], NAMES), image)
 
 
 def test_a_class_without_a_name_and_an_empty_mask_are_drawn_all_the_same():
-    picture = np.full((800, 900, 3), 255, np.uint8)
+    image = np.full((800, 900, 3), 255, np.uint8)
     for mask in (np.zeros((800, 900), bool), [[1, 1, 2, 2]]):
-        drawn = draw_instances(picture, [Drawn(7, (300, 300, 600, 500), mask=mask)], NAMES)
-        assert changed(picture, drawn)[300, 300:600].all()
+        drawn = draw_instances(image, [Drawn(7, (300, 300, 600, 500), mask=mask)], NAMES)
+        assert changed(image, drawn)[300, 300:600].all()
 
 
 numbers = st.one_of(st.floats(-500, 1500), st.floats(allow_nan=True, allow_infinity=True))
@@ -169,13 +169,13 @@ numbers = st.one_of(st.floats(-500, 1500), st.floats(allow_nan=True, allow_infin
     width=st.integers(1, 400),
     polygon=st.booleans(),
 )
-def test_any_box_on_any_picture_can_be_drawn(boxes, height, width, polygon):
-    picture = np.full((height, width, 3), 255, np.uint8)
+def test_any_box_on_any_image_can_be_drawn(boxes, height, width, polygon):
+    image = np.full((height, width, 3), 255, np.uint8)
     instances = [
         Drawn(index, (x0, y0, x1, y1), 0.5, [[x0, y0, x1, y0, x1, y1]] if polygon else None)
         for index, (x0, y0, x1, y1) in enumerate(boxes)
     ]
-    drawn = draw_instances(picture, instances, NAMES)
+    drawn = draw_instances(image, instances, NAMES)
     assert drawn.dtype == np.uint8
     assert drawn.shape[0] % height == 0 and drawn.shape[1] % width == 0 and drawn.shape[2] == 3
 
@@ -211,34 +211,32 @@ def test_predictions_come_from_instances_from_the_threshold_on(masks):
 
 
 def test_on_a_grey_ground_only_classes_have_colours():
-    picture = np.full((800, 900, 3), (50, 150, 245), np.uint8)
-    drawn = draw_instances(picture, [Drawn(0, (300, 300, 600, 500))], NAMES, grey=True)
+    image = np.full((800, 900, 3), (50, 150, 245), np.uint8)
+    drawn = draw_instances(image, [Drawn(0, (300, 300, 600, 500))], NAMES, grey=True)
     coloured = np.ptp(drawn.astype(int), axis=2) > 20
     assert not coloured[520:].any() and coloured[300:500, 300:600].any()
 
 
 def test_a_smaller_drawing_has_lines_and_labels_that_can_still_be_seen():
-    picture = np.full((1080, 1920, 3), 255, np.uint8)
-    drawn = draw_instances(picture, [Drawn(0, (480, 500, 960, 900))], NAMES, enlargement=0.25)
+    image = np.full((1080, 1920, 3), 255, np.uint8)
+    drawn = draw_instances(image, [Drawn(0, (480, 500, 960, 900))], NAMES, enlargement=0.25)
     assert drawn.shape == (270, 480, 3)
     assert (drawn[150:220, 118:123] == class_colour(0)).all(axis=2).any(axis=1).all()
     assert (drawn == class_colour(0)).all(axis=2)[:122].sum() > 200, "the label is missing"
 
 
 def test_what_is_quiet_has_an_outline_and_neither_label_nor_fill():
-    picture = np.full((800, 900, 3), 255, np.uint8)
+    image = np.full((800, 900, 3), 255, np.uint8)
     mask = triangle(800, 900)
-    touched = changed(
-        picture, draw_instances(picture, [Drawn(0, (300, 300, 601, 551), mask=mask, is_quiet=True)], NAMES)
-    )
+    touched = changed(image, draw_instances(image, [Drawn(0, (300, 300, 601, 551), mask=mask, is_quiet=True)], NAMES))
     assert touched.any() and not touched[cv2.erode(mask, np.ones((9, 9))) > 0].any()
     assert not touched[cv2.dilate(mask, np.ones((9, 9))) == 0].any()
 
 
 def test_a_label_of_its_own_stands_for_the_name_and_an_empty_one_for_none():
-    picture = np.full((800, 900, 3), 255, np.uint8)
+    image = np.full((800, 900, 3), 255, np.uint8)
     named, own, none = (
-        changed(picture, draw_instances(picture, [Drawn(0, (300, 300, 600, 500), label=label)], NAMES))[:290]
+        changed(image, draw_instances(image, [Drawn(0, (300, 300, 600, 500), label=label)], NAMES))[:290]
         for label in (None, "gun: box beyond", "")
     )
     assert own.sum() > 2 * named.sum() > 0 and not none.any()

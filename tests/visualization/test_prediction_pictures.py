@@ -1,4 +1,4 @@
-"""The pictures written at the end of a training."""
+"""The images written at the end of a training."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from xray_lazy.data.picture_file import UnreadablePicture
-from xray_lazy.visualization.prediction_pictures import evenly_spaced, save_prediction_pictures
+from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.visualization.prediction_pictures import evenly_spaced, save_prediction_images
 
 
 def write_scans(folder, sizes):
@@ -26,9 +26,9 @@ def write_scans(folder, sizes):
     return pairs
 
 
-def test_each_scan_gets_a_picture_and_all_get_a_sheet(tmp_path):
+def test_each_scan_gets_a_image_and_all_get_a_sheet(tmp_path):
     pairs = write_scans(tmp_path, [(192, 320), (800, 900), (550, 227)])
-    paths = save_prediction_pictures(iter(pairs), ("gun", "knife"), tmp_path / "visualizations")
+    paths = save_prediction_images(iter(pairs), ("gun", "knife"), tmp_path / "visualizations")
     assert [p.name for p in paths] == ["000_bag_0.jpg", "001_bag_1.jpg", "002_bag_2.jpg", "contact_sheet.jpg"]
     assert sorted((tmp_path / "visualizations").iterdir()) == paths
     shapes = [cv2.imread(str(path)).shape for path in paths]
@@ -38,24 +38,24 @@ def test_each_scan_gets_a_picture_and_all_get_a_sheet(tmp_path):
 
 def test_predictions_below_the_threshold_are_not_drawn(tmp_path):
     pairs = write_scans(tmp_path, [(800, 900)])
-    pictures = {}
+    images = {}
     for threshold in (0.1, 0.5, 0.95):
-        path = save_prediction_pictures(pairs, ("gun", "knife"), tmp_path / str(threshold), threshold)[0]
-        pictures[threshold] = cv2.imread(str(path))[:, 910:]
-    coloured = {t: (np.ptp(p.astype(int), axis=2) > 60).sum() for t, p in pictures.items()}
+        path = save_prediction_images(pairs, ("gun", "knife"), tmp_path / str(threshold), threshold)[0]
+        images[threshold] = cv2.imread(str(path))[:, 910:]
+    coloured = {t: (np.ptp(p.astype(int), axis=2) > 60).sum() for t, p in images.items()}
     assert coloured[0.95] == 0 < coloured[0.5] < coloured[0.1]
 
 
 def test_no_predictions_write_nothing(tmp_path):
-    assert save_prediction_pictures([], ("gun",), tmp_path / "none") == []
+    assert save_prediction_images([], ("gun",), tmp_path / "none") == []
     assert not (tmp_path / "none").exists()
 
 
 def test_an_unreadable_scan_is_named(tmp_path):
     pairs = write_scans(tmp_path, [(192, 320)])
-    (tmp_path / "bag_0.png").write_bytes(b"not a picture")
-    with pytest.raises(UnreadablePicture, match="bag_0"):
-        save_prediction_pictures(pairs, ("gun",), tmp_path / "out")
+    (tmp_path / "bag_0.png").write_bytes(b"not an image")
+    with pytest.raises(UnreadableImage, match="bag_0"):
+        save_prediction_images(pairs, ("gun",), tmp_path / "out")
 
 
 def test_evenly_spaced_takes_from_the_whole_length():

@@ -26,7 +26,7 @@ DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"
 def files(tmp_path_factory):
     """Eight bags: 13 and 17 are empty, guns in the even ones, knives in the odd."""
     folder = tmp_path_factory.mktemp("set")
-    write_set(folder, pictures=8, size=(320, 192))
+    write_set(folder, count=8, size=(320, 192))
     return folder / "annotations.json", folder / "images"
 
 
@@ -36,26 +36,26 @@ def run(run_tool_here):
     return lambda *arguments: run_tool_here(TOOL, "data", *arguments)
 
 
-def test_chosen_pictures_come_by_themselves_and_on_a_sheet(run, files, tmp_path):
+def test_chosen_images_come_by_themselves_and_on_a_sheet(run, files, tmp_path):
     told = run(*files, "--class", "gun", "--count", "3", "--grey", "--output", tmp_path)
     assert told.returncode == 0, told.stderr
-    assert "3 pictures" in told.stdout and str(tmp_path / "sheet_1.jpg") in told.stdout
-    pictures = sorted(tmp_path.glob("pictures/*.jpg"))
-    assert len(pictures) == 3 and all(int(path.stem[-1]) % 2 == 0 for path in pictures)
-    drawn = cv2.imread(str(pictures[0]))
+    assert "3 images" in told.stdout and str(tmp_path / "sheet_1.jpg") in told.stdout
+    images = sorted(tmp_path.glob("pictures/*.jpg"))
+    assert len(images) == 3 and all(int(path.stem[-1]) % 2 == 0 for path in images)
+    drawn = cv2.imread(str(images[0]))
     red, green = drawn[..., 2].astype(int), drawn[..., 1].astype(int)
     assert (red - green > 120).sum() > 200, "the guns' magenta is missing"
     assert cv2.imread(str(tmp_path / "sheet_1.jpg")).shape[1] > 3 * 480
 
 
-def test_many_pictures_fill_several_sheets(run, files, tmp_path):
+def test_many_images_fill_several_sheets(run, files, tmp_path):
     assert run(*files, "--columns", "1", "--output", tmp_path).returncode == 0  # five rows on each
     assert len(list(tmp_path.glob("sheet_*.jpg"))) == 2
     assert len(list(tmp_path.glob("pictures/*.jpg"))) == 8
 
 
-def test_faulty_pictures_are_shown_with_their_faults_also_where_the_set_cannot_be_loaded(run, tmp_path):
-    content = write_set(tmp_path, pictures=6, size=(320, 192))
+def test_faulty_images_are_shown_with_their_faults_also_where_the_set_cannot_be_loaded(run, tmp_path):
+    content = write_set(tmp_path, count=6, size=(320, 192))
     content["annotations"][0]["bbox"] = [5, 6, 0, 0]
     content["annotations"][1]["category_id"] = 99
     content["images"][2]["width"] = content["images"][2]["height"] = 0
@@ -65,29 +65,29 @@ def test_faulty_pictures_are_shown_with_their_faults_also_where_the_set_cannot_b
     assert "can't be read" in run(*arguments).stderr
     told = run(*arguments, "--faulty")
     assert told.returncode == 0, told.stderr
-    assert "3 pictures" in told.stdout
+    assert "3 images" in told.stdout
     assert {path.name for path in (tmp_path / "shown" / "pictures").iterdir()} == {"000_bag_0.jpg", "001_bag_1.jpg"}
-    assert "1 picture, each by itself" in run(*arguments, "--fault-kind", "undeclared_class").stdout
-    assert "1 picture, each by itself" in run(*arguments, "--faulty", "--class", "gun").stdout
+    assert "1 image, each by itself" in run(*arguments, "--fault-kind", "undeclared_class").stdout
+    assert "1 image, each by itself" in run(*arguments, "--faulty", "--class", "gun").stdout
     unknown = run(*arguments, "--fault-kind", "nonsense")
     assert unknown.returncode == 2 and "box_empty" in unknown.stderr
 
 
-def test_entries_that_are_none_and_masks_without_a_size_are_no_obstacle_to_faulty_pictures(run, tmp_path):
-    content = write_set(tmp_path, pictures=2, size=(320, 192))
+def test_entries_that_are_none_and_masks_without_a_size_are_no_obstacle_to_faulty_images(run, tmp_path):
+    content = write_set(tmp_path, count=2, size=(320, 192))
     content["annotations"][0] |= {"bbox": [5, 6, 0, 0], "segmentation": {"size": [10**7, 10**7], "counts": "Pm0P`1"}}
     for name in ("images", "annotations", "categories"):
         content[name].append(None)
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     told = run(tmp_path / "annotations.json", tmp_path / "images", "--faulty", "--output", tmp_path / "shown")
-    assert "1 picture, each by itself" in told.stdout, told.stderr
+    assert "1 image, each by itself" in told.stdout, told.stderr
 
 
-def test_augmented_pictures_are_those_of_the_config(run, files, tmp_path):
+def test_augmented_images_are_those_of_the_config(run, files, tmp_path):
     arguments = (*files, "--augmented", "--config-file", DEMO, "--ids", "10", "--draws", "2", "--output", tmp_path)
     told = run(*arguments, "dataloader.train.mapper.augmentations.0.short_edge_length=[96]")
     assert told.returncode == 0, told.stderr
-    assert "1 picture, 2 draws of each" in told.stdout
+    assert "1 image, 2 draws of each" in told.stdout
     sheet = cv2.imread(str(tmp_path / "augmented.jpg"))
     assert sheet.shape[1] > 800 > sheet.shape[0]
     assert run(*files, "--augmented").returncode == 2
@@ -95,10 +95,10 @@ def test_augmented_pictures_are_those_of_the_config(run, files, tmp_path):
 
 def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
     for split, folder in (("train", "train"), ("val", "valid")):
-        content = write_set(tmp_path / "images" / "a" / folder, pictures=4)
-        pictures = tmp_path / "images" / "a" / folder
-        for path in (pictures / "images").iterdir():
-            path.rename(pictures / path.name)
+        content = write_set(tmp_path / "images" / "a" / folder, count=4)
+        images = tmp_path / "images" / "a" / folder
+        for path in (images / "images").iterdir():
+            path.rename(images / path.name)
         (tmp_path / "annotations" / "a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "annotations" / "a" / f"{split}.json").write_text(json.dumps(content))
     monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
@@ -115,7 +115,7 @@ def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
         (["--class", "saw"], "no class saw"),
         (["--class", "gunn"], "did you mean gun? there are gun, knife"),
         (["--size", "huge"], "no range of sizes"),
-        (["--ids", "999"], "no picture is as asked for"),
+        (["--ids", "999"], "no image is as asked for"),
         (["--split", "val"], "none of the data sets"),
         (["--statistics", "none.json"], "none.json"),
         (["--statistics", "--class", "gun", "--count", "3"], "--class, --count have no effect with --statistics"),
@@ -131,7 +131,7 @@ def test_what_the_person_got_wrong_ends_with_one_message_and_code_2(run, files, 
     assert message in told.stderr and "fix:" in told.stderr and "Traceback" not in told.stderr
 
 
-def test_the_browser_serves_the_chosen_pictures(files):
+def test_the_browser_serves_the_chosen_images(files):
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
     with socket.socket() as probe:
@@ -146,8 +146,8 @@ def test_the_browser_serves_the_chosen_pictures(files):
         wait_for_answers(address, server)
         assert "2 of 2 images" in page(f"{address}/gallery")
         assert "bag_1.png" in page(f"{address}/detail/1") and "bag_5.png" in page(f"{address}/detail/2")
-        picture = urllib.request.urlopen(f"{address}/images/bag_1.png", timeout=PATIENCE).read()
-        assert picture == (files[1] / "bag_1.png").read_bytes()
+        image = urllib.request.urlopen(f"{address}/images/bag_1.png", timeout=PATIENCE).read()
+        assert image == (files[1] / "bag_1.png").read_bytes()
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(PATIENCE) == 0

@@ -1,4 +1,4 @@
-"""Two runs on the same pictures: which is better, and whether that can be told from so many pictures."""
+"""Two runs on the same images: which is better, and whether that can be told from so many images."""
 
 import math
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ def compare(
 ) -> Comparison:
     """Compare by a paired bootstrap (Efron and Tibshirani 1993, chapter 13).
 
-    As many pictures as there are get drawn from them with replacement, `resamples` times, the same ones for both runs.
+    As many images as there are get drawn from them with replacement, `resamples` times, the same ones for both runs.
     The interval of a change is that of the percentiles of its values over the draws. It says how far the change depends
-    on which pictures were evaluated, and nothing of how it depends on the seed of the trainings.
+    on which images were evaluated, and nothing of how it depends on the seed of the trainings.
 
     Raises:
         UserError: the runs are not on the same ground truth, or have nothing in common that could be compared.
@@ -59,7 +59,7 @@ def compare(
         dataset=first.dataset,
         first=first.origin,
         second=second.origin,
-        pictures=len(truth["images"]),
+        images=len(truth["images"]),
         resamples=resamples,
         confidence=confidence,
         seed=seed,
@@ -95,11 +95,11 @@ def intervals(
     }
 
 
-def _draws(pictures: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each picture is drawn (1 + resamples, pictures); the first row is the set itself."""
+def _draws(images: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each image is drawn (1 + resamples, images); the first row is the set itself."""
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(pictures, np.full(pictures, 1 / pictures), size=resamples)
-    return np.concatenate([np.ones((1, pictures), int), drawn])
+    drawn = random.multinomial(images, np.full(images, 1 / images), size=resamples)
+    return np.concatenate([np.ones((1, images), int), drawn])
 
 
 def _figures(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from xray_lazy.wording import counted
 if TYPE_CHECKING:
     from xray_lazy.analysis.model_cost import ModelCost, PartCost
 
-SHOWN_PICTURES = 5
+SHOWN_IMAGES = 5
 LEAST_SHARE = 0.03  # of parameters, FLOPs or time, that a part of a part has to have
 VERDICT_COLOURS = {"better": "green", "worse": "red"}
 _WIDTH_OF_FILES = 140  # of a line where the output is no terminal
@@ -28,7 +28,7 @@ def print_analysis(analysis: Analysis, folder: str | Path) -> None:
     console = _console()
     console.print(
         f"[bold]{escape(analysis.evaluation)}[/] on {escape(analysis.dataset)}: "
-        f"{counted(analysis.pictures, 'picture')}, {counted(analysis.instances, 'item')}, "
+        f"{counted(analysis.images, 'image')}, {counted(analysis.instances, 'item')}, "
         f"{counted(analysis.detections, 'detection')}",
         soft_wrap=True,
     )
@@ -37,7 +37,7 @@ def print_analysis(analysis: Analysis, folder: str | Path) -> None:
     console.print(_errors(result))
     console.print(_classes(result))
     console.print(_groups(result))
-    _print_pictures(console, result)
+    _print_images(console, result)
     sentences = findings(analysis)
     if sentences:
         console.print("\n[bold]Where to look[/]")
@@ -51,7 +51,7 @@ def print_comparison(comparison: Comparison, folder: str | Path) -> None:
     console = _console()
     console.print(
         f"first:  [bold]{escape(comparison.first)}[/]\nsecond: [bold]{escape(comparison.second)}[/]\n"
-        f"on {escape(comparison.dataset)}, {counted(comparison.pictures, 'picture')}, "
+        f"on {escape(comparison.dataset)}, {counted(comparison.images, 'image')}, "
         f"{counted(comparison.resamples, 'resample')}",
         soft_wrap=True,
     )
@@ -74,7 +74,7 @@ def print_model_cost(cost: "ModelCost") -> None:
     console = _console()
     proposals = "" if cost.proposals is None else f"{counted(cost.proposals, 'proposal')}, "
     console.print(
-        f"[bold]{escape(cost.model)}[/] on one picture of {cost.width}x{cost.height}, {proposals}"
+        f"[bold]{escape(cost.model)}[/] on one image of {cost.width}x{cost.height}, {proposals}"
         f"{counted(cost.detections, 'detection')}; {cost.device}, {counted(cost.threads, 'thread')}, "
         f"fastest of {counted(cost.repeats, 'pass', 'passes')}",
         soft_wrap=True,
@@ -114,7 +114,7 @@ def verdict(difference: Difference) -> str:
     bounds = f"between {difference.lower:+.1f} and {difference.upper:+.1f}"
     if difference.verdict in VERDICT_COLOURS:
         return f"the second run is {difference.verdict} ({change}; {bounds})"
-    return f"so few pictures show no difference ({change}; {bounds})"
+    return f"so few images show no difference ({change}; {bounds})"
 
 
 def _summary(analysis: Analysis) -> Table:
@@ -157,27 +157,27 @@ def _classes(result: TaskResult) -> Table:
 
 
 def _groups(result: TaskResult) -> Table:
-    table = _table("items", "number", "pictures", "AP", "AP50", "AR", "found")
+    table = _table("items", "number", "images", "AP", "AP50", "AR", "found")
     parts = (("size", result.by_size), ("scanner", result.by_scanner), ("overlapped", result.by_occlusion))
     for title, groups in parts:
         for group in groups:
             found = "-" if math.isnan(group.found) else f"{group.found:.0%}"
-            counts = (str(group.instances), str(group.pictures))
+            counts = (str(group.instances), str(group.images))
             figures = (_number(group.ap), _number(group.ap50), _number(group.ar))
             table.add_row(escape(f"{title}: {group.name}"), *counts, *figures, found)
     return table
 
 
-def _print_pictures(console: Console, result: TaskResult) -> None:
+def _print_images(console: Console, result: TaskResult) -> None:
     if result.worst_pictures:
-        table = _table("worst pictures", "found", "missed", "false", "drawn")
-        for one in result.worst_pictures[:SHOWN_PICTURES]:
+        table = _table("worst images", "found", "missed", "false", "drawn")
+        for one in result.worst_pictures[:SHOWN_IMAGES]:
             counts = (str(one.found), str(one.missed), str(one.false))
             table.add_row(escape(Path(one.file_name).name), *counts, escape(one.drawn or "-"))
         console.print(table)
     if result.label_suspects:
         table = _table("suspected labels", "score", "detected", "annotated", "id", "IoU", "drawn")
-        for one in result.label_suspects[:SHOWN_PICTURES]:
+        for one in result.label_suspects[:SHOWN_IMAGES]:
             annotated = ("nothing", "-") if one.annotation_id is None else (one.annotated_class, str(one.annotation_id))
             table.add_row(
                 escape(Path(one.file_name).name),

@@ -10,7 +10,7 @@ from xray_lazy.analysis.curves import calibration, curve
 from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, label_suspects, tide_errors
 from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, PictureResult, TaskResult
+from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, ImageResult, TaskResult
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import CategoryMetrics, IouType
 from xray_lazy.evaluation.matching import Matches, Mistakes
@@ -46,11 +46,11 @@ def analyze(inputs: Inputs, score_threshold: float | None = None) -> Analysis:
         dataset=inputs.dataset,
         origin=inputs.origin,
         evaluation=inputs.evaluation,
-        pictures=len(truth["images"]),
+        images=len(truth["images"]),
         instances=len(truth["annotations"]) - crowds,
         crowds=crowds,
         detections=len(detections),
-        pictures_without_detections=len(truth["images"]) - len({d["image_id"] for d in detections}),
+        images_without_detections=len(truth["images"]) - len({d["image_id"] for d in detections}),
         max_detections=inputs.max_detections,
         class_names=tuple(str(c["name"]) for c in sorted(truth["categories"], key=lambda c: c["id"])),
         tasks={task: _analyze_task(inputs, task, shares, score_threshold) for task in tasks},
@@ -77,7 +77,7 @@ def _analyze_task(inputs: Inputs, task: IouType, shares: np.ndarray, score_thres
         by_size=by_size(matching, threshold),
         by_scanner=by_scanner(truth, matching, threshold),
         by_occlusion=by_occlusion(matches, shares, threshold),
-        worst_pictures=_worst_pictures(truth, mistakes),
+        worst_pictures=_worst_images(truth, mistakes),
         label_suspects=label_suspects(truth, matching, table, max(threshold, LEAST_SUSPECT_SCORE)),
     )
 
@@ -89,7 +89,7 @@ def _class_result(
         name=metrics.name,
         category_id=metrics.id,
         instances=metrics.instances,
-        pictures=metrics.images,
+        images=metrics.images,
         detections=int((matches.category == place).sum()),
         ap=metrics.ap,
         ap50=metrics.ap50,
@@ -107,10 +107,10 @@ def _confusion(matches: Matches, mistakes: Mistakes) -> Confusion:
     return Confusion((*matches.class_names, BACKGROUND), tuple(map(tuple, mistakes.confusion.tolist())))
 
 
-def _worst_pictures(truth: Mapping[str, Any], mistakes: Mistakes) -> tuple[PictureResult, ...]:
+def _worst_images(truth: Mapping[str, Any], mistakes: Mistakes) -> tuple[ImageResult, ...]:
     file_names = {image["id"]: image["file_name"] for image in truth["images"]}
     return tuple(
-        PictureResult(p.image_id, file_names[p.image_id], p.found, p.missed, p.false, p.f1)
+        ImageResult(p.image_id, file_names[p.image_id], p.found, p.missed, p.false, p.f1)
         for p in mistakes.images
         if p.missed or p.false
     )

@@ -50,9 +50,9 @@ def classify(matching: Matching) -> ErrorTable:
     )
     wrong = np.flatnonzero(matches.wrong[0])
     items = np.flatnonzero(~matches.crowd)
-    item_rows = _rows_by_picture(matches.annotation_image[items], items)
-    for picture, rows in _rows_by_picture(matches.image[wrong], wrong).items():
-        beside = item_rows.get(picture)
+    item_rows = _rows_by_image(matches.annotation_image[items], items)
+    for image, rows in _rows_by_image(matches.image[wrong], wrong).items():
+        beside = item_rows.get(image)
         if beside is None:
             table.kind[rows] = "Bkg"
             continue
@@ -168,7 +168,7 @@ def overlap(problem: Problem, detections: np.ndarray, items: np.ndarray) -> np.n
     return mask_functions.iou(first, second, [False] * len(second))
 
 
-def _rows_by_picture(pictures: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
-    order = np.argsort(pictures, kind="stable")
-    places, starts = np.unique(pictures[order], return_index=True)
+def _rows_by_image(images: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
+    order = np.argsort(images, kind="stable")
+    places, starts = np.unique(images[order], return_index=True)
     return dict(zip(places.tolist(), np.split(rows[order], starts[1:]), strict=False))

@@ -53,7 +53,7 @@ def _tables(result: TaskResult) -> dict[str, list[dict[str, Any]]]:
         "classes": [_class_row(one) for one in result.classes],
         "errors": [asdict(kind) for kind in result.errors.kinds],
         "groups": [{"by": by, **asdict(group)} for by, members in groups for group in members],
-        "pictures": [asdict(picture) for picture in result.worst_pictures],
+        "pictures": [asdict(image) for image in result.worst_pictures],
         "label_suspects": [_flat(asdict(suspect)) for suspect in result.label_suspects],
     }
 

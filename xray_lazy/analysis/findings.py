@@ -20,9 +20,9 @@ def findings(analysis: Analysis) -> list[str]:
     found += _uncounted(result, analysis.max_detections)
     if result.label_suspects:
         found.append(f"sure detections that contradict the labels: {len(result.label_suspects)}; see label_suspects")
-    if 2 * analysis.pictures_without_detections > analysis.pictures:
+    if 2 * analysis.images_without_detections > analysis.images:
         found.append(
-            f"{analysis.pictures_without_detections} of {counted(analysis.pictures, 'picture')} without a detection: "
+            f"{analysis.images_without_detections} of {counted(analysis.images, 'image')} without a detection: "
             "are these the detections of the whole data set?"
         )
     return found
@@ -50,7 +50,7 @@ def _nothing(result: TaskResult) -> Iterator[str]:
 def _uncounted(result: TaskResult, limit: int) -> Iterator[str]:
     if number := result.uncounted:
         yield (
-            f"{counted(number, 'detection')} beyond the {limit} best of a class on a picture "
+            f"{counted(number, 'detection')} beyond the {limit} best of a class on an image "
             f"{'is' if number == 1 else 'are'} not counted, and items that only they show are missed: "
             "count more with --max-detections"
         )

@@ -63,13 +63,13 @@ def by_occlusion(matches: Matches, shares: np.ndarray, score_threshold: float) -
 
 
 def occlusion(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """What share of each COCO annotation (G,) other items of its picture overlap; crowd regions are no items.
+    """What share of each COCO annotation (G,) other items of its image overlap; crowd regions are no items.
 
-    By masks (RLE) where all items of a picture have one, else by boxes. An X-ray picture adds up what lies upon each
+    By masks (RLE) where all items of an image have one, else by boxes. An X-ray image adds up what lies upon each
     other: it has no item in front, so two items that overlap are both occluded.
     """
     shares = np.zeros(len(annotations))
-    for rows in _items_by_picture(annotations):
+    for rows in _items_by_image(annotations):
         items = [annotations[row] for row in rows]
         masks = [item.get("segmentation") for item in items]
         if all(masks):
@@ -128,7 +128,7 @@ def _group(
     members: np.ndarray,
     figures: tuple[float, float, float],
     score_threshold: float,
-    pictures: int | None = None,
+    images: int | None = None,
 ) -> Group:
     match = matches.annotation_match[0][members]
     scores = np.append(matches.scores, -math.inf)  # what NOTHING, the last place, stands for
@@ -136,7 +136,7 @@ def _group(
     return Group(
         name=name,
         instances=instances,
-        pictures=len(np.unique(matches.annotation_image[members])) if pictures is None else pictures,
+        images=len(np.unique(matches.annotation_image[members])) if images is None else images,
         ap=figures[0],
         ap50=figures[1],
         ar=figures[2],
@@ -144,7 +144,7 @@ def _group(
     )
 
 
-def _items_by_picture(annotations: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
+def _items_by_image(annotations: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
     rows: dict[int | str, list[int]] = {}
     for row, annotation in enumerate(annotations):
         if not annotation["iscrowd"]:

@@ -18,7 +18,7 @@ from xray_lazy.wording import counted
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
 
-NAMES_NAME = "annotations.json"  # of the pictures that `tools/predict.py` made the detections on
+NAMES_NAME = "annotations.json"  # of the images that `tools/predict.py` made the detections on
 _SHOWN = 5
 MOST_OUTSIDE = 0.05  # share of detections
 
@@ -70,7 +70,7 @@ def inputs_of_run(
     Args:
         evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
         ground_truth, images: as `load_truth`; by default the set that the run's config names.
-        max_detections: so many count per picture and class, the best first; by default as many as in the evaluation.
+        max_detections: so many count per image and class, the best first; by default as many as in the evaluation.
 
     Raises:
         UserError: there is no such run, evaluation or set, or they do not fit together.
@@ -97,7 +97,7 @@ def inputs_of_files(
 
     Args:
         ground_truth, images: as `load_truth`.
-        max_detections: so many count per picture and class, the best first; by default COCO's 100.
+        max_detections: so many count per image and class, the best first; by default COCO's 100.
 
     Raises:
         UserError: a file is missing or is not what it should be, or they do not fit together.
@@ -150,7 +150,7 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
     """A data set by its name (`xray_smith_val`) or its JSON file.
 
     Args:
-        images: the folder of a JSON file's pictures; needed where the file has no sizes of them.
+        images: the folder of a JSON file's images; needed where the file has no sizes of them.
     """
     from xray_lazy.data.datasets import load_datasets
 
@@ -160,8 +160,8 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
     unsized = sum(not (image.get("width") and image.get("height")) for image in read_coco(path)["images"])
     if unsized and images is None:
         raise UserError(
-            f"{path} does not tell the size of {counted(unsized, 'picture')}",
-            "name the folder of its pictures with --images",
+            f"{path} does not tell the size of {counted(unsized, 'image')}",
+            "name the folder of its images with --images",
         )
     return load_datasets({"json_file": str(path), "image_root": str(images or path.parent)})
 
@@ -217,13 +217,13 @@ def _is_result(one: Any) -> bool:
 def with_ids_of(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], named: Path
 ) -> list[dict[str, Any]]:
-    """Detections under the ground truth's ids of their pictures, which are found by name.
+    """Detections under the ground truth's ids of their images, which are found by name.
 
     Args:
-        named: COCO file with the names of the pictures under the detections' own ids.
+        named: COCO file with the names of the images under the detections' own ids.
 
     Raises:
-        UserError: a picture with detections is not in the ground truth, or several there could be it.
+        UserError: an image with detections is not in the ground truth, or several there could be it.
     """
     names = {image.get("id"): str(image.get("file_name")) for image in read_coco(named, needed=("images",))["images"]}
     ids_by_last_part: dict[str, list] = {}
@@ -239,10 +239,10 @@ def with_ids_of(
         elif len(fitting) > 1:
             fitting = [one for one in fitting if PurePath(truth_names[one]).parts[-len(name.parts) :] == name.parts]
         if len(fitting) != 1:
-            count = counted(len(fitting), "picture") if fitting else "no picture"
+            count = counted(len(fitting), "image") if fitting else "no image"
             raise UserError(
                 f"the ground truth has {count} with the name {name}, which {named} gives to the id {image_id!r}",
-                "give the ground truth of these pictures, or predict on its JSON file",
+                "give the ground truth of these images, or predict on its JSON file",
             )
         ids[image_id] = fitting[0]
     return [
@@ -253,19 +253,19 @@ def with_ids_of(
 def check_fit(
     ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], truth_name: str, origin: str
 ) -> None:
-    """Refuse detections on pictures, or of categories, that the ground truth has not, or outside of its pictures.
+    """Refuse detections on images, or of categories, that the ground truth has not, or outside of its images.
 
     Raises:
         UserError: with the first such ids, and those that there are.
     """
     fix = "give the ground truth that the detections were made on (--ground-truth)"
-    for key, thing, entries in (("image_id", "pictures", "images"), ("category_id", "categories", "categories")):
+    for key, entries in (("image_id", "images"), ("category_id", "categories")):
         known = {one["id"] for one in ground_truth[entries]}
         used = {detection[key] for detection in detections}
         unknown = sorted(used - known, key=str)
         if unknown:
             raise UserError(
-                f"{len(unknown)} of the {len(used)} {thing} that {origin} has detections for are not in the ground "
+                f"{len(unknown)} of the {len(used)} {entries} that {origin} has detections for are not in the ground "
                 f"truth {truth_name}: id {_listed(unknown)}; it has {_listed(sorted(known, key=str))}",
                 fix,
             )
@@ -273,7 +273,7 @@ def check_fit(
     if negative:
         raise UserError(
             f"{counted(len(negative), 'detection')} of {origin} with a negative width or height, the first on "
-            f"picture {negative[0]!r}",
+            f"image {negative[0]!r}",
             "write boxes as x, y, width, height",
         )
     sizes = {image["id"]: (image["width"], image["height"]) for image in ground_truth["images"]}
@@ -282,8 +282,8 @@ def check_fit(
     if len(outside) > MOST_OUTSIDE * len(detections):
         raise UserError(
             f"{len(outside)} of {counted(len(detections), 'detection')} of {origin} "
-            f"{'lies' if len(outside) == 1 else 'lie'} outside of their pictures in the ground "
-            f"truth {truth_name}, the first on picture {outside[0]!r}",
+            f"{'lies' if len(outside) == 1 else 'lie'} outside of their images in the ground "
+            f"truth {truth_name}, the first on image {outside[0]!r}",
             fix,
         )
 
@@ -323,10 +323,10 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
 
 def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> None:
     """Refuse a set that is not the evaluation's, or has changed since: ids alone would often fit."""
-    pictures = evaluation.pictures
-    if pictures is not None and pictures != len(dataset):
+    images = evaluation.images
+    if images is not None and images != len(dataset):
         raise UserError(
-            f"{evaluation.folder} is of {counted(pictures, 'picture')}, but data set {dataset.name} has {len(dataset)}",
+            f"{evaluation.folder} is of {counted(images, 'image')}, but data set {dataset.name} has {len(dataset)}",
             "evaluate again, or name the ground truth of the evaluation with --ground-truth",
         )
     recorded = [name.removeprefix("AP-") for name in evaluation.content.get("bbox", {}) if name.startswith("AP-")]
@@ -342,9 +342,9 @@ def same_truth(first: Inputs, second: Inputs) -> Inputs:
     """The second one's detections on the first one's ground truth.
 
     Raises:
-        UserError: the two are not of the same pictures and classes.
+        UserError: the two are not of the same images and classes.
     """
-    for key, thing in (("images", "pictures"), ("categories", "classes")):
+    for key, thing in (("images", "images"), ("categories", "classes")):
         a, b = ({one["id"]: _identity(one) for one in inputs.ground_truth[key]} for inputs in (first, second))
         if a != b:
             equal = sum(b.get(one) == name for one, name in a.items())

@@ -1,4 +1,4 @@
-"""What a model costs on one picture, part by part: parameters, FLOPs, activations and time."""
+"""What a model costs on one image, part by part: parameters, FLOPs, activations and time."""
 
 import logging
 import time
@@ -31,7 +31,7 @@ class PartCost:
     """One part of a model, with all that is inside of it.
 
     Attributes:
-        name: of the module, such as `backbone.bottom_up`; REST for what no part does: preparing pictures, choosing and
+        name: of the module, such as `backbone.bottom_up`; REST for what no part does: preparing images, choosing and
             pasting detections.
         parameters, trainable: how many numbers.
         flops: of convolutions and matrix products; a multiplication and an addition are two.
@@ -49,10 +49,10 @@ class PartCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """A model on one picture.
+    """A model on one image.
 
     Attributes:
-        width, height: of the picture as the network gets it.
+        width, height: of the image as the network gets it.
         proposals: that the heads looked at; None where the model has no proposal generator.
         detections: that were given out.
         total: the whole model, timed without looking at its parts.
@@ -104,10 +104,10 @@ def measure_source(
 
 
 def measure(model: nn.Module, width: int, height: int, source: str = "", repeats: int = 5, depth: int = 2) -> ModelCost:
-    """Measure a detectron2 model on a grey picture; it is in evaluation mode afterwards.
+    """Measure a detectron2 model on a grey image; it is in evaluation mode afterwards.
 
     The heads get all that they can: thresholds on scores are 0 and those of NMS 1 meanwhile, so that proposals and
-    detections are as many as the config allows, but for empty boxes, and the figures hold for the busiest picture.
+    detections are as many as the config allows, but for empty boxes, and the figures hold for the busiest image.
 
     Args:
         repeats: timed passes, after one that warms up.
@@ -117,11 +117,11 @@ def measure(model: nn.Module, width: int, height: int, source: str = "", repeats
         raise UserError(f"{repeats} repeats and depth {depth} measure nothing", "give 1 or more of each")
     model.eval()
     device = next(model.parameters()).device
-    picture = {"image": torch.full((3, height, width), 128, dtype=torch.uint8), "height": height, "width": width}
+    image = {"image": torch.full((3, height, width), 128, dtype=torch.uint8), "height": height, "width": width}
     with torch.no_grad(), _full_load(model):
-        operations, proposals, detections = _count(model, picture)
-        total = min([_seconds(lambda: model([picture]), device) for _ in range(1 + repeats)][1:])
-        passes = [_time_parts(model, picture, device, depth + 1) for _ in range(repeats)]
+        operations, proposals, detections = _count(model, image)
+        total = min([_seconds(lambda: model([image]), device) for _ in range(1 + repeats)][1:])
+        passes = [_time_parts(model, image, device, depth + 1) for _ in range(repeats)]
     seconds = min(passes, key=lambda one: sum(one.values()))
     names = [name for name, _ in model.named_modules() if name and name.count(".") < depth]
     parts = [_part(name, model.get_submodule(name), operations, seconds) for name in names]
@@ -147,10 +147,10 @@ def write_model_cost(cost: ModelCost, path: str | Path) -> None:
 
 
 def input_size(cfg: DictConfig) -> tuple[int, int]:
-    """(width, height) of the largest picture that the config's test mapper gives, lying."""
+    """(width, height) of the largest image that the config's test mapper gives, lying."""
     for augmentation in OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or ():
         short, longest = (OmegaConf.select(augmentation, key) for key in ("short_edge_length", "max_size"))
-        short = max(short) if OmegaConf.is_list(short) else short  # of several one is drawn for each picture
+        short = max(short) if OmegaConf.is_list(short) else short  # of several one is drawn for each image
         if isinstance(short, int) and isinstance(longest, int):
             return max(longest, short), short
     return DEFAULT_SIZE
@@ -212,7 +212,7 @@ def _watched(model: nn.Module, depth: int | None, enter: Callable[[str], None], 
             handle.remove()
 
 
-def _count(model: nn.Module, picture: Mapping[str, Any]) -> tuple[dict[str, tuple[int, int]], int | None, int]:
+def _count(model: nn.Module, image: Mapping[str, Any]) -> tuple[dict[str, tuple[int, int]], int | None, int]:
     """(FLOPs, activations) that each module has by itself, "" for none of them; proposals; detections."""
     stack, proposals = [""], []
     counter = _OperationCounter(lambda: stack[-1])
@@ -226,7 +226,7 @@ def _count(model: nn.Module, picture: Mapping[str, Any]) -> tuple[dict[str, tupl
 
     try:
         with _watched(model, None, stack.append, leave), counter:
-            found = model([picture])
+            found = model([image])
     finally:
         for handle in handles:
             handle.remove()
@@ -235,7 +235,7 @@ def _count(model: nn.Module, picture: Mapping[str, Any]) -> tuple[dict[str, tupl
     return operations, proposals[0] if proposals else None, len(found[0]["instances"])
 
 
-def _time_parts(model: nn.Module, picture: Mapping[str, Any], device: torch.device, depth: int) -> dict[str, float]:
+def _time_parts(model: nn.Module, image: Mapping[str, Any], device: torch.device, depth: int) -> dict[str, float]:
     """Seconds that each module takes by itself, without those inside of it that are watched, too."""
     seconds: Counter[str] = Counter()
     stack = [""]
@@ -261,7 +261,7 @@ def _time_parts(model: nn.Module, picture: Mapping[str, Any], device: torch.devi
 
     last = now()
     with _watched(model, depth, enter, leave):
-        model([picture])
+        model([image])
     account()
     return dict(seconds)
 

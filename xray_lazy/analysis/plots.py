@@ -38,10 +38,10 @@ def plot_task(task: str, result: TaskResult, folder: Path) -> None:
     for name, (plot, size) in plots.items():
         _draw(folder / f"{task}_{name}.png", size, lambda figure, plot=plot: plot(figure, result))
     from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
-    from xray_lazy.visualization.prediction_pictures import write_picture
+    from xray_lazy.visualization.prediction_pictures import write_image
 
     matrix = draw_confusion_matrix(np.array(result.confusion.counts), result.confusion.names)
-    write_picture(folder / f"{task}_confusion.png", matrix[..., ::-1])
+    write_image(folder / f"{task}_confusion.png", matrix[..., ::-1])
 
 
 def plot_errors(figure: "Figure", result: TaskResult) -> None:
@@ -181,8 +181,8 @@ def plot_comparison(task: str, comparison: Comparison, differences: Sequence[Dif
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel(f"change in percent points, {comparison.confidence:.0%} interval")
-        pictures = counted(comparison.pictures, "picture")
-        title = f"{task}: second against first, {pictures} of {printable(comparison.dataset)}"
+        images = counted(comparison.images, "image")
+        title = f"{task}: second against first, {images} of {printable(comparison.dataset)}"
         axes.set_title(title, fontsize=10)
         runs = f"first   {_ending(comparison.first)}\nsecond  {_ending(comparison.second)}"
         figure.supxlabel(runs, x=0.02, ha="left", fontsize=7, family="monospace")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Task = Literal["bbox", "segm"]
-SCHEMA = 1  # of analysis.json and comparison.json; it grows when a field changes its meaning or goes
+SCHEMA = 2  # of analysis.json and comparison.json; it grows when a field changes its meaning or goes
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ClassResult:
     """One class.
 
     Attributes:
-        instances, pictures: without crowd regions, and the pictures that show one.
+        instances, images: without crowd regions, and the images that show one.
         detections: of this class, all scores.
         ap, ap50, ap75, ar: COCO's, percent.
         curve: by score; `curve.best_threshold` is the class's own best one.
@@ -53,7 +53,7 @@ class ClassResult:
     name: str
     category_id: int
     instances: int
-    pictures: int
+    images: int
     detections: int
     ap: float
     ap50: float
@@ -138,13 +138,13 @@ class Group:
 
     Attributes:
         name: for people.
-        pictures: that show one of the items; for scanners all of its pictures.
+        images: that show one of the items; for scanners all of its images.
         found: share of the items that a detection of their class of at least the score threshold matches at IoU 0.5.
     """
 
     name: str
     instances: int
-    pictures: int
+    images: int
     ap: float
     ap50: float
     ar: float
@@ -152,8 +152,8 @@ class Group:
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """What is right and wrong on a picture at the score threshold; `drawn` is its picture in the analysis' folder."""
+class ImageResult:
+    """What is right and wrong on an image at the score threshold; `drawn` is its image in the analysis' folder."""
 
     image_id: int | str
     file_name: str
@@ -174,7 +174,7 @@ class LabelSuspect:
         annotation_id, annotated_class: of the item in question; None where nothing is annotated.
         box: xywh pixels of the detection; annotated_box: of the item.
         iou: of the detection with the item.
-        drawn: its picture in the analysis' folder.
+        drawn: its image in the analysis' folder.
     """
 
     kind: Literal["missing", "class", "location"]
@@ -198,9 +198,9 @@ class TaskResult:
         summary: COCO's figures by name (AP, AP50, ..., AR100, ...), percent.
         score_threshold: that counts in `confusion`, `worst_pictures`, `ErrorKind.count_shown` and `Group.found`; the
             one of the highest F1 of all classes together where none was given.
-        uncounted: how many detections are beyond the `max_detections` of their picture and class.
+        uncounted: how many detections are beyond the `max_detections` of their image and class.
         curve: of all classes together.
-        worst_pictures: by F1, then by the number of mistakes; pictures without a mistake are not among them.
+        worst_pictures: by F1, then by the number of mistakes; images without a mistake are not among them.
         label_suspects: the highest score first.
     """
 
@@ -215,7 +215,7 @@ class TaskResult:
     by_size: tuple[Group, ...]
     by_scanner: tuple[Group, ...]
     by_occlusion: tuple[Group, ...]
-    worst_pictures: tuple[PictureResult, ...]
+    worst_pictures: tuple[ImageResult, ...]
     label_suspects: tuple[LabelSuspect, ...]
 
     @property
@@ -233,18 +233,18 @@ class Analysis:
         origin: of the detections: the folder of the evaluation, or their file.
         evaluation: that they are from, such as `xray_smith_val/iter_999`, or the file's name.
         instances: without crowd regions.
-        pictures_without_detections: many of them tell that the detections are of a part of the ground truth.
+        images_without_detections: many of them tell that the detections are of a part of the ground truth.
         tasks: by `bbox` and, where ground truth and detections have masks, `segm`.
     """
 
     dataset: str
     origin: str
     evaluation: str
-    pictures: int
+    images: int
     instances: int
     crowds: int
     detections: int
-    pictures_without_detections: int
+    images_without_detections: int
     max_detections: int
     class_names: tuple[str, ...]
     tasks: dict[str, TaskResult] = field(default_factory=dict)
@@ -261,7 +261,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two runs on the same pictures, percent.
+    """A metric of two runs on the same images, percent.
 
     Attributes:
         name: AP, AP50, AP75, AR, or `AP-<class>`.
@@ -280,12 +280,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same ground truth, by a paired bootstrap over its pictures."""
+    """Two runs on the same ground truth, by a paired bootstrap over its images."""
 
     dataset: str
     first: str
     second: str
-    pictures: int
+    images: int
     resamples: int
     confidence: float
     seed: int

@@ -100,7 +100,7 @@ def _move_below(cfg: DictConfig, name: str) -> None:
 def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[Fault]:
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment, check_parts
-    from xray_lazy.engine.trial_step import try_pictures
+    from xray_lazy.engine.trial_step import try_images
 
     cfg = prepared.cfg
     device = OmegaConf.select(cfg, "train.device")
@@ -113,7 +113,7 @@ def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[F
     to_look_at = _what_data_checks_need(cfg)
     faults = check_parts(cfg)
     if not faults and to_look_at not in looked_at:
-        faults = check_experiment(cfg, prepared.plan.world_size) or try_pictures(cfg)
+        faults = check_experiment(cfg, prepared.plan.world_size) or try_images(cfg)
         looked_at.add(to_look_at)
     if not faults and _has_epochs(cfg):
         faults = resolve_epochs(cfg, prepared.overridden)

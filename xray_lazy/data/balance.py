@@ -1,4 +1,4 @@
-"""How often training sees pictures of a kind: rare classes, each data set, empty bags.
+"""How often training sees images of a kind: rare classes, each data set, empty bags.
 
 A balance takes the records and the times that each is in an epoch, shape `(N,)`, and returns the times that it shall
 be there. `ShuffledEpochs` takes a list of them. Crowd regions are no instances here, as in training.
@@ -12,20 +12,18 @@ from xray_lazy.errors import UserError
 
 
 class RepeatFactors:
-    """Repeat pictures with rare classes (Gupta et al., LVIS, CVPR 2019).
+    """Repeat images with rare classes (Gupta et al., LVIS, CVPR 2019).
 
-    A class in the fraction f of the pictures has the factor max(1, sqrt(threshold / f)), a picture the largest factor
-    of its classes. Pictures without instances are as often there as before; an epoch becomes longer.
+    A class in the fraction f of the images has the factor max(1, sqrt(threshold / f)), an image the largest factor
+    of its classes. Images without instances are as often there as before; an epoch becomes longer.
 
     Args:
-        threshold: classes in a smaller fraction of the pictures than this are repeated; LVIS takes 0.001.
+        threshold: classes in a smaller fraction of the images than this are repeated; LVIS takes 0.001.
     """
 
     def __init__(self, threshold: float):
         if not 0 <= threshold <= 1:
-            raise UserError(
-                f"the threshold of RepeatFactors is {threshold}", "give a share of the pictures, from 0 to 1"
-            )
+            raise UserError(f"the threshold of RepeatFactors is {threshold}", "give a share of the images, from 0 to 1")
         self.threshold = threshold
 
     def __call__(self, dataset: Sequence[dict], times: np.ndarray) -> np.ndarray:
@@ -36,10 +34,10 @@ class RepeatFactors:
 
 
 class ClassBalance:
-    """Each class equally often: as if a class were drawn, then a picture that has it.
+    """Each class equally often: as if a class were drawn, then an image that has it.
 
-    Class-aware sampling (Shen et al., Relay Backpropagation, ECCV 2016). A picture is drawn for each class that it has:
-    where pictures hold several, common classes are still seen more often. Pictures without instances, and the length of
+    Class-aware sampling (Shen et al., Relay Backpropagation, ECCV 2016). An image is drawn for each class that it has:
+    where images hold several, common classes are still seen more often. Images without instances, and the length of
     an epoch, stay as they are.
     """
 
@@ -85,11 +83,11 @@ class DatasetBalance:
             raise UserError(f"weights of data sets are {weights}", "give numbers of 0 and more, one at least above 0")
         empty = [name for name, total in totals.items() if not total > 0]
         if empty:
-            raise UserError(f"the balances before have left no picture of {', '.join(empty)}", "change their order")
+            raise UserError(f"the balances before have left no image of {', '.join(empty)}", "change their order")
 
 
 class EmptyShare:
-    """The share of pictures without instances: pictures with some are as often there as before, others fill up.
+    """The share of images without instances: images with some are as often there as before, others fill up.
 
     Args:
         share: in [0, 1); 0 leaves empty bags out.
@@ -115,7 +113,7 @@ class EmptyShare:
 
 
 def _class_presence(dataset: Sequence[dict]) -> np.ndarray:
-    """Which classes each picture has, bool of shape (N, classes)."""
+    """Which classes each image has, bool of shape (N, classes)."""
     classes = [{a["category_id"] for a in record["annotations"] if not a["iscrowd"]} for record in dataset]
     present = np.zeros((len(dataset), 1 + max((c for row in classes for c in row), default=-1)), dtype=bool)
     for row, found in zip(present, classes, strict=True):

@@ -17,7 +17,7 @@ def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -
     """The content of a COCO file: a dict with the lists `images`, `annotations` and `categories`.
 
     Args:
-        needed: the lists that it has to have; a set of pictures to predict on has `images` alone.
+        needed: the lists that it has to have; a set of images to predict on has `images` alone.
 
     Nothing is corrected; `xray_lazy.data.check` finds the faults inside the lists.
 

@@ -49,7 +49,7 @@ def fill_areas(record: dict) -> None:
 
 
 def refuse_other_sizes(record: dict) -> None:
-    """RLEs of another size than the picture lie nowhere in it.
+    """RLEs of another size than the image lie nowhere in it.
 
     Raises:
         ValueError: the dataset dict has one.
@@ -59,8 +59,8 @@ def refuse_other_sizes(record: dict) -> None:
         mask = instance.get("segmentation")
         if isinstance(mask, dict) and mask["size"] != size:
             height, width = mask["size"]
-            picture = f"picture {record['image_id']} of {size[1]}x{size[0]}"
-            raise ValueError(f"the mask of annotation {instance['id']}: an RLE of {width}x{height} in {picture}")
+            image = f"image {record['image_id']} of {size[1]}x{size[0]}"
+            raise ValueError(f"the mask of annotation {instance['id']}: an RLE of {width}x{height} in {image}")
 
 
 def _is_outline(part: object) -> bool:

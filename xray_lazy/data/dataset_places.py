@@ -8,8 +8,8 @@ from pathlib import Path
 from xray_lazy.errors import UserError
 
 SPLITS = ("train", "val", "test")
-# Annotation files and picture folders name the validation split differently in the sets that users have.
-PICTURE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
+# Annotation files and image folders name the validation split differently in the sets that users have.
+IMAGE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
 
@@ -59,14 +59,12 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
         source = DatasetSource(
             reference,
             base / "annotations" / scanner / f"{split}.json",
-            base / "images" / scanner / PICTURE_FOLDERS[split],
+            base / "images" / scanner / IMAGE_FOLDERS[split],
         )
     if not source.json_file.is_file():
         raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
     if not source.image_root.is_dir():
-        raise UserError(
-            f"data set {source.name}: there is no folder {source.image_root}", "put the set's pictures there"
-        )
+        raise UserError(f"data set {source.name}: there is no folder {source.image_root}", "put the set's images there")
     return source
 
 

@@ -78,14 +78,14 @@ def load_datasets(
     Args:
         names: one or more references as `find_source` takes them.
         root: as `find_source`.
-        filter_empty: leave out pictures without an instance that can be trained on.
-        fraction: of what is left, at least one picture.
+        filter_empty: leave out images without an instance that can be trained on.
+        fraction: of what is left, at least one image.
         max_pictures: so many at most; None sets no limit.
         seed: of a part that is drawn at random, in which a smaller one of the same seed is contained; None spreads the
             part evenly over the set.
 
     Category ids become contiguous from 0 in the order of the JSON's ids. Width and height that are 0 are read from the
-    picture. Sets that are loaded together must declare the same classes; their pictures get new, running ids.
+    image. Sets that are loaded together must declare the same classes; their images get new, running ids.
 
     Raises:
         UserError: a set is missing, unreadable or empty, or the classes differ.
@@ -110,7 +110,7 @@ def _load(sources: tuple[DatasetSource, ...], stamps: tuple, **part) -> Detectio
 
 
 def _stamp(source: DatasetSource) -> tuple[int, ...]:
-    """Changes with the annotations, and with pictures, of which sizes may be read, that are put in or taken out."""
+    """Changes with the annotations, and with images, of which sizes may be read, that are put in or taken out."""
     file = source.json_file.stat()
     return file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size, source.image_root.stat().st_mtime_ns
 
@@ -140,7 +140,7 @@ def _read(
             )
         dataset = dataset.part(kept, dataset.name)
     if not dataset:
-        raise UserError(f"data set {dataset.name} has 0 pictures", "look at it with `tools/dataset.py check`")
+        raise UserError(f"data set {dataset.name} has 0 images", "look at it with `tools/dataset.py check`")
     return _part(dataset, fraction, max_pictures, seed), warnings
 
 
@@ -184,7 +184,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     records = {}
     for image in content["images"]:
         if not is_id(image["id"]) or not isinstance(image["file_name"], str):
-            raise ValueError(f"a picture has the id {image['id']!r} and the file_name {image['file_name']!r}")
+            raise ValueError(f"an image has the id {image['id']!r} and the file_name {image['file_name']!r}")
         records[image["id"]] = {
             "file_name": str(source.image_root / image["file_name"]),
             "height": int(image.get("height") or 0),
@@ -194,7 +194,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
             "annotations": [],
         }
     if len(records) < len(content["images"]):
-        raise ValueError("two pictures have the same id")
+        raise ValueError("two images have the same id")
     left_out = 0
     no_outlines: list[int | str] = []
     for annotation in content["annotations"]:
@@ -246,7 +246,7 @@ def _sorted_classes(content: dict) -> list[dict]:
 def _losses(dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int | str]) -> Iterator[str]:
     """What training does not get of a file."""
     if left_out:
-        yield f"left out {counted(left_out, 'annotation')} without a picture, a declared class or a usable box"
+        yield f"left out {counted(left_out, 'annotation')} without an image, a declared class or a usable box"
     if no_outlines:
         of = f"{counted(len(no_outlines), 'annotation')}, e.g. {no_outlines[0]}"
         yield f"left out polygons of {of}: not an even number of 6 or more coordinates in a list of polygons"
@@ -256,32 +256,32 @@ def _losses(dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int 
 
 
 def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
-    """Put the pictures' own sizes where the JSON has none."""
-    from xray_lazy.data.picture_file import UnreadablePicture, picture_size
+    """Put the images' own sizes where the JSON has none."""
+    from xray_lazy.data.image_file import UnreadableImage, image_size
 
     unsized = [record for record in records if not (record["width"] and record["height"])]
     if not unsized:
         return
 
-    def size_of(record: dict) -> tuple[int, int] | UnreadablePicture:
+    def size_of(record: dict) -> tuple[int, int] | UnreadableImage:
         try:
-            return picture_size(record["file_name"])
-        except UnreadablePicture as error:
+            return image_size(record["file_name"])
+        except UnreadableImage as error:
             return error
 
     with ThreadPoolExecutor() as pool:
         sizes = list(pool.map(size_of, unsized))
-    unreadable = [size for size in sizes if isinstance(size, UnreadablePicture)]
-    known = [size for size in sizes if not isinstance(size, UnreadablePicture)]
+    unreadable = [size for size in sizes if isinstance(size, UnreadableImage)]
+    known = [size for size in sizes if not isinstance(size, UnreadableImage)]
     if unreadable:
         raise UserError(
-            f"data set {source.name}: {counted(len(unreadable), 'picture')} without a size in {source.json_file} "
+            f"data set {source.name}: {counted(len(unreadable), 'image')} without a size in {source.json_file} "
             f"can't be read, e.g. {unreadable[0].path} {unreadable[0].why}",
             f"python tools/dataset.py check {source.json_file} {source.image_root}",
         )
     for record, size in zip(unsized, known, strict=True):
         record["width"], record["height"] = size
-    logger.info("%s: read the sizes of %s from the files", source.name, counted(len(unsized), "picture"))
+    logger.info("%s: read the sizes of %s from the files", source.name, counted(len(unsized), "image"))
 
 
 def _join(parts: list[DetectionDataset]) -> DetectionDataset:

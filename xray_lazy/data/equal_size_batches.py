@@ -1,4 +1,4 @@
-"""Batches of pictures of one size: none is padded to the size of another, so that a batch changes no detection."""
+"""Batches of images of one size: none is padded to the size of another, so that a batch changes no detection."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,13 +8,13 @@ import torch
 class EqualSizeBatches(torch.utils.data.Sampler[list[int]]):
     """A batch sampler for evaluation.
 
-    A detector sees the padding of a picture that is smaller than others of its batch, and finds other things near its
-    edge. Pictures of one size have the padding that they have alone.
+    A detector sees the padding of an image that is smaller than others of its batch, and finds other things near its
+    edge. Images of one size have the padding that they have alone.
 
     Args:
-        indices: of the pictures of this process.
-        sizes: (height, width) of all pictures of the data set.
-        batch_size: pictures in a batch; those that are left over of a size come at the end, in smaller batches.
+        indices: of the images of this process.
+        sizes: (height, width) of all images of the data set.
+        batch_size: images in a batch; those that are left over of a size come at the end, in smaller batches.
     """
 
     def __init__(self, indices: Iterable[int], sizes: Sequence[tuple[int, int] | None], batch_size: int):

@@ -8,9 +8,9 @@ from xray_lazy.data.datasets import DetectionDataset
 
 
 def fingerprint(dataset: DetectionDataset) -> dict[str, Any]:
-    """Name, numbers of pictures and annotations, class names, and the SHA-256 of each annotation file.
+    """Name, numbers of images and annotations, class names, and the SHA-256 of each annotation file.
 
-    The numbers are of what is used, the files whole; of pictures nothing is read. A list of dataset dicts that says
+    The numbers are of what is used, the files whole; of images nothing is read. A list of dataset dicts that says
     less of itself has a shorter fingerprint.
     """
     return {

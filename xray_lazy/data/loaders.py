@@ -20,9 +20,9 @@ from detectron2.utils import comm
 from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
+from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mapper import map_record
 from xray_lazy.data.packed_records import PackedRecords, packed
-from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
@@ -41,10 +41,10 @@ class TrainLoader:
     Args:
         dataset: the records.
         mapper: from a record to a sample; it may draw from numpy's global random state.
-        sampler: the order of the pictures.
-        total_batch_size: pictures per iteration over all processes.
+        sampler: the order of the images.
+        total_batch_size: images per iteration over all processes.
         num_workers: processes that read for each training process; 0 reads in the training process.
-        max_unreadable: a run ends when more pictures than this could not be read in each process.
+        max_unreadable: a run ends when more images than this could not be read in each process.
         seed: of the augmentation.
 
     Augmentation is seeded by the position in the stream, so it is the same whatever the number of workers or
@@ -64,7 +64,7 @@ class TrainLoader:
         world_size = comm.get_world_size()
         if total_batch_size % world_size:
             raise UserError(
-                f"a batch of {counted(total_batch_size, 'picture')} can't be spread over {world_size} processes",
+                f"a batch of {counted(total_batch_size, 'image')} can't be spread over {world_size} processes",
                 f"set dataloader.train.total_batch_size to a multiple of {world_size}",
             )
         self.dataset = dataset
@@ -78,7 +78,7 @@ class TrainLoader:
 
     @property
     def epoch_length(self) -> int:
-        """Pictures in one epoch of the sampler."""
+        """Images in one epoch of the sampler."""
         return self._epoch_length
 
     def batches(self, start_iteration: int, images_seen: int | None = None) -> Iterator[list[dict]]:
@@ -89,7 +89,7 @@ class TrainLoader:
             images_seen: before it, where earlier batches had another size.
 
         Raises:
-            UserError: more than `max_unreadable` pictures could not be read.
+            UserError: more than `max_unreadable` images could not be read.
         """
         stream = BatchStream(
             self.sampler,
@@ -117,27 +117,27 @@ class TrainLoader:
             for problem in sample.pop("unreadable", ()):
                 if problem not in self.unreadable:
                     self.unreadable.add(problem)
-                    logger.warning("skipped an unreadable picture (%d so far): %s", len(self.unreadable), problem)
+                    logger.warning("skipped an unreadable image (%d so far): %s", len(self.unreadable), problem)
         if len(self.unreadable) > self.max_unreadable:
             raise UserError(
-                f"{counted(len(self.unreadable), 'picture')} of {self.dataset.name} could not be read, "
+                f"{counted(len(self.unreadable), 'image')} of {self.dataset.name} could not be read, "
                 f"the last one: {problem}",
                 "find them with `tools/dataset.py check`, or raise dataloader.train.max_unreadable",
             )
 
 
 class TestLoader:
-    """One pass over a data set, each picture by exactly one process.
+    """One pass over a data set, each image by exactly one process.
 
     Args:
         dataset: the records.
         mapper: from a record to a sample.
-        batch_size: pictures per forward pass of each process; only those of one size come together, see
+        batch_size: images per forward pass of each process; only those of one size come together, see
             `EqualSizeBatches`.
         num_workers: as `TrainLoader`.
         mixed_sizes: batches of `batch_size` neighbours, whatever their sizes.
 
-    Iterating raises UserError at a picture that can't be read: metrics of a part of the set would mislead.
+    Iterating raises UserError at an image that can't be read: metrics of a part of the set would mislead.
     """
 
     def __init__(
@@ -217,11 +217,11 @@ def _sigterm_held() -> Iterator[None]:
 
 
 def _worker_death(error: Exception) -> RunFailure:
-    return RunFailure(f"a process that reads pictures died: {_first_line(error)}", _advice(error))
+    return RunFailure(f"a process that reads images died: {_first_line(error)}", _advice(error))
 
 
 def _unsent(error: Exception) -> RunFailure:
-    return RunFailure(f"a process that reads pictures can't hand over a batch: {_first_line(error)}", _advice(error))
+    return RunFailure(f"a process that reads images can't hand over a batch: {_first_line(error)}", _advice(error))
 
 
 def _first_line(error: Exception) -> str:
@@ -256,14 +256,14 @@ class _ReadableSamples(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict | UserError:
         try:
             return map_record(self._mapper, self._records[index])
-        except UnreadablePicture as error:
-            return UserError(f"a picture can't be read: {error}", "find all of them with `tools/dataset.py check`")
+        except UnreadableImage as error:
+            return UserError(f"an image can't be read: {error}", "find all of them with `tools/dataset.py check`")
         except UserError as error:
             return error
 
 
 class _SeededSamples(torch.utils.data.Dataset):
-    """Samples by (position, index); a picture that can't be read is replaced by its neighbour in the data set."""
+    """Samples by (position, index); an image that can't be read is replaced by its neighbour in the data set."""
 
     def __init__(self, dataset: DetectionDataset, mapper: Callable[[dict], dict], seed: int):
         self._records = packed(dataset)
@@ -277,7 +277,7 @@ class _SeededSamples(torch.utils.data.Dataset):
             record = self._records[(index + attempt) % len(self._records)]
             try:
                 sample = self._map(record, position)
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 problems.append(str(error))
                 continue
             except UserError as error:
@@ -287,7 +287,7 @@ class _SeededSamples(torch.utils.data.Dataset):
                 sample["unreadable"] = problems
             return sample
         return UserError(
-            f"{ATTEMPTS} pictures in a row could not be read, e.g. {problems[0]}",
+            f"{ATTEMPTS} images in a row could not be read, e.g. {problems[0]}",
             "find them with `tools/dataset.py check`",
         )
 

@@ -9,10 +9,10 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from xray_lazy.config.plain_lists import make_lists_plain
+from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes
 from xray_lazy.data.mask_rasters import MaskRasters
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
-from xray_lazy.data.picture_file import read_record
-from xray_lazy.data.picture_transforms import PictureInput, PlainInput, as_planes
 from xray_lazy.data.placed_masks import PlacedMasks
 from xray_lazy.errors import RunFailure, UserError
 
@@ -21,7 +21,7 @@ SMALLEST_EXTENT = 1e-5
 
 
 def map_record(mapper: Callable[[dict], dict], record: dict) -> dict:
-    """`mapper(record)`, whose errors name the picture.
+    """`mapper(record)`, whose errors name the image.
 
     Raises:
         UserError: of the mapper.
@@ -32,19 +32,19 @@ def map_record(mapper: Callable[[dict], dict], record: dict) -> dict:
         return mapper(record)
     except UserError as error:
         if name not in error.message:
-            error.message = f"picture {name}: {error.message}"
+            error.message = f"image {name}: {error.message}"
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         raise RunFailure(
-            f"picture {name} can't be prepared for the network: {type(error).__name__}: {reason}",
-            "look at the picture, its annotations and the augmentations; with dataloader.train.num_workers=0 "
+            f"image {name} can't be prepared for the network: {type(error).__name__}: {reason}",
+            "look at the image, its annotations and the augmentations; with dataloader.train.num_workers=0 "
             "dataloader.test.num_workers=0 --debug shows where it happened",
         ) from error
 
 
 class DetectionMapper:
-    """Read a picture and its instances, and apply the same geometry to both.
+    """Read an image and its instances, and apply the same geometry to both.
 
     Args:
         augmentations: detectron2 augmentations, applied in order.
@@ -52,9 +52,9 @@ class DetectionMapper:
         with_masks: give instances bit masks; those without a mask are then left out. Off for box-only sets.
         image_format: order of the channels that the model was trained with, "BGR" or "RGB".
         recompute_boxes: take boxes anew from the masks, which a crop may have left a smaller part of than of their box.
-        plain: let every transform do its own work and draw masks as whole pictures, as detectron2's mapper does, which
-            takes longer. Boxes and masks are the same, and pixels differ by rounding where a picture is resized.
-        cache: of decoded and resized pictures; it changes none of their pixels. The plain path makes no use of it.
+        plain: let every transform do its own work and draw masks as whole images, as detectron2's mapper does, which
+            takes longer. Boxes and masks are the same, and pixels differ by rounding where an image is resized.
+        cache: of decoded and resized images; it changes none of their pixels. The plain path makes no use of it.
 
     Returns of a call: the dict without `annotations`, with `image` `(3, H, W)` uint8 and, in training, `instances`
     (`gt_boxes` xyxy pixels, `gt_classes`, `gt_masks`). `height` and `width` stay those of the file.
@@ -81,7 +81,7 @@ class DetectionMapper:
         self.cache = cache or PictureCache()
 
     def __call__(self, record: dict) -> dict:
-        """Raises: UnreadablePicture; UserError where the file has another size than the data set says."""
+        """Raises: UnreadableImage; UserError where the file has another size than the data set says."""
         augmented = self._input(record)
         transforms = self.augmentations(augmented)
         sample = {key: value for key, value in record.items() if key != "annotations"}
@@ -97,12 +97,12 @@ class DetectionMapper:
         if self.plain:
             return PlainInput(read_record(record, self.image_format))
         if not self.cache:
-            return PictureInput(read_record(record, self.image_format))
+            return ImageInput(read_record(record, self.image_format))
         first = self.augmentations.augs[0] if self.augmentations.augs else None
         if chosen_by_size(first):
             return CachedInput(self.cache, record, self.image_format, first)
         whole = record["height"], record["width"]
-        return PictureInput(self.cache.picture(record, self.image_format, whole, [whole]))
+        return ImageInput(self.cache.image(record, self.image_format, whole, [whole]))
 
     def _is_usable(self, annotation: dict) -> bool:
         return not annotation["iscrowd"] and (not self.with_masks or "segmentation" in annotation)
@@ -149,7 +149,7 @@ class DetectionMapper:
 
 
 def moved_boxes(annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]) -> np.ndarray:
-    """Boxes after `transforms`, clipped to a picture of `size` (height, width): (N, 4) float32, xyxy pixels."""
+    """Boxes after `transforms`, clipped to an image of `size` (height, width): (N, 4) float32, xyxy pixels."""
     if not annotations:
         return np.zeros((0, 4), np.float32)
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)

@@ -60,16 +60,16 @@ class EncodedMasks:
 
 
 def encode_box_masks(masks: torch.Tensor, boxes: torch.Tensor, height: int, width: int) -> EncodedMasks:
-    """Paste masks into a picture and encode them, without the picture: on any device, only outlines leave it.
+    """Paste masks into an image and encode them, without the image: on any device, only outlines leave it.
 
     The same to the byte as detectron2's `paste_masks_in_image` at threshold 0.5 (bilinear; He et al., "Mask R-CNN",
-    ICCV 2017) and pycocotools' `encode`. Down a column of the picture a pasted mask is piecewise linear: between two
+    ICCV 2017) and pycocotools' `encode`. Down a column of the image a pasted mask is piecewise linear: between two
     rows of the M x M mask it crosses the threshold once at most, so M + 1 places say where the column's runs begin and
     end. Columns in which rounding could decide are sampled pixel by pixel, as detectron2 does.
 
     Args:
         masks: (N, M, M) or (N, 1, M, M) probabilities.
-        boxes: (N, 4) xyxy pixels of the picture. A box without area, or that is not finite, has an empty mask.
+        boxes: (N, 4) xyxy pixels of the image. A box without area, or that is not finite, has an empty mask.
     """
     masks = masks.detach().reshape(len(masks), *masks.shape[-2:]).float()
     boxes = boxes.detach().to(masks.device).float()
@@ -98,7 +98,7 @@ def encode_edges(positions: np.ndarray, per_mask: np.ndarray, size: tuple[int, i
     pixels = height * width
     mask = np.repeat(np.arange(len(per_mask)), per_mask)
     keep = _odd_times(mask * (pixels + 1) + positions) & (positions < pixels)
-    # behind each mask's positions comes the end of the picture: the differences are the runs
+    # behind each mask's positions comes the end of the image: the differences are the runs
     counts = np.bincount(mask[keep], minlength=len(per_mask)) + 1
     last = np.cumsum(counts) - 1
     ends = np.full(len(mask[keep]) + len(per_mask), pixels)
@@ -136,9 +136,9 @@ def _edges(masks: torch.Tensor, boxes: torch.Tensor, height: int, width: int) ->
     if not crossings:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     column, knot, above, below, unsure = (np.concatenate(values) for values in zip(*crossings, strict=True))
-    # from here in float64: a row of a large picture needs more digits than float32 has
+    # from here in float64: a row of a large image needs more digits than float32 has
     top, bottom = boxes[:, 1::2].cpu().numpy().astype(np.float64).T
-    scale = (bottom - top) / size  # pixels of the picture for a row of the mask
+    scale = (bottom - top) / size  # pixels of the image for a row of the mask
     box_of, x_of = box.cpu().numpy(), x.cpu().numpy()
     owner = box_of[column]
     row = (knot - 0.5 + above / (above - below)) * scale[owner] + (top - 0.5)[owner]
@@ -185,7 +185,7 @@ def _crossings(
     """Between which rows of its mask a column crosses the threshold.
 
     Args:
-        box, x: (T,) each column's box, and its place in the picture.
+        box, x: (T,) each column's box, and its place in the image.
         start: number of the first column.
 
     Returns:

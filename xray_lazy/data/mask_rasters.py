@@ -1,6 +1,6 @@
-"""Masks of a transformed picture, drawn at its size and within their own extent: bit for bit detectron2's.
+"""Masks of a transformed image, drawn at its size and within their own extent: bit for bit detectron2's.
 
-detectron2 decodes, resizes and copies whole pictures of bits; an X-ray item covers a few per cent of one.
+detectron2 decodes, resizes and copies whole images of bits; an X-ray item covers a few per cent of one.
 """
 
 import math
@@ -16,7 +16,7 @@ from xray_lazy.errors import UserError
 
 
 class MaskWindow(NamedTuple):
-    """A mask within the part of the picture outside of which it is empty.
+    """A mask within the part of the image outside of which it is empty.
 
     left, top: of the window, in pixels; bits: (height, width) of it, bool or uint8.
     """
@@ -44,11 +44,11 @@ NO_MASK = MaskWindow(0, 0, np.zeros((0, 0), bool))
 
 
 class MaskRasters:
-    """Draws masks of one picture after `transforms`.
+    """Draws masks of one image after `transforms`.
 
     Args:
-        transforms: that the picture went through.
-        source_size: (height, width) of the picture before.
+        transforms: that the image went through.
+        source_size: (height, width) of the image before.
         size: (height, width) after.
     """
 
@@ -57,10 +57,10 @@ class MaskRasters:
         self._places = _sampled_places(transforms, source_size)
 
     def draw(self, segmentation: list | dict) -> MaskWindow:
-        """One mask: polygons `[[x, y, x, y, ...], ...]` or COCO's compressed RLE, of the picture before.
+        """One mask: polygons `[[x, y, x, y, ...], ...]` or COCO's compressed RLE, of the image before.
 
         Raises:
-            UserError: the RLE is of another size than the picture, or its runs are.
+            UserError: the RLE is of another size than the image, or its runs are.
         """
         if isinstance(segmentation, list):
             corners = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
@@ -68,7 +68,7 @@ class MaskRasters:
         if tuple(segmentation["size"]) != tuple(self.source_size):
             raise UserError(
                 f"a mask is of {segmentation['size'][1]}x{segmentation['size'][0]} pixels, "
-                f"its picture of {self.source_size[1]}x{self.source_size[0]}",
+                f"its image of {self.source_size[1]}x{self.source_size[0]}",
                 "find it with `tools/dataset.py check`",
             )
         if self._places is not None:
@@ -78,7 +78,7 @@ class MaskRasters:
 
 
 def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> MaskWindow:
-    """The union of polygons, each (N, 2) x and y in pixels, as pycocotools draws it in a picture of this size."""
+    """The union of polygons, each (N, 2) x and y in pixels, as pycocotools draws it in an image of this size."""
     if not polygons:
         return NO_MASK
     corners = np.concatenate(polygons)
@@ -93,7 +93,7 @@ def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> Ma
 
 
 def sample_rle(rle: dict, rows: np.ndarray, columns: np.ndarray) -> MaskWindow:
-    """The mask's pixels at `rows` and `columns`, both of which ascend or descend, as a picture of so many."""
+    """The mask's pixels at `rows` and `columns`, both of which ascend or descend, as an image of so many."""
     x, y, width, height = (int(value) for value in mask_util.toBbox(rle))
     inside_x = np.flatnonzero((columns >= x) & (columns < x + width))
     inside_y = np.flatnonzero((rows >= y) & (rows < y + height))
@@ -125,13 +125,13 @@ def _decode_columns(rle: dict, first: int, last: int) -> np.ndarray:
 
 def _window(values: np.ndarray, size: int) -> tuple[int, int]:
     """First and behind-the-last pixel that corners at `values` can touch along an axis of `size` pixels."""
-    # pycocotools rounds corners outside of the picture towards it: where there are some, its edge must stay where it is
+    # pycocotools rounds corners outside of the image towards it: where there are some, its edge must stay where it is
     low, high = values.min(), values.max()
     return (max(0, math.floor(low) - 1) if low >= 0 else 0), min(size, max(1, math.ceil(high) + 2))
 
 
 def _sampled_places(transforms: T.TransformList, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which rows and columns of the picture before make up the one after; None where it isn't made of them."""
+    """Which rows and columns of the image before make up the one after; None where it isn't made of them."""
     rows, columns = np.arange(size[0]), np.arange(size[1])
     for transform in transforms.transforms:
         kind = type(transform)

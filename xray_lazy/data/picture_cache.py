@@ -1,4 +1,4 @@
-"""Decoded pictures on disk at the sizes that training asks for, shared by all reading processes of a machine."""
+"""Decoded images on disk at the sizes that training asks for, shared by all reading processes of a machine."""
 
 import errno
 import hashlib
@@ -15,8 +15,8 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
-from xray_lazy.data.picture_file import read_record
-from xray_lazy.data.picture_transforms import PictureInput, keep_a_pixel, resize
+from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_transforms import ImageInput, keep_a_pixel, resize
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,21 +29,21 @@ ABANDONED = 3600
 
 
 class PictureCache:
-    """Pictures that were decoded and resized before, memory-mapped: the same pixels, without the work.
+    """Images that were decoded and resized before, memory-mapped: the same pixels, without the work.
 
     Args:
         folder: on a fast local disk; several trainings may share it. None turns the cache off.
-        max_gib: so much it holds. Nothing is removed for new pictures: all of them are asked for equally often, so that
+        max_gib: so much it holds. Nothing is removed for new images: all of them are asked for equally often, so that
             those that stay save the most. Each process may go 1 % above.
 
     An entry belongs to a file's path, size and time of change, its place in memory (BGR or RGB) and its target size.
-    A changed picture takes its old entries' place. Entries appear under their names when they are complete, so a killed
+    A changed image takes its old entries' place. Entries appear under their names when they are complete, so a killed
     process or several that write the same one do no harm; with a full disk, training goes on without new entries.
     """
 
     def __init__(self, folder: str | None = None, max_gib: float = 20.0):
         if max_gib <= 0:
-            raise UserError(f"a picture cache of {max_gib} GiB holds nothing", "give a max_gib above 0, or no folder")
+            raise UserError(f"an image cache of {max_gib} GiB holds nothing", "give a max_gib above 0, or no folder")
         self.folder = Path(folder) if folder else None
         self.max_bytes = int(max_gib * GIB)
         self._is_open = False
@@ -53,17 +53,17 @@ class PictureCache:
     def __bool__(self) -> bool:
         return self.folder is not None
 
-    def picture(self, record: dict, order: str, size: tuple[int, int], sizes: Iterable[tuple[int, int]]) -> np.ndarray:
-        """The picture of a dataset dict, bilinearly resized: (height, width, 3) uint8, planes in memory.
+    def image(self, record: dict, order: str, size: tuple[int, int], sizes: Iterable[tuple[int, int]]) -> np.ndarray:
+        """The image of a dataset dict, bilinearly resized: (height, width, 3) uint8, planes in memory.
 
         Args:
             record: with `file_name`, `height` and `width`.
             order: "BGR" or "RGB".
             size: (height, width) that is wanted.
-            sizes: that will be wanted of it; they are made as well when the picture has to be decoded.
+            sizes: that will be wanted of it; they are made as well when the image has to be decoded.
 
         Raises:
-            UnreadablePicture: the file itself can't be read.
+            UnreadableImage: the file itself can't be read.
         """
         path = record["file_name"]
         try:
@@ -93,24 +93,24 @@ class PictureCache:
         except (OSError, ValueError):  # there is none; or a power failure left it too short
             return None
 
-    def _store(self, path: str, stamp: str, picture: np.ndarray) -> None:
-        entry = self._entry(path, stamp, picture.shape[:2])
+    def _store(self, path: str, stamp: str, image: np.ndarray) -> None:
+        entry = self._entry(path, stamp, image.shape[:2])
         temporary = entry.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             self._remove_outdated(entry, stamp)
             # without waiting for the disk, unlike files that must outlive a power failure
             with open(temporary, "wb") as stream:
-                for plane in cv2.split(picture):
+                for plane in cv2.split(image):
                     stream.write(plane.data)
             os.replace(temporary, entry)
-            self._written += picture.nbytes
+            self._written += image.nbytes
         except OSError as error:
             temporary.unlink(missing_ok=True)
             self._is_full = True
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             logger.warning(
-                "the picture cache %s takes no more: %s. Training goes on and reads other pictures from their files; "
+                "the image cache %s takes no more: %s. Training goes on and reads other images from their files; "
                 "to save the time, make room or set dataloader.train.mapper.cache.folder to another disk",
                 self.folder,
                 "its disk is full" if full else f"it can't be written ({error})",
@@ -128,7 +128,7 @@ class PictureCache:
             self._counted, self._written, self._is_open = self._count(), 0, True
         self._is_full = self._counted + self._written + size > self.max_bytes
         if self._is_full:
-            logger.info("the picture cache %s has reached its %.1f GiB", self.folder, self.max_bytes / GIB)
+            logger.info("the image cache %s has reached its %.1f GiB", self.folder, self.max_bytes / GIB)
         return not self._is_full
 
     def _count(self) -> int:
@@ -148,10 +148,10 @@ class PictureCache:
         return total
 
 
-class CachedInput(PictureInput):
-    """A picture that is read when the first augmentation has chosen its size.
+class CachedInput(ImageInput):
+    """An image that is read when the first augmentation has chosen its size.
 
-    That one must look at the picture's size alone; see `chosen_by_size`.
+    That one must look at the image's size alone; see `chosen_by_size`.
     """
 
     def __init__(self, cache: PictureCache, record: dict, order: str, first: T.Augmentation):
@@ -167,7 +167,7 @@ class CachedInput(PictureInput):
         keep_a_pixel(tfm, whole)
         resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.Resampling.BILINEAR
         size = (tfm.new_h, tfm.new_w) if resizes else whole
-        self.image = cache.picture(record, order, size, _sizes(first, *whole) if resizes else [whole])
+        self.image = cache.image(record, order, size, _sizes(first, *whole) if resizes else [whole])
         if not resizes:
             super().transform(tfm)
 

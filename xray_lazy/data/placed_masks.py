@@ -1,4 +1,4 @@
-"""Masks of a picture's objects within their own extent, from the reading process to the loss on the GPU."""
+"""Masks of an image's objects within their own extent, from the reading process to the loss on the GPU."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -17,15 +17,15 @@ CANVAS = 2**25
 
 class PlacedMasks(BitMasks):
     """detectron2's `BitMasks`, of which only the windows exist that have something in them: an X-ray item covers a few
-    per cent of a picture.
+    per cent of an image.
 
     Entries that are picked share the windows with all others. Whoever asks for `tensor` gets bitmaps of the whole
-    picture, from which everything is done from then on.
+    image, from which everything is done from then on.
     """
 
     @classmethod
     def place(cls, windows: Sequence[MaskWindow], size: tuple[int, int]) -> "PlacedMasks":
-        """Masks of a picture of `size` (height, width)."""
+        """Masks of an image of `size` (height, width)."""
         bits = [window.bits.astype(bool, copy=False).ravel() for window in windows]
         flat = torch.from_numpy(np.concatenate(bits) if bits else np.zeros(0, bool))
         return cls._of(flat, [(left, top, *bits.shape) for left, top, bits in windows], size)
@@ -111,9 +111,9 @@ class PlacedMasks(BitMasks):
         return covered[:, 0] >= 0.5
 
     def _canvases(self):
-        """Some windows at a time as pictures `(N, 1, h, w)`, the number of the first, and x, y, x, y of their corners.
+        """Some windows at a time as images `(N, 1, h, w)`, the number of the first, and x, y, x, y of their corners.
 
-        As in the whole picture, there is nothing around a window, or the picture's edge.
+        As in the whole image, there is nothing around a window, or the image's edge.
         """
         windows = self._windows or []
         (height, width), start = self.image_size, 0
@@ -136,13 +136,13 @@ class PlacedMasks(BitMasks):
             yield start, canvases[:, None], torch.tensor(origins).to(canvases.device, canvases.dtype, non_blocking=True)
             start = stop
 
-    def _parts(self, pictures: torch.Tensor, start: int = 0):
-        """Each picture with the window and the bits `(height, width)` that it is for, from the window `start` on."""
+    def _parts(self, images: torch.Tensor, start: int = 0):
+        """Each image with the window and the bits `(height, width)` that it is for, from the window `start` on."""
         windows = self._windows or []
         ends = list(accumulate((h * w for _, _, h, w in windows), initial=0))
-        for picture, window, first in zip(pictures, windows[start:], ends[start:], strict=False):
+        for image, window, first in zip(images, windows[start:], ends[start:], strict=False):
             height, width = window[2:]
-            yield picture, window, self._bits[first : first + height * width].view(height, width)
+            yield image, window, self._bits[first : first + height * width].view(height, width)
 
     def __reduce_ex__(self, protocol: int) -> tuple:
         if self._windows is None:
@@ -179,7 +179,7 @@ def _unpack(packed: np.ndarray, windows: list[tuple], size: tuple[int, int], cho
 
 
 def _offset(start: int, extent: int, available: int, whole: int) -> int:
-    """Where a window is on its canvas, along one axis: at the same edge as in the picture, or one pixel away."""
+    """Where a window is on its canvas, along one axis: at the same edge as in the image, or one pixel away."""
     if start == 0:
         return 0
     return available - extent if start + extent == whole else 1

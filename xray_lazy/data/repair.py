@@ -7,14 +7,14 @@ from pathlib import Path
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet, other_format
-from xray_lazy.data.check.picture_facts import PictureFacts
-from xray_lazy.data.check.pictures import PictureRules
+from xray_lazy.data.check.image_facts import ImageFacts
+from xray_lazy.data.check.images import ImageRules
 from xray_lazy.data.check.report import Finding, Report
-from xray_lazy.data.check.sets import examine, read_set_pictures, report_set
+from xray_lazy.data.check.sets import examine, read_set_images, report_set
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_file, json_with
 
-# One change can uncover another (an annotation goes, and its picture's second entry is spare), a few times at most.
+# One change can uncover another (an annotation goes, and its image's second entry is spare), a few times at most.
 _MOST_PASSES = 20
 
 
@@ -37,21 +37,21 @@ def repair(
     one: CocoSet,
     size: tuple[int, int] | None = None,
     drop_unreadable: bool = False,
-    facts: Mapping[Path, PictureFacts] | None = None,
+    facts: Mapping[Path, ImageFacts] | None = None,
     show_progress: bool = False,
 ) -> Repaired:
     """Repair one set; repairing the result again changes nothing.
 
     Args:
         one: the set; with its folder, sizes come from the files.
-        size: (width, height) of pictures that have no size and no readable file, e.g. from `SCANNER_SIZES`.
-        drop_unreadable: leave out pictures that are missing or can't be read, and their annotations.
+        size: (width, height) of images that have no size and no readable file, e.g. from `SCANNER_SIZES`.
+        drop_unreadable: leave out images that are missing or can't be read, and their annotations.
         facts: what is known of the files; read from the folder where not given.
-        show_progress: draw a progress bar on stderr while pictures are read.
+        show_progress: draw a progress bar on stderr while images are read.
     """
     if facts is None:
-        facts = read_set_pictures([one], show_progress)
-    rules = PictureRules(size, drop_unreadable)
+        facts = read_set_images([one], show_progress)
+    rules = ImageRules(size, drop_unreadable)
     changes: list[Finding] = []
     for _ in range(_MOST_PASSES):
         examined = examine(one, facts, rules)
@@ -91,12 +91,12 @@ def refuse_nothing(one: CocoSet, repaired: Repaired) -> None:
     """See to it that something is left of a set.
 
     Raises:
-        UserError: repair leaves no picture, or none of the annotations.
+        UserError: repair leaves no image, or none of the annotations.
     """
     left = repaired.content
     if left["images"] and (left["annotations"] or not one.content["annotations"]):
         return
-    what = "annotation" if left["images"] else "picture"
+    what = "annotation" if left["images"] else "image"
     reason = other_format(one.content) or ("" if one.content["categories"] else "the list `categories` is empty")
     raise UserError(
         f"repair would leave no {what} of {one.name}" + (f": {reason}" if reason else ""),

@@ -13,7 +13,7 @@ def encode(bitmap: np.ndarray) -> dict:
 
 
 def encode_polygons(polygons: Sequence[Any], height: int, width: int) -> dict:
-    """The union of polygons [x, y, x, y, ...] in a picture of this size."""
+    """The union of polygons [x, y, x, y, ...] in an image of this size."""
     return union(coco_mask.frPyObjects(polygons, height, width))
 
 

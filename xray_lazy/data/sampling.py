@@ -1,4 +1,4 @@
-"""In which order training sees pictures: a function of seed and position, so that no run has to remember it."""
+"""In which order training sees images: a function of seed and position, so that no run has to remember it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,24 +13,24 @@ Balance = Callable[[Sequence[dict], np.ndarray], np.ndarray]
 class ShuffledEpochs:
     """An endless stream of shuffled epochs.
 
-    The picture at a position of the stream depends on seed and data set alone: not on the number of processes or
+    The image at a position of the stream depends on seed and data set alone: not on the number of processes or
     workers, and a resumed run continues it from the iteration number.
 
     Args:
         seed: of the shuffles and of what is drawn.
         shuffle: False keeps the data set's own order in each epoch.
-        fraction: of an epoch's pictures, each epoch has other ones. (A part that is fixed over the run is the data
+        fraction: of an epoch's images, each epoch has other ones. (A part that is fixed over the run is the data
             set's business: `load_datasets(..., fraction=...)`.)
-        balance: how often pictures of a kind are in an epoch, see `xray_lazy.data.balance`. Several work one after the
+        balance: how often images of a kind are in an epoch, see `xray_lazy.data.balance`. Several work one after the
             other, so that the last one's promise holds exactly.
 
-    A picture that is to be in an epoch 2.3 times is there twice, and a third time in 30 % of the epochs. All epochs
-    have the same length: which pictures are there once more is drawn so that their number is the same.
+    An image that is to be in an epoch 2.3 times is there twice, and a third time in 30 % of the epochs. All epochs
+    have the same length: which images are there once more is drawn so that their number is the same.
     """
 
     def __init__(self, seed: int, shuffle: bool = True, fraction: float = 1.0, balance: Sequence[Balance] = ()):
         if not 0 < fraction <= 1:
-            raise UserError(f"an epoch can't have the fraction {fraction} of the pictures", "give one in (0, 1]")
+            raise UserError(f"an epoch can't have the fraction {fraction} of the images", "give one in (0, 1]")
         for balances in balance:
             if not callable(balances):
                 raise UserError(
@@ -39,7 +39,7 @@ class ShuffledEpochs:
         self.seed, self.shuffle, self.fraction, self.balance = seed, shuffle, fraction, tuple(balance)
 
     def times(self, dataset: Sequence[dict]) -> np.ndarray:
-        """How often each picture is in an epoch on average, shape `(N,)`.
+        """How often each image is in an epoch on average, shape `(N,)`.
 
         Raises:
             UserError: the data set doesn't have what is to be balanced.
@@ -50,15 +50,15 @@ class ShuffledEpochs:
         # without the last digits, in which a whole number may be a little less than one
         times = np.round(times * self.fraction, 9)
         if not times.any():
-            raise UserError("the sampler leaves no picture to train on", "look at dataloader.train.sampler.balance")
+            raise UserError("the sampler leaves no image to train on", "look at dataloader.train.sampler.balance")
         return times
 
     def epoch_length(self, dataset: Sequence[dict]) -> int:
-        """Pictures in an epoch, repeated ones counted as often as they are there."""
+        """Images in an epoch, repeated ones counted as often as they are there."""
         return _length(self.times(dataset))
 
     def stream(self, dataset: Sequence[dict], start: int) -> Iterator[tuple[int, int]]:
-        """Pairs of (position in the stream, index of the picture), from position `start` on."""
+        """Pairs of (position in the stream, index of the image), from position `start` on."""
         times = self.times(dataset)
         length = _length(times)
         epoch, offset = divmod(start, length)
@@ -111,9 +111,9 @@ def _length(times: np.ndarray) -> int:
 def _whole_times(times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """`times` (N,) rounded up or down at random, to integers with the sum `_length(times)`.
 
-    Systematic sampling in a random order: the pictures lie side by side on a line, each as long as the fraction of its
+    Systematic sampling in a random order: the images lie side by side on a line, each as long as the fraction of its
     `times`, and those that the marks of a ruler of unit steps fall on are there once more. The ruler is put down
-    at random; the line is stretched to a whole number of steps, which changes the frequencies by less than one picture.
+    at random; the line is stretched to a whole number of steps, which changes the frequencies by less than one image.
     """
     whole = np.floor(times).astype(int)
     rest = times - whole

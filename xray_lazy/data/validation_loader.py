@@ -1,4 +1,4 @@
-"""Pictures for the validation loss: each of them once, in batches like those of training."""
+"""Images for the validation loss: each of them once, in batches like those of training."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,12 +17,12 @@ class ValidationLoader:
     Args:
         dataset: the records.
         mapper: from a record to a sample with `instances`; nothing in it should be random.
-        total_batch_size: pictures per batch over all processes; losses are means over a batch, so that of training.
+        total_batch_size: images per batch over all processes; losses are means over a batch, so that of training.
         num_workers: as `TestLoader`.
 
-    Iterating gives pairs of this process's share of a batch and the number of pictures that the whole batch stands
-    for. Every batch is full, so that all processes run the model equally often and with equally many pictures: sums
-    over processes inside a model meet. They see a picture that can't be read as `TestLoader`'s do.
+    Iterating gives pairs of this process's share of a batch and the number of images that the whole batch stands
+    for. Every batch is full, so that all processes run the model equally often and with equally many images: sums
+    over processes inside a model meet. They see an image that can't be read as `TestLoader`'s do.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ValidationLoader:
         world_size = comm.get_world_size()
         if total_batch_size % world_size:
             raise UserError(
-                f"a batch of {counted(total_batch_size, 'validation picture')} can't be spread over "
+                f"a batch of {counted(total_batch_size, 'validation image')} can't be spread over "
                 f"{world_size} processes",
                 f"set dataloader.validation.total_batch_size to a multiple of {world_size}",
             )

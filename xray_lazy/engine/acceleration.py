@@ -37,7 +37,7 @@ def compile_parts(
     Args:
         parts: names of submodules; `*` stands for anything (`head.head_series.*`). Parts inside of a named one are
             compiled with it.
-        mode, dynamic, backend: of `torch.compile`; `dynamic=True` compiles for pictures of any size at once.
+        mode, dynamic, backend: of `torch.compile`; `dynamic=True` compiles for images of any size at once.
 
     Raises:
         UserError: the model has no such part, or there is no such mode or backend.

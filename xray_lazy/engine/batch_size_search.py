@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 
 
 def find_batch_size(cfg: DictConfig, steps: int = 10, margin: float = 0.1, limit: int = 512) -> int:
-    """The most pictures per step that fit the present GPU, found by training some steps with each candidate.
+    """The most images per step that fit the present GPU, found by training some steps with each candidate.
 
     Args:
         cfg: the checked config; `train.accumulate` parts a batch as in training.
-        steps: of training with each candidate: pictures differ in size and in what they show.
-        margin: share of the free memory that has to stay free, for pictures that need more than those seen.
-        limit: no more pictures are tried.
+        steps: of training with each candidate: images differ in size and in what they show.
+        margin: share of the free memory that has to stay free, for images that need more than those seen.
+        limit: no more images are tried.
 
     Raises:
         UserError: not even the smallest batch fits.
@@ -33,8 +33,8 @@ def find_batch_size(cfg: DictConfig, steps: int = 10, margin: float = 0.1, limit
     best = largest_that_fits(lambda size: _fits(cfg, size * parts, steps), limit // parts)
     if not best:
         raise UserError(
-            f"not even {parts} pictures fit into {free / 2**30:.1f} GiB of free GPU memory",
-            "use train.amp.enabled=True, smaller pictures or a smaller model",
+            f"not even {parts} images fit into {free / 2**30:.1f} GiB of free GPU memory",
+            "use train.amp.enabled=True, smaller images or a smaller model",
         )
     return best * parts
 
@@ -83,5 +83,5 @@ def _fits(cfg: DictConfig, batch_size: int, steps: int) -> bool:
     gc.collect()
     peak = torch.cuda.max_memory_reserved() / 2**30
     torch.cuda.empty_cache()
-    logger.info("%s: %s", counted(batch_size, "picture"), f"fit, with {peak:.1f} GiB" if fits else "out of memory")
+    logger.info("%s: %s", counted(batch_size, "image"), f"fit, with {peak:.1f} GiB" if fits else "out of memory")
     return fits

@@ -25,7 +25,7 @@ def beside_training(model: nn.Module, seed: int = 0) -> Iterator[None]:
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    # models seed their draws with the storage's iteration, and may draw pictures at iteration 0
+    # models seed their draws with the storage's iteration, and may draw images at iteration 0
     with torch.random.fork_rng([device] if device.type == "cuda" else []), StepStorage(1), torch.no_grad():
         try:
             seed_everything(seed)

@@ -44,7 +44,7 @@ def check_data_of_run(folder: str | Path, part: str, dataset: DetectionDataset) 
     before, now = recorded.get(part), fingerprint(dataset)
     if before is None or before.get("name") != now["name"] or _content(before) == _content(now):
         return before is None or before.get("name") == now["name"]
-    counts = [f"{facts['pictures']} pictures and {facts['annotations']} annotations" for facts in (before, now)]
+    counts = [f"{facts['pictures']} images and {facts['annotations']} annotations" for facts in (before, now)]
     message = f"{dataset.name} has changed since {folder} was trained: {counts[0]} then, {counts[1]} now"
     logger.warning("%s", message)
     return False

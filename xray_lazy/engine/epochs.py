@@ -54,8 +54,8 @@ def iterations_per_epoch(cfg: DictConfig) -> int:
         UserError: the sampler can't draw from this data set what it promises.
     """
     loader = cfg.dataloader.train
-    pictures = instantiate(loader.sampler).epoch_length(instantiate(loader.dataset))
-    return to_iterations(1 / loader.total_batch_size, pictures)
+    images = instantiate(loader.sampler).epoch_length(instantiate(loader.dataset))
+    return to_iterations(1 / loader.total_batch_size, images)
 
 
 def to_iterations(epochs: float, iterations: int) -> int:

@@ -11,10 +11,10 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.picture_file import read_picture
+from xray_lazy.data.image_file import read_image
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
-from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, WorstPictures
+from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, WorstImages
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
@@ -34,14 +34,14 @@ class ReviewableEvaluator(Protocol):
     metrics: Mapping[str, Metrics]
 
 
-class PictureMaker:
-    """Makes pictures with their ground truth and detections from an evaluation.
+class ImageMaker:
+    """Makes images with their ground truth and detections from an evaluation.
 
     Args:
         evaluator: after its evaluation.
-        image_ids: of the pictures that will be asked for.
+        image_ids: of the images that will be asked for.
         score_threshold: detections below it are not shown.
-        long_edge: pixels; larger pictures are made smaller.
+        long_edge: pixels; larger images are made smaller.
     """
 
     def __init__(
@@ -57,42 +57,42 @@ class PictureMaker:
         self._detections = by_image(shown, wanted)
 
     def __call__(self, image_id: int | str, note: str = "") -> ComparedImage:
-        """One of the pictures; `note` goes to the title of the detections where they are drawn.
+        """One of the images; `note` goes to the title of the detections where they are drawn.
 
         Raises:
-            UnreadablePicture: the file is gone or damaged.
+            UnreadableImage: the file is gone or damaged.
         """
         record = self._records[image_id]
-        picture = read_picture(record["file_name"])
-        factor = min(1.0, self._long_edge / max(picture.shape[:2]))
+        image = read_image(record["file_name"])
+        factor = min(1.0, self._long_edge / max(image.shape[:2]))
         if factor < 1:
-            size = tuple(max(1, round(edge * factor)) for edge in picture.shape[1::-1])
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            size = tuple(max(1, round(edge * factor)) for edge in image.shape[1::-1])
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         truth, detections = (
-            [self._drawn(instance, record, picture) for instance in found.get(image_id, ())]
+            [self._drawn(instance, record, image) for instance in found.get(image_id, ())]
             for found in (self._truth, self._detections)
         )
         file_name = printable(Path(record["file_name"]).name)
 
         def drawn() -> np.ndarray:
-            sides = (draw_instances(picture, side, self.class_names) for side in (truth, detections))
+            sides = (draw_instances(image, side, self.class_names) for side in (truth, detections))
             return side_by_side(*sides, titles=(f"ground truth of {file_name}", f"prediction{note}"))[..., ::-1]
 
-        return ComparedImage(picture[..., ::-1], file_name, truth, detections, self.class_names, drawn)
+        return ComparedImage(image[..., ::-1], file_name, truth, detections, self.class_names, drawn)
 
-    def _drawn(self, thing: Mapping, record: Mapping, picture: np.ndarray) -> Drawn:
-        """An annotation or detection in the pixels of the picture as it is shown."""
-        height, width = picture.shape[:2]
+    def _drawn(self, thing: Mapping, record: Mapping, image: np.ndarray) -> Drawn:
+        """An annotation or detection in the pixels of the image as it is shown."""
+        height, width = image.shape[:2]
         scale = width / record["width"], height / record["height"]
         mask = thing.get("segmentation")
         drawn = Drawn.of_coco(thing, self._index[thing["category_id"]], scale)
         return replace(drawn, mask=mask and _resized_mask(mask, (height, width)))
 
 
-def worst_pictures(worst: Sequence[ImageMistakes], make: PictureMaker) -> WorstPictures:
-    """Pictures with the numbers of their mistakes."""
-    return WorstPictures(
-        pictures=[make(m.image_id, f": {m.found} found, {m.missed} missed, {m.false} false") for m in worst],
+def worst_pictures(worst: Sequence[ImageMistakes], make: ImageMaker) -> WorstImages:
+    """Images with the numbers of their mistakes."""
+    return WorstImages(
+        images=[make(m.image_id, f": {m.found} found, {m.missed} missed, {m.false} false") for m in worst],
         found=[m.found for m in worst],
         missed=[m.missed for m in worst],
         false=[m.false for m in worst],

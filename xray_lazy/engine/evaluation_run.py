@@ -117,7 +117,7 @@ class EvaluationRun:
 
     @torch.no_grad()
     def predict(self, model: nn.Module, count: int) -> Iterator[tuple[dict, Instances]]:
-        """Records of up to `count` pictures, evenly spread over the test set, and the model's instances for them."""
+        """Records of up to `count` images, evenly spread over the test set, and the model's instances for them."""
         with evaluation_mode(model):
             for record in evenly_spaced(self.dataset, count):
                 with self._autocast():

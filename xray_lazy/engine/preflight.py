@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config, flatten
 from xray_lazy.data.check.box_form import find_box_form
-from xray_lazy.data.check.picture_facts import picture_facts
+from xray_lazy.data.check.image_facts import image_facts
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.class_rows import ClassRows
@@ -29,8 +29,8 @@ from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
-PICTURES_LOOKED_AT = 5
-# how many detections of a picture a model gives at most
+IMAGES_LOOKED_AT = 5
+# how many detections of an image a model gives at most
 DETECTION_LIMITS = ("test_topk_per_image", "detections_per_image")
 # where evaluation meets a wrong value
 EVALUATED = ("model", "test", "dataloader.test", "dataloader.evaluator", "train.output_dir", "train.seed")
@@ -70,12 +70,12 @@ def check_data(cfg: DictConfig, training: bool = True) -> list[Fault]:
         faults += _check_masks(cfg, key, dataset)
     if training and (key := "dataloader.train.dataset") in datasets:
         faults += _check_trained(cfg, key, datasets[key])
-        _warn_of_dark_pictures(datasets[key])
+        _warn_of_dark_images(datasets[key])
     return [*faults, *_check_classes(cfg, datasets)]
 
 
 def warn_of_uncounted_detections(cfg: DictConfig) -> None:
-    """Tell where a model may give more detections of a picture than the evaluator counts of a class."""
+    """Tell where a model may give more detections of an image than the evaluator counts of a class."""
     values = {key: value for key, value in flatten(cfg).items() if isinstance(value, int)}
     # there may be several evaluators
     limits = [key for key in values if key.startswith("dataloader.evaluator.") and key.endswith(".max_detections")]
@@ -85,7 +85,7 @@ def warn_of_uncounted_detections(cfg: DictConfig) -> None:
     for limit, key in itertools.product(limits, given):
         if values[key] > values[limit]:
             logger.warning(
-                "%s is %d, but evaluation counts the %d best detections of a class on a picture, and items that "
+                "%s is %d, but evaluation counts the %d best detections of a class on an image, and items that "
                 "only others show are missed; to count all: %s=%d",
                 *(key, values[key], values[limit], limit, values[key]),
             )
@@ -100,7 +100,7 @@ def check_parts(cfg: DictConfig, training: bool = True) -> list[Fault]:
 
 
 def _check_channels(cfg: DictConfig) -> Iterator[Fault]:
-    """Pictures that would be evaluated with another order of channels than those that the model learns from."""
+    """Images that would be evaluated with another order of channels than those that the model learns from."""
     trained = "dataloader.train.mapper.image_format"
     due = OmegaConf.select(cfg, trained)
     for key in ("dataloader.test.mapper.image_format", "test.tta.model.image_format"):
@@ -116,7 +116,7 @@ def check_numbers(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
         accumulation = f" in {cfg.train.accumulate} parts" if cfg.train.accumulate > 1 else ""
         yield Fault(
             "dataloader.train.total_batch_size",
-            f"a batch of {counted(batch, 'picture')} can't be spread evenly over "
+            f"a batch of {counted(batch, 'image')} can't be spread evenly over "
             f"{counted(world_size, 'process', 'processes')}{accumulation}",
             f"set it to a multiple of {parts}, e.g. {max(batch // parts, 1) * parts}",
         )
@@ -182,10 +182,10 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     if missing:
         yield Fault(
             key,
-            f"{len(missing)} of {counted(len(names), 'picture')} of {dataset.name} "
+            f"{len(missing)} of {counted(len(names), 'image')} of {dataset.name} "
             f"{'is' if len(missing) == 1 else 'are'} not there, e.g. {missing[0]}",
             "`tools/dataset.py check` lists them; `repair` corrects names whose file is there, and with its flag for "
-            "missing pictures leaves the others out",
+            "missing images leaves the others out",
         )
     form = find_box_form(
         ({"bbox": BoxMode.convert(list(a["bbox"]), a["bbox_mode"], BoxMode.XYWH_ABS)}, (r["width"], r["height"]))
@@ -197,12 +197,12 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
         yield Fault(key, f"the boxes of {dataset.name} are not [x, y, width, height] in pixels; {form[0]}", form[1])
 
 
-def _warn_of_dark_pictures(dataset: DetectionDataset) -> None:
-    """Say so where training sees hardly anything of 16-bit pictures; a few of a set tell."""
-    places = range(0, len(dataset), max(1, len(dataset) // PICTURES_LOOKED_AT))
-    for place in list(places)[:PICTURES_LOOKED_AT]:
+def _warn_of_dark_images(dataset: DetectionDataset) -> None:
+    """Say so where training sees hardly anything of 16-bit images; a few of a set tell."""
+    places = range(0, len(dataset), max(1, len(dataset) // IMAGES_LOOKED_AT))
+    for place in list(places)[:IMAGES_LOOKED_AT]:
         path = Path(dataset[place]["file_name"])
-        if darkness := picture_facts(path).darkness:
+        if darkness := image_facts(path).darkness:
             logger.warning("%s: %s has %s: `tools/dataset.py check` lists all", dataset.name, path, darkness)
             return
 

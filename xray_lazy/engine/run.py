@@ -78,9 +78,9 @@ def run(options: RunOptions) -> None:
     if not options.eval_only:
         put_savers_last(cfg)
     if options.dry_run:
-        from xray_lazy.engine.trial_step import try_pictures
+        from xray_lazy.engine.trial_step import try_images
 
-        raise_faults(try_pictures(cfg, training=not options.eval_only))  # a start meets these at its first picture
+        raise_faults(try_images(cfg, training=not options.eval_only))  # a start meets these at its first image
         print(to_yaml(cfg), end="")
         return
     text = to_yaml(cfg, references=True)

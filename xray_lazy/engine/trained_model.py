@@ -30,7 +30,7 @@ class TrainedModel:
     """What is needed to use a model.
 
     Attributes:
-        cfg: the resolved config of its training; `cfg.dataloader.test.mapper` says how pictures are prepared.
+        cfg: the resolved config of its training; `cfg.dataloader.test.mapper` says how images are prepared.
         model: in evaluation mode on `device`, without gradients; takes detectron2's dicts, gives `Instances`.
         class_names: by index; empty where nothing tells them.
         weights: file or URL that the weights came from.
@@ -76,7 +76,7 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     """The config of an output folder, or in a file, whose model can be built.
 
     Raises:
-        UserError: there is none, or its model or the mapper of its pictures has faults.
+        UserError: there is none, or its model or the mapper of its images has faults.
     """
     path = RunFolder(source).config if source.is_dir() else source
     if source.is_dir() and not path.is_file():

@@ -110,7 +110,7 @@ class Trainer(TrainerBase):
 
     @property
     def batch_size(self) -> int:
-        """Pictures per iteration over all processes."""
+        """Images per iteration over all processes."""
         return self.loader.total_batch_size
 
     def register_hooks(self, hooks: Sequence[HookBase | None]) -> None:
@@ -418,16 +418,16 @@ class Trainer(TrainerBase):
         files = step.files if bad or math.isfinite(step.losses["total_loss"]) else []
         gathered = comm.all_gather((bad, files))
         names = sorted({name for bad, _ in gathered for name in bad} - {"total_loss"})
-        pictures = ", ".join(file for _, files in gathered for file in files)
+        images = ", ".join(file for _, files in gathered for file in files)
         what = "the loss" if names else "the gradient"
         which = f" ({', '.join(names)})" if names else ""
         if self.max_skipped_steps:
             what = f"after {self.max_skipped_steps} skipped steps, {what}"
         saved = self.checkpointer.get_checkpoint_file() if self.checkpointer.has_checkpoint() else ""
         raise RunFailure(
-            f"{what} is not finite at iteration {step.iteration}{which} with the pictures {pictures}",
+            f"{what} is not finite at iteration {step.iteration}{which} with the images {images}",
             "lower optimizer.lr, lengthen the warm-up or set train.clip_gradients.enabled=True, and look at these "
-            + (f"pictures' annotations; the last good checkpoint is {saved}" if saved else "pictures' annotations"),
+            + (f"images' annotations; the last good checkpoint is {saved}" if saved else "images' annotations"),
         )
 
     def state_dict(self) -> dict[str, Any]:

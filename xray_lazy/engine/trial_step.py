@@ -1,4 +1,4 @@
-"""Let a model take one picture for training and one for evaluation: parts that don't fit one another are faults."""
+"""Let a model take one image for training and one for evaluation: parts that don't fit one another are faults."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xray_lazy.config import Fault
 from xray_lazy.config.plain_lists import make_lists_plain
+from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mapper import map_record
-from xray_lazy.data.picture_file import UnreadablePicture
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import StepStorage
 from xray_lazy.out_of_memory import memory_failure
@@ -21,14 +21,14 @@ from xray_lazy.out_of_memory import memory_failure
 READ_AT_MOST = 5
 
 
-def try_pictures(cfg: DictConfig, training: bool = True) -> list[Fault]:
-    """What mapper and model say to the first pictures, on the CPU with weights as they are before training.
+def try_images(cfg: DictConfig, training: bool = True) -> list[Fault]:
+    """What mapper and model say to the first images, on the CPU with weights as they are before training.
 
     Numbers that grow beyond all bounds, as in a frozen backbone whose weights are not loaded, and a lack of memory
     end the trial without a fault: both are no matter of the config.
 
     Args:
-        cfg: a config without faults that can be told without pictures.
+        cfg: a config without faults that can be told without images.
         training: False tries evaluation alone.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -41,7 +41,7 @@ def try_pictures(cfg: DictConfig, training: bool = True) -> list[Fault]:
 def _try_training(cfg: DictConfig, model: nn.Module) -> Iterator[Fault]:
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            module.eval()  # one picture has too few values at the smallest scale
+            module.eval()  # one image has too few values at the smallest scale
     sample = yield from _first_sample(cfg, "train", lambda record: bool(record["annotations"]))
     if sample is None:
         return
@@ -66,7 +66,7 @@ _FIX = "make channels, strides and sizes of its parts fit one another, and the m
 
 
 def _first_sample(cfg: DictConfig, loader: str, wanted: Callable[[dict], bool]) -> Any:
-    """The first picture as its mapper gives it; None where none of the first ones can be read."""
+    """The first image as its mapper gives it; None where none of the first ones can be read."""
     node = cfg.dataloader[loader]
     if node.get("mapper") is None or node.get("dataset") is None:
         return None
@@ -78,7 +78,7 @@ def _first_sample(cfg: DictConfig, loader: str, wanted: Callable[[dict], bool]) 
     for record in chosen:
         try:
             return map_record(mapper, record)
-        except UnreadablePicture:
+        except UnreadableImage:
             continue  # a loader leaves it out
         except UserError as error:
             yield Fault(f"dataloader.{loader}.mapper", error.message, error.fix)
@@ -87,7 +87,7 @@ def _first_sample(cfg: DictConfig, loader: str, wanted: Callable[[dict], bool]) 
 
 
 def _taken(model: nn.Module, sample: dict) -> tuple[Any, str]:
-    """What the model gives for a picture, and why it can't, if so."""
+    """What the model gives for an image, and why it can't, if so."""
     with _watched(model) as active:
         try:
             return model([sample]), ""

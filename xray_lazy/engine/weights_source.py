@@ -1,4 +1,4 @@
-"""Weights of other projects: their names as detectron2's, and how a model must prepare pictures for them."""
+"""Weights of other projects: their names as detectron2's, and how a model must prepare images for them."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from xray_lazy.errors import UserError
 # What detectron2's models hold at their beginning; what stands before it comes from a wrapper around the model.
 _BEGINNINGS = re.compile(r"^(.*?)(?:backbone\.|bottom_up\.|stem\.|conv1\.weight$|layer1\.0\.)")
 
-# Statistics of one's own pictures differ less than those of Caffe and torchvision, which are 57 times as large.
+# Statistics of one's own images differ less than those of Caffe and torchvision, which are 57 times as large.
 SCALE = 5.0
 
 
 @dataclass(frozen=True)
 class Expected:
-    """How the pictures of weights were prepared, and where their backbone has its strides.
+    """How the images of weights were prepared, and where their backbone has its strides.
 
     Attributes:
         source: who trained the weights.
@@ -46,12 +46,12 @@ class Expected:
         return cls(source, "BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), True)
 
     def check(self, model: nn.Module) -> None:
-        """Raises UserError where `model` gives its backbone other pictures, or other strides; statistics may be one's
+        """Raises UserError where `model` gives its backbone other images, or other strides; statistics may be one's
         own, but those of the other library are not."""
         settings = list(self._other_settings(model))
         if settings:
             raise UserError(
-                f"the weights are {self.source}'s, which were trained with pictures prepared in another way, or other "
+                f"the weights are {self.source}'s, which were trained with images prepared in another way, or other "
                 f"strides, than this model's: {self.input_format}, pixel_std {_as_list(self.pixel_std)}",
                 f"set {' '.join(settings)} (where the config has these keys), or take other weights",
             )
@@ -118,7 +118,7 @@ def _renamed(weights: Mapping[str, torch.Tensor], new_name: Callable[[str], str 
 
 
 def mmdetection_expects(meta: Any) -> Expected | None:
-    """What the config that MMDetection keeps in a checkpoint says of its pictures."""
+    """What the config that MMDetection keeps in a checkpoint says of its images."""
     text = re.sub(r"[\s\"']", "", str(meta.get("cfg", ""))) if isinstance(meta, Mapping) else ""
     if "style=caffe" in text or "style:caffe" in text:
         return Expected.caffe_like("MMDetection")

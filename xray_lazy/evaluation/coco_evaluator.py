@@ -24,7 +24,7 @@ from xray_lazy.evaluation.coco_metrics import (
     Problem,
     coco_metrics,
     has_hotcoco,
-    picture_positions,
+    image_positions,
 )
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
 from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
@@ -43,9 +43,9 @@ class CocoEvaluator(DatasetEvaluator):
 
     Args:
         dataset: detectron2 dataset dicts with the data set's names; their annotations are the ground truth.
-        max_detections: how many detections count per picture and class, the best first.
+        max_detections: how many detections count per image and class, the best first.
 
-    Pictures without a prediction count as pictures without detections.
+    Images without a prediction count as images without detections.
 
     Attributes:
         takes_encoded_masks: `process` takes `EncodedMasks` as `pred_masks` as well as bitmaps (N, H, W).
@@ -62,7 +62,7 @@ class CocoEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        self._pictures: dict[int | str, ImageDetections] = {}
+        self._images: dict[int | str, ImageDetections] = {}
         self._not_finite = 0
         self._predictions = CocoResults({}, self.dataset.category_ids)
         self._metrics: dict[str, Metrics] = {}
@@ -71,22 +71,22 @@ class CocoEvaluator(DatasetEvaluator):
         """Take in one batch: dataset dicts, and the model's `{"instances": Instances}` for each.
 
         Raises:
-            ValueError: a picture is not of the data set, or was predicted at another size than its own.
+            ValueError: an image is not of the data set, or was predicted at another size than its own.
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id, instances = record["image_id"], output["instances"]
             if image_id not in self._sizes:
-                raise ValueError(f"picture {image_id} is not in data set {self.dataset.name}")
+                raise ValueError(f"image {image_id} is not in data set {self.dataset.name}")
             if tuple(instances.image_size) != self._sizes[image_id]:
                 raise ValueError(
-                    f"picture {image_id} of data set {self.dataset.name} is (height, width) {self._sizes[image_id]}, "
+                    f"image {image_id} of data set {self.dataset.name} is (height, width) {self._sizes[image_id]}, "
                     f"but was predicted at {tuple(instances.image_size)}"
                 )
             finite = torch.isfinite(instances.scores) & torch.isfinite(instances.pred_boxes.tensor).all(dim=1)
             if not finite.all():
                 self._not_finite += int((~finite).sum())
                 instances = instances[finite]
-            self._pictures[image_id] = ImageDetections.of(instances)
+            self._images[image_id] = ImageDetections.of(instances)
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
         """The metrics of everything processed on all processes, which must all call this.
@@ -96,18 +96,18 @@ class CocoEvaluator(DatasetEvaluator):
             no instance; `segm` only where both the data set and the predictions have masks. Empty on all processes
             but the main one.
         """
-        reports = comm.all_gather((list(self._pictures), self._not_finite, self._have_masks()))
+        reports = comm.all_gather((list(self._images), self._not_finite, self._have_masks()))
         share = self._shares([image_ids for image_ids, _, _ in reports])[comm.get_rank()]
-        own = {image_id: found for image_id, found in self._pictures.items() if image_id in share}
+        own = {image_id: found for image_id, found in self._images.items() if image_id in share}
         has_masks = self.dataset.has_masks and any(masks for _, _, masks in reports)
         iou_types: list[IouType] = ["bbox", "segm"] if has_masks else ["bbox"]
         matches = {iou_type: comm.gather(part) for iou_type, part in self._matched(own, share, iou_types).items()}
         gathered = gather_detections(own)
         if not comm.is_main_process():
             return OrderedDict()
-        pictures = {image_id: gathered[image_id] for image_id in self._sizes if image_id in gathered}
-        self._warn_of_gaps(pictures, sum(not_finite for _, not_finite, _ in reports))
-        self._predictions = CocoResults(pictures, self.dataset.category_ids)
+        images = {image_id: gathered[image_id] for image_id in self._sizes if image_id in gathered}
+        self._warn_of_gaps(images, sum(not_finite for _, not_finite, _ in reports))
+        self._predictions = CocoResults(images, self.dataset.category_ids)
         self._metrics = {
             iou_type: self._truths[iou_type].metrics(matches[iou_type])
             if has_hotcoco()
@@ -123,7 +123,7 @@ class CocoEvaluator(DatasetEvaluator):
         """Write the last `evaluate()` into `folder`; does nothing on processes that are not the main one.
 
         metrics.json (null where there is no instance), per_category.csv, and predictions.json with COCO results under
-        the data set's own picture and category ids.
+        the data set's own image and category ids.
         """
         if not self._metrics:
             return
@@ -157,12 +157,12 @@ class CocoEvaluator(DatasetEvaluator):
         return coco_content(self.dataset, self.dataset)
 
     def _have_masks(self) -> bool:
-        return any(found.masks is not None for found in self._pictures.values())
+        return any(found.masks is not None for found in self._images.values())
 
     def _shares(self, processed: Sequence[Sequence[int | str]]) -> list[set[int | str]]:
-        """Which pictures each process matches: those that it has, but for those of a process before it.
+        """Which images each process matches: those that it has, but for those of a process before it.
 
-        Samplers that give each process as many pictures may give a picture twice: it counts once. The first process
+        Samplers that give each process as many images may give an image twice: it counts once. The first process
         also takes those that nobody has.
         """
         shares: list[set[int | str]] = []
@@ -181,7 +181,7 @@ class CocoEvaluator(DatasetEvaluator):
             is_whole = len(share) == len(self._sizes)
             records = [] if is_whole else [record for record in self.dataset if record["image_id"] in share]
             truth = self.ground_truth if is_whole else coco_content(self.dataset, records)
-            positions = picture_positions(self._sizes)
+            positions = image_positions(self._sizes)
             self._share = share
             self._truths = {
                 iou_type: GroundTruth(Problem.build(truth, [], iou_type, self.max_detections, positions))
@@ -189,11 +189,11 @@ class CocoEvaluator(DatasetEvaluator):
             }
         return {iou_type: self._truths[iou_type].match(own, self.dataset.category_ids) for iou_type in iou_types}
 
-    def _warn_of_gaps(self, pictures: Mapping, not_finite: int) -> None:
-        missing = len(self._sizes) - len(pictures)
+    def _warn_of_gaps(self, images: Mapping, not_finite: int) -> None:
+        missing = len(self._sizes) - len(images)
         if missing:
             logger.warning(
-                "no predictions of %d of %s, which count as empty", missing, counted(len(self._sizes), "picture")
+                "no predictions of %d of %s, which count as empty", missing, counted(len(self._sizes), "image")
             )
         if not_finite:
             logger.warning("left out %s with a score or box that is not finite", counted(not_finite, "detection"))

@@ -24,7 +24,7 @@ RECALLS = np.linspace(0, 1, 101)  # at which COCO looks at the precision
 class CategoryMetrics:
     """The metrics of one category, in percent; NaN where it has no instance.
 
-    `instances` counts those that are not crowd, `images` the pictures that show at least one of them. `precisions50`
+    `instances` counts those that are not crowd, `images` the images that show at least one of them. `precisions50`
     and `scores50` are the precision (0..1) at each of `RECALLS` at IoU 0.5, 0 where the recall isn't reached, and the
     score of the detections that reach it; empty where there is no instance.
     """
@@ -69,15 +69,15 @@ def coco_metrics(
         ground_truth: the content of a COCO file; nothing in it is changed.
         detections: COCO results: image_id, category_id, score, and bbox (xywh) or segmentation (RLE). In `segm` the
             area of a detection is its mask's, whether it has a box or not.
-        max_detections: how many detections count per picture and category, the best first.
+        max_detections: how many detections count per image and category, the best first.
         use_hotcoco: False takes pycocotools, which is many times slower and gives the same figures.
 
     Returns:
         Values in 0..100, NaN where nothing could be found. The recalls are AR1, AR10 and AR<max_detections>.
 
     Raises:
-        UserError: a detection names a picture that the ground truth has not, lacks its box or mask, is not finite, or
-            its mask has another size than the picture.
+        UserError: a detection names an image that the ground truth has not, lacks its box or mask, is not finite, or
+            its mask has another size than the image.
     """
     if max_detections < 1:
         raise UserError(f"max_detections is {max_detections}", "give a number of at least 1")
@@ -125,11 +125,11 @@ class Problem:
         """From the content of a COCO file and COCO results.
 
         Args:
-            positions: the plain ids of pictures by their own, where `ground_truth` is a part of the data set; see
-                `picture_positions`.
+            positions: the plain ids of images by their own, where `ground_truth` is a part of the data set; see
+                `image_positions`.
         """
         images = {image["id"]: image for image in ground_truth["images"]}
-        positions = positions or picture_positions(images)
+        positions = positions or image_positions(images)
         image_ids = sorted(images, key=positions.__getitem__)
         categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
         known = {category["id"] for category in categories}
@@ -157,8 +157,8 @@ class Problem:
         )
 
 
-def picture_positions(image_ids: Iterable[int | str]) -> dict[int | str, int]:
-    """Plain ids from 1 of all pictures of a data set, in the order of their own."""
+def image_positions(image_ids: Iterable[int | str]) -> dict[int | str, int]:
+    """Plain ids from 1 of all images of a data set, in the order of their own."""
     ordered = sorted(image_ids, key=lambda image_id: (isinstance(image_id, str), image_id))
     return {image_id: position for position, image_id in enumerate(ordered, 1)}
 
@@ -169,13 +169,13 @@ def _annotation_shape(annotation: Mapping, image: Mapping, iou_type: str) -> dic
     area = annotation.get("area")
     if iou_type == "bbox":
         if area is None:  # the object's, as in `segm`
-            mask = _picture_mask(annotation["segmentation"], image) if annotation.get("segmentation") else None
+            mask = _image_mask(annotation["segmentation"], image) if annotation.get("segmentation") else None
             area = box[2] * box[3] if mask is None else mask_util.area(mask)
         return {"bbox": box, "iscrowd": crowd, "area": float(area)}
-    mask = _picture_mask(annotation.get("segmentation"), image)
+    mask = _image_mask(annotation.get("segmentation"), image)
     if mask is None:
         x, y, w, h = box
-        mask = _picture_mask([[x, y, x + w, y, x + w, y + h, x, y + h]], image)
+        mask = _image_mask([[x, y, x + w, y, x + w, y + h, x, y + h]], image)
         crowd = 1
     area = float(mask_util.area(mask) if area is None else area)
     return {"segmentation": mask, "bbox": box, "iscrowd": crowd, "area": area}
@@ -186,23 +186,23 @@ def _detection_shape(detection: Mapping, image: Mapping, iou_type: str) -> dict:
     if iou_type == "bbox":
         box = [float(value) for value in detection["bbox"]]
         return shape | {"bbox": box, "area": box[2] * box[3]}
-    mask = _picture_mask(detection["segmentation"], image)
+    mask = _image_mask(detection["segmentation"], image)
     return shape | {"segmentation": mask, "area": float(mask_util.area(mask))}
 
 
-def _picture_mask(segmentation: list | dict | None, image: Mapping) -> dict | None:
-    """The mask as RLE of the picture's size; both libraries would take any other size for "no overlap" in silence."""
+def _image_mask(segmentation: list | dict | None, image: Mapping) -> dict | None:
+    """The mask as RLE of the image's size; both libraries would take any other size for "no overlap" in silence."""
     height, width = image.get("height") or 0, image.get("width") or 0
     if not (height and width):
         raise UserError(
-            f"picture {image['id']} has width {width} and height {height}", "run `tools/dataset.py repair` on the set"
+            f"image {image['id']} has width {width} and height {height}", "run `tools/dataset.py repair` on the set"
         )
     mask = encode_segmentation(segmentation, height, width)
     if mask and list(mask["size"]) != [height, width]:
         other = "x".join(map(str, reversed(mask["size"])))
         raise UserError(
-            f"picture {image['id']} is {width}x{height} in the ground truth, a mask on it is {other}",
-            "run `tools/dataset.py check` on the set, and predict at the pictures' own sizes",
+            f"image {image['id']} is {width}x{height} in the ground truth, a mask on it is {other}",
+            "run `tools/dataset.py check` on the set, and predict at the images' own sizes",
         )
     return mask
 
@@ -211,7 +211,7 @@ def _check_detections(detections: Sequence[Mapping], images: Mapping, iou_type: 
     unknown = sorted({str(d["image_id"]) for d in detections if d["image_id"] not in images})
     if unknown:
         raise UserError(
-            f"{counted(len(unknown), 'picture of the detections is', 'pictures of the detections are')} not in the "
+            f"{counted(len(unknown), 'image of the detections is', 'images of the detections are')} not in the "
             f"ground truth, such as id {unknown[0]}",
             "evaluate the detections against the data set that they were made for",
         )
@@ -226,7 +226,7 @@ def _check_detections(detections: Sequence[Mapping], images: Mapping, iou_type: 
     if infinite:
         raise UserError(
             f"{counted(len(infinite), 'detection has', 'detections have')} a score or box that is not finite, the "
-            f"first on picture {infinite[0]}",
+            f"first on image {infinite[0]}",
             "leave them out, or find out why the model gives them",
         )
 
@@ -287,10 +287,10 @@ def _pycocotools_curves(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.nd
 
 @dataclass(frozen=True)
 class InstanceCounts:
-    """By category, how many instances there are that are not crowd, and how many pictures show one at least."""
+    """By category, how many instances there are that are not crowd, and how many images show one at least."""
 
     instances: Counter[int]
-    pictures: Counter[int]
+    images: Counter[int]
 
 
 def count_instances(problem: Problem) -> InstanceCounts:
@@ -326,7 +326,7 @@ def summarize(
             id=category["id"],
             name=category["name"],
             instances=counts.instances[category["id"]],
-            images=counts.pictures[category["id"]],
+            images=counts.images[category["id"]],
             ap=percent(precision[:, :, index, 0, -1]),
             ap50=percent(precision[AP50_INDEX, :, index, 0, -1]),
             ap75=percent(precision[AP75_INDEX, :, index, 0, -1]),

@@ -1,4 +1,4 @@
-"""The detections of a data set in little memory: arrays and RLE text by picture, which travel and are written fast."""
+"""The detections of a data set in little memory: arrays and RLE text by image, which travel and are written fast."""
 
 import json
 import os
@@ -11,40 +11,40 @@ from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.data.mask_encoding import EncodedMasks
 
-# So many pictures of each process are sent at a time: with 100 masks each, about 50 MB.
-PICTURES_AT_ONCE = 1000
+# So many images of each process are sent at a time: with 100 masks each, about 50 MB.
+IMAGES_AT_ONCE = 1000
 
 
 class CocoResults(Sequence[dict]):
     """Detections as COCO results, each made when it is asked for: a list of them would take a multiple of the memory.
 
     Args:
-        pictures: by the data set's picture ids, in the order in which the results stand.
+        images: by the data set's image ids, in the order in which the results stand.
         category_ids: the data set's, by class.
     """
 
-    def __init__(self, pictures: Mapping[int | str, ImageDetections], category_ids: Sequence[int]):
-        self._pictures, self._category_ids = pictures, category_ids
-        self._length = sum(map(len, pictures.values()))
+    def __init__(self, images: Mapping[int | str, ImageDetections], category_ids: Sequence[int]):
+        self._images, self._category_ids = images, category_ids
+        self._length = sum(map(len, images.values()))
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[dict]:
-        for image_id in self._pictures:
-            yield from self.of_picture(image_id)
+        for image_id in self._images:
+            yield from self.of_image(image_id)
 
     def __getitem__(self, index: int) -> dict:
         index = range(self._length)[index]
-        for image_id, found in self._pictures.items():
+        for image_id, found in self._images.items():
             if index < len(found):
-                return self.of_picture(image_id)[index]
+                return self.of_image(image_id)[index]
             index -= len(found)
         raise IndexError(index)
 
-    def of_picture(self, image_id: int | str) -> list[dict]:
-        """The results of one picture."""
-        found = self._pictures[image_id]
+    def of_image(self, image_id: int | str) -> list[dict]:
+        """The results of one image."""
+        found = self._images[image_id]
         columns = (found.classes.tolist(), found.xywh.tolist(), found.scores.tolist())
         results = [
             {"image_id": image_id, "category_id": self._category_ids[number], "bbox": box, "score": score}
@@ -55,37 +55,37 @@ class CocoResults(Sequence[dict]):
         return results
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write all as one JSON list, picture by picture."""
+        """Write all as one JSON list, image by image."""
         separator = b"["
         with atomic_writer(path) as stream:
-            for image_id, found in self._pictures.items():
+            for image_id, found in self._images.items():
                 if len(found):
-                    stream.write(separator + utf8(json.dumps(self.of_picture(image_id), ensure_ascii=False))[1:-1])
+                    stream.write(separator + utf8(json.dumps(self.of_image(image_id), ensure_ascii=False))[1:-1])
                     separator = b",\n"
             stream.write(b"[]\n" if separator == b"[" else b"]\n")
 
 
-def gather_detections(pictures: Mapping[int | str, ImageDetections]) -> dict[int | str, ImageDetections]:
+def gather_detections(images: Mapping[int | str, ImageDetections]) -> dict[int | str, ImageDetections]:
     """The detections of all processes on the main one, an empty dict on the others; all of them must call this.
 
-    They come in portions of some pictures, packed into a few arrays each. A picture that several processes have is
+    They come in portions of some images, packed into a few arrays each. An image that several processes have is
     taken from the first of them.
     """
     if comm.get_world_size() == 1:
-        return dict(pictures)
-    ids = list(pictures)
-    portions = max(comm.all_gather(-(-len(ids) // PICTURES_AT_ONCE)))
+        return dict(images)
+    ids = list(images)
+    portions = max(comm.all_gather(-(-len(ids) // IMAGES_AT_ONCE)))
     gathered: list[dict] = [{} for _ in range(comm.get_world_size())]
-    for start in range(0, portions * PICTURES_AT_ONCE, PICTURES_AT_ONCE):
-        own = ids[start : start + PICTURES_AT_ONCE]
-        for found, portion in zip(gathered, comm.gather(_packed(own, pictures)), strict=False):
+    for start in range(0, portions * IMAGES_AT_ONCE, IMAGES_AT_ONCE):
+        own = ids[start : start + IMAGES_AT_ONCE]
+        for found, portion in zip(gathered, comm.gather(_packed(own, images)), strict=False):
             found.update(_unpacked(*portion))
     return {image_id: found for part in reversed(gathered) for image_id, found in part.items()}
 
 
-def _packed(image_ids: Sequence[int | str], pictures: Mapping[int | str, ImageDetections]) -> tuple:
-    """Pictures as a few arrays, which pickle many times as fast as one by one."""
-    found = [pictures[image_id] for image_id in image_ids]
+def _packed(image_ids: Sequence[int | str], images: Mapping[int | str, ImageDetections]) -> tuple:
+    """Images as a few arrays, which pickle many times as fast as one by one."""
+    found = [images[image_id] for image_id in image_ids]
     masks = [one.masks for one in found]
     encoded = [one for one in masks if one is not None]
     return (

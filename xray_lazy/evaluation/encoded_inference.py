@@ -1,4 +1,4 @@
-"""Detections whose masks come encoded, without bitmaps of whole pictures on the way."""
+"""Detections whose masks come encoded, without bitmaps of whole images on the way."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,11 +33,11 @@ def encoding_masks(model: nn.Module) -> Callable[[Sequence[dict]], list[dict]]:
 
 
 def postprocess(instances: Instances, sample: dict) -> Instances:
-    """detectron2's `detector_postprocess` to the size of the picture's file, with `EncodedMasks` as `pred_masks`.
+    """detectron2's `detector_postprocess` to the size of the image's file, with `EncodedMasks` as `pred_masks`.
 
     Args:
         instances: in pixels of `image`; changed in place. Masks are probabilities within the boxes, (N, 1, M, M); a
-            model that knows no others may give bitmaps (N, H, W) of the picture's file, with boxes in its pixels.
+            model that knows no others may give bitmaps (N, H, W) of the image's file, with boxes in its pixels.
         sample: what the model was given; without `height` and `width` the instances stay at their size.
     """
     height, width = (

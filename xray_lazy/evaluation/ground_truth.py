@@ -24,8 +24,8 @@ from xray_lazy.evaluation.coco_metrics import (
 if TYPE_CHECKING:
     from hotcoco import StreamingEval
 
-# So many pictures are matched at a time: with 100 masks each, about 20 MB.
-PICTURES_AT_ONCE = 64
+# So many images are matched at a time: with 100 masks each, about 20 MB.
+IMAGES_AT_ONCE = 64
 MASKS_AT_ONCE = 255  # more at a time overflow in pycocotools' area()
 
 
@@ -48,17 +48,17 @@ def coco_content(dataset: DetectionDataset, records: Iterable[Mapping]) -> dict[
 
 @dataclass(frozen=True)
 class MatchedPart:
-    """Which detections of a part of a data set are right. Pickled it is 2 kB for a picture with 100 detections."""
+    """Which detections of a part of a data set are right. Pickled it is 2 kB for an image with 100 detections."""
 
     evaluation: "StreamingEval"
     counts: InstanceCounts
 
 
 class GroundTruth:
-    """The instances of some pictures in the form in which they are matched, made once for all evaluations of a run.
+    """The instances of some images in the form in which they are matched, made once for all evaluations of a run.
 
     Args:
-        problem: with the pictures' annotations and no detections.
+        problem: with the images' annotations and no detections.
     """
 
     def __init__(self, problem: Problem):
@@ -68,10 +68,10 @@ class GroundTruth:
             self.annotations[annotation["image_id"]].append(annotation)
 
     def match(self, detections: Mapping[int | str, ImageDetections], category_ids: Sequence[int]) -> MatchedPart:
-        """Match the detections of its pictures; needs hotcoco.
+        """Match the detections of its images; needs hotcoco.
 
         Args:
-            detections: by the data set's picture ids; pictures that are not among them have no detections.
+            detections: by the data set's image ids; images that are not among them have no detections.
             category_ids: the data set's, by the classes of the detections.
 
         Raises:
@@ -83,9 +83,9 @@ class GroundTruth:
         params = Params(problem.iou_type)
         params.max_dets = problem.detection_limits
         evaluation = StreamingEval(problem.categories, problem.iou_type, params=params)
-        for start in range(0, len(problem.images), PICTURES_AT_ONCE):
-            images = problem.images[start : start + PICTURES_AT_ONCE]
-            image_ids = problem.image_ids[start : start + PICTURES_AT_ONCE]
+        for start in range(0, len(problem.images), IMAGES_AT_ONCE):
+            images = problem.images[start : start + IMAGES_AT_ONCE]
+            image_ids = problem.image_ids[start : start + IMAGES_AT_ONCE]
             annotations = [a for image in images for a in self.annotations.get(image["id"], ())]
             found = [
                 (image["id"], detections[i]) for image, i in zip(images, image_ids, strict=True) if i in detections
@@ -104,7 +104,7 @@ class GroundTruth:
 
         counts = InstanceCounts(
             sum((part.counts.instances for part in parts), Counter()),
-            sum((part.counts.pictures for part in parts), Counter()),
+            sum((part.counts.images for part in parts), Counter()),
         )
         result = StreamingEval.merge(part.evaluation for part in parts).finalize()
         result.accumulate()
@@ -115,7 +115,7 @@ class GroundTruth:
 def _table(
     found: Sequence[tuple[int, ImageDetections]], category_ids: np.ndarray, masks: list[dict] | None
 ) -> np.ndarray:
-    """(N, 7) float64: number of the picture, xywh, score, category, as hotcoco takes them."""
+    """(N, 7) float64: number of the image, xywh, score, category, as hotcoco takes them."""
     rows = [np.zeros((0, 7))]
     for number, one in found:
         numbers = np.full(len(one), number)

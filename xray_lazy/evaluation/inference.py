@@ -38,10 +38,10 @@ def run_inference(
     log_every: float = 10.0,
     is_unwanted: Callable[[], bool] = bool,
 ) -> dict:
-    """Evaluate `model` on all batches of `loader`; every process calls this with its share of the pictures.
+    """Evaluate `model` on all batches of `loader`; every process calls this with its share of the images.
 
     Args:
-        model: takes a batch and returns one output per picture; runs in eval mode without gradients and comes back in
+        model: takes a batch and returns one output per image; runs in eval mode without gradients and comes back in
             the modes it had, also where it fails. Where all evaluators take encoded masks, it gives such if it can, see
             `encoding_masks`.
         loader: batches of dataset dicts, of known length.
@@ -102,7 +102,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 class _Speed:
-    """Pictures per second since the warm-up, written to the log from time to time.
+    """Images per second since the warm-up, written to the log from time to time.
 
     Outputs are read by the evaluators, which waits for the device: the wall clock is right without extra waits.
     """
@@ -111,17 +111,17 @@ class _Speed:
         self.total, self.log_every = total, log_every
         self.start = self.last_log = time.perf_counter()
         self.measured_from = self.start
-        self.batches = self.pictures = self.measured_batches = self.measured_pictures = 0
+        self.batches = self.images = self.measured_batches = self.measured_images = 0
         self.data_time = 0.0
 
-    def add(self, pictures: int, data_time: float, now: float) -> None:
+    def add(self, images: int, data_time: float, now: float) -> None:
         self.batches += 1
-        self.pictures += pictures
+        self.images += images
         if self.batches <= min(WARM_UP_BATCHES, self.total - 1):
             self.measured_from = now
             return
         self.measured_batches += 1
-        self.measured_pictures += pictures
+        self.measured_images += images
         self.data_time += data_time
         if now - self.last_log >= self.log_every and self.batches < self.total:
             self.last_log = now
@@ -130,13 +130,13 @@ class _Speed:
                 "Evaluated %d/%d batches, %.1f images/s, data %.3f s/batch, remaining %s",
                 self.batches,
                 self.total,
-                self.measured_pictures / (now - self.measured_from),
+                self.measured_images / (now - self.measured_from),
                 self.data_time / self.measured_batches,
                 datetime.timedelta(seconds=round(seconds * (self.total - self.batches))),
             )
 
     def log_end(self) -> None:
         now = time.perf_counter()
-        rate = self.measured_pictures / max(now - self.measured_from, 1e-9)
+        rate = self.measured_images / max(now - self.measured_from, 1e-9)
         took = datetime.timedelta(seconds=round(now - self.start))
-        logger.info("Evaluated %s in %s, %.1f images/s per process", counted(self.pictures, "picture"), took, rate)
+        logger.info("Evaluated %s in %s, %.1f images/s per process", counted(self.images, "image"), took, rate)

@@ -20,4 +20,4 @@ class TakesEncodedMasks(Protocol):
 class UsesDetectorPostprocess(Protocol):
     uses_detector_postprocess: bool
     """`model(batch)` is detectron2's `detector_postprocess` of `model.inference(batch, do_postprocess=False)`, so that
-    evaluation may encode masks without making bitmaps of pictures."""
+    evaluation may encode masks without making bitmaps of images."""

@@ -1,4 +1,4 @@
-"""Test-time augmentation: detect on scaled and flipped copies of a picture, and merge what was found."""
+"""Test-time augmentation: detect on scaled and flipped copies of an image, and merge what was found."""
 
 import inspect
 import logging
@@ -16,16 +16,16 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import clip_boxes_to_image
 
-from xray_lazy.data.picture_file import read_picture
-from xray_lazy.data.picture_transforms import PlainInput
+from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_transforms import PlainInput
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PictureCopy:
-    """A scaled and flipped copy of a picture.
+class ImageCopy:
+    """A scaled and flipped copy of an image.
 
     image: (3, H, W) uint8; transforms: from the pixels of the file to those of the copy; flipped_axes: of the image,
     -1 where left and right are swapped, -2 where top and bottom are.
@@ -49,20 +49,20 @@ class PictureCopy:
 
 
 class TestTimeAugmentation(nn.Module):
-    """A model that detects on copies of each picture at several scales, unflipped and flipped, and merges the results.
+    """A model that detects on copies of each image at several scales, unflipped and flipped, and merges the results.
 
-    The copies are made from the picture's file, so that a scale above the model's own shows detail that its input has
+    The copies are made from the image's file, so that a scale above the model's own shows detail that its input has
     lost. Boxes of all copies are brought into the file's frame and go through NMS per class. A GeneralizedRCNN with a
     mask head then predicts masks within the merged boxes on each copy, and the mean counts, as in detectron2; other
     models' masks are those of the detections that NMS keeps.
 
     Cost: a forward pass for each scale, twice as many with a flip, four times with both (3 scales and a horizontal
-    flip: 6 copies of each picture); larger copies take more by their area, and a GeneralizedRCNN with masks runs its
+    flip: 6 copies of each image); larger copies take more by their area, and a GeneralizedRCNN with masks runs its
     backbone twice. Masks stay at the resolution of the mask head (100 detections on 6 copies: 2 MB) until the merged
     ones are pasted.
 
     Args:
-        model: has `inference(inputs, do_postprocess=False)`, which gives one Instances per picture in the frame of
+        model: has `inference(inputs, do_postprocess=False)`, which gives one Instances per image in the frame of
             `image`: `pred_boxes`, `scores`, `pred_classes` and, from models with masks, `pred_masks` (N, 1, M, M) of
             probabilities within the boxes.
         short_edge_lengths, max_size: scales of the copies, see detectron2's ResizeShortestEdge.
@@ -114,13 +114,13 @@ class TestTimeAugmentation(nn.Module):
         self.detections_per_image = detections_per_image
         self.batch_size = batch_size
         self._masks_from_boxes = isinstance(model, GeneralizedRCNN) and getattr(model.roi_heads, "mask_on", False)
-        logger.info("test-time augmentation detects on %d copies of each picture", len(self.resizes) * len(self.flips))
+        logger.info("test-time augmentation detects on %d copies of each image", len(self.resizes) * len(self.flips))
 
     def forward(self, records: Sequence[dict]) -> list[dict[str, Instances]]:
         """Detections for dataset dicts with `file_name`, as the model itself gives them for `image`.
 
         Returns:
-            `{"instances": Instances}` per picture, in pixels of the file.
+            `{"instances": Instances}` per image, in pixels of the file.
         """
         return self.inference(records)
 
@@ -133,9 +133,9 @@ class TestTimeAugmentation(nn.Module):
 
     def _detect(self, record: dict) -> Instances:
         """In the frame of the file."""
-        picture = read_picture(record["file_name"])
-        size = picture.shape[:2]
-        copies = self.copies(picture)
+        image = read_image(record["file_name"])
+        size = image.shape[:2]
+        copies = self.copies(image)
         with self._masks_off():
             found = self._infer(record, copies)
         merged = merge_detections(found, copies, size, self.nms_threshold, self.detections_per_image)
@@ -143,14 +143,14 @@ class TestTimeAugmentation(nn.Module):
             merged.pred_masks = self._mean_masks(record, copies, merged)
         return merged
 
-    def copies(self, picture: np.ndarray) -> list[PictureCopy]:
-        """The copies of a BGR picture (H, W, 3) uint8, in the model's order of channels."""
+    def copies(self, image: np.ndarray) -> list[ImageCopy]:
+        """The copies of a BGR image (H, W, 3) uint8, in the model's order of channels."""
         if self.image_format == "RGB":
-            picture = picture[:, :, ::-1]
-        return [copy for resize in self.resizes for copy in scaled_copies(picture, resize, self.flips)]
+            image = image[:, :, ::-1]
+        return [copy for resize in self.resizes for copy in scaled_copies(image, resize, self.flips)]
 
     def _infer(
-        self, record: dict, copies: Sequence[PictureCopy], detected: Sequence[Instances] | None = None
+        self, record: dict, copies: Sequence[ImageCopy], detected: Sequence[Instances] | None = None
     ) -> list[Instances]:
         """What the model gives for each copy, in its frame; with `detected`, what it adds to these boxes."""
         results = []
@@ -161,7 +161,7 @@ class TestTimeAugmentation(nn.Module):
             results += self.model.inference(inputs, **given, do_postprocess=False)
         return results
 
-    def _mean_masks(self, record: dict, copies: Sequence[PictureCopy], merged: Instances) -> torch.Tensor:
+    def _mean_masks(self, record: dict, copies: Sequence[ImageCopy], merged: Instances) -> torch.Tensor:
         """Mask probabilities (N, 1, M, M) within the merged boxes, the mean over the copies."""
         if not len(merged):
             return merged.scores.new_zeros(0, 1, 1, 1)
@@ -187,26 +187,24 @@ class TestTimeAugmentation(nn.Module):
             self.model.roi_heads.mask_on = True
 
 
-def scaled_copies(
-    picture: np.ndarray, resize: T.Augmentation, flips: Sequence[tuple[int, ...]]
-) -> Iterator[PictureCopy]:
-    """One copy of the picture (H, W, 3) for each of `flips`, see `PictureCopy.flipped_axes`, all of the same size."""
-    resized = PlainInput(np.ascontiguousarray(picture))
+def scaled_copies(image: np.ndarray, resize: T.Augmentation, flips: Sequence[tuple[int, ...]]) -> Iterator[ImageCopy]:
+    """One copy of the image (H, W, 3) for each of `flips`, see `ImageCopy.flipped_axes`, all of the same size."""
+    resized = PlainInput(np.ascontiguousarray(image))
     transform = resize(resized)
     scaled = torch.from_numpy(resized.image.transpose(2, 0, 1).copy())
     mirrors = {-1: T.HFlipTransform(scaled.shape[2]), -2: T.VFlipTransform(scaled.shape[1])}
     for axes in flips:
-        yield PictureCopy(scaled.flip(axes), T.TransformList([transform, *(mirrors[axis] for axis in axes)]), axes)
+        yield ImageCopy(scaled.flip(axes), T.TransformList([transform, *(mirrors[axis] for axis in axes)]), axes)
 
 
 def merge_detections(
     found: Sequence[Instances],
-    copies: Sequence[PictureCopy],
+    copies: Sequence[ImageCopy],
     size: tuple[int, int],
     nms_threshold: float,
     detections_per_image: int,
 ) -> Instances:
-    """Detections of all copies of a picture as one set in the file's frame: NMS per class, then the best scores.
+    """Detections of all copies of an image as one set in the file's frame: NMS per class, then the best scores.
 
     Args:
         found: of each copy, in its frame; masks, if any, (N, 1, M, M) within the boxes.

@@ -1,4 +1,4 @@
-"""How far the detections of two models are apart in the same picture."""
+"""How far the detections of two models are apart in the same image."""
 
 from dataclasses import dataclass
 

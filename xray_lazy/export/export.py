@@ -21,9 +21,9 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.agreement import BOX_LIMIT, MASK_LIMIT, SCORE_LIMIT, Difference, compare
 from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, write_facts
 from xray_lazy.export.formats import quietly, write_model
-from xray_lazy.export.pictures import pictures_to_try
+from xray_lazy.export.images import images_to_try
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
-from xray_lazy.export.single_picture import SinglePictureDetector
+from xray_lazy.export.single_image import SingleImageDetector
 from xray_lazy.results_place import check_result_file, json_with
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
@@ -41,7 +41,7 @@ class ExportOptions:
         weights: file or URL; by default the best weights of the folder.
         ema: take the average of the weights that `hooks.ema` kept.
         size: fixed width and height of the input; None leaves them open where the format can.
-        pictures: files to compare on; by default some of the test set.
+        images: files to compare on; by default some of the test set.
         count: how many of the test set.
         device: to export on; TorchScript and torch.export stay there.
         overrides: of the config.
@@ -53,7 +53,7 @@ class ExportOptions:
     weights: str | None = None
     ema: bool = False
     size: tuple[int, int] | None = None
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     count: int = 3
     device: str = "cpu"
     overrides: Sequence[str] = ()
@@ -70,7 +70,7 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
         the file that was written, with `<file>.json` beside it.
 
     Raises:
-        UserError: no such run, weights, pictures, or missing packages.
+        UserError: no such run, weights, images, or missing packages.
         RunFailure: the model can't be exported, or the file does not agree with it; nothing is left then.
     """
     if options.output:
@@ -80,16 +80,16 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     output = Path(options.output or _default_output(options, trained))
     _check_place(output)
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"
-    report(f"exporting {facts.model} with {facts.weights} as {facts.format}, for pictures of {of_size}")
-    detector = SinglePictureDetector(trained.model)
-    pictures = list(pictures_to_try(trained.cfg, facts, options.pictures, options.count))
+    report(f"exporting {facts.model} with {facts.weights} as {facts.format}, for images of {of_size}")
+    detector = SingleImageDetector(trained.model)
+    images = list(images_to_try(trained.cfg, facts, options.images, options.count))
     output.parent.mkdir(parents=True, exist_ok=True)
     # a file that does not agree never gets to its place
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         file = Path(folder) / output.name
-        write_model(detector, _tensor(pictures[0][1], facts), file, facts.format, facts.dynamic)
+        write_model(detector, _tensor(images[0][1], facts), file, facts.format, facts.dynamic)
         write_facts(file, facts)
-        check_agreement(detector, load_exported(file, "cpu"), pictures, report)
+        check_agreement(detector, load_exported(file, "cpu"), images, report)
         for written, place in ((file, output), (facts_path(file), facts_path(output))):
             os.replace(written, place)
     report(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB) and {facts_path(output).name}")
@@ -97,7 +97,7 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
         example = output.parent / EXAMPLE.name
         if not example.exists():  # it may have been adapted
             write_text(example, EXAMPLE.read_text(encoding="utf-8"))
-        report(f"try it with: python {example} {output} PICTURE ...")
+        report(f"try it with: python {example} {output} IMAGE ...")
     return output
 
 
@@ -110,7 +110,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
         size: fixed width and height; None leaves them open where the format can.
 
     Raises:
-        UserError: the model is of another kind than detectron2's, or its pictures are prepared in another way.
+        UserError: the model is of another kind than detectron2's, or its images are prepared in another way.
     """
     model, kind = trained.model, type(trained.model).__name__
     if not all(hasattr(model, name) for name in ("inference", "pixel_mean", "input_format", "backbone")):
@@ -121,7 +121,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
     short_edge, max_size = _resizing(trained.cfg)
     width, height = size or (min(max_size, 2 * short_edge), short_edge)
     with quietly(), torch.no_grad():
-        outputs = SinglePictureDetector(model)(torch.zeros(3, 64, 64, device=trained.device))
+        outputs = SingleImageDetector(model)(torch.zeros(3, 64, 64, device=trained.device))
     return ModelFacts(
         format=format,
         class_names=trained.class_names,
@@ -142,23 +142,23 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
 
 
 def check_agreement(
-    detector: SinglePictureDetector,
+    detector: SingleImageDetector,
     exported: ExportedModel,
-    pictures: Sequence[tuple[str, np.ndarray]],
+    images: Sequence[tuple[str, np.ndarray]],
     report: Callable[[str], None],
 ) -> None:
-    """Compare the detections of both in all pictures, and report differences and times.
+    """Compare the detections of both in all images, and report differences and times.
 
     Raises:
         RunFailure: they differ by more than the limits, or the exported model does not run.
     """
     rows, seconds = [], []
-    for name, picture in pictures:
+    for name, image in images:
         with torch.no_grad():
-            wanted, seconds_wanted = _timed(detector, _tensor(picture, exported.facts))
-        found, seconds_found = _timed(exported, picture)
+            wanted, seconds_wanted = _timed(detector, _tensor(image, exported.facts))
+        found, seconds_found = _timed(exported, image)
         wanted = {key: values.cpu().numpy() for key, values in zip(OUTPUTS, wanted, strict=False)}
-        rows.append((name, picture.shape, compare(wanted, found)))
+        rows.append((name, image.shape, compare(wanted, found)))
         seconds.append((seconds_wanted, seconds_found))
     report(_table(rows))
     differences = [difference for _, _, difference in rows]
@@ -169,18 +169,18 @@ def check_agreement(
             "nothing was written; try another --format, and look at what the model does with shapes of tensors",
         )
     own, its = (min(times) for times in zip(*seconds, strict=True))
-    times = f"{its:.3f} s per picture, PyTorch {own:.3f} s (the fastest of {len(pictures)})"
+    times = f"{its:.3f} s per image, PyTorch {own:.3f} s (the fastest of {len(images)})"
     if any(difference.wanted for difference in differences):
         report(f"it agrees; {times}")
     else:
         report(
-            "not checked: there were no detections to compare; name pictures that have some with --picture FILE, or "
+            "not checked: there were no detections to compare; name images that have some with --picture FILE, or "
             f"lower the model's score threshold; {times}"
         )
 
 
 def _table(rows: Sequence[tuple[str, tuple[int, ...], Difference]]) -> str:
-    head = ("picture", "size", "detections", "boxes, px", "scores", "masks")
+    head = ("image", "size", "detections", "boxes, px", "scores", "masks")
     cells = [
         (
             name,
@@ -193,13 +193,13 @@ def _table(rows: Sequence[tuple[str, tuple[int, ...], Difference]]) -> str:
     return tabulate(cells, head, disable_numparse=True)
 
 
-def _timed(model: Callable, picture: Any) -> tuple[Any, float]:
+def _timed(model: Callable, image: Any) -> tuple[Any, float]:
     start = time.perf_counter()
-    return model(picture), time.perf_counter() - start
+    return model(image), time.perf_counter() - start
 
 
-def _tensor(picture: np.ndarray, facts: ModelFacts) -> torch.Tensor:
-    return torch.from_numpy(picture).to(facts.device)
+def _tensor(image: np.ndarray, facts: ModelFacts) -> torch.Tensor:
+    return torch.from_numpy(image).to(facts.device)
 
 
 def _load(options: ExportOptions) -> TrainedModel:
@@ -224,14 +224,14 @@ def _averaged_weights(source: str) -> Path:
 
 
 def _resizing(cfg: DictConfig) -> tuple[int, int]:
-    """Short edge and longest long edge of the pictures in tests."""
+    """Short edge and longest long edge of the images in tests."""
     for augmentation in OmegaConf.select(cfg, "dataloader.test.mapper.augmentations") or []:
         if "short_edge_length" in augmentation:
             edge = augmentation.short_edge_length
             edge = int(edge if isinstance(edge, int) else edge[0])
             return edge, int(augmentation.get("max_size") or sys.maxsize)
     raise UserError(
-        "the config does not say which size the network's pictures have: no ResizeShortestEdge is in "
+        "the config does not say which size the network's images have: no ResizeShortestEdge is in "
         "dataloader.test.mapper.augmentations",
         "add one there",
     )

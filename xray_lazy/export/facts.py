@@ -19,12 +19,12 @@ class ModelFacts:
         format: "onnx", "torchscript" or "torch_export".
         class_names: by index.
         input_format: "BGR" or "RGB", the order of the input's channels.
-        short_edge: pixels that a picture's shorter side is resized to, as in training; 0 leaves pictures as they are.
+        short_edge: pixels that an image's shorter side is resized to, as in training; 0 leaves images as they are.
         max_size: pixels that its longer side must not exceed after that.
         size_divisibility: what the model pads height and width to a multiple of, by itself.
-        dynamic: it takes pictures of any size; else only of `height` x `width`.
+        dynamic: it takes images of any size; else only of `height` x `width`.
         height, width: of its input, pixels; where it is dynamic, an example.
-        padding: one value per channel, what smaller pictures are filled up with to a fixed size: the mean picture.
+        padding: one value per channel, what smaller images are filled up with to a fixed size: the mean image.
         has_masks: it gives masks.
         device: that it was exported on; TorchScript and torch.export stay there.
         model: class name of the detector.
@@ -49,7 +49,7 @@ class ModelFacts:
     iteration: int | None
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a picture of this size is resized to before it goes into the model, in any format."""
+        """Height and width that an image of this size is resized to before it goes into the model, in any format."""
         if not self.dynamic:
             scale = min(self.height / height, self.width / width)
         elif self.short_edge:

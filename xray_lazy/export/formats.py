@@ -1,4 +1,4 @@
-"""Write a detector of one picture as ONNX, TorchScript or a torch.export program."""
+"""Write a detector of one image as ONNX, TorchScript or a torch.export program."""
 
 import contextlib
 import importlib.util
@@ -13,17 +13,17 @@ import torch
 from xray_lazy.atomic_file import write_bytes
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.runtime import INSTALL_ONNX, OUTPUTS
-from xray_lazy.export.single_picture import SinglePictureDetector, traceable
+from xray_lazy.export.single_image import SingleImageDetector, traceable
 
 ONNX_OPSET = 17  # the first with all that is needed is 16: ROIAlign with aligned corners
 
 
-def write_model(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, format: str, dynamic: bool) -> None:
+def write_model(detector: SingleImageDetector, image: torch.Tensor, path: Path, format: str, dynamic: bool) -> None:
     """Export.
 
     Args:
         detector: in evaluation mode.
-        picture: `(3, H, W)` to trace it with, on the detector's device.
+        image: `(3, H, W)` to trace it with, on the detector's device.
         path: of the file to write.
         format: "onnx", "torchscript" or "torch_export".
         dynamic: leave height and width open; torch.export can't.
@@ -34,7 +34,7 @@ def write_model(detector: SinglePictureDetector, picture: torch.Tensor, path: Pa
     """
     try:
         with quietly(), traceable():
-            _WRITERS[format](detector, picture, path, dynamic)
+            _WRITERS[format](detector, image, path, dynamic)
     except UserError:
         raise
     except OSError:
@@ -46,18 +46,18 @@ def write_model(detector: SinglePictureDetector, picture: torch.Tensor, path: Pa
         ) from error
 
 
-def _write_onnx(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, dynamic: bool) -> None:
+def _write_onnx(detector: SingleImageDetector, image: torch.Tensor, path: Path, dynamic: bool) -> None:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"ONNX needs packages that are not installed: {', '.join(missing)}", INSTALL_ONNX)
-    names = list(OUTPUTS[: len(detector(picture))])
+    names = list(OUTPUTS[: len(detector(image))])
     axes = {name: {0: "detections"} for name in names}
     if dynamic:
         axes["picture"] = {1: "height", 2: "width"}
     # the tracing exporter: the newer one is built on torch.export, which can't follow R-CNN's selections
     torch.onnx.export(
         detector,
-        (picture,),
+        (image,),
         path,
         dynamo=False,
         opset_version=ONNX_OPSET,
@@ -67,15 +67,15 @@ def _write_onnx(detector: SinglePictureDetector, picture: torch.Tensor, path: Pa
     )
 
 
-def _write_torchscript(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, dynamic: bool) -> None:
-    # its own check compares with the same picture only
+def _write_torchscript(detector: SingleImageDetector, image: torch.Tensor, path: Path, dynamic: bool) -> None:
+    # its own check compares with the same image only
     # in memory first: where the disk is full, torch's own writer ends the process
-    write_bytes(path, torch.jit.trace(detector, (picture,), check_trace=False).save_to_buffer())
+    write_bytes(path, torch.jit.trace(detector, (image,), check_trace=False).save_to_buffer())
 
 
-def _write_torch_export(detector: SinglePictureDetector, picture: torch.Tensor, path: Path, dynamic: bool) -> None:
+def _write_torch_export(detector: SingleImageDetector, image: torch.Tensor, path: Path, dynamic: bool) -> None:
     stream = io.BytesIO()  # as above
-    torch.export.save(torch.export.export(detector, (picture,)), stream)
+    torch.export.save(torch.export.export(detector, (image,)), stream)
     write_bytes(path, stream.getvalue())
 
 
@@ -83,7 +83,7 @@ _WRITERS = {"onnx": _write_onnx, "torchscript": _write_torchscript, "torch_expor
 _OTHER_FORMAT = {
     "onnx": "try --format torchscript, and --debug to see where it stops",
     "torchscript": "see with --debug where it stops",
-    "torch_export": "use --format onnx or torchscript: torch.export follows no choice that depends on the picture, "
+    "torch_export": "use --format onnx or torchscript: torch.export follows no choice that depends on the image, "
     "such as R-CNN's proposals",
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Run an exported detector on pictures: python run_onnx.py MODEL.onnx PICTURE ... [--threshold 0.5] [--output FOLDER]
+"""Run an exported detector on images: python run_onnx.py MODEL.onnx IMAGE ... [--threshold 0.5] [--output FOLDER]
 
-Needs numpy, opencv-python and onnxruntime, and MODEL.onnx.json beside the model. Writes the pictures with outlines and
+Needs numpy, opencv-python and onnxruntime, and MODEL.onnx.json beside the model. Writes the images with outlines and
 labels drawn in, and prints one JSON line for each detection.
 """
 
@@ -25,27 +25,27 @@ def load(model_file):
 
 
 def read(file):
-    """A BGR picture (h, w, 3); OpenCV itself opens no file whose name is not UTF-8."""
+    """A BGR image (h, w, 3); OpenCV itself opens no file whose name is not UTF-8."""
     content = np.fromfile(file, np.uint8) if os.path.isfile(file) else np.empty(0, np.uint8)
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if picture is None:
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
         raise SystemExit("can't read " + file.encode("utf-8", "backslashreplace").decode())
-    return picture
+    return image
 
 
-def prepare(picture, facts):
-    """From a BGR picture (h, w, 3) to the network's input (3, H, W) and its scale (x, y)."""
-    height, width = picture.shape[:2]
+def prepare(image, facts):
+    """From a BGR image (h, w, 3) to the network's input (3, H, W) and its scale (x, y)."""
+    height, width = image.shape[:2]
     if facts["dynamic"]:
         scale = min(facts["short_edge"] / min(height, width), facts["max_size"] / max(height, width))
     else:
         scale = min(facts["height"] / height, facts["width"] / width)
     new_width, new_height = max(int(width * scale + 0.5), 1), max(int(height * scale + 0.5), 1)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR  # smooth where it shrinks, as in training
-    resized = cv2.resize(picture, (new_width, new_height), interpolation=how)
+    resized = cv2.resize(image, (new_width, new_height), interpolation=how)
     if facts["input_format"] == "RGB":
         resized = resized[:, :, ::-1]
-    # what is left of a fixed size is filled up with the mean picture
+    # what is left of a fixed size is filled up with the mean image
     size = (new_height, new_width) if facts["dynamic"] else (facts["height"], facts["width"])
     filled = np.full((*size, 3), facts["padding"], np.float32)
     filled[:new_height, :new_width] = resized
@@ -53,7 +53,7 @@ def prepare(picture, facts):
 
 
 def paste(mask, box, height, width):
-    """A mask (M, M) of probabilities in its box as a picture (height, width) of 0 and 1."""
+    """A mask (M, M) of probabilities in its box as an image (height, width) of 0 and 1."""
     pasted = np.zeros((height, width), np.uint8)
     left, top = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int)
     right, bottom = np.clip(np.ceil(box[2:]), 0, (width, height)).astype(int)
@@ -65,10 +65,10 @@ def paste(mask, box, height, width):
     return pasted
 
 
-def detect(session, facts, picture, threshold):
-    """Detections of a BGR picture: dicts of class, score, box (xyxy in its pixels), and mask if the model has any."""
-    height, width = picture.shape[:2]
-    tensor, (scale_x, scale_y) = prepare(picture, facts)
+def detect(session, facts, image, threshold):
+    """Detections of a BGR image: dicts of class, score, box (xyxy in its pixels), and mask if the model has any."""
+    height, width = image.shape[:2]
+    tensor, (scale_x, scale_y) = prepare(image, facts)
     boxes, scores, classes, *masks = session.run(None, {"picture": tensor})
     boxes = (boxes / (scale_x, scale_y, scale_x, scale_y)).clip(0, (width, height, width, height))
     for index in np.flatnonzero(scores >= threshold):
@@ -78,18 +78,18 @@ def detect(session, facts, picture, threshold):
         yield found | {"mask": paste(masks[0][index], boxes[index], height, width)} if masks else found
 
 
-def draw(picture, found):
-    """Outline and label of a detection, into the picture."""
+def draw(image, found):
+    """Outline and label of a detection, into the image."""
     color = COLORS[found["class_index"] % len(COLORS)]
     left, top, right, bottom = map(int, found["box"])
     if "mask" in found:
         outlines, _ = cv2.findContours(found["mask"], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outlines, -1, color, 2)
+        cv2.drawContours(image, outlines, -1, color, 2)
     else:
-        cv2.rectangle(picture, (left, top), (right, bottom), color, 2)
+        cv2.rectangle(image, (left, top), (right, bottom), color, 2)
     # OpenCV ends the process at bytes of a name that are not UTF-8
     label = f"{found['class']} {found['score']:.2f}".encode("utf-8", "backslashreplace").decode()
-    cv2.putText(picture, label, (left, max(top - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+    cv2.putText(image, label, (left, max(top - 4, 12)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
 
 
 if __name__ == "__main__":
@@ -103,9 +103,9 @@ if __name__ == "__main__":
         parser.error(f"--threshold is a score, from 0 to 1: {arguments.threshold}")
     session, facts = load(arguments.model)
     os.makedirs(arguments.output, exist_ok=True)
-    for file in arguments.pictures:
-        picture = read(file)
-        for found in list(detect(session, facts, picture, arguments.threshold)):
-            draw(picture, found)
+    for file in arguments.images:
+        image = read(file)
+        for found in list(detect(session, facts, image, arguments.threshold)):
+            draw(image, found)
             print(json.dumps({"picture": file} | {key: value for key, value in found.items() if key != "mask"}))
-        cv2.imencode(".png", picture)[1].tofile(os.path.join(arguments.output, f"{Path(file).stem}.png"))
+        cv2.imencode(".png", image)[1].tofile(os.path.join(arguments.output, f"{Path(file).stem}.png"))

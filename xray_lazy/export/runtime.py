@@ -19,28 +19,28 @@ class ExportedModel:
 
     Args:
         facts: of the model.
-        run: from a picture `(3, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
+        run: from an image `(3, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
     """
 
     def __init__(self, facts: ModelFacts, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
         self.facts = facts
         self._run = run
 
-    def __call__(self, picture: Any) -> dict[str, np.ndarray]:
-        """Detections of one picture, best first.
+    def __call__(self, image: Any) -> dict[str, np.ndarray]:
+        """Detections of one image, best first.
 
         Args:
-            picture: array or tensor `(3, H, W)`, values 0..255, channels in the order of `facts.input_format`, resized
+            image: array or tensor `(3, H, W)`, values 0..255, channels in the order of `facts.input_format`, resized
                 to `facts.input_size(height, width)`; for a model of a fixed size it is filled up right and below.
 
         Returns:
-            `boxes` `(N, 4)` xyxy pixels of `picture`, `scores` `(N,)`, `classes` `(N,)` int64 and, where the model has
+            `boxes` `(N, 4)` xyxy pixels of `image`, `scores` `(N,)`, `classes` `(N,)` int64 and, where the model has
             masks, `masks` `(N, M, M)`, probabilities inside of the boxes.
         """
-        picture = np.ascontiguousarray(picture, dtype=np.float32)
+        image = np.ascontiguousarray(image, dtype=np.float32)
         if not self.facts.dynamic:
-            picture = fill_up(picture, self.facts)
-        return dict(zip(OUTPUTS, self._run(picture), strict=False))
+            image = fill_up(image, self.facts)
+        return dict(zip(OUTPUTS, self._run(image), strict=False))
 
 
 def load_exported(path: str | Path, device: str = "auto") -> ExportedModel:
@@ -67,21 +67,21 @@ def load_exported(path: str | Path, device: str = "auto") -> ExportedModel:
     return ExportedModel(facts, run)
 
 
-def fill_up(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
-    """A picture at the upper left of one of the model's fixed size, the rest of it in the mean colour.
+def fill_up(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
+    """An image at the upper left of one of the model's fixed size, the rest of it in the mean colour.
 
     Raises:
-        UserError: the picture is larger.
+        UserError: the image is larger.
     """
-    _, height, width = picture.shape
+    _, height, width = image.shape
     if height > facts.height or width > facts.width:
         raise UserError(
-            f"the picture is {width}x{height}, the model takes {facts.width}x{facts.height}",
+            f"the image is {width}x{height}, the model takes {facts.width}x{facts.height}",
             "resize it to facts.input_size(height, width), or export without --size",
         )
     filled = np.empty((3, facts.height, facts.width), dtype=np.float32)
     filled[:] = np.array(facts.padding, dtype=np.float32)[:, None, None]
-    filled[:, :height, :width] = picture
+    filled[:, :height, :width] = image
     return filled
 
 
@@ -97,7 +97,7 @@ def _load_onnx(path: Path, device: str, facts: ModelFacts) -> Callable:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of shapes that are known only when it runs
     session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in there])
-    return lambda picture: session.run(None, {"picture": picture})
+    return lambda image: session.run(None, {"picture": image})
 
 
 def _load_torchscript(path: Path, device: str, facts: ModelFacts) -> Callable:
@@ -107,7 +107,7 @@ def _load_torchscript(path: Path, device: str, facts: ModelFacts) -> Callable:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.load` is deprecated")
         model = torch.jit.load(str(path), map_location=facts.device)
-    return lambda picture: _call(model, picture, facts.device)
+    return lambda image: _call(model, image, facts.device)
 
 
 def _load_torch_export(path: Path, device: str, facts: ModelFacts) -> Callable:
@@ -115,14 +115,14 @@ def _load_torch_export(path: Path, device: str, facts: ModelFacts) -> Callable:
     import torchvision  # noqa: F401  its operators are in the file
 
     model = torch.export.load(str(path)).module()
-    return lambda picture: _call(model, picture, facts.device)
+    return lambda image: _call(model, image, facts.device)
 
 
-def _call(model: Callable, picture: np.ndarray, device: str) -> list[np.ndarray]:
+def _call(model: Callable, image: np.ndarray, device: str) -> list[np.ndarray]:
     import torch
 
     with torch.inference_mode():
-        return [values.cpu().numpy() for values in model(torch.from_numpy(picture).to(device))]
+        return [values.cpu().numpy() for values in model(torch.from_numpy(image).to(device))]
 
 
 _LOADERS = {"onnx": _load_onnx, "torchscript": _load_torchscript, "torch_export": _load_torch_export}

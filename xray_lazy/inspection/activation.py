@@ -1,4 +1,4 @@
-"""What in the picture speaks for a class: LayerCAM for detectors."""
+"""What in the image speaks for a class: LayerCAM for detectors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from xray_lazy.inspection.parts import ModelParts, Stage
 def class_activations(
     parts: ModelParts, samples: list[dict], detections: list[Instances]
 ) -> list[dict[int, torch.Tensor]]:
-    """For each picture, by detected class, where in it the evidence for the detections of this class is.
+    """For each image, by detected class, where in it the evidence for the detections of this class is.
 
     LayerCAM (Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP 2021):
     activations are weighted cell by cell with the positive gradient of the score, which keeps places apart that
@@ -30,19 +30,19 @@ def class_activations(
         maps `(H, W)` from 0 to 1 in the size of `image`; none where the heads don't tell their stages.
     """
     with torch.enable_grad(), _watched_levels(parts.model) as levels:
-        pictures = parts.prepare(samples)
-        features = parts.backbone(pictures)
+        images = parts.prepare(samples)
+        features = parts.backbone(images)
         with torch.no_grad():
-            proposals = parts.proposals(pictures, features)
-        stages = parts.stages(pictures, features, proposals)
+            proposals = parts.proposals(images, features)
+        stages = parts.stages(images, features, proposals)
         maps = []
-        for picture, (of_picture, found) in enumerate(zip(stages, detections, strict=True)):
-            height, width = pictures.image_sizes[picture]
+        for image, (of_image, found) in enumerate(zip(stages, detections, strict=True)):
+            height, width = images.image_sizes[image]
             by_class = {}
-            for class_id in found.pred_classes.unique().tolist() if of_picture else ():
-                score = of_picture[-1].logits[proposals_of(of_picture[-1], found, class_id), class_id].sum()
+            for class_id in found.pred_classes.unique().tolist() if of_image else ():
+                score = of_image[-1].logits[proposals_of(of_image[-1], found, class_id), class_id].sum()
                 gradients = torch.autograd.grad(score, levels, retain_graph=True, allow_unused=True)
-                whole = _fused(levels, gradients, picture, pictures.tensor.shape[-2:])
+                whole = _fused(levels, gradients, image, images.tensor.shape[-2:])
                 by_class[class_id] = whole[:height, :width].cpu()
             maps.append(by_class)
     return maps
@@ -79,11 +79,11 @@ def _watched_levels(model: nn.Module) -> Iterator[list[torch.Tensor]]:
         handle.remove()
 
 
-def _fused(levels: list[torch.Tensor], gradients: tuple, picture: int, size: tuple[int, int]) -> torch.Tensor:
+def _fused(levels: list[torch.Tensor], gradients: tuple, image: int, size: tuple[int, int]) -> torch.Tensor:
     maps = []
     for level, gradient in zip(levels, gradients, strict=True):
         if gradient is not None:
-            own = (gradient[picture].relu() * level[picture].detach()).sum(0).relu()
+            own = (gradient[image].relu() * level[image].detach()).sum(0).relu()
             own = own / own.max().clamp(min=1e-12)
             maps.append(F.interpolate(own[None, None], size, mode="bilinear", align_corners=False)[0, 0])
     mean = torch.stack(maps).mean(0) if maps else torch.zeros(size)

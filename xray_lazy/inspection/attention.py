@@ -1,4 +1,4 @@
-"""Where queries of a transformer look in the picture."""
+"""Where queries of a transformer look in the image."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

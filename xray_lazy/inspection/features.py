@@ -1,4 +1,4 @@
-"""What `tools/visualize.py features` does: look into a trained model at work on pictures."""
+"""What `tools/visualize.py features` does: look into a trained model at work on images."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ import numpy as np
 from detectron2.config import instantiate
 
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.image_file import IMAGE_SUFFIXES, image_size
 from xray_lazy.data.mapper import map_record
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES, picture_size
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
 from xray_lazy.inspection.parts import model_parts
 from xray_lazy.results_place import check_result_folder
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.visualization.image_choice import draw_at_random
 from xray_lazy.visualization.montage import contact_sheet, with_title
-from xray_lazy.visualization.picture_choice import draw_at_random
-from xray_lazy.visualization.prediction_pictures import write_picture
+from xray_lazy.visualization.prediction_pictures import write_image
 from xray_lazy.wording import counted
 
 SUBJECTS = ("proposals", "stages", "attention", "activation", "levels")
@@ -32,9 +32,9 @@ class FeaturesRequest:
 
     Attributes:
         source, weights, overrides, device: of the model, as `load_trained_model` takes them.
-        pictures: files and folders.
-        dataset: a set's name, whose pictures are taken, too.
-        count, seed: so many of all pictures, drawn at random.
+        images: files and folders.
+        dataset: a set's name, whose images are taken, too.
+        count, seed: so many of all images, drawn at random.
         output: folder; by default `visualizations/features` of the run, `output/features` for a config file.
         show: of `SUBJECTS`; none stands for all that the model has.
         top: proposals to draw.
@@ -42,7 +42,7 @@ class FeaturesRequest:
     """
 
     source: str
-    pictures: Sequence[str] = ()
+    images: Sequence[str] = ()
     dataset: str | None = None
     root: str | None = None
     count: int = 4
@@ -57,12 +57,12 @@ class FeaturesRequest:
 
 
 def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) -> None:
-    """Write a folder for each picture: a PNG for each subject, and `sheet.png` of all; `report` gets a line for each.
+    """Write a folder for each image: a PNG for each subject, and `sheet.png` of all; `report` gets a line for each.
 
     What can't be read is told on stderr and left out.
 
     Raises:
-        UserError: there is no such picture, model or subject, none of the pictures can be read, or the model can't be
+        UserError: there is no such image, model or subject, none of the images can be read, or the model can't be
             run in parts.
     """
     unknown = [name for name in request.show if name not in SUBJECTS]
@@ -85,20 +85,20 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
         seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
         drawn = draw_subjects(seen, trained, wanted, request.top)
         path = folder / _free_name(Path(record["file_name"]).stem, names)
-        for name, picture in drawn.items():
-            write_picture(path / f"{name}.png", picture)
+        for name, image in drawn.items():
+            write_image(path / f"{name}.png", image)
         missing = [name for name in request.show if name not in drawn]
         note = f" (nothing to show of {', '.join(missing)})" if missing else ""
         found = counted(len(seen.detections), "detection")
         report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {found}{note}")
     if not names:
-        which = "the picture can't" if len(records) == 1 else f"none of the {len(records)} pictures could"
+        which = "the image can't" if len(records) == 1 else f"none of the {len(records)} images could"
         raise UserError(f"{which} be read", "see the lines above")
 
 
 def draw_subjects(seen: panels.Seen, trained: TrainedModel, wanted: Sequence[str], top: int) -> dict[str, np.ndarray]:
-    """A picture of each wanted subject that the model has, BGR, and "sheet" with all of them."""
-    factor = CELL_WIDTH / seen.picture.shape[1]
+    """An image of each wanted subject that the model has, BGR, and "sheet" with all of them."""
+    factor = CELL_WIDTH / seen.image.shape[1]
     names = trained.class_names
     drawn = {
         "levels": lambda: panels.level_panels(seen, names, factor),
@@ -114,41 +114,41 @@ def draw_subjects(seen: panels.Seen, trained: TrainedModel, wanted: Sequence[str
 
 
 def _sheet(own: panels.Panels) -> np.ndarray:
-    return contact_sheet([with_title(picture, title, TITLE_HEIGHT) for title, picture in own], COLUMNS, CELL_WIDTH)
+    return contact_sheet([with_title(image, title, TITLE_HEIGHT) for title, image in own], COLUMNS, CELL_WIDTH)
 
 
 def _records(request: FeaturesRequest) -> list[dict]:
-    """detectron2's dicts of the chosen pictures."""
-    files = [file for text in request.pictures for file in _files(Path(text))]
+    """detectron2's dicts of the chosen images."""
+    files = [file for text in request.images for file in _files(Path(text))]
     records = [{"file_name": str(file), "image_id": number, "annotations": []} for number, file in enumerate(files)]
     if request.dataset:
         records += load_datasets(request.dataset, request.root)
     if not records:
-        raise UserError("no pictures are given", "name files, folders, or a set with --dataset")
+        raise UserError("no images are given", "name files, folders, or a set with --dataset")
     return draw_at_random(records, request.count, request.seed)
 
 
 def _sized(record: dict) -> dict:
-    """Raises: UnreadablePicture: a file that no set tells the size of can't be read."""
+    """Raises: UnreadableImage: a file that no set tells the size of can't be read."""
     if "width" in record:
         return record
-    width, height = picture_size(record["file_name"])
+    width, height = image_size(record["file_name"])
     return record | {"width": width, "height": height}
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
-            raise UserError(f"there are no pictures in {path}", f"they end in {', '.join(sorted(PICTURE_SUFFIXES))}")
+            raise UserError(f"there are no images in {path}", f"they end in {', '.join(sorted(IMAGE_SUFFIXES))}")
         return found
     if not path.is_file():
-        raise UserError(f"there is no picture {path}", "give files and folders of pictures")
+        raise UserError(f"there is no image {path}", "give files and folders of images")
     return [path]
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """`name`, numbered where a picture of another folder has it already."""
+    """`name`, numbered where an image of another folder has it already."""
     free, number = name, 2
     while free in taken:
         free, number = f"{name}_{number}", number + 1

@@ -1,4 +1,4 @@
-"""What a model does with one picture, as titled pictures: levels, proposals, stages, attention, activation."""
+"""What a model does with one image, as titled images: levels, proposals, stages, attention, activation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ Panels = list[tuple[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Seen:
-    """All that a model saw in one picture.
+    """All that a model saw in one image.
 
     Attributes:
-        picture: `(H, W, 3)`, BGR, as the model got it.
+        image: `(H, W, 3)`, BGR, as the model got it.
         padded_size: height and width that the feature maps stand for.
         features: `(C, h, w)` of each level.
         attention: `(heads, queries, h, w)` by the attention's name.
-        detections: of the picture, in its pixels, without masks.
+        detections: of the image, in its pixels, without masks.
         shown: as `detections`, with masks and from the score threshold on.
         activations: `(H, W)`, by class.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     padded_size: tuple[int, int]
     features: dict[str, torch.Tensor]
     proposals: Proposals
@@ -58,14 +58,14 @@ class Seen:
 def look(parts: ModelParts, sample: dict, score_threshold: float, with_activations: bool = True) -> Seen:
     """Run a model in parts on one sample of the test mapper."""
     with torch.no_grad(), recorded_attention(parts.model) as attention:
-        pictures = parts.prepare([sample])
-        features = parts.backbone(pictures)
-        proposals = parts.proposals(pictures, features)
-        [stages] = parts.stages(pictures, features, proposals)
-        [found] = parts.heads(pictures, features, proposals)
+        images = parts.prepare([sample])
+        features = parts.backbone(images)
+        proposals = parts.proposals(images, features)
+        [stages] = parts.stages(images, features, proposals)
+        [found] = parts.heads(images, features, proposals)
     found = found[found.scores >= score_threshold]
     maps = {name: attention_maps(weights, features) for name, weights in attention.items()}
-    height, width = pictures.image_sizes[0]
+    height, width = images.image_sizes[0]
     image = sample["image"].numpy().transpose(1, 2, 0)
     if getattr(parts.model, "input_format", "BGR") == "RGB":
         image = image[:, :, ::-1]
@@ -73,7 +73,7 @@ def look(parts: ModelParts, sample: dict, score_threshold: float, with_activatio
     plain.pred_classes = found.pred_classes
     return Seen(
         np.ascontiguousarray(image),
-        tuple(pictures.tensor.shape[-2:]),
+        tuple(images.tensor.shape[-2:]),
         {name: level[0].cpu() for name, level in features.items()},
         proposals[0],
         stages,
@@ -85,9 +85,9 @@ def look(parts: ModelParts, sample: dict, score_threshold: float, with_activatio
 
 
 def detection_panels(seen: Seen, class_names: Sequence[str], factor: float) -> Panels:
-    """The picture and what was found in it."""
-    drawn = draw_instances(seen.picture, instances_of_prediction(seen.shown), class_names, factor)
-    return [("picture", resized(seen.picture, factor)), (counted(len(seen.shown), "detection"), drawn)]
+    """The image and what was found in it."""
+    drawn = draw_instances(seen.image, instances_of_prediction(seen.shown), class_names, factor)
+    return [("image", resized(seen.image, factor)), (counted(len(seen.shown), "detection"), drawn)]
 
 
 def level_panels(seen: Seen, class_names: Sequence[str], factor: float) -> Panels:
@@ -97,8 +97,8 @@ def level_panels(seen: Seen, class_names: Sequence[str], factor: float) -> Panel
         own = _cut(level, seen)
         size = f"{level.shape[2]}x{level.shape[1]}"
         distance = (own - own.mean((1, 2), keepdim=True)).norm(dim=0).numpy()
-        panels.append((f"{name}  {size}  distance from the mean", draw_heat(seen.picture, distance, factor)))
-        canvas = resized(seen.picture, factor).shape[:2]
+        panels.append((f"{name}  {size}  distance from the mean", draw_heat(seen.image, distance, factor)))
+        canvas = resized(seen.image, factor).shape[:2]
         panels.append((f"{name}  first components", draw_components(canvas, principal_components(own).numpy())))
     return panels
 
@@ -110,7 +110,7 @@ def proposal_panels(seen: Seen, class_names: Sequence[str], factor: float, top: 
         apart = nms(boxes, scores, APART)[:top]
         of = f"of {len(boxes)} proposals"
         kept = [(f"{len(boxes[:top])} best {of}", slice(top)), (f"{len(apart)} {of} that overlap little", apart)]
-        return [(title, _scored_boxes(seen.picture, boxes[which], scores[which], factor)) for title, which in kept]
+        return [(title, _scored_boxes(seen.image, boxes[which], scores[which], factor)) for title, which in kept]
     layers, followed = seen.proposals.layers.cpu().numpy(), followed_proposals(seen)
     order = [place for place, _ in _followed_first(_best_first(seen)[:top].tolist(), followed)]
     classes = _final_classes(seen).tolist()
@@ -119,7 +119,7 @@ def proposal_panels(seen: Seen, class_names: Sequence[str], factor: float, top: 
     titles = [f"{of} after layer {number}" for number in range(1, len(layers) + 1)]
     titles = titles if len(layers) > 1 else [f"{of} as they start"]
     return [
-        (title, draw_boxes(seen.picture, layer[order], colours, factor))
+        (title, draw_boxes(seen.image, layer[order], colours, factor))
         for title, layer in zip(titles, layers, strict=True)
     ]
 
@@ -132,7 +132,7 @@ def stage_panels(seen: Seen, class_names: Sequence[str], factor: float, top: int
     followed = followed_proposals(seen)
     steps = torch.stack([seen.proposals.boxes, *(stage.boxes for stage in seen.stages)]).cpu().numpy()
     classes = _final_classes(seen)
-    paths = draw_paths(seen.picture, steps[:, followed], classes[followed].tolist(), factor)
+    paths = draw_paths(seen.image, steps[:, followed], classes[followed].tolist(), factor)
     panels = [(f"paths of {len(followed)} boxes, grey: start", paths)]
     for number, stage in enumerate(seen.stages, start=1):
         best = stage.scores.max(1)
@@ -143,7 +143,7 @@ def stage_panels(seen: Seen, class_names: Sequence[str], factor: float, top: int
             for place, quiet in _followed_first(order.tolist(), followed)
         ]
         title = f"stage {number} of {len(seen.stages)}, scores to {best.values.max():.2f}"
-        panels.append((title, draw_instances(seen.picture, drawn, class_names, factor, grey=True)))
+        panels.append((title, draw_instances(seen.image, drawn, class_names, factor, grey=True)))
     return panels
 
 
@@ -155,7 +155,7 @@ def attention_panels(seen: Seen, class_names: Sequence[str], factor: float) -> P
     for query in followed_proposals(seen)[:MOST_ATTENDING]:
         class_id = int(classes[query])
         for number, weights in enumerate(seen.attention.values()):
-            heat = draw_heat(seen.picture, _cut(weights[:, query], seen).mean(0).numpy(), factor)
+            heat = draw_heat(seen.image, _cut(weights[:, query], seen).mean(0).numpy(), factor)
             layer = min(number, len(seen.proposals.layers) - 1)
             box = Drawn(class_id, tuple(seen.proposals.layers[layer][query].tolist()), label="")
             name = class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
@@ -169,7 +169,7 @@ def activation_panels(seen: Seen, class_names: Sequence[str], factor: float) -> 
     panels = []
     for class_id, values in seen.activations.items():
         found = instances_of_prediction(seen.detections[seen.detections.pred_classes == class_id])
-        heat = draw_heat(seen.picture, values.numpy(), factor, limits=(0.0, 1.0))
+        heat = draw_heat(seen.image, values.numpy(), factor, limits=(0.0, 1.0))
         name = class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
         panels.append((f"what speaks for {name}", _with_boxes(heat, found, class_names, factor)))
     return panels
@@ -196,8 +196,8 @@ def principal_components(level: torch.Tensor) -> torch.Tensor:
     return components.unflatten(0, level.shape[1:]).float()
 
 
-def _scored_boxes(picture: np.ndarray, boxes: torch.Tensor, scores: torch.Tensor, factor: float) -> np.ndarray:
-    return draw_boxes(picture, boxes.cpu().numpy(), score_colours(scores.cpu().numpy()), factor)
+def _scored_boxes(image: np.ndarray, boxes: torch.Tensor, scores: torch.Tensor, factor: float) -> np.ndarray:
+    return draw_boxes(image, boxes.cpu().numpy(), score_colours(scores.cpu().numpy()), factor)
 
 
 def _followed_first(order: Sequence[int], followed: Sequence[int]) -> list[tuple[int, bool]]:
@@ -206,7 +206,7 @@ def _followed_first(order: Sequence[int], followed: Sequence[int]) -> list[tuple
 
 
 def _with_boxes(canvas: np.ndarray, found: Sequence[Drawn], class_names: Sequence[str], factor: float) -> np.ndarray:
-    """Boxes in pixels of the picture on a canvas that is `factor` times as large."""
+    """Boxes in pixels of the image on a canvas that is `factor` times as large."""
     scaled = [
         Drawn(one.class_id, tuple(factor * edge for edge in one.box), one.score, label=one.label) for one in found
     ]
@@ -225,7 +225,7 @@ def _best_first(seen: Seen) -> torch.Tensor:
 
 def _cut(level: torch.Tensor, seen: Seen) -> torch.Tensor:
     """A map `(..., h, w)` without the cells of the padding."""
-    height, width = seen.picture.shape[:2]
+    height, width = seen.image.shape[:2]
     rows = max(1, round(level.shape[-2] * height / seen.padded_size[0]))
     columns = max(1, round(level.shape[-1] * width / seen.padded_size[1]))
     return level[..., :rows, :columns]

@@ -1,13 +1,13 @@
 """Run a detector in parts: backbone, proposals, stages, heads. The same calls for R-CNNs and for Sparse R-CNN.
 
     parts = model_parts(trained.model)
-    pictures = parts.prepare([sample])                         # samples as the test mapper makes them
-    features = parts.backbone(pictures)                        # {"p2": (B, C, h, w), ...}
-    proposals = parts.proposals(pictures, features)            # per picture: boxes, and scores if there are any
-    stages = parts.stages(pictures, features, proposals)       # per picture and stage: boxes, class logits and scores
-    detections = parts.heads(pictures, features, proposals)    # per picture: Instances
+    images = parts.prepare([sample])                         # samples as the test mapper makes them
+    features = parts.backbone(images)                        # {"p2": (B, C, h, w), ...}
+    proposals = parts.proposals(images, features)            # per image: boxes, and scores if there are any
+    stages = parts.stages(images, features, proposals)       # per image and stage: boxes, class logits and scores
+    detections = parts.heads(images, features, proposals)    # per image: Instances
 
-All boxes are xyxy in the pixels of the prepared pictures.
+All boxes are xyxy in the pixels of the prepared images.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ from xray_lazy.errors import UserError
 
 @dataclass(frozen=True)
 class Proposals:
-    """The proposals for one picture.
+    """The proposals for one image.
 
     Attributes:
         boxes: `(N, 4)`, what the heads start from; best first where there are scores.
@@ -43,7 +43,7 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage of the heads says about the proposals of one picture, in their order.
+    """What one stage of the heads says about the proposals of one image, in their order.
 
     Attributes:
         boxes: `(N, 4)`, where the stage moved them; of the best class if each class has a box of its own.
@@ -66,26 +66,26 @@ class ModelParts(ABC):
         """Samples with `image` `(3, H, W)` as the normalised, padded batch."""
 
     @abstractmethod
-    def backbone(self, pictures: ImageList) -> dict[str, torch.Tensor]:
+    def backbone(self, images: ImageList) -> dict[str, torch.Tensor]:
         """The feature maps `(B, C, h, w)` by name, finest first."""
 
     @abstractmethod
-    def proposals(self, pictures: ImageList, features: dict[str, torch.Tensor]) -> list[Proposals]:
-        """Where the heads will look, for each picture."""
+    def proposals(self, images: ImageList, features: dict[str, torch.Tensor]) -> list[Proposals]:
+        """Where the heads will look, for each image."""
 
     @abstractmethod
     def stages(
-        self, pictures: ImageList, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]
+        self, images: ImageList, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]
     ) -> list[list[Stage]]:
-        """For each picture what each stage says; a list without stages where the heads don't tell."""
+        """For each image what each stage says; a list without stages where the heads don't tell."""
 
     @abstractmethod
     def heads(
-        self, pictures: ImageList, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]
+        self, images: ImageList, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]
     ) -> list[Instances]:
-        """The detections of each picture, with masks `(K, 1, M, M)` inside of their boxes where the model draws them.
+        """The detections of each image, with masks `(K, 1, M, M)` inside of their boxes where the model draws them.
 
-        `detectron2.modeling.postprocessing.detector_postprocess` brings them to a picture of any size.
+        `detectron2.modeling.postprocessing.detector_postprocess` brings them to an image of any size.
         """
 
 
@@ -98,10 +98,10 @@ class RunsInParts(Protocol):
     """
 
     def preprocess(self, batch: list[dict]) -> ImageList: ...
-    def feature_maps(self, pictures: ImageList) -> list[torch.Tensor]: ...
-    def first_proposals(self, features: Sequence[torch.Tensor], pictures: ImageList) -> Any: ...
+    def feature_maps(self, images: ImageList) -> list[torch.Tensor]: ...
+    def first_proposals(self, features: Sequence[torch.Tensor], images: ImageList) -> Any: ...
     def refine(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, queries: torch.Tensor) -> tuple: ...
-    def detections(self, features: list[torch.Tensor], outputs: tuple, pictures: ImageList) -> list[Instances]: ...
+    def detections(self, features: list[torch.Tensor], outputs: tuple, images: ImageList) -> list[Instances]: ...
 
 
 def model_parts(model: nn.Module) -> ModelParts:
@@ -129,21 +129,21 @@ class _RCNNParts(ModelParts):
     def prepare(self, samples):
         return self.model.preprocess_image(list(samples))
 
-    def backbone(self, pictures):
-        return dict(self.model.backbone(pictures.tensor))
+    def backbone(self, images):
+        return dict(self.model.backbone(images.tensor))
 
-    def proposals(self, pictures, features):
-        found, _ = self.model.proposal_generator(pictures, features, None)
+    def proposals(self, images, features):
+        found, _ = self.model.proposal_generator(images, features, None)
         return [
             Proposals(one.proposal_boxes.tensor, one.objectness_logits.sigmoid(), one.proposal_boxes.tensor[None])
             for one in found
         ]
 
-    def stages(self, pictures, features, proposals):
+    def stages(self, images, features, proposals):
         heads = self.model.roi_heads
         if not isinstance(heads, StandardROIHeads) or isinstance(heads, CascadeROIHeads):
             return [[] for _ in proposals]
-        instances = self._instances(pictures, proposals)
+        instances = self._instances(images, proposals)
         maps = [features[name] for name in heads.box_in_features]
         pooled = heads.box_pooler(maps, [one.proposal_boxes for one in instances])
         predictions = heads.box_predictor(heads.box_head(pooled))
@@ -151,15 +151,15 @@ class _RCNNParts(ModelParts):
         boxes = heads.box_predictor.predict_boxes(predictions, instances)
         scores = heads.box_predictor.predict_probs(predictions, instances)
         logits = predictions[0][:, :-1].split(counts)
-        return [[_stage(*of_picture)] for of_picture in zip(boxes, logits, scores, strict=True)]
+        return [[_stage(*of_image)] for of_image in zip(boxes, logits, scores, strict=True)]
 
-    def heads(self, pictures, features, proposals):
-        return self.model.roi_heads(pictures, features, self._instances(pictures, proposals), None)[0]
+    def heads(self, images, features, proposals):
+        return self.model.roi_heads(images, features, self._instances(images, proposals), None)[0]
 
-    def _instances(self, pictures: ImageList, proposals: Sequence[Proposals]) -> list[Instances]:
+    def _instances(self, images: ImageList, proposals: Sequence[Proposals]) -> list[Instances]:
         return [
             Instances(size, proposal_boxes=Boxes(one.boxes), objectness_logits=one.scores.logit())
-            for size, one in zip(pictures.image_sizes, proposals, strict=True)
+            for size, one in zip(images.image_sizes, proposals, strict=True)
         ]
 
 
@@ -172,33 +172,30 @@ class _RefiningParts(ModelParts):
     def prepare(self, samples):
         return self.model.preprocess(list(samples))
 
-    def backbone(self, pictures):
-        return dict(zip(self.model.in_features, self.model.feature_maps(pictures), strict=True))
+    def backbone(self, images):
+        return dict(zip(self.model.in_features, self.model.feature_maps(images), strict=True))
 
-    def proposals(self, pictures, features):
-        first = self.model.first_proposals(list(features.values()), pictures)
+    def proposals(self, images, features):
+        first = self.model.first_proposals(list(features.values()), images)
         scores = [None] * len(first.queries)
         if first.logits is not None:
             scores = self.model.classification.scores(first.logits).amax(-1)
         return [
-            Proposals(layers[-1], of_picture, layers, queries)
-            for layers, of_picture, queries in zip(first.boxes.unbind(1), scores, first.queries, strict=True)
+            Proposals(layers[-1], of_image, layers, queries)
+            for layers, of_image, queries in zip(first.boxes.unbind(1), scores, first.queries, strict=True)
         ]
 
-    def stages(self, pictures, features, proposals):
+    def stages(self, images, features, proposals):
         logits, boxes, _ = self._refine(features, proposals)
         scores = self.model.classification.scores(logits.float())
         logits = logits[..., : scores.shape[-1]]
         return [
-            [
-                Stage(*of_stage)
-                for of_stage in zip(boxes[:, picture], logits[:, picture], scores[:, picture], strict=True)
-            ]
-            for picture in range(len(proposals))
+            [Stage(*of_stage) for of_stage in zip(boxes[:, image], logits[:, image], scores[:, image], strict=True)]
+            for image in range(len(proposals))
         ]
 
-    def heads(self, pictures, features, proposals):
-        return self.model.detections(list(features.values()), self._refine(features, proposals), pictures)
+    def heads(self, images, features, proposals):
+        return self.model.detections(list(features.values()), self._refine(features, proposals), images)
 
     def _refine(self, features: dict[str, torch.Tensor], proposals: Sequence[Proposals]) -> tuple:
         boxes, queries = (

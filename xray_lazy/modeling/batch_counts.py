@@ -13,7 +13,7 @@ _current: ContextVar["MicroBatches | None"] = ContextVar("micro_batches", defaul
 
 
 def mean_count(count: float | torch.Tensor, device: torch.device, minimum: float = 1.0) -> torch.Tensor:
-    """The mean over processes of what is counted in the local pictures; over micro-batches, too, where there are some.
+    """The mean over processes of what is counted in the local images; over micro-batches, too, where there are some.
 
     A loss that is a sum divided by it has, as a mean over processes and micro-batches, the value that one process with
     the whole batch has. All processes must call it in the same order.
@@ -41,14 +41,14 @@ def is_counting() -> bool:
 
 
 def is_whole_batch() -> bool:
-    """Whether the present pictures are all that there are: no other process or micro-batch has some."""
+    """Whether the present images are all that there are: no other process or micro-batch has some."""
     return world_size() == 1 and _current.get() is None
 
 
-def pictures_before() -> int:
-    """How many pictures this process has in the micro-batches before the present one."""
+def images_before() -> int:
+    """How many images this process has in the micro-batches before the present one."""
     micro_batches = _current.get()
-    return micro_batches.pictures_before if micro_batches is not None else 0
+    return micro_batches.images_before if micro_batches is not None else 0
 
 
 class MicroBatches:
@@ -59,14 +59,14 @@ class MicroBatches:
 
     Args:
         batch: of this process.
-        size: pictures in a micro-batch; the last one may have fewer.
+        size: images in a micro-batch; the last one may have fewer.
     """
 
     def __init__(self, batch: Sequence[dict], size: int):
         self.parts = [batch[start : start + size] for start in range(0, len(batch), size)]
         self.is_counting = False
-        self.share, self.pictures_before = 1.0, 0
-        self._pictures = len(batch)
+        self.share, self.images_before = 1.0, 0
+        self._images = len(batch)
         self._counts: list[torch.Tensor] = []  # one for each call of `mean_count`, over all micro-batches
         self._calls = 0
 
@@ -92,8 +92,8 @@ class MicroBatches:
     def part(self, number: int) -> Iterator[list[dict]]:
         """Around the forward pass of a micro-batch, which it gives."""
         self._calls = 0
-        self.share = len(self.parts[number]) / self._pictures
-        self.pictures_before = sum(map(len, self.parts[:number]))
+        self.share = len(self.parts[number]) / self._images
+        self.images_before = sum(map(len, self.parts[:number]))
         token = _current.set(self if len(self.parts) > 1 else None)
         try:
             yield self.parts[number]

@@ -1,4 +1,4 @@
-"""Which object each box of a batch overlaps most, for all pictures at once and without waiting for a GPU."""
+"""Which object each box of a batch overlaps most, for all images at once and without waiting for a GPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from detectron2.modeling.matcher import Matcher
 from detectron2.structures import Instances
 from torch.nn.utils.rnn import pad_sequence
 
-# overlaps that are held at a time, over all pictures: 64 MiB in each of a few tensors, however many objects there are
+# overlaps that are held at a time, over all images: 64 MiB in each of a few tensors, however many objects there are
 OVERLAPS = 2**24
 
 
 @dataclass
 class PaddedBoxes:
-    """Boxes of `B` pictures, of which each has up to `N`, at least 1.
+    """Boxes of `B` images, of which each has up to `N`, at least 1.
 
     Attributes:
-        boxes: `(B, N, 4)`, xyxy pixels; zeros where a picture has fewer.
+        boxes: `(B, N, 4)`, xyxy pixels; zeros where an image has fewer.
         there: `(B, N)`, which of them are boxes.
     """
 
@@ -26,20 +26,20 @@ class PaddedBoxes:
 
     @classmethod
     def collect(cls, boxes: Sequence[torch.Tensor]) -> "PaddedBoxes":
-        """From the boxes `(n, 4)` of each picture."""
+        """From the boxes `(n, 4)` of each image."""
         padded = padded_rows(boxes)
-        counts = torch.tensor([len(of_picture) for of_picture in boxes]).to(padded.device, non_blocking=True)
+        counts = torch.tensor([len(of_image) for of_image in boxes]).to(padded.device, non_blocking=True)
         return cls(padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None])
 
 
 def objects_of(instances: Sequence[Instances]) -> PaddedBoxes:
     """The ground-truth boxes of a batch."""
-    return PaddedBoxes.collect([of_picture.gt_boxes.tensor for of_picture in instances])
+    return PaddedBoxes.collect([of_image.gt_boxes.tensor for of_image in instances])
 
 
 def padded_rows(values: Sequence[torch.Tensor], padding: float = 0) -> torch.Tensor:
-    """Tensors `(n, ...)` of several pictures as one `(B, N, ...)`, with `N` at least 1."""
-    longest = max(1, *(len(of_picture) for of_picture in values))
+    """Tensors `(n, ...)` of several images as one `(B, N, ...)`, with `N` at least 1."""
+    longest = max(1, *(len(of_image) for of_image in values))
     padded = pad_sequence(list(values), batch_first=True, padding_value=padding)
     if padded.shape[1] == longest:
         return padded
@@ -48,16 +48,16 @@ def padded_rows(values: Sequence[torch.Tensor], padding: float = 0) -> torch.Ten
 
 @torch.no_grad()
 def match_objects(objects: PaddedBoxes, boxes: torch.Tensor, matcher: Matcher) -> tuple[torch.Tensor, torch.Tensor]:
-    """What detectron2's `matcher` gives for the overlaps of each picture's boxes with its objects.
+    """What detectron2's `matcher` gives for the overlaps of each image's boxes with its objects.
 
     Args:
-        boxes: `(B, P, 4)`, or `(1, P, 4)` for the same ones in every picture.
+        boxes: `(B, P, 4)`, or `(1, P, 4)` for the same ones in every image.
 
     Returns:
         the object that each box overlaps most, `(B, P)`, and the matcher's label, `(B, P)` int8.
     """
-    pictures, count = objects.there.shape
-    best = boxes.new_full((pictures, boxes.shape[1]), -1.0)
+    images, count = objects.there.shape
+    best = boxes.new_full((images, boxes.shape[1]), -1.0)
     best_object = torch.zeros_like(best, dtype=torch.int64)
     is_best_of_object = torch.zeros_like(best, dtype=torch.bool)
     step = max(1, OVERLAPS // max(1, best.numel()))

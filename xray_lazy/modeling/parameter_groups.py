@@ -21,7 +21,7 @@ class ParameterGroups:
         weight_decays: from pattern to weight decay, whatever the kind of parameter.
         layer_decay: each of `layers` learns so much slower than the next one, and the last one than the rest of the
             model (Clark et al., "ELECTRA", ICLR 2020); 1 switches it off. It is multiplied with `lr_factors`.
-        layers: patterns of the model's layers in their order, that at the picture first.
+        layers: patterns of the model's layers in their order, that at the image first.
     """
 
     def __init__(

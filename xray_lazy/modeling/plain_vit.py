@@ -11,7 +11,7 @@ from xray_lazy.modeling.timm_backbone import import_timm
 
 
 class PlainViT(ViT):
-    """A ViT whose blocks look at windows or at the whole picture (Li et al., ECCV 2022).
+    """A ViT whose blocks look at windows or at the whole image (Li et al., ECCV 2022).
 
     Args:
         arguments: of detectron2's `ViT`, without its `norm_layer`.

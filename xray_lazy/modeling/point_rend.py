@@ -83,10 +83,10 @@ class PointRendMaskHead(mask_head.PointRendMaskHead):
 
     def forward(self, features: dict[str, torch.Tensor], instances: list[Instances]):
         if not self.training:
-            boxes = [of_picture.pred_boxes for of_picture in instances]
+            boxes = [of_image.pred_boxes for of_image in instances]
             coarse = self.coarse_head(self._roi_pooler(features, boxes))
             return self._subdivision_inference(features, coarse, instances)
-        boxes = [of_picture.proposal_boxes for of_picture in instances]
+        boxes = [of_image.proposal_boxes for of_image in instances]
         coarse = self.coarse_head(self._roi_pooler(features, boxes))
         points, wanted = self._train_points(coarse, instances)
         logits = self._get_point_logits(self._point_pooler(features, boxes, points), points, coarse)
@@ -104,9 +104,9 @@ class PointRendMaskHead(mask_head.PointRendMaskHead):
             self.mask_point_oversample_ratio,
             self.mask_point_importance_sample_ratio,
         )
-        boxes = Boxes.cat([of_picture.proposal_boxes for of_picture in instances]).tensor
-        in_picture = get_point_coords_wrt_image(boxes, points).split([len(i) for i in instances])
-        wanted = [shares_at(i.gt_masks, own) for i, own in zip(instances, in_picture, strict=True) if len(i)]
+        boxes = Boxes.cat([of_image.proposal_boxes for of_image in instances]).tensor
+        in_image = get_point_coords_wrt_image(boxes, points).split([len(i) for i in instances])
+        wanted = [shares_at(i.gt_masks, own) for i, own in zip(instances, in_image, strict=True) if len(i)]
         return points, torch.cat([points.new_zeros(0, points.shape[1]), *wanted])
 
 

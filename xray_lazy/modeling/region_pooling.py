@@ -61,10 +61,10 @@ class RegionPooler(ROIPooler):
         """Which boxes, the cells that each of their bins sums up, and those cells' weights, both `(bins, cells)`.
 
         Args:
-            rois: (M, 5) number of the picture and xyxy pixels; shape: of the feature map.
+            rois: (M, 5) number of the image and xyxy pixels; shape: of the feature map.
         """
         (height, width), (bins_y, bins_x) = shape[-2:], self.output_size
-        # the order of torchvision's operations: other rounding moves samples at the picture's edge in or out
+        # the order of torchvision's operations: other rounding moves samples at the image's edge in or out
         corners = rois[:, 1:] * self.level_poolers[level].spatial_scale - 0.5
         sizes = (corners[:, 2:] - corners[:, :2]) / corners.new_tensor([bins_x, bins_y])
         first = rois[:, 0].int() * (height * width)
@@ -98,8 +98,8 @@ class RegionPooler(ROIPooler):
 
 
 def pooler_boxes(boxes: Sequence[Boxes]) -> torch.Tensor:
-    """Boxes of several pictures with the number of their picture: `(M, 5)`, number and xyxy pixels."""
-    return torch.cat([F.pad(of_picture.tensor, (1, 0), value=number) for number, of_picture in enumerate(boxes)])
+    """Boxes of several images with the number of their image: `(M, 5)`, number and xyxy pixels."""
+    return torch.cat([F.pad(of_image.tensor, (1, 0), value=number) for number, of_image in enumerate(boxes)])
 
 
 def channels_together(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -131,7 +131,7 @@ def _is_run_on_cpu(features: Sequence[torch.Tensor]) -> bool:
 
 
 def _is_exported() -> bool:
-    # an exported graph is to have ROIAlign, for pictures of any size
+    # an exported graph is to have ROIAlign, for images of any size
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 

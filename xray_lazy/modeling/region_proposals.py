@@ -1,4 +1,4 @@
-"""A training step's proposals of an RPN, for all pictures at once."""
+"""A training step's proposals of an RPN, for all images at once."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def best_proposals(
     logits: Sequence[torch.Tensor],
     deltas: Sequence[torch.Tensor],
     transform: Box2BoxTransform,
-    picture_sizes: Sequence[tuple[int, int]],
+    image_sizes: Sequence[tuple[int, int]],
     nms_threshold: float,
     count_before_nms: int,
     count: int,
@@ -22,7 +22,7 @@ def best_proposals(
 ) -> tuple[list[Instances], torch.Tensor]:
     """What detectron2's `find_top_rpn_proposals` finds, of each level's `(R,)` anchors.
 
-    The host waits for a GPU once for each picture, in NMS, and once for all of them.
+    The host waits for a GPU once for each image, in NMS, and once for all of them.
 
     Args:
         logits: `(B, R)` of each level; deltas: `(B, R, 4)`.
@@ -41,17 +41,17 @@ def best_proposals(
     scores, boxes, levels = torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(levels)
     is_finite = boxes.isfinite().all(-1) & scores.isfinite()
     boxes = boxes.where(is_finite[..., None], 0.0)
-    edges = torch.tensor([(width, height) * 2 for height, width in picture_sizes], dtype=boxes.dtype)
+    edges = torch.tensor([(width, height) * 2 for height, width in image_sizes], dtype=boxes.dtype)
     boxes = boxes.clamp(min=0).minimum(edges.to(boxes.device, non_blocking=True)[:, None])
     is_usable = is_finite & ((boxes[..., 2:] - boxes[..., :2]) > min_box_size).all(-1)
     # the last ones in NMS, where they take nothing from the others
     scores, boxes = scores.where(is_usable, -torch.inf), boxes.where(is_usable[..., None], 0.0)
     kept = [nms_by_level(*values, levels, nms_threshold)[:count] for values in zip(boxes, scores, strict=True)]
-    usable = torch.stack([of_picture[places].sum() for of_picture, places in zip(is_usable, kept, strict=True)])
+    usable = torch.stack([of_image[places].sum() for of_image, places in zip(is_usable, kept, strict=True)])
     results = []
-    for picture, (size, places, number) in enumerate(zip(picture_sizes, kept, usable.tolist(), strict=True)):
-        result = Instances(size, proposal_boxes=Boxes(boxes[picture, places[:number]]))
-        result.objectness_logits = scores[picture, places[:number]]
+    for image, (size, places, number) in enumerate(zip(image_sizes, kept, usable.tolist(), strict=True)):
+        result = Instances(size, proposal_boxes=Boxes(boxes[image, places[:number]]))
+        result.objectness_logits = scores[image, places[:number]]
         results.append(result)
     return results, is_finite.all()
 

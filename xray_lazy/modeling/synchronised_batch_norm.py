@@ -31,7 +31,7 @@ class SyncBatchNorm(_BatchNorm):
         values = input.float()
         own = torch.cat([values.sum(places), values.new_full((1,), values[:, 0].numel())])
         total = differentiable_all_reduce(own)
-        there = total[-1].detach()  # none, where it is in a head and no picture has an object
+        there = total[-1].detach()  # none, where it is in a head and no image has an object
         count = there.clamp(min=1)
         mean = total[:-1] / count
         # not from mean squares, which cancel where the mean is large

@@ -28,7 +28,7 @@ class TimmBackbone(Backbone):
             small. False trains them; from scratch that must be.
         arguments: for `timm.create_model`, such as `drop_path_rate=0.1`; for Swin `strict_img_size=False`.
 
-    Its weights are random; `train.init_checkpoint="timm://<name>"` loads pretrained ones. They are for RGB pictures
+    Its weights are random; `train.init_checkpoint="timm://<name>"` loads pretrained ones. They are for RGB images
     with `imagenet_rgb` of `configs/common/models/statistics.py`.
 
     Raises:

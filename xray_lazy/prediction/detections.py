@@ -82,15 +82,15 @@ class Categories:
 
 
 def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found], categories: Categories) -> list[Path]:
-    """Write what was found in pictures and in frames of videos; returns the files.
+    """Write what was found in images and in frames of videos; returns the files.
 
-    `predictions.json`: COCO results of the pictures; `annotations.json`: the pictures, classes and results as a COCO
-    data set; `detections.csv`: a line per item, of pictures and videos.
+    `predictions.json`: COCO results of the images; `annotations.json`: the images, classes and results as a COCO
+    data set; `detections.csv`: a line per item, of images and videos.
     """
     predictions, annotations, table = (folder / name for name in RESULT_FILES)
     written = []
     if found:
-        results = [result for picture in found for result in picture.results(categories.ids)]
+        results = [result for image in found for result in image.results(categories.ids)]
         written = [predictions, annotations]
         write_json(written[0], results)
         write_json(written[1], _data_set(found, results, categories))
@@ -124,10 +124,10 @@ def _table(found: Sequence[Found], categories: Categories) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(TABLE_HEADER)
-    for picture in found:
-        for class_id, result in zip(picture.classes, picture.results(categories.ids), strict=True):
+    for image in found:
+        for class_id, result in zip(image.classes, image.results(categories.ids), strict=True):
             area = int(mask_util.area(result["segmentation"])) if "segmentation" in result else ""
-            about = (picture.name, "" if picture.frame is None else picture.frame, _text(picture.image_id))
+            about = (image.name, "" if image.frame is None else image.frame, _text(image.image_id))
             writer.writerow([*about, categories.names[class_id], result["score"], *result["bbox"], area])
     return stream.getvalue()
 

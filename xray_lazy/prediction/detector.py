@@ -1,4 +1,4 @@
-"""What finds items in pictures, whatever runs the network: a trained model here, an exported one elsewhere."""
+"""What finds items in images, whatever runs the network: a trained model here, an exported one elsewhere."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
 from torch import nn
 
-from xray_lazy.data.picture_transforms import PictureInput, as_planes, resize
+from xray_lazy.data.image_transforms import ImageInput, as_planes, resize
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess
@@ -29,7 +29,7 @@ from xray_lazy.prediction.mask_inference import use_partwise_mask_heads
 
 
 class Detector(ABC):
-    """From pictures to items, in two steps: `prepare` can run in any thread, `detect` takes a batch.
+    """From images to items, in two steps: `prepare` can run in any thread, `detect` takes a batch.
 
     Attributes:
         class_names: by index; empty where nothing tells them.
@@ -38,8 +38,8 @@ class Detector(ABC):
     class_names: tuple[str, ...]
 
     @abstractmethod
-    def prepare(self, picture: np.ndarray) -> torch.Tensor:
-        """The network's input `(3, h, w)` for a BGR picture `(H, W, 3)` uint8."""
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        """The network's input `(3, h, w)` for a BGR image `(H, W, 3)` uint8."""
 
     @abstractmethod
     def batch_key(self, prepared: torch.Tensor) -> tuple:
@@ -49,16 +49,16 @@ class Detector(ABC):
     def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
         """Items in pixels of the inputs with masks `(N, 1, M, M)` of probabilities inside of their boxes.
 
-        Or all in pixels of the pictures, which are of `sizes`, with masks `(N, height, width)`.
+        Or all in pixels of the images, which are of `sizes`, with masks `(N, height, width)`.
         """
 
     def detect(
         self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: float = 0.0
     ) -> list[Instances]:
-        """Items of a batch in pixels of the pictures, on the CPU, best first.
+        """Items of a batch in pixels of the images, on the CPU, best first.
 
         Args:
-            sizes: (height, width) of the pictures.
+            sizes: (height, width) of the images.
             score_threshold: items below it are left out.
 
         Returns:
@@ -66,7 +66,7 @@ class Detector(ABC):
         """
         with torch.inference_mode():
             found = self.find(inputs, sizes)
-        return [_in_picture(items, *size, score_threshold) for items, size in zip(found, sizes, strict=True)]
+        return [_in_image(items, *size, score_threshold) for items, size in zip(found, sizes, strict=True)]
 
 
 class TrainedDetector(Detector):
@@ -78,7 +78,7 @@ class TrainedDetector(Detector):
         plain: leave the model as it is.
 
     Raises:
-        UserError: the config doesn't say how pictures are prepared, or the model finds no items.
+        UserError: the config doesn't say how images are prepared, or the model finds no items.
     """
 
     def __init__(self, trained: TrainedModel, plain: bool = False) -> None:
@@ -87,7 +87,7 @@ class TrainedDetector(Detector):
         mapper = OmegaConf.select(trained.cfg, "dataloader.test.mapper")
         if mapper is None or "augmentations" not in mapper:
             raise UserError(
-                "the config has no dataloader.test.mapper.augmentations: they say how pictures are resized", ""
+                "the config has no dataloader.test.mapper.augmentations: they say how images are resized", ""
             )
         self._augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         self._is_rgb = mapper.get("image_format", "BGR") == "RGB"
@@ -96,13 +96,13 @@ class TrainedDetector(Detector):
         inference = getattr(self.model, "inference", None)
         self._can_leave_masks = inference is not None and "do_postprocess" in inspect.signature(inference).parameters
 
-    def prepare(self, picture: np.ndarray) -> torch.Tensor:
-        augmented = PictureInput(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if self._is_rgb else picture)
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        augmented = ImageInput(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self._is_rgb else image)
         self._augmentations(augmented)
         return as_planes(augmented.image)
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:
-        # a batch is filled up to a common size, which reaches into the results at the picture's edge
+        # a batch is filled up to a common size, which reaches into the results at the image's edge
         return tuple(-(-side // self._divisor) for side in prepared.shape[1:])
 
     def detect(
@@ -123,7 +123,7 @@ class TrainedDetector(Detector):
 
 
 class ExportedDetector(Detector):
-    """A model that `tools/export.py` wrote; it takes one picture after the other.
+    """A model that `tools/export.py` wrote; it takes one image after the other.
 
     Args:
         path: of the model file; its facts lie beside it.
@@ -134,10 +134,10 @@ class ExportedDetector(Detector):
         self._model = load_exported(path, device)
         self.class_names = self._model.facts.class_names
 
-    def prepare(self, picture: np.ndarray) -> torch.Tensor:
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
         if self._model.facts.input_format == "RGB":
-            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        return as_planes(resize(picture, *self._model.facts.input_size(*picture.shape[:2])))
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return as_planes(resize(image, *self._model.facts.input_size(*image.shape[:2])))
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:
         return tuple(prepared.shape[1:])
@@ -204,7 +204,7 @@ def _left_out_early(model: nn.Module, score_threshold: float) -> Iterator[None]:
             predictor.test_score_thresh = threshold
 
 
-def _in_picture(items: Instances, height: int, width: int, score_threshold: float) -> Instances:
+def _in_image(items: Instances, height: int, width: int, score_threshold: float) -> Instances:
     items = postprocess(items[items.scores >= score_threshold], {"height": height, "width": width})
     result = Instances((height, width))
     for name, values in items.to("cpu").get_fields().items():

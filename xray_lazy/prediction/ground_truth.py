@@ -1,4 +1,4 @@
-"""What a COCO file says is in its pictures, found by the picture's name, in the classes of a model."""
+"""What a COCO file says is in its images, found by the image's name, in the classes of a model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from xray_lazy.prediction.inputs import InputFile
 
 
 class GroundTruth:
-    """Items by picture, ready to draw.
+    """Items by image, ready to draw.
 
     Args:
         json_file: COCO file; annotations that can't be drawn are left out.
@@ -51,13 +51,13 @@ class GroundTruth:
         times = Counter(name.name for name in images.values())
         self._id_by_last_name = {name.name: number for number, name in images.items() if times[name.name] == 1}
 
-    def image_id(self, picture: InputFile) -> int | str | None:
-        """The file's id of a picture: by its name below the folder, else by its last part where only one has that."""
-        return self._id_by_name.get(picture.name, self._id_by_last_name.get(picture.path.name))
+    def image_id(self, image: InputFile) -> int | str | None:
+        """The file's id of an image: by its name below the folder, else by its last part where only one has that."""
+        return self._id_by_name.get(image.name, self._id_by_last_name.get(image.path.name))
 
-    def items(self, picture: InputFile) -> list[Drawn] | None:
-        """What is in a picture; None where the file does not know it."""
-        return self._items.get(self.image_id(picture))
+    def items(self, image: InputFile) -> list[Drawn] | None:
+        """What is in an image; None where the file does not know it."""
+        return self._items.get(self.image_id(image))
 
 
 def _drawn(annotation: dict, index: dict[int, int]) -> Drawn | None:

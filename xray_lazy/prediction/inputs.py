@@ -1,4 +1,4 @@
-"""What a person names as input, as pictures and videos: files, folders, patterns, COCO files, data sets."""
+"""What a person names as input, as images and videos: files, folders, patterns, COCO files, data sets."""
 
 import glob
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import SPLITS, find_source
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
 from xray_lazy.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
@@ -15,7 +15,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 
 @dataclass(frozen=True)
 class InputFile:
-    """A picture's or video's file.
+    """An image's or video's file.
 
     Attributes:
         name: the file's below what was given; its whole path where another file has that name below something else.
@@ -31,30 +31,30 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Pictures and videos in the order in which they were given, folders sorted; names and those of results differ.
+    """Images and videos in the order in which they were given, folders sorted; names and those of results differ.
 
-    `coco_files` are those that named pictures.
+    `coco_files` are those that named images.
     """
 
-    pictures: list[InputFile] = field(default_factory=list)
+    images: list[InputFile] = field(default_factory=list)
     videos: list[InputFile] = field(default_factory=list)
     coco_files: list[Path] = field(default_factory=list)
 
 
 def find_inputs(words: Sequence[str], image_root: str | Path | None = None, output: str | Path | None = None) -> Inputs:
-    """Find all pictures and videos that `words` name.
+    """Find all images and videos that `words` name.
 
     Args:
-        words: pictures, videos, folders (with those below them), patterns such as `scans/**/*.jpg`, COCO files, and
+        words: images, videos, folders (with those below them), patterns such as `scans/**/*.jpg`, COCO files, and
             names of data sets such as `xray_smith_val`. A file that two of them name comes once.
-        image_root: the folder of a COCO file's pictures; by default `images` beside it, else its own folder.
+        image_root: the folder of a COCO file's images; by default `images` beside it, else its own folder.
         output: a folder of results, which are no inputs.
 
     Raises:
         UserError: a word names nothing.
     """
     if not words:
-        raise UserError("no input is given", "name pictures, folders, patterns, videos or a COCO file")
+        raise UserError("no input is given", "name images, folders, patterns, videos or a COCO file")
     inputs, seen, names, results = Inputs(), set(), set(), set()
     excluded = Path(output).resolve() if output else None
     for word in words:
@@ -63,19 +63,19 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
             if place in seen or (excluded and place.is_relative_to(excluded) and place != Path(word).resolve()):
                 continue
             seen.add(place)
-            kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.pictures
+            kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.images
             name = PurePosixPath(place.as_posix()) if entry.name in names else entry.name
             names.add(name)
             kind.append(InputFile(entry.path, name, entry.image_id, _free_result(entry.name, results)))
-    if not inputs.pictures and not inputs.videos:
+    if not inputs.images and not inputs.videos:
         where = f" outside of {output}, where the results go" if excluded else ""
         fix = "results of an earlier call don't count: name another folder for new ones"
-        raise UserError(f"{' '.join(words)} has no pictures{where}", fix)
+        raise UserError(f"{' '.join(words)} has no images{where}", fix)
     return inputs
 
 
 def default_image_root(json_file: Path) -> Path:
-    """Where the pictures of a COCO file are likely to be."""
+    """Where the images of a COCO file are likely to be."""
     beside = json_file.parent / "images"
     return beside if beside.is_dir() else json_file.parent
 
@@ -85,45 +85,45 @@ def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> l
     if path.is_dir():
         below = sorted(entry for entry in path.rglob("*") if _is_medium(entry))
         if not below:
-            raise UserError(f"the folder {path} has no pictures and no videos", f"known are {_known_suffixes()}")
+            raise UserError(f"the folder {path} has no images and no videos", f"known are {_known_suffixes()}")
         return [InputFile(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
     if path.suffix.lower() == ".json":
         return _of_coco(path, Path(image_root) if image_root else default_image_root(path), coco_files)
     if path.is_file():
         if not _is_medium(path):
-            raise UserError(f"{path} is neither a picture nor a video", f"known are {_known_suffixes()}, and .json")
+            raise UserError(f"{path} is neither an image nor a video", f"known are {_known_suffixes()}, and .json")
         return [InputFile(path, PurePosixPath(path.name))]
     if glob.has_magic(word):
         matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if _is_medium(Path(match)))
         if not matches:
-            raise UserError(f"no picture and no video is named like {word!r}", "quote patterns; ** goes into folders")
+            raise UserError(f"no image and no video is named like {word!r}", "quote patterns; ** goes into folders")
         start = Path(*_until_magic(path.parts[:-1]))
         return [InputFile(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
     if word.startswith("xray_") and word.endswith(tuple(f"_{split}" for split in SPLITS)):
         source = find_source(word)
         return _of_coco(source.json_file, source.image_root, coco_files)
-    raise UserError(f"there is no {word}", "name pictures, folders, patterns, videos or a COCO file")
+    raise UserError(f"there is no {word}", "name images, folders, patterns, videos or a COCO file")
 
 
 def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[InputFile]:
     content = read_coco(json_file, needed=("images",))
     if not image_root.is_dir():
-        raise UserError(f"there is no folder {image_root} for the pictures of {json_file}", "name it with --image-root")
-    pictures = []
+        raise UserError(f"there is no folder {image_root} for the images of {json_file}", "name it with --image-root")
+    images = []
     for image in content["images"]:
         try:
-            pictures.append(InputFile(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
+            images.append(InputFile(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
         except (KeyError, TypeError):
             raise UserError(
-                f"{json_file} has a picture without file_name or id: {image}",
+                f"{json_file} has an image without file_name or id: {image}",
                 f"python tools/dataset.py check {json_file} {image_root}",
             ) from None
     coco_files.append(json_file)
-    return pictures
+    return images
 
 
 def _is_medium(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
 
 
 def _until_magic(parts: Sequence[str]) -> list[str]:
@@ -142,4 +142,4 @@ def _free_result(name: PurePosixPath, taken: set[PurePosixPath]) -> PurePosixPat
 
 
 def _known_suffixes() -> str:
-    return " ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
+    return " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))

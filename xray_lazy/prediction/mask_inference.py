@@ -28,15 +28,15 @@ class PartwiseMaskHead(nn.Module):
 
     def forward(self, x: torch.Tensor, instances: list[Instances]) -> list[Instances]:
         """Set `pred_masks` `(N, 1, 2R, 2R)`, probabilities; `x` are features `(M, C, R, R)` of all boxes."""
-        classes = torch.cat([of_picture.pred_classes for of_picture in instances])
+        classes = torch.cat([of_image.pred_classes for of_image in instances])
         if self.head.predictor.out_channels == 1:
             classes = torch.zeros_like(classes)
         values = 4 * self.head.deconv.out_channels * x.shape[2] * x.shape[3]
         at_once = max(8, VALUES_AT_ONCE // values)
         parts = zip(x.split(at_once), classes.split(at_once), strict=True)
         masks = torch.cat([self._masks(features, of_boxes) for features, of_boxes in parts])
-        for of_picture, own in zip(instances, masks.split([len(one) for one in instances]), strict=True):
-            of_picture.pred_masks = own
+        for of_image, own in zip(instances, masks.split([len(one) for one in instances]), strict=True):
+            of_image.pred_masks = own
         return instances
 
     def _masks(self, x: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

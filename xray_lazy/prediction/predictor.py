@@ -1,4 +1,4 @@
-"""Detect on many pictures: read ahead in threads, in batches of like sizes, results in the order of the pictures."""
+"""Detect on many images: read ahead in threads, in batches of like sizes, results in the order of the images."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from xray_lazy.data.picture_file import read_picture
+from xray_lazy.data.image_file import read_image
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detector import Detector, load_detector
 from xray_lazy.wording import counted
@@ -21,31 +21,31 @@ Source = str | os.PathLike | np.ndarray
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one picture.
+    """What was found in one image.
 
     Attributes:
-        source: the file, or the picture itself.
-        picture: (H, W, 3) BGR uint8; None where there is a problem.
-        instances: in pixels of the picture, best first, on the CPU; `pred_masks`, from models with masks, is an
+        source: the file, or the image itself.
+        image: (H, W, 3) BGR uint8; None where there is a problem.
+        instances: in pixels of the image, best first, on the CPU; `pred_masks`, from models with masks, is an
             `EncodedMasks`, whose `bitmaps()` are (N, H, W) bool. None where there is a problem.
-        problem: why nothing could be looked for: the file can't be read, or the network can't work on its picture.
+        problem: why nothing could be looked for: the file can't be read, or the network can't work on its image.
     """
 
     source: Source
-    picture: np.ndarray | None = None
+    image: np.ndarray | None = None
     instances: Instances | None = None
     problem: UserError | None = None
 
 
 class Predictor:
-    """A detector for pictures of any number and size.
+    """A detector for images of any number and size.
 
     Args:
         detector: finds the items.
-        batch_size: pictures that go through the network together, where their sizes there are equal; what is found in
-            a picture does not depend on the others.
+        batch_size: images that go through the network together, where their sizes there are equal; what is found in
+            an image does not depend on the others.
         score_threshold: items below it are left out.
-        threads: that read and resize pictures while the network works.
+        threads: that read and resize images while the network works.
 
     Raises:
         UserError: a number has no meaning.
@@ -54,7 +54,7 @@ class Predictor:
     def __init__(self, detector: Detector, batch_size: int = 8, score_threshold: float = 0.0, threads: int = 2) -> None:
         if batch_size < 1 or threads < 1:
             raise UserError(
-                f"a batch of {counted(batch_size, 'picture')}, read by {counted(threads, 'thread')}",
+                f"a batch of {counted(batch_size, 'image')}, read by {counted(threads, 'thread')}",
                 "both must be 1 or more",
             )
         self.detector = detector
@@ -85,19 +85,19 @@ class Predictor:
         return self.detector.class_names
 
     def __call__(self, source: Source) -> Instances:
-        """What is found in one picture: a file, or BGR (H, W, 3) uint8.
+        """What is found in one image: a file, or BGR (H, W, 3) uint8.
 
         Raises:
-            UnreadablePicture: of the file.
-            RunFailure: the network can't work on the picture.
+            UnreadableImage: of the file.
+            RunFailure: the network can't work on the image.
         """
         return self.predict([source])[0]
 
     def predict(self, sources: Iterable[Source]) -> list[Instances]:
-        """What is found in each of the pictures.
+        """What is found in each of the images.
 
         Raises:
-            UnreadablePicture, RunFailure: of the first picture that has a problem.
+            UnreadableImage, RunFailure: of the first image that has a problem.
         """
         results = []
         for prediction in self.stream(sources):
@@ -109,7 +109,7 @@ class Predictor:
     def stream(self, sources: Iterable[Source]) -> Iterator[Prediction]:
         """One prediction for each of the sources, in their order, as soon as it is there.
 
-        At most 6 batches of pictures are held, of however many sources.
+        At most 6 batches of images are held, of however many sources.
         """
         sources, window = iter(sources), 2 * self.batch_size
         ahead: deque[Future[_Loaded]] = deque()
@@ -134,8 +134,8 @@ class Predictor:
 
     def _load(self, source: Source) -> "_Loaded":
         try:
-            picture = source if isinstance(source, np.ndarray) else read_picture(source)
-            return _Loaded(source, picture, self.detector.prepare(picture), None)
+            image = source if isinstance(source, np.ndarray) else read_image(source)
+            return _Loaded(source, image, self.detector.prepare(image), None)
         except UserError as problem:
             return _Loaded(source, None, None, problem)
         except Exception as error:
@@ -161,11 +161,11 @@ class Predictor:
             if isinstance(result, UserError):
                 yield Prediction(entry.source, problem=result)
             else:
-                yield Prediction(entry.source, entry.picture, result)
+                yield Prediction(entry.source, entry.image, result)
 
     def _detect_batch(self, batch: "list[_Loaded]") -> list[Instances | UserError]:
         """What is found in each; where the batch fails, each is looked at alone, and only those that fail are lost."""
-        inputs, sizes = [entry.prepared for entry in batch], [entry.picture.shape[:2] for entry in batch]
+        inputs, sizes = [entry.prepared for entry in batch], [entry.image.shape[:2] for entry in batch]
         try:
             return self.detector.detect(inputs, sizes, self.score_threshold)
         except UserError:
@@ -180,16 +180,16 @@ class Predictor:
 def _problem(source: Source, error: Exception) -> RunFailure:
     name = "{1}x{0}".format(*source.shape) if isinstance(source, np.ndarray) else source
     reason = (str(error).splitlines() or [""])[0]
-    problem = RunFailure(f"picture {name} can't be looked at: {type(error).__name__}: {reason}", "")
+    problem = RunFailure(f"image {name} can't be looked at: {type(error).__name__}: {reason}", "")
     problem.__cause__ = error
     return problem
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture that was read, and the network's input made of it; or why there is none."""
+    """An image that was read, and the network's input made of it; or why there is none."""
 
     source: Source
-    picture: np.ndarray | None
+    image: np.ndarray | None
     prepared: torch.Tensor | None
     problem: UserError | None

@@ -1,4 +1,4 @@
-"""What tools/predict.py does: detect in all that is named, and write pictures, videos and tables of it."""
+"""What tools/predict.py does: detect in all that is named, and write images, videos and tables of it."""
 
 import time
 from collections import deque
@@ -21,9 +21,9 @@ from xray_lazy.prediction.videos import Video, writing_video
 from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_picture
+from xray_lazy.visualization.prediction_pictures import write_image
 
-# Pictures that are drawn and written while the network is busy with others.
+# Images that are drawn and written while the network is busy with others.
 WRITERS, WAITING = 2, 8
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -38,7 +38,7 @@ class PredictOptions:
         inputs: as `find_inputs` takes them, with `image_root`.
         output: folder of the results.
         ground_truth: COCO file that is drawn beside the predictions.
-        overlays: write pictures and videos, not only tables.
+        overlays: write images and videos, not only tables.
         video_format: a suffix of `xray_lazy.prediction.videos.CODECS`, without its dot.
         grey: draw on a ground without colours.
     """
@@ -63,7 +63,7 @@ def run_prediction(options: PredictOptions) -> None:
     """Detect in everything that is named. What can't be read or looked at is reported and left out.
 
     Raises:
-        UserError: a fault of what was given, or none of the pictures and videos can be read.
+        UserError: a fault of what was given, or none of the images and videos can be read.
     """
     if not 0 <= options.threshold <= 1:
         raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
@@ -88,11 +88,11 @@ def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
     """Refuse to replace what is looked at, or tables that are not of an earlier call."""
     folder = Path(options.output)
     tables = [folder / name for name in RESULT_FILES]
-    drawn = [folder / "pictures" / picture.result.with_suffix(".jpg") for picture in inputs.pictures]
+    drawn = [folder / "pictures" / image.result.with_suffix(".jpg") for image in inputs.images]
     drawn += [folder / "videos" / v.result.with_suffix(f".{options.video_format}") for v in inputs.videos]
     drawn += [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
     given = [options.ground_truth] if options.ground_truth else []
-    read = [entry.path for entry in (*inputs.pictures, *inputs.videos)]
+    read = [entry.path for entry in (*inputs.images, *inputs.videos)]
     check_no_input([*tables, *drawn], [*read, *inputs.coco_files, *map(Path, given)])
     # each call writes the last of them, whatever it looks at
     for table in tables:
@@ -104,7 +104,7 @@ class _Run:
         self.options, self.inputs, self.predictor = options, inputs, predictor
         self.output = Path(options.output)
         self.console = Console()
-        # ids are those of the COCO file that named the pictures, too; only a ground truth that is asked for is drawn
+        # ids are those of the COCO file that named the images, too; only a ground truth that is asked for is drawn
         if options.ground_truth:
             self.truth = GroundTruth(options.ground_truth, predictor.class_names)
         elif inputs.coco_files:
@@ -120,8 +120,8 @@ class _Run:
     def run(self) -> None:
         start = time.perf_counter()
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
-            if self.inputs.pictures:
-                self._detect_in_pictures(pool)
+            if self.inputs.images:
+                self._detect_in_images(pool)
             for video in self.inputs.videos:
                 self._detect_in_video(video, pool)
         seconds = time.perf_counter() - start
@@ -133,33 +133,33 @@ class _Run:
         self.console.summary([*self.found, *frames], self._categories().names, seconds, self.skipped)
         self.console.files(self.output, files, self.options.overlays)
 
-    def _detect_in_pictures(self, pool: ThreadPoolExecutor) -> None:
-        pictures = self.inputs.pictures
-        ids = self._image_ids(pictures)
-        predictions = zip(pictures, ids, self.predictor.stream(picture.path for picture in pictures), strict=True)
-        with self.console.progress("pictures", len(pictures)) as advance:
-            for found, prediction in _in_background(pool, lambda entry: self._draw_picture(*entry), predictions):
+    def _detect_in_images(self, pool: ThreadPoolExecutor) -> None:
+        images = self.inputs.images
+        ids = self._image_ids(images)
+        predictions = zip(images, ids, self.predictor.stream(image.path for image in images), strict=True)
+        with self.console.progress("images", len(images)) as advance:
+            for found, prediction in _in_background(pool, lambda entry: self._draw_image(*entry), predictions):
                 if found is None:
                     self._skip(prediction.problem)
                 else:
                     self.found.append(found)
                 advance()
 
-    def _draw_picture(
-        self, picture: InputFile, image_id: int | str, prediction: Prediction
+    def _draw_image(
+        self, image: InputFile, image_id: int | str, prediction: Prediction
     ) -> tuple[Found | None, Prediction]:
         if prediction.problem is not None:
             return None, prediction
-        found = Found.of(prediction.instances, str(picture.name), image_id)
+        found = Found.of(prediction.instances, str(image.name), image_id)
         if self.options.overlays:
             drawn = self._overlay(prediction, found)
             if self.options.ground_truth:
-                drawn = self._beside_truth(picture, prediction.picture, drawn)
-            write_picture(self.output / "pictures" / picture.result.with_suffix(".jpg"), drawn)
+                drawn = self._beside_truth(image, prediction.image, drawn)
+            write_image(self.output / "pictures" / image.result.with_suffix(".jpg"), drawn)
         return found, prediction
 
-    def _beside_truth(self, picture: InputFile, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        items = self.truth.items(picture)
+    def _beside_truth(self, image: InputFile, scan: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        items = self.truth.items(image)
         title = "ground truth" if items is not None else "no ground truth for it"
         truth = draw_instances(scan, items or [], self.truth.class_names, grey=self.options.grey)
         return side_by_side(truth, drawn, (title, "prediction"))
@@ -209,7 +209,7 @@ class _Run:
 
     def _overlay(self, prediction: Prediction, found: Found) -> np.ndarray:
         instances = found.detections.drawn()
-        return draw_instances(prediction.picture, instances, self.class_names, grey=self.options.grey)
+        return draw_instances(prediction.image, instances, self.class_names, grey=self.options.grey)
 
     def _write_results(self) -> list[Path]:
         categories = self._categories()
@@ -226,9 +226,9 @@ class _Run:
         highest = max((max(found.classes, default=-1) for found in all_found), default=-1)
         return Categories.of(self.class_names, highest, self.truth.category_ids if self.truth else {})
 
-    def _image_ids(self, pictures: Sequence[InputFile]) -> list[int | str]:
-        """Those of the COCO file where it knows the picture, each once; others count on from its highest."""
-        known = [self.truth.image_id(picture) if self.truth else picture.image_id for picture in pictures]
+    def _image_ids(self, images: Sequence[InputFile]) -> list[int | str]:
+        """Those of the COCO file where it knows the image, each once; others count on from its highest."""
+        known = [self.truth.image_id(image) if self.truth else image.image_id for image in images]
         following = max((number for number in known if isinstance(number, int)), default=0) + 1
         ids, taken = [], {None}
         for number in known:

@@ -1,4 +1,4 @@
-"""What a report's page is made of: tabs of figures, tables, charts, matrices, pictures, remarks; no markup."""
+"""What a report's page is made of: tabs of figures, tables, charts, matrices, images, remarks; no markup."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -143,7 +143,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture as a data URI with what it shows in words, and its size in pixels."""
+    """An image as a data URI with what it shows in words, and its size in pixels."""
 
     source: str
     caption: str
@@ -152,7 +152,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class PictureRow:
+class ImageRow:
     """Views of one scan beside each other."""
 
     title: str
@@ -161,10 +161,10 @@ class PictureRow:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    kind: ClassVar[str] = "pictures"
+class Images:
+    kind: ClassVar[str] = "images"
     title: str
-    rows: Sequence[PictureRow]
+    rows: Sequence[ImageRow]
     text: str = ""
 
 
@@ -202,7 +202,7 @@ class Heading:
     text: str = ""
 
 
-Block = Facts | Table | Chart | Charts | Matrix | Pictures | Note | Findings | Code | Heading
+Block = Facts | Table | Chart | Charts | Matrix | Images | Note | Findings | Code | Heading
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The data of a run: sets, classes, counts, sizes of pictures and of items."""
+"""The data of a run: sets, classes, counts, sizes of images and of items."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ from xray_lazy.report.wording import DASH, NOTHING, TIMES, number, text, whole
 
 PARTS = {"train": "training", "test": "evaluation"}
 SIZE_EDGES = (0, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-MOST_ITEMS_APART = 12  # per picture; more are counted together
+MOST_ITEMS_APART = 12  # per image; more are counted together
 MOST_CLASSES_IN_CHART = 40
 SHORT_HASH = 12
 
@@ -37,7 +37,7 @@ def data_blocks(runs: Sequence[RunFiles]) -> list[Block]:
 
 
 def recorded(run: RunFiles, part: str) -> Mapping[str, Any]:
-    """What run.json tells of a data set: name, pictures, annotations, classes; empty where it tells nothing."""
+    """What run.json tells of a data set: name, images, annotations, classes; empty where it tells nothing."""
     return (run.record.get("datasets") or {}).get(part) or {}
 
 
@@ -53,12 +53,12 @@ def _of_run(run: RunFiles) -> list[Block]:
     columns = [
         "used for",
         "name",
-        "pictures",
+        "images",
         "items",
         "crowds",
-        "empty pictures",
-        "items per picture",
-        "picture size",
+        "empty images",
+        "items per image",
+        "image size",
         "hash",
     ]
     if any(rows):
@@ -87,12 +87,12 @@ def _set_row(purpose: str, dataset: DetectionDataset | None, record: Mapping[str
         whole(crowds),
         whole(empty),
         Cell(number(items / len(dataset)), items / len(dataset)),
-        text(_picture_sizes(dataset)),
+        text(_image_sizes(dataset)),
         Cell(short_hash or NOTHING, code=True),
     ]
 
 
-def _picture_sizes(dataset: DetectionDataset) -> str:
+def _image_sizes(dataset: DetectionDataset) -> str:
     sizes = Counter((r["width"], r["height"]) for r in dataset)
     (width, height), _ = sizes.most_common(1)[0]
     if len(sizes) == 1:
@@ -104,7 +104,7 @@ def _picture_sizes(dataset: DetectionDataset) -> str:
 
 def _class_table(sets: Mapping[str, DetectionDataset]) -> Block:
     counts = {part: _class_counts(dataset) for part, dataset in sets.items()}
-    in_pictures = {part: Counter(n for r in d for n in _names(d, r)) for part, d in sets.items()}
+    in_images = {part: Counter(n for r in d for n in _names(d, r)) for part, d in sets.items()}
     sizes = _median_sizes(next(iter(sets.values())))
     names = dict.fromkeys(name for dataset in sets.values() for name in dataset.class_names)
     most = {part: max(own.values(), default=0) for part, own in counts.items()}
@@ -115,13 +115,13 @@ def _class_table(sets: Mapping[str, DetectionDataset]) -> Block:
             items = own[name]
             row += [
                 Cell(f"{items:,}", items, items / most[part] if most[part] else None),
-                whole(in_pictures[part][name]),
+                whole(in_images[part][name]),
             ]
         rows.append([*row, Cell(number(sizes.get(name), 0), sizes.get(name))])
     columns = ["class"]
     for part in sets:
-        columns += [f"{PARTS[part]} items", "pictures"]
-    about = "Median size is the square root of the box's area in pixels, as in the pictures' files."
+        columns += [f"{PARTS[part]} items", "images"]
+    about = "Median size is the square root of the box's area in pixels, as in the images' files."
     return Table("Classes", [*columns, "median size"], rows, about, sortable=True, filterable=len(rows) > 15)
 
 
@@ -198,7 +198,7 @@ def _fullness_chart(sets: Mapping[str, DetectionDataset]) -> Chart:
         series.append(
             Series(PARTS[part], range(len(names)), [100 * counts[n] / len(dataset) for n in range(len(names))])
         )
-    return Chart("Items per picture", series, "items", "% of the pictures", bars=True, names=names)
+    return Chart("Items per image", series, "items", "% of the images", bars=True, names=names)
 
 
 def _identity(run: RunFiles) -> Any:
@@ -219,5 +219,5 @@ def _compared(runs: Sequence[RunFiles]) -> Block:
             name = facts.get("name") or (run.dataset if part == "test" else None) or NOTHING
             cells += [text(str(name)), whole(facts.get("pictures")), Cell(hashes or NOTHING, code=True)]
         rows.append(cells)
-    columns = ["run", *(c for purpose in PARTS.values() for c in (purpose, "pictures", "hash"))]
+    columns = ["run", *(c for purpose in PARTS.values() for c in (purpose, "images", "hash"))]
     return Table("Data of the runs", columns, rows, "The same hash stands for the same annotation file.")

@@ -194,7 +194,7 @@ def _groups(result: TaskResult) -> list[Block]:
             [
                 text(group.name),
                 whole(group.instances),
-                whole(group.pictures),
+                whole(group.images),
                 numeric(group.ap, 1, 100),
                 numeric(group.ap50),
                 numeric(group.ar),
@@ -202,7 +202,7 @@ def _groups(result: TaskResult) -> list[Block]:
             ]
             for group in groups
         ]
-        blocks.append(Table(title, ["", "items", "pictures", "AP", "AP50", "AR", "found, %"], rows))
+        blocks.append(Table(title, ["", "items", "images", "AP", "AP50", "AR", "found, %"], rows))
     return blocks
 
 
@@ -243,4 +243,4 @@ def _suspects(result: TaskResult) -> list[Block]:
         for suspect in suspects
     ]
     about = "Detections so sure of themselves that the ground truth may be what is wrong; tools/analyze.py draws them."
-    return [Table("Labels to look at", ["picture", "detected", "score", "ground truth"], rows, about, sortable=True)]
+    return [Table("Labels to look at", ["image", "detected", "score", "ground truth"], rows, about, sortable=True)]

@@ -7,8 +7,8 @@ from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Charts, Fact, Facts, Findings, Note, Table
 from xray_lazy.report.curves import curve_blocks
 from xray_lazy.report.data import recorded
+from xray_lazy.report.images import typical_image
 from xray_lazy.report.outcome import Outcome, common_metric, outcome_of, setting
-from xray_lazy.report.pictures import typical_picture
 from xray_lazy.report.results import summary_comparison
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
@@ -25,7 +25,7 @@ def overview_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
     blocks = _of_one(runs[0], reviews) if len(runs) == 1 else _of_several(runs)
     for run in runs:
         blocks += [Note(problem, warning=True) for problem in run.problems]
-    return [*blocks, *_main_charts(runs), *(typical_picture(runs[0], reviews) if len(runs) == 1 else ())]
+    return [*blocks, *_main_charts(runs), *(typical_image(runs[0], reviews) if len(runs) == 1 else ())]
 
 
 def headline(runs: Sequence[RunFiles]) -> str:
@@ -87,7 +87,7 @@ def _facts(run: RunFiles, outcome: Outcome) -> list[Fact]:
 
 def _data_facts(run: RunFiles) -> list[Fact]:
     facts = []
-    for part, label in (("train", "training pictures"), ("test", "evaluation pictures")):
+    for part, label in (("train", "training images"), ("test", "evaluation images")):
         known = recorded(run, part)
         if known.get("pictures"):
             items = count(known.get("annotations"), "item")
@@ -98,8 +98,8 @@ def _data_facts(run: RunFiles) -> list[Fact]:
                     f"{items}, {count(len(known.get('classes', ())), 'class', 'classes')}",
                 )
             )
-    if not facts and run.evaluations and run.evaluations[-1].pictures:
-        facts.append(Fact("evaluation pictures", f"{run.evaluations[-1].pictures:,}", run.evaluations[-1].dataset))
+    if not facts and run.evaluations and run.evaluations[-1].images:
+        facts.append(Fact("evaluation images", f"{run.evaluations[-1].images:,}", run.evaluations[-1].dataset))
     return facts
 
 

@@ -21,7 +21,7 @@ MEANINGS = {
     "APs": "small items, below 32² pixels",
     "APm": "medium items",
     "APl": "large items, from 96² pixels on",
-    "AR1": "recall with 1 detection per picture and class",
+    "AR1": "recall with 1 detection per image and class",
     "AR10": "recall with 10",
     "AR100": "recall with 100",
     "ARs": "recall of small items",
@@ -67,16 +67,14 @@ def summary_comparison(runs: Sequence[RunFiles], figures: Sequence[str] = SUMMAR
 
 
 def _significance(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
-    """Whether a difference is more than what the choice of the evaluation pictures makes."""
+    """Whether a difference is more than what the choice of the evaluation images makes."""
     blocks: list[Block] = []
     for other in runs[1:]:
         try:
             compared = compare(reviews[runs[0]].inputs, reviews[other].inputs)
         except UserError as error:
             why = error.message
-            blocks.append(
-                Note(f"{runs[0].name} and {other.name} can't be compared picture by picture: {why}.", error.fix)
-            )
+            blocks.append(Note(f"{runs[0].name} and {other.name} can't be compared image by image: {why}.", error.fix))
             continue
         rows = [
             [
@@ -92,8 +90,8 @@ def _significance(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
             if not one.name.startswith("AP-")
         ]
         about = (
-            f"On the same {compared.pictures:,} pictures, which were drawn anew {compared.resamples:,} times: the "
-            f"{100 * compared.confidence:.0f}% interval says how much of a change may come from which pictures "
+            f"On the same {compared.images:,} images, which were drawn anew {compared.resamples:,} times: the "
+            f"{100 * compared.confidence:.0f}% interval says how much of a change may come from which images "
             "these are. It says nothing of what another seed would change."
         )
         columns = ["", runs[0].name, other.name, "±", "interval", ""]
@@ -123,8 +121,8 @@ def _summary(evaluation: Evaluation) -> Block:
                 [text(figure), *(numeric(value, 1, 100) for value in values), Cell(MEANINGS[figure], tone="quiet")]
             )
     titles = [{"segm": "masks", "bbox": "boxes"}[task] for task in tasks]
-    pictures = f", {evaluation.pictures:,} pictures" if evaluation.pictures else ""
-    about = f"{_place(evaluation)} on {evaluation.dataset}{pictures}. Percent."
+    images = f", {evaluation.images:,} images" if evaluation.images else ""
+    about = f"{_place(evaluation)} on {evaluation.dataset}{images}. Percent."
     return Table("Best evaluation", ["", *titles, ""], rows, about)
 
 
@@ -133,7 +131,7 @@ def _classes(run: RunFiles, evaluation: Evaluation, reviews: Reviews) -> list[Bl
     if not rows:
         return []
     tasks = [task for task in ("segm", "bbox") if f"{task}/AP" in rows[0]]
-    columns = ["class", "items", "pictures"]
+    columns = ["class", "items", "images"]
     columns += [f"{_short(task)} {figure}" for task in tasks for figure in FIGURES]
     thresholds = _thresholds(run, reviews)
     columns += ["best F1", "at score"] if thresholds else []

@@ -1,4 +1,4 @@
-"""A run's best evaluation with its data set at hand: what error charts and pictures are made of."""
+"""A run's best evaluation with its data set at hand: what error charts and images are made of."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Review:
-    """Detections and ground truth of one evaluation; it is what `PictureMaker` takes."""
+    """Detections and ground truth of one evaluation; it is what `ImageMaker` takes."""
 
     evaluation: Evaluation
     dataset: DetectionDataset

@@ -13,7 +13,7 @@ MEGABYTES_PER_GIGABYTE = 1024
 CURVES = {
     "time": ("Time of a step", "seconds"),
     "data_time": ("Waiting for data in a step", "seconds"),
-    "images_per_second": ("Pictures per second", ""),
+    "images_per_second": ("Images per second", ""),
     "max_memory_mb": ("Highest GPU memory so far", "MB"),
 }
 
@@ -44,7 +44,7 @@ def _figures(runs: Sequence[RunFiles]) -> dict[str, list[Cell]]:
         "training steps": [Cell(duration(o.step_seconds), o.step_seconds) for o in outcomes],
         "a step": [Cell(short_time(_median(run, "time")), _median(run, "time")) for run in runs],
         "of it waiting for data": [_data_share(run) for run in runs],
-        "pictures per second": [numeric(_median(run, "images_per_second")) for run in runs],
+        "images per second": [numeric(_median(run, "images_per_second")) for run in runs],
         "highest GPU memory, GB": [
             numeric(m / MEGABYTES_PER_GIGABYTE) if m is not None else Cell("no GPU", tone="quiet") for m in memory
         ],

@@ -12,9 +12,9 @@ from xray_lazy.report.curves import curve_blocks
 from xray_lazy.report.data import data_blocks
 from xray_lazy.report.environment import environment_blocks
 from xray_lazy.report.errors import error_blocks
+from xray_lazy.report.images import image_blocks
 from xray_lazy.report.overview import headline, overview_blocks
 from xray_lazy.report.page import render_page
-from xray_lazy.report.pictures import picture_blocks
 from xray_lazy.report.results import result_blocks
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles, read_run
@@ -34,7 +34,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
     Args:
         output: by default `report.html` in the first folder, where it replaces an older one.
 
-    What a run has not (an evaluation, its pictures) is said in the page.
+    What a run has not (an evaluation, its images) is said in the page.
 
     Raises:
         UserError: a folder is not that of a training, or the page can't be written.
@@ -62,7 +62,7 @@ def make_tabs(runs: Sequence[RunFiles]) -> list[Tab]:
         ("curves", "Curves", lambda: curve_blocks(runs)),
         ("results", "Results", lambda: result_blocks(runs, reviews)),
         ("errors", "Errors", lambda: error_blocks(runs, reviews)),
-        ("pictures", "Pictures", lambda: picture_blocks(runs, reviews)),
+        ("pictures", "Images", lambda: image_blocks(runs, reviews)),
         ("data", "Data", lambda: data_blocks(runs)),
         ("speed", "Speed", lambda: speed_blocks(runs)),
         ("config", "Config", lambda: settings_blocks(runs)),

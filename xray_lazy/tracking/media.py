@@ -13,16 +13,16 @@ Drawing: TypeAlias = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class ComparedImage:
-    """An image with its ground truth and detections, in the pixels of `picture`, with masks as RLE of its size.
+    """An image with its ground truth and detections, in the pixels of `image`, with masks as RLE of its size.
 
     Attributes:
-        picture: (H, W, 3) RGB, uint8.
+        image: (H, W, 3) RGB, uint8.
         file_name: of the scan, without its folder.
         class_names: by class id.
-        drawn: draws both, side by side, as (h, w, 3) RGB, uint8; called only by a writer that shows plain pictures.
+        drawn: draws both, side by side, as (h, w, 3) RGB, uint8; called only by a writer that shows plain images.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     file_name: str
     truth: Sequence[Drawn]
     detections: Sequence[Drawn]
@@ -31,17 +31,17 @@ class ComparedImage:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The same pictures of a data set at each evaluation."""
+class Images:
+    """The same images of a data set at each evaluation."""
 
-    pictures: Sequence[ComparedImage]
+    images: Sequence[ComparedImage]
 
 
 @dataclass(frozen=True)
-class WorstPictures:
-    """The pictures with the most mistakes, the worst first; `found`, `missed` and `false` count items on each."""
+class WorstImages:
+    """The images with the most mistakes, the worst first; `found`, `missed` and `false` count items on each."""
 
-    pictures: Sequence[ComparedImage]
+    images: Sequence[ComparedImage]
     found: Sequence[int]
     missed: Sequence[int]
     false: Sequence[int]
@@ -79,4 +79,4 @@ class PrecisionRecall:
     instances: Mapping[str, int]
 
 
-Media: TypeAlias = Pictures | WorstPictures | ConfusionMatrix | PrecisionRecall
+Media: TypeAlias = Images | WorstImages | ConfusionMatrix | PrecisionRecall

@@ -1,4 +1,4 @@
-"""TensorBoard: the storage's scalars, pictures and histograms."""
+"""TensorBoard: the storage's scalars, images and histograms."""
 
 import contextlib
 import glob
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class TensorboardWriter(Writer):
     """Write event files for `tensorboard --logdir`; without the package it warns once and writes nothing.
 
-    Pictures and charts are drawn in a thread beside training, those of one evaluation at a time.
+    Images and charts are drawn in a thread beside training, those of one evaluation at a time.
 
     Args:
         log_dir: the folder of the event files.
@@ -78,8 +78,8 @@ class TensorboardWriter(Writer):
             for name, value in values.items():
                 self._events.add_scalar(name, value, iteration)
         # detectron2 has no public name for these two; it expects the TensorBoard writer to take and clear them
-        for name, picture, iteration in storage._vis_data:
-            self._events.add_image(name, picture, iteration)
+        for name, image, iteration in storage._vis_data:
+            self._events.add_image(name, image, iteration)
         storage.clear_images()
         for histogram in storage._histograms:
             self._events.add_histogram_raw(**histogram)
@@ -107,7 +107,7 @@ class TensorboardWriter(Writer):
             return
         self._reopen_if_deleted()
         named = {self._names.logged(name): item for name, item in media.items()}
-        self._drawing.wait()  # so that slow drawing never keeps the pictures of many evaluations in memory
+        self._drawing.wait()  # so that slow drawing never keeps the images of many evaluations in memory
         events = self._events
         self._drawing.do(lambda: self._draw(events, named, iteration))
 
@@ -118,7 +118,7 @@ class TensorboardWriter(Writer):
             add_media(events, media, iteration)
             events.flush()
         except Exception as error:
-            logger.warning("TensorBoard has no pictures of iteration %d: %s", iteration, error)
+            logger.warning("TensorBoard has no images of iteration %d: %s", iteration, error)
 
     def close(self) -> None:
         events, drawing, self._events, self._drawing = self._events, self._drawing, None, None

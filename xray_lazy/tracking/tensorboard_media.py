@@ -1,4 +1,4 @@
-"""Media as TensorBoard shows them: drawn pictures, and precision-recall curves with a slider over iterations."""
+"""Media as TensorBoard shows them: drawn images, and precision-recall curves with a slider over iterations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from xray_lazy.tracking.media import ConfusionMatrix, Media, Pictures, PrecisionRecall, WorstPictures
+from xray_lazy.tracking.media import ConfusionMatrix, Images, Media, PrecisionRecall, WorstImages
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -17,17 +17,17 @@ THRESHOLDS = 101  # TensorBoard spreads them evenly over the scores 0 to 1
 
 
 def add_media(events: "SummaryWriter", media: Mapping[str, Media], iteration: int) -> None:
-    """Add all media to an event file; each picture has a tag of its own, so that one can slide over iterations."""
+    """Add all media to an event file; each image has a tag of its own, so that one can slide over iterations."""
     for name, item in media.items():
         match item:
-            case Pictures(pictures):
-                for number, shown in enumerate(pictures, 1):  # joined sets may have two files of a name
-                    add_picture(events, f"{name}/{number:02d}_{Path(shown.file_name).stem}", shown.drawn(), iteration)
-            case WorstPictures(pictures):
-                for rank, shown in enumerate(pictures, 1):
-                    add_picture(events, f"{name}/{rank}", shown.drawn(), iteration)
+            case Images(images):
+                for number, shown in enumerate(images, 1):  # joined sets may have two files of a name
+                    add_image(events, f"{name}/{number:02d}_{Path(shown.file_name).stem}", shown.drawn(), iteration)
+            case WorstImages(images):
+                for rank, shown in enumerate(images, 1):
+                    add_image(events, f"{name}/{rank}", shown.drawn(), iteration)
             case ConfusionMatrix():
-                add_picture(events, name, item.drawn(), iteration)
+                add_image(events, name, item.drawn(), iteration)
             case PrecisionRecall():
                 for class_name in item.precisions:
                     events.add_pr_curve_raw(
@@ -35,12 +35,12 @@ def add_media(events: "SummaryWriter", media: Mapping[str, Media], iteration: in
                     )
 
 
-def add_picture(events: "SummaryWriter", tag: str, picture: np.ndarray, iteration: int) -> None:
-    """Add an RGB picture as JPEG, a fifth of the PNG that `SummaryWriter.add_image` would write of an X-ray picture."""
+def add_image(events: "SummaryWriter", tag: str, image: np.ndarray, iteration: int) -> None:
+    """Add an RGB image as JPEG, a fifth of the PNG that `SummaryWriter.add_image` would write of an X-ray image."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    height, width = picture.shape[:2]
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    height, width = image.shape[:2]
     encoded = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
     events.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), iteration)
 

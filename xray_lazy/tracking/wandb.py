@@ -19,7 +19,7 @@ from xray_lazy.tracking.wandb_files import has_ended
 from xray_lazy.tracking.wandb_session import WandbSession
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer, axes_at
 
-MOST_WAITING = 4  # evaluations whose pictures are in memory because W&B is stuck
+MOST_WAITING = 4  # evaluations whose images are in memory because W&B is stuck
 CHECKPOINT_CHOICES = ("none", "best", "final", "best and final")
 
 
@@ -131,7 +131,7 @@ class WandbWriter(Writer):
             self._free.release()
 
         if self._free.acquire(blocking=False):
-            self._session.use("log pictures", log)
+            self._session.use("log images", log)
 
     def pause(self) -> None:
         self._session.mark_preempting()

@@ -1,4 +1,4 @@
-"""Media as W&B shows them: overlays that can be switched on and off, charts, a table of pictures.
+"""Media as W&B shows them: overlays that can be switched on and off, charts, a table of images.
 
 This module imports wandb, which training can do without: import it where a W&B run is open.
 """
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
 from pycocotools import mask as mask_util
 from wandb.data_types import BoundingBoxes2D, ImageMask
 
+import wandb
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.tracking.media import (
     ComparedImage,
     ConfusionMatrix,
+    Images,
     Media,
-    Pictures,
     PrecisionRecall,
-    WorstPictures,
+    WorstImages,
 )
 
 RECALL_STEP = 2  # of COCO's 101 recalls every second one is plenty for a chart
 MOST_MASK_CLASSES = 127  # W&B stores a mask's class in a signed byte
-PADDING = 40  # grey value beside smaller pictures
+PADDING = 40  # grey value beside smaller images
 
 
 def log_media(run: Any, media: Mapping[str, Media], axes: Mapping[str, float]) -> None:
@@ -37,7 +37,7 @@ def log_media(run: Any, media: Mapping[str, Media], axes: Mapping[str, float]) -
 
 @contextmanager
 def _staging_in(folder: Path) -> Iterator[None]:
-    """Let W&B keep what it copies of a table's pictures in the run's own folder, not in the home folder.
+    """Let W&B keep what it copies of a table's images in the run's own folder, not in the home folder.
 
     There it would stay for ever where the run is recorded offline.
     """
@@ -59,9 +59,9 @@ def wandb_values(media: Mapping[str, Media]) -> dict[str, Any]:
 
 def _value(media: Media, name: str) -> Any:
     match media:
-        case Pictures():
-            return _panel(media.pictures)
-        case WorstPictures():
+        case Images():
+            return _panel(media.images)
+        case WorstImages():
             return _table(media)
         case ConfusionMatrix():
             return _confusion_chart(media, name)
@@ -70,12 +70,12 @@ def _value(media: Media, name: str) -> Any:
     raise TypeError(f"W&B has no form for {type(media).__name__}")
 
 
-def _panel(pictures: Sequence[ComparedImage]) -> list[wandb.Image] | None:
-    """Pictures of one panel, where W&B shows all of them at the size of the first, so that they need equal sizes."""
-    if not pictures:
+def _panel(images: Sequence[ComparedImage]) -> list[wandb.Image] | None:
+    """Images of one panel, where W&B shows all of them at the size of the first, so that they need equal sizes."""
+    if not images:
         return None
-    height, width = (max(shown.picture.shape[axis] for shown in pictures) for axis in (0, 1))
-    first, *others = pictures
+    height, width = (max(shown.image.shape[axis] for shown in images) for axis in (0, 1))
+    first, *others = images
     return [
         _image(first, (height, width)),
         *(_image(shown, (height, width), _KnownBoxes, _KnownMask) for shown in others),
@@ -102,8 +102,8 @@ def _image(
     boxes_type: type[BoundingBoxes2D] = BoundingBoxes2D,
     mask_type: type[ImageMask] = ImageMask,
 ) -> wandb.Image:
-    """A picture with its overlays in the upper left corner of a canvas of `size` (height, width)."""
-    missing = [(0, whole - part) for whole, part in zip(size, shown.picture.shape[:2], strict=True)]
+    """An image with its overlays in the upper left corner of a canvas of `size` (height, width)."""
+    missing = [(0, whole - part) for whole, part in zip(size, shown.image.shape[:2], strict=True)]
     labels = dict(enumerate(shown.class_names, 1))  # 0 is the background of masks
     sides = {"ground_truth": shown.truth, "predictions": shown.detections}
     has_masks = any(item.mask is not None for item in (*shown.truth, *shown.detections))
@@ -112,10 +112,10 @@ def _image(
         box_data = [_box(item, shown.class_names, size) for item in items]
         boxes[side] = boxes_type({"box_data": box_data, "class_labels": labels}, side)
         if has_masks and len(labels) <= MOST_MASK_CLASSES:
-            class_map = np.pad(_class_map(items, shown.picture.shape[:2]), missing)
+            class_map = np.pad(_class_map(items, shown.image.shape[:2]), missing)
             masks[side] = mask_type({"mask_data": class_map, "class_labels": labels}, side)
     return wandb.Image(
-        np.pad(shown.picture, [*missing, (0, 0)], constant_values=PADDING),
+        np.pad(shown.image, [*missing, (0, 0)], constant_values=PADDING),
         caption=shown.file_name,
         classes=[{"id": number, "name": name} for number, name in labels.items()],
         boxes=boxes,
@@ -126,7 +126,7 @@ def _image(
 
 def _box(item: Drawn, class_names: Sequence[str], size: tuple[int, int]) -> dict[str, Any]:
     height, width = size
-    # in parts of the picture's size
+    # in parts of the image's size
     x0, y0, x1, y1 = (round(float(value), 4) for value in np.clip(np.divide(item.box, (width, height) * 2), 0, 1))
     name = f"{class_names[item.class_id]} crowd" if item.is_crowd else class_names[item.class_id]
     box = {
@@ -146,12 +146,12 @@ def _class_map(items: Sequence[Drawn], size: tuple[int, int]) -> np.ndarray:
     return classes
 
 
-def _table(worst: WorstPictures) -> wandb.Table | None:
-    if not worst.pictures:
+def _table(worst: WorstImages) -> wandb.Table | None:
+    if not worst.images:
         return None
     table = wandb.Table(columns=["file", "picture", "found", "missed", "false"])
-    for shown, *counts in zip(worst.pictures, worst.found, worst.missed, worst.false, strict=True):
-        table.add_data(shown.file_name, _image(shown, shown.picture.shape[:2]), *counts)
+    for shown, *counts in zip(worst.images, worst.found, worst.missed, worst.false, strict=True):
+        table.add_data(shown.file_name, _image(shown, shown.image.shape[:2]), *counts)
     return table
 
 

@@ -137,7 +137,7 @@ def _rows_of_server(run: Any, steps: range) -> list[dict[str, Any]]:
 
 
 def _copy_media(part: Part, values: Mapping[str, Any], run: Any) -> None:
-    """Have the files that a row's values name sent with it: pictures, their overlays, tables."""
+    """Have the files that a row's values name sent with it: images, their overlays, tables."""
     for name in _texts(values):
         source, copy = part.folder / "files" / name, Path(run.dir) / name
         if name.startswith("media/") and source.is_file():

@@ -1,1 +1,1 @@
-"""Pictures for people: instances drawn on scans, ground truth beside prediction, contact sheets."""
+"""Images for people: instances drawn on scans, ground truth beside prediction, contact sheets."""

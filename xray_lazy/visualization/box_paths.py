@@ -13,35 +13,35 @@ EDGE = (0, 0, 0)
 
 
 def draw_boxes(
-    picture: np.ndarray,
+    image: np.ndarray,
     boxes: np.ndarray,
     colours: Sequence[tuple[int, int, int]],
     enlargement: float = 1,
     thickness: int = 2,
 ) -> np.ndarray:
-    """Boxes without labels on the grey picture, the first ones on top.
+    """Boxes without labels on the grey image, the first ones on top.
 
     Args:
-        picture: (H, W, 3) BGR.
-        boxes: (N, 4), xyxy pixels of the picture.
+        image: (H, W, 3) BGR.
+        boxes: (N, 4), xyxy pixels of the image.
         colours: BGR of each.
     """
-    canvas = resized(grey_background(picture), enlargement)
+    canvas = resized(grey_background(image), enlargement)
     for box, colour in reversed(list(zip(_points(boxes, canvas, enlargement), colours, strict=True))):
         cv2.rectangle(canvas, box[0], box[1], EDGE, thickness + 1, cv2.LINE_AA)
         cv2.rectangle(canvas, box[0], box[1], colour, thickness, cv2.LINE_AA)
     return canvas
 
 
-def draw_paths(picture: np.ndarray, boxes: np.ndarray, class_ids: Sequence[int], enlargement: float = 1) -> np.ndarray:
+def draw_paths(image: np.ndarray, boxes: np.ndarray, class_ids: Sequence[int], enlargement: float = 1) -> np.ndarray:
     """How boxes came where they are: grey where they started, ever stronger towards the last, their centres joined.
 
     Args:
-        picture: (H, W, 3) BGR.
-        boxes: (S, N, 4), after each step, xyxy pixels of the picture.
+        image: (H, W, 3) BGR.
+        boxes: (S, N, 4), after each step, xyxy pixels of the image.
         class_ids: of each of the N boxes in the end.
     """
-    canvas = resized(grey_background(picture), enlargement)
+    canvas = resized(grey_background(image), enlargement)
     steps = [_points(step, canvas, enlargement) for step in boxes]
     last = len(steps) - 1
     for step, of_step in enumerate(steps):
@@ -54,7 +54,7 @@ def draw_paths(picture: np.ndarray, boxes: np.ndarray, class_ids: Sequence[int],
         strength = 1.0 if step == last else 0.35 + 0.5 * step / max(1, last)
         canvas = cv2.addWeighted(faded, strength, canvas, 1 - strength, 0)
     for number, class_id in enumerate(class_ids):
-        # a box that starts as the whole picture reaches beyond what is drawn: its centre does not
+        # a box that starts as the whole image reaches beyond what is drawn: its centre does not
         centres = [tuple(int((a + b) / 2) for a, b in zip(*of_step[number], strict=True)) for of_step in steps]
         for start, end in itertools.pairwise(centres):
             cv2.line(canvas, start, end, EDGE, 4, cv2.LINE_AA)

@@ -72,7 +72,7 @@ def warn_of_missing_letters() -> None:
     if not _warned:
         _warned = True
         logger.warning(
-            "letters of some names are squares in charts and numbers on pictures, for no installed font has them; fix: "
+            "letters of some names are squares in charts and numbers on images, for no installed font has them; fix: "
             "install a font of their script, e.g. apt install %s, and remove matplotlib's list of fonts: "
             "rm ~/.cache/matplotlib/fontlist*",
             PACKAGE,

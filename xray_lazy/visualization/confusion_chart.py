@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture: shares of each row as colour, counts as numbers."""
+"""A confusion matrix as an image: shares of each row as colour, counts as numbers."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""hotcoco's data set browser on the chosen pictures: a page on this machine with filters, zoom and details."""
+"""hotcoco's data set browser on the chosen images: a page on this machine with filters, zoom and details."""
 
 import contextlib
 import importlib.util

@@ -1,11 +1,11 @@
-"""What `tools/visualize.py data` does: pictures of ground truth, augmentation, statistics, or the browser."""
+"""What `tools/visualize.py data` does: images of ground truth, augmentation, statistics, or the browser."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xray_lazy.errors import UserError
-from xray_lazy.visualization.picture_choice import Choice
+from xray_lazy.visualization.image_choice import Choice
 from xray_lazy.wording import counted
 
 DEFAULT_FOLDER = "output/data"
@@ -17,9 +17,9 @@ class DataRequest:
 
     Attributes:
         sets: names, and pairs of a JSON file and its folder; none stands for all sets under `root`.
-        faulty: only pictures with faults; with `fault_kinds`, with these.
+        faulty: only images with faults; with `fault_kinds`, with these.
         config_file: gives `augmented` its training mapper, and its data set where `sets` is empty.
-        draws: of each picture, `augmented`.
+        draws: of each image, `augmented`.
     """
 
     sets: Sequence[str] = ()
@@ -38,43 +38,43 @@ class DataRequest:
     draws: int = 4
 
 
-def show_pictures(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
-    """Write pictures and sheets of them into `folder`; `report` gets a line about each sheet.
+def show_images(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
+    """Write images and sheets of them into `folder`; `report` gets a line about each sheet.
 
     Raises:
-        UserError: a set, a class or a kind of fault is not there, or no picture is as asked for.
+        UserError: a set, a class or a kind of fault is not there, or no image is as asked for.
     """
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.faulty_pictures import choose_faulty, declared_classes, find_faulty_pictures
-    from xray_lazy.visualization.ground_truth import ground_truth_pictures
-    from xray_lazy.visualization.picture_choice import check_classes, draw_at_random
-    from xray_lazy.visualization.shown_picture import SheetLayout, save_shown_pictures
+    from xray_lazy.visualization.faulty_images import choose_faulty, declared_classes, find_faulty_images
+    from xray_lazy.visualization.ground_truth import ground_truth_images
+    from xray_lazy.visualization.image_choice import check_classes, draw_at_random
+    from xray_lazy.visualization.shown_image import SheetLayout, save_shown_images
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
     if request.faulty or request.fault_kinds:
         class_names = declared_classes(sets)
         check_classes(request.choice, class_names)
-        found = find_faulty_pictures(sets, class_names, request.fault_kinds, show_progress=True)
-        pictures = draw_at_random(choose_faulty(found, class_names, request.choice), request.count, request.seed)
+        found = find_faulty_images(sets, class_names, request.fault_kinds, show_progress=True)
+        images = draw_at_random(choose_faulty(found, class_names, request.choice), request.count, request.seed)
     else:
         datasets = load_side_by_side(sets)
         class_names = datasets[0].class_names
         check_classes(request.choice, class_names)
-        pictures = ground_truth_pictures(datasets, request.choice, request.count, request.seed)
-    if not pictures:
-        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size, --faulty away")
-    layout = SheetLayout(columns=min(request.columns, len(pictures)))
-    for path in save_shown_pictures(pictures, class_names, folder, layout, request.grey):
+        images = ground_truth_images(datasets, request.choice, request.count, request.seed)
+    if not images:
+        raise UserError("no image is as asked for", "leave some of --ids, --names, --class, --size, --faulty away")
+    layout = SheetLayout(columns=min(request.columns, len(images)))
+    for path in save_shown_images(images, class_names, folder, layout, request.grey):
         if path.parent == Path(folder):
             report(f"{path}")
-    report(f"{counted(len(pictures), 'picture')}, each by itself: {Path(folder) / 'pictures'}")
+    report(f"{counted(len(images), 'image')}, each by itself: {Path(folder) / 'pictures'}")
 
 
 def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
-    """Write `augmented.jpg` into `folder`: pictures as training with the config would see them.
+    """Write `augmented.jpg` into `folder`: images as training with the config would see them.
 
     Raises:
-        UserError: there is no config, or no picture is as asked for.
+        UserError: there is no config, or no image is as asked for.
     """
     if not request.config_file:
         raise UserError("--augmented needs to know how training augments", "give its config with --config-file")
@@ -83,7 +83,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     from xray_lazy.config import load_config
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
     from xray_lazy.visualization.ground_truth import save_augmented_sheet
-    from xray_lazy.visualization.picture_choice import check_classes, choose_records, draw_at_random
+    from xray_lazy.visualization.image_choice import check_classes, choose_records, draw_at_random
 
     loader = load_config(request.config_file, request.overrides).dataloader.train
     if request.sets:
@@ -96,10 +96,10 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     records = [record for dataset in datasets for record in choose_records(dataset, request.choice)]
     records = draw_at_random(records, request.count, request.seed)
     if not records:
-        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size away")
+        raise UserError("no image is as asked for", "leave some of --ids, --names, --class, --size away")
     path = Path(folder) / "augmented.jpg"
     save_augmented_sheet(records, instantiate(loader.mapper), class_names, path, request.draws, request.seed)
-    report(f"{path}: {counted(len(records), 'picture')}, {counted(request.draws, 'draw')} of each")
+    report(f"{path}: {counted(len(records), 'image')}, {counted(request.draws, 'draw')} of each")
 
 
 def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
@@ -115,10 +115,10 @@ def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[
 
 
 def show_browser(request: DataRequest, port: int) -> None:
-    """Open hotcoco's browser on the wanted pictures, until Ctrl-C."""
+    """Open hotcoco's browser on the wanted images, until Ctrl-C."""
     from xray_lazy.visualization.data_browser import browse, check_browser
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.picture_choice import check_classes, choose_records
+    from xray_lazy.visualization.image_choice import check_classes, choose_records
 
     check_browser()
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
@@ -126,5 +126,5 @@ def show_browser(request: DataRequest, port: int) -> None:
     check_classes(request.choice, datasets[0].class_names)
     parts = [dataset.part(choose_records(dataset, request.choice), dataset.name) for dataset in datasets]
     if not any(parts):
-        raise UserError("no picture is as asked for", "leave some of --ids, --names, --class, --size away")
+        raise UserError("no image is as asked for", "leave some of --ids, --names, --class, --size away")
     browse(parts, port)

@@ -46,7 +46,7 @@ def open_wanted_sets(
 def load_side_by_side(sets: Sequence[CocoSet]) -> list[DetectionDataset]:
     """The sets as detectron2's dataset dicts, with one list of classes for all of them.
 
-    Unlike `load_datasets`, which joins sets for training, it keeps pictures' ids and takes sets of different classes.
+    Unlike `load_datasets`, which joins sets for training, it keeps images' ids and takes sets of different classes.
     """
     loaded = [load_datasets(reference(one)) for one in sets]
     class_names = list(dict.fromkeys(name for dataset in loaded for name in dataset.class_names))

@@ -1,4 +1,4 @@
-"""What is in data sets, in numbers: classes, sizes, shapes, items per picture, and where in the picture they lie."""
+"""What is in data sets, in numbers: classes, sizes, shapes, items per image, and where in the image they lie."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.visualization.data_sets import scanner_and_split
-from xray_lazy.visualization.picture_choice import NAMED_SIZES
+from xray_lazy.visualization.image_choice import NAMED_SIZES
 from xray_lazy.wording import printable
 
 POSITION_ROWS, POSITION_COLUMNS = 36, 54
@@ -21,38 +21,38 @@ POSITION_ROWS, POSITION_COLUMNS = 36, 54
 
 @dataclass(frozen=True)
 class SetStatistics:
-    """One data set; `n` items that are no crowd regions, in `pictures` pictures.
+    """One data set; `n` items that are no crowd regions, in `images` images.
 
     Attributes:
         classes: `(n,)`, index into `class_names`.
         sides: `(n,)`, of a square of the item's area, pixels.
         aspects: `(n,)`, width by height of the box.
-        owners: `(n,)`, the picture's place in the set.
-        boxes_over: `(classes, rows, columns)`, how many items' boxes are there, from the picture's corner to corner.
-        picture_sizes: how many pictures have which (width, height).
+        owners: `(n,)`, the image's place in the set.
+        boxes_over: `(classes, rows, columns)`, how many items' boxes are there, from the image's corner to corner.
+        image_sizes: how many images have which (width, height).
     """
 
     name: str
     scanner: str
     split: str
     class_names: tuple[str, ...]
-    pictures: int
+    images: int
     crowds: int
     classes: np.ndarray
     sides: np.ndarray
     aspects: np.ndarray
     owners: np.ndarray
     boxes_over: np.ndarray
-    picture_sizes: dict[tuple[int, int], int]
+    image_sizes: dict[tuple[int, int], int]
 
     @property
     def instances(self) -> int:
         return len(self.classes)
 
     @property
-    def per_picture(self) -> np.ndarray:
-        """Items of each picture, `(pictures,)`."""
-        return np.bincount(self.owners, minlength=self.pictures)
+    def per_image(self) -> np.ndarray:
+        """Items of each image, `(images,)`."""
+        return np.bincount(self.owners, minlength=self.images)
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class SetStatistics:
 
 
 def statistics_of(dataset: DetectionDataset) -> SetStatistics:
-    """Count a data set; no picture is read."""
+    """Count a data set; no image is read."""
     corners = np.zeros((len(dataset.class_names), POSITION_ROWS + 1, POSITION_COLUMNS + 1))
     rows, crowds = [], 0
     for place, record in enumerate(dataset):
@@ -125,15 +125,15 @@ def summary(one: SetStatistics) -> dict:
         "name": one.name,
         "scanner": one.scanner,
         "split": one.split,
-        "pictures": one.pictures,
-        "pictures_without_items": int((one.per_picture == 0).sum()),
+        "pictures": one.images,
+        "pictures_without_items": int((one.per_image == 0).sum()),
         "items": one.instances,
         "crowd_regions": one.crowds,
-        "items_per_picture": _spread(one.per_picture),
+        "items_per_picture": _spread(one.per_image),
         "side": _spread(one.sides),
         "aspect": _spread(one.aspects),
         "size_shares": {name: round(share, 4) for name, share in one.size_shares.items()},
-        "picture_sizes": {f"{width}x{height}": count for (width, height), count in one.picture_sizes.items()},
+        "picture_sizes": {f"{width}x{height}": count for (width, height), count in one.image_sizes.items()},
         "classes": [class_summary(one, index) for index in range(len(one.class_names))],
         "positions": one.positions.round(4).tolist(),
     }

@@ -1,4 +1,4 @@
-"""Chosen pictures of data sets with their ground truth, and as training's augmentation makes them."""
+"""Chosen images of data sets with their ground truth, and as training's augmentation makes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,34 +7,34 @@ import numpy as np
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.visualization.image_choice import Choice, choose_records, draw_at_random, wanted_items
 from xray_lazy.visualization.montage import contact_sheet
 from xray_lazy.visualization.overlay import instances_of_record
-from xray_lazy.visualization.picture_choice import Choice, choose_records, draw_at_random, wanted_items
-from xray_lazy.visualization.prediction_pictures import write_picture
-from xray_lazy.visualization.shown_picture import ShownPicture, cell_height, draw_cell
+from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.shown_image import ShownImage, cell_height, draw_cell
 
 
-def ground_truth_pictures(
+def ground_truth_images(
     datasets: Sequence[DetectionDataset], choice: Choice, count: int, seed: int = 0
-) -> list[ShownPicture]:
-    """Wanted pictures with their ground truth; items that are not asked for are drawn quietly.
+) -> list[ShownImage]:
+    """Wanted images with their ground truth; items that are not asked for are drawn quietly.
 
     Args:
         datasets: of one list of classes.
-        count: of pictures, over all sets; drawn at random by `seed` where there are more.
+        count: of images, over all sets; drawn at random by `seed` where there are more.
     """
     wanted = [(dataset, record) for dataset in datasets for record in choose_records(dataset, choice)]
     return [_shown(dataset, record, choice) for dataset, record in draw_at_random(wanted, count, seed)]
 
 
-def _shown(dataset: DetectionDataset, record: Mapping, choice: Choice) -> ShownPicture:
+def _shown(dataset: DetectionDataset, record: Mapping, choice: Choice) -> ShownImage:
     wanted = wanted_items(record, dataset.class_names, choice)
     drawn = tuple(
         item if is_wanted else Drawn(item.class_id, item.box, mask=item.mask, is_quiet=True)
         for item, is_wanted in zip(instances_of_record(record), wanted, strict=True)
     )
     path = Path(record["file_name"])
-    return ShownPicture(path, drawn, f"{path.name}  {dataset.name}  id {record['image_id']}")
+    return ShownImage(path, drawn, f"{path.name}  {dataset.name}  id {record['image_id']}")
 
 
 def save_augmented_sheet(
@@ -46,12 +46,12 @@ def save_augmented_sheet(
     seed: int = 0,
     cell_width: int = 400,
 ) -> None:
-    """Write one sheet, a row per picture: several draws of the augmentation, with what is left of the items.
+    """Write one sheet, a row per image: several draws of the augmentation, with what is left of the items.
 
     Args:
         records: detectron2's dataset dicts.
         mapper: of the training loader, with `image_format`, "BGR" if it has none.
-        draws: of each picture.
+        draws: of each image.
     """
     samples = [
         draw_sample(record, mapper, (seed, place, number))
@@ -66,9 +66,9 @@ def save_augmented_sheet(
     for place, (sample, scan) in enumerate(zip(samples, scans, strict=True)):
         name = Path(sample["file_name"]).name
         caption = f"{name}  draw {place % draws + 1}  {scan.shape[1]}x{scan.shape[0]}"
-        shown = ShownPicture(Path(name), tuple(instances_of_sample(sample)), caption)
+        shown = ShownImage(Path(name), tuple(instances_of_sample(sample)), caption)
         cells.append(draw_cell(scan, shown, class_names, (cell_width, height)))
-    write_picture(path, contact_sheet(cells, columns=draws, cell_width=cell_width))
+    write_image(path, contact_sheet(cells, columns=draws, cell_width=cell_width))
 
 
 def draw_sample(record: Mapping, mapper: Callable[[dict], dict], seed: Sequence[int]) -> dict:

@@ -1,4 +1,4 @@
-"""Maps of numbers over a picture: features, attention, evidence."""
+"""Maps of numbers over an image: features, attention, evidence."""
 
 import cv2
 import numpy as np
@@ -11,19 +11,19 @@ OPACITY_LOW, OPACITY_HIGH = 0.2, 0.8
 
 
 def draw_heat(
-    picture: np.ndarray, values: np.ndarray, enlargement: float = 1, limits: tuple[float, float] | None = None
+    image: np.ndarray, values: np.ndarray, enlargement: float = 1, limits: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Draw values as colours, from dark to bright yellow, over the grey picture.
+    """Draw values as colours, from dark to bright yellow, over the grey image.
 
     Args:
-        picture: (H, W, 3) BGR, uint8.
-        values: (h, w) of any size, from the picture's corner to corner.
+        image: (H, W, 3) BGR, uint8.
+        values: (h, w) of any size, from the image's corner to corner.
         limits: what is darkest and brightest; by default the 2nd percentile and the maximum.
 
     Returns:
         (H * enlargement, W * enlargement, 3) BGR, uint8.
     """
-    ground = resized(picture, enlargement)
+    ground = resized(image, enlargement)
     grey = (
         cv2.cvtColor(cv2.cvtColor(ground, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR).astype(np.float32)
         * GROUND_BRIGHTNESS
@@ -36,14 +36,14 @@ def draw_heat(
     return (grey * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
-def draw_components(picture_size: tuple[int, int], values: np.ndarray) -> np.ndarray:
+def draw_components(image_size: tuple[int, int], values: np.ndarray) -> np.ndarray:
     """Three values per place as red, green and blue: places of one colour look alike to the model.
 
     Args:
-        picture_size: (height, width) of the result.
+        image_size: (height, width) of the result.
         values: (h, w, 3).
     """
     low, high = np.percentile(values, (1, 99), axis=(0, 1))
     shares = np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1)
-    picture = (shares * 255).astype(np.uint8)
-    return cv2.resize(picture, picture_size[::-1], interpolation=cv2.INTER_NEAREST)
+    image = (shares * 255).astype(np.uint8)
+    return cv2.resize(image, image_size[::-1], interpolation=cv2.INTER_NEAREST)

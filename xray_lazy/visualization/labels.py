@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from xray_lazy.visualization.picture_text import draw_text, text_size
+from xray_lazy.visualization.image_text import draw_text, text_size
 
-# How bad it is to cover, per pixel: another label can't be read then; one's own item is what the picture is about.
+# How bad it is to cover, per pixel: another label can't be read then; one's own item is what the image is about.
 COST_LABEL, COST_OWN_ITEM, COST_OTHER_ITEM = 10.0, 2.0, 1.0
 GAP = 4
 
@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Label:
-    """A text for the item at `box` (xyxy, inside the picture); colour is BGR, size (width, height) with its margin.
+    """A text for the item at `box` (xyxy, inside the image); colour is BGR, size (width, height) with its margin.
 
     `ends` are the columns of the item's highest and lowest point, where it has a mask: a label is best found there.
     """
@@ -37,10 +37,10 @@ def label_size(text: str, text_height: int) -> tuple[int, int]:
 
 
 def place_labels(labels: Sequence[Label], width: int, height: int) -> list[tuple[int, int]]:
-    """Upper left corners for labels on a picture, in their order.
+    """Upper left corners for labels on an image, in their order.
 
     Each takes the first place that covers nothing: above its item, below, beside, inside its upper edge; where there is
-    none, the place that covers least. Labels stay inside the picture if they are not larger than it.
+    none, the place that covers least. Labels stay inside the image if they are not larger than it.
     """
     items = [label.box for label in labels]
     taken: list[Box] = []

@@ -1,4 +1,4 @@
-"""Several pictures in one: ground truth beside prediction, and contact sheets."""
+"""Several images in one: ground truth beside prediction, and contact sheets."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from xray_lazy.visualization.image_text import draw_text, text_size
 from xray_lazy.visualization.overlay import text_height_for
-from xray_lazy.visualization.picture_text import draw_text, text_size
 from xray_lazy.wording import printable
 
 BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
@@ -16,7 +16,7 @@ BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
 def side_by_side(
     left: np.ndarray, right: np.ndarray, titles: tuple[str, str] = ("ground truth", "prediction")
 ) -> np.ndarray:
-    """Two BGR pictures (H, W, 3) beside each other under their titles; the smaller one is set on a dark ground."""
+    """Two BGR images (H, W, 3) beside each other under their titles; the smaller one is set on a dark ground."""
     height = max(left.shape[0], right.shape[0])
     text_height = text_height_for(left)
     gap = max(4, text_height // 2)
@@ -27,26 +27,26 @@ def side_by_side(
     return np.hstack([columns[0], divider, columns[1]])
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, cell_width: int = 960) -> np.ndarray:
-    """BGR pictures of any sizes in rows of equal cells, each as large as its cell allows.
+def contact_sheet(images: Sequence[np.ndarray], columns: int = 2, cell_width: int = 960) -> np.ndarray:
+    """BGR images of any sizes in rows of equal cells, each as large as its cell allows.
 
-    The cells have the shape of the middle one of the pictures, by their height to width.
+    The cells have the shape of the middle one of the images, by their height to width.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
     """
-    if not pictures:
-        raise ValueError("a contact sheet needs at least one picture")
-    columns = min(columns, len(pictures))
+    if not images:
+        raise ValueError("a contact sheet needs at least one image")
+    columns = min(columns, len(images))
     gap = max(4, cell_width // 120)
-    shape = sorted(picture.shape[0] / picture.shape[1] for picture in pictures)[len(pictures) // 2]
+    shape = sorted(image.shape[0] / image.shape[1] for image in images)[len(images) // 2]
     cell_height = max(1, round(cell_width * shape))
-    rows = math.ceil(len(pictures) / columns)
+    rows = math.ceil(len(images) / columns)
     sheet = np.full(
         (rows * (cell_height + gap) + gap, columns * (cell_width + gap) + gap, 3), BACKGROUND, dtype=np.uint8
     )
-    for index, picture in enumerate(pictures):
-        fitted = fit_into(picture, cell_width, cell_height)
+    for index, image in enumerate(images):
+        fitted = fit_into(image, cell_width, cell_height)
         height, width = fitted.shape[:2]
         y = gap + index // columns * (cell_height + gap) + (cell_height - height) // 2
         x = gap + index % columns * (cell_width + gap) + (cell_width - width) // 2
@@ -54,30 +54,30 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int = 2, cell_width: 
     return sheet
 
 
-def fit_into(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture in its own proportions, as large as width x height allows."""
-    factor = min(width / picture.shape[1], height / picture.shape[0])
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+def fit_into(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """An image in its own proportions, as large as width x height allows."""
+    factor = min(width / image.shape[1], height / image.shape[0])
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
-def with_title(picture: np.ndarray, title: str, text_height: int | None = None) -> np.ndarray:
-    """A BGR picture (H, W, 3) under a line of text, which is cut where it is too long.
+def with_title(image: np.ndarray, title: str, text_height: int | None = None) -> np.ndarray:
+    """A BGR image (H, W, 3) under a line of text, which is cut where it is too long.
 
     Args:
-        text_height: of the letters, pixels; by default what reads well at the picture's size.
+        text_height: of the letters, pixels; by default what reads well at the image's size.
     """
-    text_height = text_height or text_height_for(picture)
-    strip = np.full((2 * text_height + 2, picture.shape[1], 3), BACKGROUND, np.uint8)
-    room = picture.shape[1] - text_height
+    text_height = text_height or text_height_for(image)
+    strip = np.full((2 * text_height + 2, image.shape[1], 3), BACKGROUND, np.uint8)
+    room = image.shape[1] - text_height
     title = printable(title)
     while len(title) > 4 and text_size(title, text_height)[0] > room:
         title = title.removesuffix("...")[:-1].rstrip() + "..."
     baseline = (text_height // 2, text_height + text_height // 2)
     draw_text(strip, title, baseline, TITLE_INK, text_height)
-    return np.vstack([strip, picture])
+    return np.vstack([strip, image])
 
 
-def _fill_up(picture: np.ndarray, height: int) -> np.ndarray:
-    missing = height - picture.shape[0]
-    return cv2.copyMakeBorder(picture, 0, missing, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)
+def _fill_up(image: np.ndarray, height: int) -> np.ndarray:
+    missing = height - image.shape[0]
+    return cv2.copyMakeBorder(image, 0, missing, 0, 0, cv2.BORDER_CONSTANT, value=BACKGROUND)

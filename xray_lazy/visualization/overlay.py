@@ -1,4 +1,4 @@
-"""Draw instances on X-ray pictures: outlines, translucent fill and labels that leave the items visible."""
+"""Draw instances on X-ray images: outlines, translucent fill and labels that leave the items visible."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,32 +39,32 @@ FILL_OPACITY = 0.28
 QUIET_COLOUR = (120, 120, 120)
 # A grey ground is lifted so far that a fill shows on metal, too, which is near black.
 DARKEST_GREY = 70
-# Pictures whose longer side is below this are enlarged, so that lines and labels stay small beside the items.
+# Images whose longer side is below this are enlarged, so that lines and labels stay small beside the items.
 COMFORTABLE_SIDE = 700
 LARGEST_ENLARGEMENT = 3
 
 
 def draw_instances(
-    picture: np.ndarray,
+    image: np.ndarray,
     instances: Sequence[Drawn],
     class_names: Sequence[str],
     enlargement: float | None = None,
     grey: bool = False,
 ) -> np.ndarray:
-    """Draw instances and their labels on a copy of a picture.
+    """Draw instances and their labels on a copy of an image.
 
     Args:
-        picture: (H, W, 3) BGR or (H, W) grey, uint8.
+        image: (H, W, 3) BGR or (H, W) grey, uint8.
         class_names: by class id; a class beyond them is labelled by its number.
-        enlargement: factor of the result's size; by default 1, or 2 to 3 for small pictures. Below 1 lines and labels
+        enlargement: factor of the result's size; by default 1, or 2 to 3 for small images. Below 1 lines and labels
             still have the size that reads well.
         grey: take the scan's own colours away, so that those of the classes are the only ones.
 
     Returns:
         (H * enlargement, W * enlargement, 3) BGR, uint8.
     """
-    factor = enlargement or _comfortable_enlargement(*picture.shape[:2])
-    canvas = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture.copy()
+    factor = enlargement or _comfortable_enlargement(*image.shape[:2])
+    canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
     canvas = resized(grey_background(canvas) if grey else canvas, factor)
     instances = [drawn for drawn in instances if all(map(math.isfinite, drawn.box))]
     text_height = text_height_for(canvas)
@@ -81,23 +81,23 @@ def draw_instances(
     return canvas
 
 
-def grey_background(picture: np.ndarray) -> np.ndarray:
-    """A BGR picture without its colours and with its darks lifted, (H, W, 3) uint8."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+def grey_background(image: np.ndarray) -> np.ndarray:
+    """A BGR image without its colours and with its darks lifted, (H, W, 3) uint8."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     lifted = cv2.LUT(grey, np.linspace(DARKEST_GREY, 255, 256).round().astype(np.uint8))
     return cv2.cvtColor(lifted, cv2.COLOR_GRAY2BGR)
 
 
-def resized(picture: np.ndarray, factor: float) -> np.ndarray:
-    """A picture times `factor`, of one pixel at least."""
+def resized(image: np.ndarray, factor: float) -> np.ndarray:
+    """An image times `factor`, of one pixel at least."""
     if factor == 1:
-        return picture
-    size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+        return image
+    size = tuple(max(1, round(side * factor)) for side in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def class_colour(class_id: int) -> tuple[int, int, int]:
-    """The BGR colour of a class, the same in all pictures; colours come again after the last."""
+    """The BGR colour of a class, the same in all images; colours come again after the last."""
     return CLASS_COLOURS[class_id % len(CLASS_COLOURS)][::-1]
 
 
@@ -117,13 +117,13 @@ def instances_of_record(record: Mapping) -> list[Drawn]:
 
 
 def instances_of_prediction(instances: "Instances", score_threshold: float = 0.0) -> list[Drawn]:
-    """The predictions of a detectron2 model for one picture, on any device, from `score_threshold` on."""
+    """The predictions of a detectron2 model for one image, on any device, from `score_threshold` on."""
     return ImageDetections.of(instances[instances.scores >= score_threshold]).drawn()
 
 
-def text_height_for(picture: np.ndarray) -> int:
-    """Height of the letters in pixels that reads well at a picture's size."""
-    return max(12, round(max(picture.shape[:2]) / 70))
+def text_height_for(image: np.ndarray) -> int:
+    """Height of the letters in pixels that reads well at an image's size."""
+    return max(12, round(max(image.shape[:2]) / 70))
 
 
 def _comfortable_enlargement(height: int, width: int) -> int:

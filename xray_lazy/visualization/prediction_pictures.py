@@ -1,4 +1,4 @@
-"""Write pictures of predictions beside the ground truth, and one contact sheet of them all."""
+"""Write images of predictions beside the ground truth, and one contact sheet of them all."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.atomic_file import atomic_writer
-from xray_lazy.data.picture_file import read_picture
+from xray_lazy.data.image_file import read_image
 from xray_lazy.visualization.montage import contact_sheet, fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances, instances_of_prediction, instances_of_record
 
@@ -23,41 +23,41 @@ JPEG_QUALITY = 92
 Entry = TypeVar("Entry")
 
 
-def save_prediction_pictures(
+def save_prediction_images(
     predictions: Iterable[tuple[Mapping, "Instances"]],
     class_names: Sequence[str],
     folder: str | os.PathLike,
     score_threshold: float = 0.5,
 ) -> list[Path]:
-    """Write one picture per prediction, the ground truth on its left, and `contact_sheet.jpg` of all.
+    """Write one image per prediction, the ground truth on its left, and `contact_sheet.jpg` of all.
 
     Args:
         predictions: pairs of a dataset dict (with `annotations` where there is ground truth) and the model's
             instances for it; one pair is held at a time.
         class_names: by class id.
-        folder: made if need be; pictures are named by their order and the scan's file.
+        folder: made if need be; images are named by their order and the scan's file.
         score_threshold: predictions below it are not drawn.
 
     Returns:
         The files written, the contact sheet last; nothing for no predictions.
 
     Raises:
-        UnreadablePicture: a scan can't be read.
+        UnreadableImage: a scan can't be read.
     """
     folder = Path(folder)
     paths, thumbnails = [], []
     for number, (record, instances) in enumerate(predictions):
-        picture = read_picture(record["file_name"])
+        image = read_image(record["file_name"])
         pair = side_by_side(
-            draw_instances(picture, instances_of_record(record), class_names),
-            draw_instances(picture, instances_of_prediction(instances, score_threshold), class_names),
+            draw_instances(image, instances_of_record(record), class_names),
+            draw_instances(image, instances_of_prediction(instances, score_threshold), class_names),
         )
         paths.append(folder / f"{number:03d}_{Path(record['file_name']).stem}.jpg")
-        write_picture(paths[-1], pair)
+        write_image(paths[-1], pair)
         thumbnails.append(fit_into(pair, SHEET_CELL_WIDTH, pair.shape[0]))
     if thumbnails:
         paths.append(folder / CONTACT_SHEET)
-        write_picture(paths[-1], contact_sheet(thumbnails, columns=2, cell_width=SHEET_CELL_WIDTH))
+        write_image(paths[-1], contact_sheet(thumbnails, columns=2, cell_width=SHEET_CELL_WIDTH))
     return paths
 
 
@@ -68,9 +68,9 @@ def evenly_spaced(entries: Sequence[Entry], count: int) -> list[Entry]:
     return [entries[index * len(entries) // count] for index in range(count)]
 
 
-def write_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Write a BGR picture in the format of the path's suffix, whole or not at all."""
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a BGR image in the format of the path's suffix, whole or not at all."""
     path = Path(path)
-    encoded = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     with atomic_writer(path) as stream:
         stream.write(encoded.tobytes())

@@ -11,7 +11,7 @@ import numpy as np
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.visualization.chart_text import chart_text
 from xray_lazy.visualization.data_statistics import SetStatistics
-from xray_lazy.visualization.picture_choice import NAMED_SIZES
+from xray_lazy.visualization.image_choice import NAMED_SIZES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def save_charts(sets: Sequence[SetStatistics], folder: str | os.PathLike) -> lis
         "sizes_by_class": (draw_sizes_by_class, (8, tall)),
         "sizes": (draw_sizes, (7, 4)),
         "aspects": (draw_aspects, (7, 4)),
-        "per_picture": (draw_per_picture, (7, 4)),
+        "per_picture": (draw_per_image, (7, 4)),
     }
     with chart_text():
         figures = {"statistics": draw_statistics_sheet(sets)}
@@ -64,7 +64,7 @@ def draw_statistics_sheet(sets: Sequence[SetStatistics]) -> "Figure":
     left, right = classes.subplots(1, 2)
     draw_classes(left, sets)
     draw_sizes_by_class(right, sets)
-    for axes, draw in zip(distributions.subplots(1, 3), (draw_sizes, draw_aspects, draw_per_picture), strict=True):
+    for axes, draw in zip(distributions.subplots(1, 3), (draw_sizes, draw_aspects, draw_per_image), strict=True):
         draw(axes, sets)
     draw_positions(maps, sets)
     return figure
@@ -72,7 +72,7 @@ def draw_statistics_sheet(sets: Sequence[SetStatistics]) -> "Figure":
 
 def draw_table(axes: "Axes", sets: Sequence[SetStatistics]) -> None:
     """One line of numbers for each set."""
-    heads = ("set", "pictures", "without items", "items", "per picture", "small", "medium", "large", "classes", "sizes")
+    heads = ("set", "images", "without items", "items", "per image", "small", "medium", "large", "classes", "sizes")
     rows = [_table_row(one) for one in sets]
     axes.axis("off")
     widths = (0.21, 0.08, 0.1, 0.08, 0.09, 0.07, 0.07, 0.07, 0.08, 0.15)
@@ -156,24 +156,24 @@ def draw_aspects(axes: "Axes", sets: Sequence[SetStatistics]) -> None:
     _finish(axes, "Shapes", legend=False)
 
 
-def draw_per_picture(axes: "Axes", sets: Sequence[SetStatistics]) -> None:
-    """How many items a picture has."""
-    most = max(int(one.per_picture.max(initial=0)) for one in sets)
+def draw_per_image(axes: "Axes", sets: Sequence[SetStatistics]) -> None:
+    """How many items an image has."""
+    most = max(int(one.per_image.max(initial=0)) for one in sets)
     most = min(most, 20)
     width = 0.8 / len(sets)
     for number, one in enumerate(sets):
-        shares = np.bincount(one.per_picture.clip(max=most), minlength=most + 1) / max(1, one.pictures)
+        shares = np.bincount(one.per_image.clip(max=most), minlength=most + 1) / max(1, one.images)
         places = np.arange(most + 1) + (number - (len(sets) - 1) / 2) * width
         axes.bar(places, 100 * shares, width * 0.92, label=one.name, **_fill(sets, one))
-    longer = any(one.per_picture.max(initial=0) > most for one in sets)
+    longer = any(one.per_image.max(initial=0) > most for one in sets)
     axes.set_xticks(range(most + 1), [*map(str, range(most)), f"{most}+" if longer else str(most)])
-    axes.set_xlabel("items in a picture")
-    axes.set_ylabel("% of the pictures")
-    _finish(axes, "Items per picture", legend=False)
+    axes.set_xlabel("items in an image")
+    axes.set_ylabel("% of the images")
+    _finish(axes, "Items per image", legend=False)
 
 
 def draw_positions(figure: "Figure | SubFigure", sets: Sequence[SetStatistics]) -> None:
-    """Where in their pictures items lie: a map for each set, or of one set also for its most frequent classes."""
+    """Where in their images items lie: a map for each set, or of one set also for its most frequent classes."""
     maps = [(one.name.removeprefix("xray_"), one.positions) for one in sets]
     if len(sets) == 1:
         frequent = np.argsort(-sets[0].class_counts, kind="stable")[: MAPS_PER_ROW - 1]
@@ -184,7 +184,7 @@ def draw_positions(figure: "Figure | SubFigure", sets: Sequence[SetStatistics]) 
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
     for number, (axis, (title, shares)) in enumerate(zip(axes.flat, maps, strict=False)):
-        width, height = next(iter(sets[min(number, len(sets) - 1)].picture_sizes))
+        width, height = next(iter(sets[min(number, len(sets) - 1)].image_sizes))
         drawn = axis.imshow(shares, cmap="magma", vmin=0, vmax=brightest, extent=(0, width, height, 0))
         axis.set_xticks([])
         axis.set_yticks([])
@@ -221,15 +221,15 @@ def _draw_shares(axes: "Axes", sets: Sequence[SetStatistics], values: Sequence[n
 
 
 def _table_row(one: SetStatistics) -> list[str]:
-    (width, height), count = next(iter(one.picture_sizes.items()))
-    sizes = f"{width}x{height}" + (f" and {len(one.picture_sizes) - 1} more" if count < one.pictures else "")
+    (width, height), count = next(iter(one.image_sizes.items()))
+    sizes = f"{width}x{height}" + (f" and {len(one.image_sizes) - 1} more" if count < one.images else "")
     seen = int((one.class_counts > 0).sum())
     return [
         one.name,
-        f"{one.pictures:,}",
-        f"{int((one.per_picture == 0).sum()):,}",
+        f"{one.images:,}",
+        f"{int((one.per_image == 0).sum()):,}",
         f"{one.instances:,}",
-        f"{one.per_picture.mean():.2f}",
+        f"{one.per_image.mean():.2f}",
         *(f"{100 * share:.0f}%" for share in one.size_shares.values()),
         f"{seen} of {len(one.class_names)}",
         sizes,

@@ -34,7 +34,7 @@ dataloader = dict(
             ],
             with_masks=True,
             image_format="${model.input_format}",
-            # decoded pictures in a folder on a fast local disk, for small sets: 13 MB each at these sizes
+            # decoded images in a folder on a fast local disk, for small sets: 13 MB each at these sizes
             cache=L(PictureCache)(folder=None, max_gib=20.0),
         ),
         # fraction: drawn anew for each epoch; balance: rare classes, scanners, empty bags (xray_lazy.data.balance)

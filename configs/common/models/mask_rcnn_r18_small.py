@@ -1,4 +1,4 @@
-"""A Mask R-CNN for small pictures that learns from scratch on a CPU: ResNet-18 with half its channels, a thin FPN."""
+"""A Mask R-CNN for small images that learns from scratch on a CPU: ResNet-18 with half its channels, a thin FPN."""
 
 from detectron2.config import LazyCall as L
 from detectron2.modeling.backbone import ResNet
@@ -23,7 +23,7 @@ model.backbone.bottom_up.stages = [
 model.backbone.bottom_up.freeze_at = 0
 model.backbone.out_channels = 64
 
-# items of 20 to 120 pixels in pictures of 320x192: proposals from stride 8 on, and few of them
+# items of 20 to 120 pixels in images of 320x192: proposals from stride 8 on, and few of them
 model.proposal_generator.in_features = ["p3", "p4", "p5", "p6"]
 model.proposal_generator.anchor_generator.update(sizes=[[24], [48], [80], [120]], strides=[8, 16, 32, 64])
 model.proposal_generator.update(pre_nms_topk=(500, 300), post_nms_topk=(200, 100), batch_size_per_image=64)

@@ -18,7 +18,7 @@ model.backbone = L(SimpleFeaturePyramid)(
         num_heads=12,
         drop_path_rate=0.1,
         window_size=14,
-        window_block_indexes=[0, 1, 3, 4, 6, 7, 9, 10],  # the other four look at the whole picture
+        window_block_indexes=[0, 1, 3, 4, 6, 7, 9, 10],  # the other four look at the whole image
         use_rel_pos=True,
         out_feature="last_feat",
     ),
@@ -27,6 +27,6 @@ model.backbone = L(SimpleFeaturePyramid)(
     scale_factors=(4.0, 2.0, 1.0, 0.5),
     top_block=L(LastLevelMaxPool)(),
     norm="LN",
-    square_pad=1024,  # pictures must not be larger
+    square_pad=1024,  # images must not be larger
 )
 model.update(input_format="RGB", **imagenet_rgb)

@@ -1,4 +1,4 @@
-"""Sparse R-CNN whose proposal boxes look at the picture first, on the astrophysics scanner."""
+"""Sparse R-CNN whose proposal boxes look at the image first, on the astrophysics scanner."""
 
 from .common.proposal_boxes import box_transformer
 from .sparse_rcnn_r50_xray import dataloader, hooks, lr_multiplier, model, optimizer, test, train, writers

@@ -12,7 +12,7 @@ dataloader.train.total_batch_size = 8
 
 optimizer.lr = 2.5e-5  # COCO's, not tuned for X-rays
 
-# A set of few thousand pictures: 15k iterations of 8. Weights of COCO instead of ImageNet need far fewer.
+# A set of few thousand images: 15k iterations of 8. Weights of COCO instead of ImageNet need far fewer.
 train.max_iter = 15_000
 train.eval_period = 1000
 train.checkpointer.period = 1000

@@ -1,4 +1,4 @@
-"""The small Sparse R-CNN with proposal boxes that look at the picture first."""
+"""The small Sparse R-CNN with proposal boxes that look at the image first."""
 
 from .common.proposal_boxes import box_transformer
 from .sparse_rcnn_tiny_demo import dataloader, hooks, lr_multiplier, model, optimizer, test, train, writers

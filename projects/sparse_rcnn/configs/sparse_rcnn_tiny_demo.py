@@ -17,7 +17,7 @@ model.update(num_classes=5, num_proposals=25, hidden_dim=64)
 model.backbone.bottom_up.out_features = ["res3", "res4", "res5"]
 model.in_features = ["p3", "p4", "p5"]
 model.head.box_pooler.update(scales=(1 / 8, 1 / 16, 1 / 32), sampling_ratio=1)
-# a short training from scratch can't spread proposals that all start from the whole picture
+# a short training from scratch can't spread proposals that all start from the whole image
 model.init_proposal_boxes.start = "grid"
 model.head.num_stages = 3
 model.head.stage.update(feedforward_dim=256, dynamic_dim=32, num_box_layers=2)

@@ -1,4 +1,4 @@
-"""Proposal boxes that look at the picture first: queries attend to one feature map and move the learned boxes."""
+"""Proposal boxes that look at the image first: queries attend to one feature map and move the learned boxes."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from xray_lazy.errors import UserError
 
 
 class BoxTransformer(LearnedProposalBoxes):
-    """Per-picture proposal boxes and queries.
+    """Per-image proposal boxes and queries.
 
     A transformer decoder (Vaswani et al., NeurIPS 2017) with the proposals' features as queries and levels of the
     feature pyramid as memory. After each layer, one shared perceptron gives R-CNN's deltas of the boxes. Its last
@@ -92,11 +92,11 @@ class BoxTransformer(LearnedProposalBoxes):
         self,
         learned: torch.Tensor,
         features: Sequence[torch.Tensor],
-        picture_sizes: Sequence[tuple[int, int]],
+        image_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
     ) -> Proposals:
         """Boxes after each layer, and the queries."""
-        keys, memory, is_padding = self._memory(features, picture_sizes, padded_size)
+        keys, memory, is_padding = self._memory(features, image_sizes, padded_size)
         learned = learned.expand(len(memory), -1, -1)
         queries, boxes = learned, self.weight.expand(len(memory), -1, -1)
         layers = []
@@ -107,15 +107,15 @@ class BoxTransformer(LearnedProposalBoxes):
             boxes = self._moved(boxes if self.refine_boxes else self.weight.expand_as(boxes), queries)
             layers.append(boxes)
         handed_on = learned if self.handed_on is None else learned + self.handed_on(queries)
-        return Proposals(in_pixels(torch.stack(layers), picture_sizes), handed_on)
+        return Proposals(in_pixels(torch.stack(layers), image_sizes), handed_on)
 
     def _memory(
-        self, features: Sequence[torch.Tensor], picture_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+        self, features: Sequence[torch.Tensor], image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Keys and values `(B, P, dim)` of the cells of all levels, and which are padding, `(B, P)`."""
         keys, memory, is_padding = [], [], []
         for place, level in enumerate(self.feature_levels):
-            positions, outside = grid(features[level], picture_sizes, padded_size)
+            positions, outside = grid(features[level], image_sizes, padded_size)
             memory.append(self.memory_norm(features[level].flatten(2).transpose(1, 2)))
             encoding = self.position_encoding(positions).flatten(1, 2)
             if self.level_encoding is not None:
@@ -144,7 +144,7 @@ class BoxEncoding(nn.Module):
         self.mlp = MLP(2 * dim, [dim, dim])
 
     def forward(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Encode boxes `(..., 4)`, cxcywh relative to their picture, as `(..., dim)`."""
+        """Encode boxes `(..., 4)`, cxcywh relative to their image, as `(..., dim)`."""
         return self.mlp(torch.cat([self.encoding(boxes[..., :2].float()), self.encoding(boxes[..., 2:].float())], -1))
 
 
@@ -186,22 +186,22 @@ class DecoderLayer(nn.Module):
 
 
 def grid(
-    feature_map: torch.Tensor, picture_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+    feature_map: torch.Tensor, image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the cells of a feature map `(B, D, h, w)` are in their pictures.
+    """Where the cells of a feature map `(B, D, h, w)` are in their images.
 
     Args:
-        picture_sizes: height and width of each picture, pixels.
+        image_sizes: height and width of each image, pixels.
         padded_size: height and width that `h` and `w` stand for, pixels.
 
     Returns:
-        centers `(B, h, w, 2)` as (row, column) relative to the picture, and which cells are padding, `(B, h, w)`.
+        centers `(B, h, w, 2)` as (row, column) relative to the image, and which cells are padding, `(B, h, w)`.
     """
     height, width = feature_map.shape[-2:]
     rows = (torch.arange(height, device=feature_map.device) + 0.5) * (padded_size[0] / height)
     columns = (torch.arange(width, device=feature_map.device) + 0.5) * (padded_size[1] / width)
     centers = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-    positions = centers / sizes_tensor(picture_sizes, centers.device)[:, None, None]
-    # a picture that is thinner than half a cell still has its first cell
+    positions = centers / sizes_tensor(image_sizes, centers.device)[:, None, None]
+    # an image that is thinner than half a cell still has its first cell
     is_padding = (positions >= 1) & (centers > centers[0, 0])
     return positions, is_padding.any(-1)

@@ -67,7 +67,7 @@ class FocalClassification:
         return logits.sigmoid()
 
     def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The `count` best pairs of proposal and class of each picture.
+        """The `count` best pairs of proposal and class of each image.
 
         Args:
             logits: `(B, N, num_logits)`.

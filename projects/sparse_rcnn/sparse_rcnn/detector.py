@@ -29,7 +29,7 @@ class SparseRCNN(nn.Module):
         backbone: gives the feature maps.
         in_features: names of the feature maps that are used, finest first.
         num_classes: classes of the data set.
-        num_proposals: `N`, the most objects that can be found in a picture.
+        num_proposals: `N`, the most objects that can be found in an image.
         hidden_dim: `D`, channels of the feature maps and of the proposals' features.
         classification: what class logits mean.
         init_proposal_boxes: a source of proposal boxes, see `proposal_boxes`.
@@ -42,7 +42,7 @@ class SparseRCNN(nn.Module):
         input_format: "RGB" or "BGR".
     """
 
-    uses_detector_postprocess = True  # evaluation then encodes masks without making bitmaps of pictures
+    uses_detector_postprocess = True  # evaluation then encodes masks without making bitmaps of images
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class SparseRCNN(nn.Module):
         return self.pixel_mean.device
 
     def forward(self, batch: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """Losses in training, else `{"instances": Instances}` for each picture in its file's pixels.
+        """Losses in training, else `{"instances": Instances}` for each image in its file's pixels.
 
         Args:
             batch: dataset dicts with `image` `(3, H, W)`, and `instances` in training.
@@ -103,16 +103,16 @@ class SparseRCNN(nn.Module):
         if is_counting() and self.classification.class_weights is None and self.init_proposal_features is not None:
             mean_count(sum(len(sample["instances"]) for sample in batch), self.device)  # as `Targets.num_objects`
             return {}
-        pictures = self.preprocess(batch)
-        features = self.feature_maps(pictures)
-        proposals = self.first_proposals(features, pictures)
+        images = self.preprocess(batch)
+        features = self.feature_maps(images)
+        proposals = self.first_proposals(features, images)
         logits, boxes, queries = self.refine(features, proposals.start, proposals.queries)
-        scales = self._scales(pictures)
+        scales = self._scales(images)
         targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
         losses, matches = self.criterion(logits, boxes, targets, proposals)
         losses |= self._losses_of_proposals(proposals, targets)
         if self.mask_head is not None:
-            values = self.mask_head.losses(features, _within_picture(boxes, scales), queries, targets, matches)
+            values = self.mask_head.losses(features, _within_image(boxes, scales), queries, targets, matches)
             losses |= named_by_stage("loss_mask", values)
         return losses
 
@@ -134,31 +134,31 @@ class SparseRCNN(nn.Module):
         Without `do_postprocess`, instances in the pixels of `image`, with masks as probabilities `(K, 1, M, M)` inside
         of their boxes.
         """
-        pictures = self.preprocess(batch)
-        features = self.feature_maps(pictures)
-        proposals = self.first_proposals(features, pictures)
+        images = self.preprocess(batch)
+        features = self.feature_maps(images)
+        proposals = self.first_proposals(features, images)
         outputs = self.refine(features, proposals.start, proposals.queries)
-        results = self.detections(features, outputs, pictures)
+        results = self.detections(features, outputs, images)
         if not do_postprocess:
             return results
         return [{"instances": _in_file(result, sample)} for result, sample in zip(results, batch, strict=True)]
 
     def preprocess(self, batch: list[dict]) -> ImageList:
-        """The normalised pictures on the model's device, padded to a common size."""
+        """The normalised images on the model's device, padded to a common size."""
         images = [(sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std for sample in batch]
         return ImageList.from_tensors(images, max(self.backbone.size_divisibility, 32))
 
-    def feature_maps(self, pictures: ImageList) -> list[torch.Tensor]:
+    def feature_maps(self, images: ImageList) -> list[torch.Tensor]:
         """The feature maps `(B, D, h, w)` that are used, finest first."""
         # float32 for the poolers: in half precision the corners of boxes would move by pixels
-        features = self.backbone(pictures.tensor)
+        features = self.backbone(images.tensor)
         return channels_together([features[name].float() for name in self.in_features])
 
-    def first_proposals(self, features: Sequence[torch.Tensor], pictures: ImageList) -> Proposals:
+    def first_proposals(self, features: Sequence[torch.Tensor], images: ImageList) -> Proposals:
         """Where the cascade starts."""
         learned = None if self.init_proposal_features is None else self.init_proposal_features.weight
-        padded_size = tuple(pictures.tensor.shape[-2:])
-        return self.init_proposal_boxes(learned, features, pictures.image_sizes, padded_size)
+        padded_size = tuple(images.tensor.shape[-2:])
+        return self.init_proposal_boxes(learned, features, images.image_sizes, padded_size)
 
     def refine(
         self, features: Sequence[torch.Tensor], boxes: torch.Tensor, queries: torch.Tensor
@@ -169,14 +169,14 @@ class SparseRCNN(nn.Module):
         """
         return self.head(features, boxes, queries)
 
-    def detections(self, features: list[torch.Tensor], outputs: tuple, pictures: ImageList) -> list[Instances]:
+    def detections(self, features: list[torch.Tensor], outputs: tuple, images: ImageList) -> list[Instances]:
         """The best pairs of proposal and class of the last stage of `refine`, as `inference` without postprocessing."""
         logits, boxes, proposals = (values[-1] for values in outputs)
-        boxes = _within_picture(boxes, self._scales(pictures))
-        return self._best(features, logits, boxes, proposals, pictures.image_sizes)
+        boxes = _within_image(boxes, self._scales(images))
+        return self._best(features, logits, boxes, proposals, images.image_sizes)
 
-    def _scales(self, pictures: ImageList) -> torch.Tensor:
-        return sizes_tensor(pictures.image_sizes, self.device).flip(1).repeat(1, 2)
+    def _scales(self, images: ImageList) -> torch.Tensor:
+        return sizes_tensor(images.image_sizes, self.device).flip(1).repeat(1, 2)
 
     def _best(
         self,
@@ -184,31 +184,31 @@ class SparseRCNN(nn.Module):
         logits: torch.Tensor,
         boxes: torch.Tensor,
         proposals: torch.Tensor,
-        picture_sizes: Sequence[tuple[int, int]],
+        image_sizes: Sequence[tuple[int, int]],
     ) -> list[Instances]:
         scores, classes, places = self.classification.best(logits.float(), self.detections_per_image)
-        pictures = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(places)
-        boxes, proposals = boxes[pictures, places], proposals[pictures, places]
+        images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(places)
+        boxes, proposals = boxes[images, places], proposals[images, places]
         if self.mask_head is not None:
             flat = (values.flatten(0, 1) for values in (boxes, proposals, classes))
             masks = self.mask_head.predict(features, *flat, counts=[places.shape[1]] * len(places))
             masks = masks.unflatten(0, places.shape)
         results = []
-        for picture, size in enumerate(picture_sizes):
-            result = Instances(size, pred_boxes=Boxes(boxes[picture]))
-            result.scores, result.pred_classes = scores[picture], classes[picture]
+        for image, size in enumerate(image_sizes):
+            result = Instances(size, pred_boxes=Boxes(boxes[image]))
+            result.scores, result.pred_classes = scores[image], classes[image]
             if self.mask_head is not None:
-                result.pred_masks = masks[picture]
+                result.pred_masks = masks[image]
             results.append(result)
         return results
 
 
-def _within_picture(boxes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Boxes `(..., B, N, 4)` cut at the edges of their pictures: what a mask is drawn in is what it is pasted into."""
+def _within_image(boxes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Boxes `(..., B, N, 4)` cut at the edges of their images: what a mask is drawn in is what it is pasted into."""
     return boxes.clamp(min=0).minimum(scales[:, None])
 
 
 def _in_file(result: Instances, sample: dict) -> Instances:
-    """The instances in the pixels of the picture's file."""
+    """The instances in the pixels of the image's file."""
     height, width = result.image_size
     return detector_postprocess(result, sample.get("height", height), sample.get("width", width))

@@ -42,7 +42,7 @@ class DynamicHead(nn.Module):
         """
         outputs = []
         for stage in self.head_series:
-            regions = self.box_pooler(list(features), [Boxes(of_picture) for of_picture in boxes])
+            regions = self.box_pooler(list(features), [Boxes(of_image) for of_image in boxes])
             logits, boxes, proposals = stage(regions.flatten(2).transpose(1, 2), boxes, proposals)
             outputs.append((logits, boxes, proposals))
             boxes = boxes.detach()

@@ -94,11 +94,11 @@ class ImageProposals(nn.Module):
         self,
         learned: torch.Tensor | None,
         features: Sequence[torch.Tensor],
-        picture_sizes: Sequence[tuple[int, int]],
+        image_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
     ) -> Proposals:
         """The distinct best of all cells; `learned` queries are not used."""
-        dense = self.dense(features, picture_sizes, padded_size)
+        dense = self.dense(features, image_sizes, padded_size)
         chosen = self.distinct(dense)
         images = torch.arange(len(chosen), device=chosen.device)[:, None]
         # what the cascade learns leaves the dense head alone
@@ -106,7 +106,7 @@ class ImageProposals(nn.Module):
         return Proposals(dense.boxes[images, chosen][None], queries, dense.logits[images, chosen], dense)
 
     def dense(
-        self, features: Sequence[torch.Tensor], picture_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
+        self, features: Sequence[torch.Tensor], image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
     ) -> DensePredictions:
         """Predictions of all cells of the feature maps, one `(B, D, h, w)` for each level."""
         logits, distances, seen, centers, strides, is_padding = [], [], [], [], [], []
@@ -118,7 +118,7 @@ class ImageProposals(nn.Module):
             columns = (torch.arange(width, device=feature.device) + 0.5) * stride_x
             centers.append(torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).flatten(0, 1))
             strides.append(rows.new_full((height * width,), stride_y))
-            is_padding.append(grid(feature, picture_sizes, padded_size)[1].flatten(1))
+            is_padding.append(grid(feature, image_sizes, padded_size)[1].flatten(1))
             maps = (self.class_logits(shared), self.distances(shared), shared)
             for values, of_level in zip((logits, distances, seen), maps, strict=True):
                 values.append(of_level.flatten(2).transpose(1, 2))

@@ -72,13 +72,13 @@ class DynamicMaskHead(nn.Module):
         classes: torch.Tensor,
         counts: list[int],
     ) -> torch.Tensor:
-        """Mask probabilities `(K, 1, 2R, 2R)` inside of boxes `(K, 4)`, of which each picture has `counts`."""
+        """Mask probabilities `(K, 1, 2R, 2R)` inside of boxes `(K, 4)`, of which each image has `counts`."""
         stage = self.mask_series[-1]
         logits = stage(self._regions(features, boxes, counts), proposals)
         return stage.of_class(logits, classes)[:, None].float().sigmoid()
 
     def _regions(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        return self.mask_pooler(list(features), [Boxes(of_picture) for of_picture in boxes.split(counts)])
+        return self.mask_pooler(list(features), [Boxes(of_image) for of_image in boxes.split(counts)])
 
 
 class DynamicMaskStage(nn.Module):
@@ -133,14 +133,14 @@ class DynamicMaskStage(nn.Module):
 def masks_in_boxes(
     targets: Targets, counts: list[int], objects: torch.Tensor, boxes: torch.Tensor, size: int
 ) -> torch.Tensor:
-    """What of the masks of objects `(K,)` is in boxes `(K, 4)`, of which each picture has `counts`.
+    """What of the masks of objects `(K,)` is in boxes `(K, 4)`, of which each image has `counts`.
 
     Returns:
         `(K, size, size)`, 0 or 1.
     """
     wanted = []
-    for picture, (own, places) in enumerate(zip(objects.split(counts), boxes.split(counts), strict=True)):
-        masks = targets.masks[picture][own - targets.slice_of(picture).start]
+    for image, (own, places) in enumerate(zip(objects.split(counts), boxes.split(counts), strict=True)):
+        masks = targets.masks[image][own - targets.slice_of(image).start]
         wanted.append(masks.crop_and_resize(places, size))
     return torch.cat(wanted).to(boxes.dtype)
 

@@ -19,35 +19,35 @@ class Matches:
     """Matched pairs of all stages; each stage has the same number `K` of them.
 
     Attributes:
-        counts: pairs of each picture, `K` in all.
-        pictures: `(K,)`, index of the picture in the batch, ascending.
-        proposals: `(S, K)`, index of the proposal in its picture.
+        counts: pairs of each image, `K` in all.
+        images: `(K,)`, index of the image in the batch, ascending.
+        proposals: `(S, K)`, index of the proposal in its image.
         objects: `(S, K)`, index of the object among those of the whole batch.
     """
 
     counts: list[int]
-    pictures: torch.Tensor
+    images: torch.Tensor
     proposals: torch.Tensor
     objects: torch.Tensor
 
     def take(self, predictions: torch.Tensor) -> torch.Tensor:
         """The matched ones of `(S, B, N, ...)`, as `(S, K, ...)`."""
         stages = torch.arange(len(predictions), device=predictions.device)[:, None]
-        return predictions[stages, self.pictures, self.proposals]
+        return predictions[stages, self.images, self.proposals]
 
     def of_stages(self, first: int) -> "Matches":
         """The matches from stage `first` on."""
-        return Matches(self.counts, self.pictures, self.proposals[first:], self.objects[first:])
+        return Matches(self.counts, self.images, self.proposals[first:], self.objects[first:])
 
 
 class HungarianMatcher:
-    """One proposal for each object by the Hungarian method, for all stages and pictures with one transfer to the host.
+    """One proposal for each object by the Hungarian method, for all stages and images with one transfer to the host.
 
-    Where a picture has more objects than there are proposals, the best-fitting objects get one each.
+    Where an image has more objects than there are proposals, the best-fitting objects get one each.
 
     Args:
         classification: gives the class cost.
-        class_weight, l1_weight, giou_weight: of the costs; L1 is of boxes relative to their picture.
+        class_weight, l1_weight, giou_weight: of the costs; L1 is of boxes relative to their image.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class HungarianMatcher:
         stages, _, proposals, _ = boxes.shape
         with torch.autocast(boxes.device.type, enabled=False):
             costs = [
-                self._costs(None if logits is None else logits[:, picture], boxes[:, picture], targets, picture)
-                for picture in range(len(targets.counts))
+                self._costs(None if logits is None else logits[:, image], boxes[:, image], targets, image)
+                for image in range(len(targets.counts))
             ]
         host = torch.cat([cost.flatten() for cost in costs]).cpu().numpy()
         counts = [min(count, proposals) for count in targets.counts]
@@ -91,16 +91,16 @@ class HungarianMatcher:
                 pairs[stage] += zip(rows.tolist(), (columns + first_object).tolist(), strict=True)
             place += size
             first_object += count
-        pictures = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        images = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         indices = (
-            torch.tensor(pairs, dtype=torch.int64).view(stages, len(pictures), 2).to(boxes.device, non_blocking=True)
+            torch.tensor(pairs, dtype=torch.int64).view(stages, len(images), 2).to(boxes.device, non_blocking=True)
         )
-        return Matches(counts, pictures.to(boxes.device, non_blocking=True), indices[..., 0], indices[..., 1])
+        return Matches(counts, images.to(boxes.device, non_blocking=True), indices[..., 0], indices[..., 1])
 
-    def _costs(self, logits: torch.Tensor | None, boxes: torch.Tensor, targets: Targets, picture: int) -> torch.Tensor:
-        """Costs of one picture, `(S * N, M)`, in float32."""
-        objects = targets.slice_of(picture)
-        boxes, wanted, scale = boxes.flatten(0, 1).float(), targets.boxes[objects], targets.scales[picture]
+    def _costs(self, logits: torch.Tensor | None, boxes: torch.Tensor, targets: Targets, image: int) -> torch.Tensor:
+        """Costs of one image, `(S * N, M)`, in float32."""
+        objects = targets.slice_of(image)
+        boxes, wanted, scale = boxes.flatten(0, 1).float(), targets.boxes[objects], targets.scales[image]
         cost = self.l1_weight * torch.cdist(boxes / scale, wanted / scale, p=1)
         cost = cost - self.giou_weight * generalized_box_iou(boxes, wanted)
         if logits is not None:

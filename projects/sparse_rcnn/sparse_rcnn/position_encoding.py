@@ -1,4 +1,4 @@
-"""Where in the picture a feature is: encodings of coordinates relative to the picture without its padding."""
+"""Where in the image a feature is: encodings of coordinates relative to the image without its padding."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class LearnedPositionEncoding(nn.Module):
 
     Args:
         dim: of the encoding, even; the first half is for the row.
-        num_places: along each side of the picture.
+        num_places: along each side of the image.
     """
 
     def __init__(self, dim: int, num_places: int = 50) -> None:
@@ -46,10 +46,10 @@ class LearnedPositionEncoding(nn.Module):
         return torch.cat([_interpolate(self.rows, row), _interpolate(self.columns, column)], -1)
 
 
-def sizes_tensor(picture_sizes: Sequence[Sequence[int] | torch.Tensor], device: torch.device) -> torch.Tensor:
-    """Height and width of each picture as `(B, 2)`, float32; they stay open where a graph of the model is traced."""
+def sizes_tensor(image_sizes: Sequence[Sequence[int] | torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Height and width of each image as `(B, 2)`, float32; they stay open where a graph of the model is traced."""
     # one by one, since tracing gives tensors, then one copy to the device
-    return torch.stack([torch.as_tensor(size) for size in picture_sizes]).to(device, torch.float32, non_blocking=True)
+    return torch.stack([torch.as_tensor(size) for size in image_sizes]).to(device, torch.float32, non_blocking=True)
 
 
 POSITION_ENCODINGS = {"sine": SinePositionEncoding, "learned": LearnedPositionEncoding}

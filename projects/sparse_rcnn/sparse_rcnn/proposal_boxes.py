@@ -1,4 +1,4 @@
-"""Where the cascade starts to look: boxes that are learned, or the whole picture.
+"""Where the cascade starts to look: boxes that are learned, or the whole image.
 
 A source of proposals is called with learned queries `(N, D)`, the feature maps (one `(B, D, h, w)` per level), the
 sizes of the images (height, width) without padding and the padded size. It returns `Proposals`.
@@ -40,7 +40,7 @@ class Proposals:
 
 
 class SameProposalBoxes(nn.Module):
-    """The boxes of `weight`, `(N, 4)`, for every picture."""
+    """The boxes of `weight`, `(N, 4)`, for every image."""
 
     weight: torch.Tensor
 
@@ -48,32 +48,32 @@ class SameProposalBoxes(nn.Module):
         self,
         learned: torch.Tensor,
         features: Sequence[torch.Tensor],
-        picture_sizes: Sequence[tuple[int, int]],
+        image_sizes: Sequence[tuple[int, int]],
         padded_size: tuple[int, int],
     ) -> Proposals:
         """One layer of boxes, with the learned queries."""
-        boxes = self.weight.expand(1, len(picture_sizes), -1, -1)
-        return Proposals(in_pixels(boxes, picture_sizes), learned.expand(len(picture_sizes), -1, -1))
+        boxes = self.weight.expand(1, len(image_sizes), -1, -1)
+        return Proposals(in_pixels(boxes, image_sizes), learned.expand(len(image_sizes), -1, -1))
 
 
 class LearnedProposalBoxes(SameProposalBoxes):
-    """The same learned boxes for every picture.
+    """The same learned boxes for every image.
 
     Args:
         num_proposals: `N`.
-        start: what they are before training: "picture", each is the whole picture, or "grid", each is a cell.
+        start: what they are before training: "image", each is the whole image, or "grid", each is a cell.
     """
 
     def __init__(self, num_proposals: int, start: str = "picture") -> None:
         super().__init__()
         if start not in ("picture", "grid"):
-            raise UserError(f"proposal boxes start as {start!r}", "start may be picture or grid")
-        boxes = cells(num_proposals) if start == "grid" else whole_pictures(num_proposals)
+            raise UserError(f"proposal boxes start as {start!r}", "start may be image or grid")
+        boxes = cells(num_proposals) if start == "grid" else whole_images(num_proposals)
         self.weight = nn.Parameter(boxes)
 
 
 class WholePictureBoxes(SameProposalBoxes):
-    """The whole picture for every proposal, always: what learned boxes are worth, by leaving them out.
+    """The whole image for every proposal, always: what learned boxes are worth, by leaving them out.
 
     Args:
         num_proposals: `N`.
@@ -81,22 +81,22 @@ class WholePictureBoxes(SameProposalBoxes):
 
     def __init__(self, num_proposals: int) -> None:
         super().__init__()
-        self.register_buffer("weight", whole_pictures(num_proposals), persistent=False)
+        self.register_buffer("weight", whole_images(num_proposals), persistent=False)
 
 
-def in_pixels(boxes: torch.Tensor, picture_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+def in_pixels(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Boxes `(..., B, N, 4)`, cxcywh relative to their image, as xyxy pixels."""
-    scales = sizes_tensor(picture_sizes, boxes.device).flip(1).repeat(1, 2)
+    scales = sizes_tensor(image_sizes, boxes.device).flip(1).repeat(1, 2)
     return box_convert(boxes.float(), "cxcywh", "xyxy") * scales[:, None]
 
 
-def whole_pictures(count: int) -> torch.Tensor:
-    """`count` times the whole picture, `(count, 4)`, cxcywh."""
+def whole_images(count: int) -> torch.Tensor:
+    """`count` times the whole image, `(count, 4)`, cxcywh."""
     return torch.tensor([[0.5, 0.5, 1.0, 1.0]]).repeat(count, 1)
 
 
 def cells(count: int) -> torch.Tensor:
-    """The first `count` cells of the smallest square grid over the picture that has so many, `(count, 4)`, cxcywh."""
+    """The first `count` cells of the smallest square grid over the image that has so many, `(count, 4)`, cxcywh."""
     side = math.ceil(math.sqrt(count))
     centers = (torch.arange(side) + 0.5) / side
     grid = torch.stack(torch.meshgrid(centers, centers, indexing="xy"), -1).flatten(0, 1)

@@ -19,7 +19,7 @@ class SetCriterion(nn.Module):
     Args:
         classification: gives the class loss.
         matcher: assigns proposals to objects.
-        class_weight, l1_weight, giou_weight: of the losses; L1 is of boxes relative to their picture.
+        class_weight, l1_weight, giou_weight: of the losses; L1 is of boxes relative to their image.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SetCriterion(nn.Module):
         no_object = self.classification.num_classes
         wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
         stages = torch.arange(len(logits), device=logits.device)[:, None]
-        wanted[stages, matches.pictures, matches.proposals] = targets.classes[matches.objects]
+        wanted[stages, matches.images, matches.proposals] = targets.classes[matches.objects]
         overlaps = self._overlaps(boxes, targets, matches) if self.classification.learns_overlap else None
         class_losses = self.classification.loss(
             logits.float(), wanted, targets.num_objects, self.empty_weight, overlaps
@@ -86,13 +86,13 @@ class SetCriterion(nn.Module):
         found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
         shared, union = intersection_and_union(found, wanted)
         # a diverging model's boxes may be turned inside out
-        overlaps[stages, matches.pictures, matches.proposals] = (shared / union.clamp(min=1e-7)).clamp(0, 1)
+        overlaps[stages, matches.images, matches.proposals] = (shared / union.clamp(min=1e-7)).clamp(0, 1)
         return overlaps
 
     def box_losses(self, boxes: torch.Tensor, targets: Targets, matches: Matches) -> dict[str, torch.Tensor]:
         """Weighted L1 and GIoU losses `(S,)` of the boxes `(S, B, N, 4)`; GIoU of matched pairs only."""
         found, wanted = matches.take(boxes).float(), targets.boxes[matches.objects]
-        scale = targets.scales[matches.pictures]
+        scale = targets.scales[matches.images]
         l1 = F.l1_loss(found / scale, wanted / scale, reduction="none").sum((1, 2))
         giou = giou_loss(found, wanted).sum(1)
         l1, giou = self.l1_weight * l1, self.giou_weight * giou

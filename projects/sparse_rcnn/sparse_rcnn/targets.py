@@ -1,4 +1,4 @@
-"""The objects of a batch, in one row for all pictures."""
+"""The objects of a batch, in one row for all images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from xray_lazy.modeling.batch_counts import mean_count
 
 @dataclass
 class Targets:
-    """Objects of a batch of `B` pictures, `T` in all.
+    """Objects of a batch of `B` images, `T` in all.
 
     Attributes:
         classes: `(T,)`.
         boxes: `(T, 4)`, xyxy pixels, float32.
-        counts: objects of each picture.
-        scales: `(B, 4)`, width, height, width, height of each picture without padding.
-        masks: of each picture, where there are any.
+        counts: objects of each image.
+        scales: `(B, 4)`, width, height, width, height of each image without padding.
+        masks: of each image, where there are any.
     """
 
     classes: torch.Tensor
@@ -48,7 +48,7 @@ class Targets:
         """
         return mean_count(len(self.classes), self.boxes.device)
 
-    def slice_of(self, picture: int) -> slice:
-        """Where the objects of a picture are."""
-        start = sum(self.counts[:picture])
-        return slice(start, start + self.counts[picture])
+    def slice_of(self, image: int) -> slice:
+        """Where the objects of an image are."""
+        start = sum(self.counts[:image])
+        return slice(start, start + self.counts[image])

@@ -9,7 +9,7 @@ from sparse_rcnn.classification import FocalClassification, SoftmaxClassificatio
 from sparse_rcnn.dynamic_stage import DynamicStage
 from torch import nn
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import HIDDEN_DIM, picture, tiny_model
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import HIDDEN_DIM, image, tiny_model
 
 PRIOR = -math.log(99)
 
@@ -34,7 +34,7 @@ def test_scores_start_at_about_the_prior(num_classes):
     model = tiny_model(overrides=[f"model.num_classes={num_classes}"])
     assert [stage.class_logits.bias.unique().item() for stage in model.head.head_series] == pytest.approx([PRIOR] * 2)
     model.eval()
-    features = model.backbone(model.preprocess([picture()]).tensor)
+    features = model.backbone(model.preprocess([image()]).tensor)
     boxes, proposals = torch.tensor([[[0.0, 0.0, 96.0, 64.0]] * 5]), model.init_proposal_features.weight[None]
     logits, _, _ = model.head([features[name] for name in model.in_features], boxes, proposals)
     assert 0.005 < logits.sigmoid().median() < 0.02

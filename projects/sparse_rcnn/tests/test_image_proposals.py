@@ -8,7 +8,7 @@ from sparse_rcnn.dense_assignment import TaskAlignedAssigner
 from sparse_rcnn.image_proposals import DensePredictions, ImageProposals
 from sparse_rcnn.targets import Targets
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, picture, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, image, tiny_model, total
 
 SIDE, STRIDE = 64, 8
 
@@ -92,32 +92,32 @@ def test_cells_that_repeat_a_better_one_come_after_all_others_and_padding_last()
 def test_the_model_trains_and_detects(masks):
     model = tiny_model("image_proposals", masks=masks)
     assert "init_proposal_features.weight" not in dict(model.named_parameters())
-    losses = model([picture(objects=3, masks=masks), picture(objects=0, seed=1, masks=masks)])
+    losses = model([image(objects=3, masks=masks), image(objects=0, seed=1, masks=masks)])
     assert {"loss_ce_proposals", "loss_ce_dense", "loss_giou_dense", "loss_ce", "loss_ce_0"} <= losses.keys()
     total(losses).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    (found,) = detect(model, [picture()])
+    (found,) = detect(model, [image()])
     assert len(found) > 0 and found.has("pred_masks") == masks
 
 
 def test_images_without_any_object_have_losses():
-    losses = tiny_model("image_proposals")([picture(objects=0), picture(objects=0, seed=1)])
+    losses = tiny_model("image_proposals")([image(objects=0), image(objects=0, seed=1)])
     assert all(loss.isfinite() for loss in losses.values())
 
 
 def test_the_cascade_leaves_the_dense_head_alone():
     model = tiny_model("image_proposals")
-    losses = model([picture(objects=3)])
+    losses = model([image(objects=3)])
     sum(loss for name, loss in losses.items() if not name.endswith(("_dense", "_proposals"))).backward()
     source = model.init_proposal_boxes
     assert all(p.grad is None or not p.grad.any() for p in [*source.tower.parameters(), *source.distances.parameters()])
     assert any(p.grad.any() for p in source.query.parameters())
 
 
-def test_it_learns_a_picture_by_heart():
+def test_it_learns_a_image_by_heart():
     model = tiny_model("image_proposals")
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    batch, losses = [picture(objects=3)], []
+    batch, losses = [image(objects=3)], []
     for _ in range(60):
         optimizer.zero_grad()
         losses.append(total(model(batch)))

@@ -8,7 +8,7 @@ from sparse_rcnn.matching import Matches
 from sparse_rcnn.targets import Targets
 from torch import nn
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, ellipses, picture, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, ellipses, image, tiny_model, total
 from xray_lazy.errors import UserError
 
 AGNOSTIC = ["model.mask_head.stage.class_agnostic=True"]
@@ -17,7 +17,7 @@ AGNOSTIC = ["model.mask_head.stage.class_agnostic=True"]
 @pytest.mark.parametrize("overrides", [[], AGNOSTIC])
 def test_each_stage_has_a_mask_loss_and_all_of_the_branch_learns(overrides):
     model = tiny_model(masks=True, overrides=overrides)
-    losses = model([picture(objects=3, masks=True), picture(objects=0, masks=True)])
+    losses = model([image(objects=3, masks=True), image(objects=0, masks=True)])
     assert {name for name in losses if "mask" in name} == {"loss_mask", "loss_mask_0"}
     total(losses).backward()
     for name, parameter in model.mask_head.named_parameters():
@@ -27,7 +27,7 @@ def test_each_stage_has_a_mask_loss_and_all_of_the_branch_learns(overrides):
 
 
 def test_other_losses_are_those_without_the_branch():
-    batch = [picture(objects=3, masks=True)]
+    batch = [image(objects=3, masks=True)]
     model, boxes_only = tiny_model(masks=True), tiny_model()
     boxes_only.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("mask_head.")})
     losses = model(batch)
@@ -35,9 +35,9 @@ def test_other_losses_are_those_without_the_branch():
         torch.testing.assert_close(losses[name], value)
 
 
-def test_training_on_one_picture_lowers_the_mask_loss():
+def test_training_on_one_image_lowers_the_mask_loss():
     model = tiny_model(masks=True)
-    batch = [picture(objects=2, masks=True)]
+    batch = [image(objects=2, masks=True)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     values = []
     for _ in range(30):
@@ -52,7 +52,7 @@ def test_training_on_one_picture_lowers_the_mask_loss():
 @pytest.mark.parametrize("overrides", [[], AGNOSTIC])
 def test_masks_are_drawn_in_the_size_of_the_file(overrides):
     model = tiny_model(masks=True, overrides=overrides)
-    large, small = detect(model, [picture(64, 96, file_size=(128, 192)), picture(48, 64, file_size=(30, 40))])
+    large, small = detect(model, [image(64, 96, file_size=(128, 192)), image(48, 64, file_size=(30, 40))])
     assert large.pred_masks.shape == (len(large), 128, 192) and small.pred_masks.shape == (len(small), 30, 40)
     assert large.pred_masks.dtype == torch.bool
     assert len(large) and len(small)
@@ -60,7 +60,7 @@ def test_masks_are_drawn_in_the_size_of_the_file(overrides):
 
 def test_a_batch_without_any_object_trains():
     model = tiny_model(masks=True)
-    losses = model([picture(objects=0, masks=True)] * 2)
+    losses = model([image(objects=0, masks=True)] * 2)
     assert losses["loss_mask"] == losses["loss_mask_0"] == 0
     total(losses).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -68,11 +68,11 @@ def test_a_batch_without_any_object_trains():
 
 def test_a_batch_without_masks_is_refused_with_the_setting_to_change():
     with pytest.raises(UserError, match=r"no masks\nfix: set dataloader\.train\.mapper\.with_masks=True"):
-        tiny_model(masks=True)([picture(masks=True), picture(masks=False)])
+        tiny_model(masks=True)([image(masks=True), image(masks=False)])
 
 
 def test_masks_are_drawn_in_the_boxes_that_are_given_out():
-    """In a box that reaches out of the picture a mask would be squeezed into what is left of the box at the edge."""
+    """In a box that reaches out of the image a mask would be squeezed into what is left of the box at the edge."""
     model = tiny_model(masks=True)
     model.init_proposal_boxes.weight.data = torch.tensor([0.5, 0.5, 2.0, 2.0]).repeat(5, 1)
     for stage in model.head.head_series:  # boxes stay where they start
@@ -80,9 +80,9 @@ def test_masks_are_drawn_in_the_boxes_that_are_given_out():
         nn.init.zeros_(stage.bboxes_delta.bias)
     drawn_in = []
     model.mask_head.mask_pooler.register_forward_pre_hook(lambda _, inputs: drawn_in.extend(inputs[1]))
-    model([picture(masks=True)])
+    model([image(masks=True)])
     in_training = drawn_in.pop()
-    given_out = detect(model, [picture()])[0].pred_boxes.tensor
+    given_out = detect(model, [image()])[0].pred_boxes.tensor
     whole = torch.tensor([[0.0, 0, 96, 64]])
     torch.testing.assert_close(given_out, whole.expand(5, 4))
     torch.testing.assert_close(drawn_in[-1].tensor, given_out)
@@ -124,7 +124,7 @@ def test_polygons_give_about_the_same_targets_as_bit_masks():
 
 @pytest.mark.parametrize("kind", ["polygons", "bit masks"])
 def test_a_model_trains_with_polygons_and_with_bit_masks(kind):
-    batch = [picture(objects=2, masks=True), picture(objects=0, masks=True)]
+    batch = [image(objects=2, masks=True), image(objects=0, masks=True)]
     if kind == "polygons":
         for sample in batch:
             boxes = sample["instances"].gt_boxes.tensor
@@ -151,7 +151,7 @@ def test_each_class_draws_its_own_mask():
 
 
 def test_masks_are_compared_with_those_of_the_matched_objects():
-    """The loss is small only if each proposal's target is the mask of its own object, also across pictures."""
+    """The loss is small only if each proposal's target is the mask of its own object, also across images."""
     boxes = torch.tensor([[10.0, 10, 50, 50], [5.0, 5, 30, 60], [0.0, 0, 90, 30]])
     masks = ellipses(boxes, 64, 96)
     instances = [

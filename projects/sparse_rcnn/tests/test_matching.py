@@ -41,12 +41,12 @@ def random_problem(stages: int, proposals: int, counts: list[int], kind: str, se
 
 
 def plain_assignment(kind: str, logits: torch.Tensor | None, boxes: torch.Tensor, targets: Targets) -> list[set]:
-    """Stage by stage: costs of all proposals of the batch with all of its objects, then picture by picture.
+    """Stage by stage: costs of all proposals of the batch with all of its objects, then image by image.
 
     Returns:
-        of each stage, triples of picture, proposal and object.
+        of each stage, triples of image, proposal and object.
     """
-    stages, pictures, proposals, _ = boxes.shape
+    stages, images, proposals, _ = boxes.shape
     scales = targets.scales
     object_scales = scales.repeat_interleave(torch.tensor(targets.counts), 0)
     assignments = []
@@ -56,11 +56,11 @@ def plain_assignment(kind: str, logits: torch.Tensor | None, boxes: torch.Tensor
         cost = 5 * l1 - 2 * generalized_box_iou(boxes[stage].flatten(0, 1), targets.boxes)
         if logits is not None:
             cost += 2 * plain_class_cost(kind, logits[stage].flatten(0, 1))[:, targets.classes]
-        cost = np.nan_to_num(cost.view(pictures, proposals, -1).numpy(), nan=1e6, posinf=1e6, neginf=1e6)
+        cost = np.nan_to_num(cost.view(images, proposals, -1).numpy(), nan=1e6, posinf=1e6, neginf=1e6)
         pairs, start = set(), 0
-        for picture, count in enumerate(targets.counts):
-            rows, columns = linear_sum_assignment(cost[picture, :, start : start + count])
-            pairs |= {(picture, int(row), start + int(column)) for row, column in zip(rows, columns, strict=True)}
+        for image, count in enumerate(targets.counts):
+            rows, columns = linear_sum_assignment(cost[image, :, start : start + count])
+            pairs |= {(image, int(row), start + int(column)) for row, column in zip(rows, columns, strict=True)}
             start += count
         assignments.append(pairs)
     return assignments
@@ -76,7 +76,7 @@ def plain_class_cost(kind: str, logits: torch.Tensor) -> torch.Tensor:
 
 def triples(matches: Matches) -> list[set]:
     return [
-        set(zip(matches.pictures.tolist(), proposals.tolist(), objects.tolist(), strict=True))
+        set(zip(matches.images.tolist(), proposals.tolist(), objects.tolist(), strict=True))
         for proposals, objects in zip(matches.proposals, matches.objects, strict=True)
     ]
 
@@ -98,7 +98,7 @@ def test_assignments_are_those_of_the_plain_method(stages, proposals, counts, ki
     matches = HungarianMatcher(CLASSIFICATIONS.get(kind, CLASSIFICATIONS["focal"]))(logits, boxes, targets)
     assert triples(matches) == plain_assignment(kind, logits, boxes, targets)
     assert matches.counts == [min(count, proposals) for count in counts]
-    assert matches.pictures.tolist() == [i for i, count in enumerate(matches.counts) for _ in range(count)]
+    assert matches.images.tolist() == [i for i, count in enumerate(matches.counts) for _ in range(count)]
     # a proposal and an object are used once
     assert all(
         len({(p, q) for p, q, _ in stage}) == len(stage) == len({o for *_, o in stage}) for stage in triples(matches)
@@ -115,17 +115,17 @@ def test_predictions_that_are_not_finite_are_matched_without_an_exception(value)
     assert matches.proposals.shape == matches.objects.shape == (2, 9)
 
 
-def test_a_picture_of_a_batch_is_matched_as_alone():
+def test_a_image_of_a_batch_is_matched_as_alone():
     logits, boxes, targets = random_problem(3, 6, [4, 0, 9, 2], "focal")
     matcher = HungarianMatcher(CLASSIFICATIONS["focal"])
     together = triples(matcher(logits, boxes, targets))
-    for picture in range(4):
-        own = targets.slice_of(picture)
-        one = slice(picture, picture + 1)
-        alone = Targets(targets.classes[own], targets.boxes[own], [targets.counts[picture]], targets.scales[one])
+    for image in range(4):
+        own = targets.slice_of(image)
+        one = slice(image, image + 1)
+        alone = Targets(targets.classes[own], targets.boxes[own], [targets.counts[image]], targets.scales[one])
         for stage, pairs in enumerate(triples(matcher(logits[:, one], boxes[:, one], alone))):
-            moved = {(picture, proposal, own.start + wanted) for _, proposal, wanted in pairs}
-            assert moved == {pair for pair in together[stage] if pair[0] == picture}
+            moved = {(image, proposal, own.start + wanted) for _, proposal, wanted in pairs}
+            assert moved == {pair for pair in together[stage] if pair[0] == image}
 
 
 def test_the_taken_predictions_are_those_of_the_pairs():
@@ -133,8 +133,8 @@ def test_the_taken_predictions_are_those_of_the_pairs():
     matches = HungarianMatcher(CLASSIFICATIONS["focal"])(logits, boxes, targets)
     taken = matches.take(boxes)
     for stage in range(3):
-        for place, (picture, proposal) in enumerate(zip(matches.pictures, matches.proposals[stage], strict=True)):
-            assert torch.equal(taken[stage, place], boxes[stage, picture, proposal])
+        for place, (image, proposal) in enumerate(zip(matches.images, matches.proposals[stage], strict=True)):
+            assert torch.equal(taken[stage, place], boxes[stage, image, proposal])
 
 
 class Waits(TorchFunctionMode):
@@ -154,7 +154,7 @@ class Waits(TorchFunctionMode):
         return result
 
 
-def test_the_matcher_waits_once_for_the_device_for_all_stages_and_pictures():
+def test_the_matcher_waits_once_for_the_device_for_all_stages_and_images():
     logits, boxes, targets = random_problem(6, 20, [3, 0, 25, 7], "focal")
     matcher = HungarianMatcher(CLASSIFICATIONS["focal"])
     with Waits() as waits, ExecutedOperators() as operators:
@@ -166,12 +166,12 @@ def test_the_matcher_waits_once_for_the_device_for_all_stages_and_pictures():
     assert not hidden & operators.names
 
 
-def test_costs_are_of_pairs_within_a_picture():
+def test_costs_are_of_pairs_within_a_image():
     counts = [5] * 8
     logits, boxes, targets = random_problem(6, 20, counts, "focal")
     with ExecutedOperators() as operators:
         HungarianMatcher(CLASSIFICATIONS["focal"])(logits, boxes, targets)
-    # the largest is the row of all costs; with the objects of other pictures there would be eight times as many
+    # the largest is the row of all costs; with the objects of other images there would be eight times as many
     assert operators.largest == 6 * 20 * sum(counts)
 
 

@@ -9,7 +9,7 @@ from sparse_rcnn.set_loss import SetCriterion
 from sparse_rcnn.targets import Targets
 from torchvision.ops import box_iou
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_config, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import image, tiny_config, total
 
 OVERLAP = "{_target_: sparse_rcnn.classification.OverlapClassification, num_classes: 4}"
 
@@ -58,7 +58,7 @@ def test_a_model_trains_with_it_also_without_any_object():
     cfg = tiny_config(overrides=[f"model.classification={OVERLAP}", "model.num_classes=4"])
     torch.manual_seed(0)
     model = instantiate(cfg.model)
-    for batch in ([picture(), picture(48, 64, seed=1)], [picture(objects=0)]):
+    for batch in ([image(), image(48, 64, seed=1)], [image(objects=0)]):
         loss = total(model(batch))
         loss.backward()
         assert loss.isfinite()

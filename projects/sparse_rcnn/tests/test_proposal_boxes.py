@@ -1,4 +1,4 @@
-"""Where the cascade starts: learned boxes, the whole picture, or boxes that look at the picture first."""
+"""Where the cascade starts: learned boxes, the whole image, or boxes that look at the image first."""
 
 import inspect
 
@@ -13,7 +13,7 @@ from sparse_rcnn.proposal_boxes import LearnedProposalBoxes, WholePictureBoxes, 
 from torch import nn
 from torchvision.ops import box_convert
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, picture, tiny_config, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, image, tiny_config, tiny_model, total
 from xray_lazy.errors import UserError
 
 WHOLE = torch.tensor([0.5, 0.5, 1.0, 1.0])
@@ -37,8 +37,8 @@ def trained(transformer: BoxTransformer) -> BoxTransformer:
     return transformer
 
 
-def features(height: int, width: int, pictures: int = 1, seed: int = 0) -> torch.Tensor:
-    return torch.randn(pictures, DIM, height, width, generator=torch.Generator().manual_seed(seed))
+def features(height: int, width: int, images: int = 1, seed: int = 0) -> torch.Tensor:
+    return torch.randn(images, DIM, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 def relative(proposals, sizes) -> torch.Tensor:
@@ -51,11 +51,11 @@ def proposals() -> torch.Tensor:
     return torch.randn(PROPOSALS, DIM, generator=torch.Generator().manual_seed(5))
 
 
-def test_learned_boxes_start_as_the_whole_picture_and_learn():
+def test_learned_boxes_start_as_the_whole_image_and_learn():
     model = tiny_model()
     assert torch.equal(model.init_proposal_boxes.weight, WHOLE.expand(PROPOSALS, 4))
     assert "init_proposal_boxes.weight" in dict(model.named_parameters())
-    total(model([picture()])).backward()
+    total(model([image()])).backward()
     assert (model.init_proposal_boxes.weight.grad != 0).any()
     found = LearnedProposalBoxes(PROPOSALS)(proposals(), [], SIZES, (64, 96))
     assert torch.equal(relative(found, SIZES), WHOLE.expand(1, 2, PROPOSALS, 4))
@@ -73,7 +73,7 @@ def test_learned_boxes_can_start_as_the_cells_of_a_grid(boxes):
 
 @settings(deadline=None)
 @given(st.integers(1, 400))
-def test_cells_of_the_grid_lie_in_the_picture_and_beside_each_other(count):
+def test_cells_of_the_grid_lie_in_the_image_and_beside_each_other(count):
     boxes = cells(count)
     assert boxes.shape == (count, 4) and (boxes[:, :2] - boxes[:, 2:] / 2 > -1e-5).all()
     assert (boxes[:, :2] + boxes[:, 2:] / 2 < 1 + 1e-5).all()
@@ -86,12 +86,12 @@ def test_an_unknown_start_is_refused_with_those_there_are():
         LearnedProposalBoxes(3, start="middle")
 
 
-def test_fixed_boxes_are_the_whole_picture_for_ever():
+def test_fixed_boxes_are_the_whole_image_for_ever():
     boxes = WholePictureBoxes(PROPOSALS)
     assert not list(boxes.parameters()) and not boxes.state_dict()
     model = tiny_model("whole_picture")
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    total(model([picture()])).backward()
+    total(model([image()])).backward()
     optimizer.step()
     started = model.init_proposal_boxes(proposals(), [], [(64, 96)], (64, 96))
     assert torch.equal(relative(started, [(64, 96)]), WHOLE.expand(1, 1, PROPOSALS, 4))
@@ -107,7 +107,7 @@ def test_the_box_transformer_starts_as_the_learned_boxes_do(encoding, layers, ch
     assert torch.equal(found.queries, proposals().expand(2, -1, -1))
 
 
-def test_queries_are_handed_on_with_what_was_seen_of_their_picture():
+def test_queries_are_handed_on_with_what_was_seen_of_their_image():
     maps = [features(4, 6, 2)]
     for choice in (False, True):
         transformer = trained(small_transformer(hand_on_queries=choice))
@@ -161,7 +161,7 @@ def test_with_published_weights_it_starts_with_their_boxes():
     model = tiny_model("box_transformer", seed=3)
     rest = model.load_state_dict(published.state_dict(), strict=False)
     assert not rest.unexpected_keys and all(name.startswith("init_proposal_boxes.") for name in rest.missing_keys)
-    batch = [picture(), picture(48, 64, seed=1)]
+    batch = [image(), image(48, 64, seed=1)]
     for own, others in zip(detect(model, batch), detect(published, batch), strict=True):
         torch.testing.assert_close(own.pred_boxes.tensor, others.pred_boxes.tensor, rtol=1e-4, atol=1e-2)
         torch.testing.assert_close(own.scores, others.scores, rtol=1e-4, atol=1e-5)
@@ -181,7 +181,7 @@ def test_what_is_in_the_padding_changes_nothing(encoding, choices):
         assert not torch.allclose(beside[:, 1:], alone)
 
 
-def test_boxes_follow_what_is_in_the_picture_and_where_it_is():
+def test_boxes_follow_what_is_in_the_image_and_where_it_is():
     transformer = trained(small_transformer())
     one = transformer(proposals(), [features(4, 6)], [(64, 96)], (64, 96)).boxes
     other = transformer(proposals(), [features(4, 6, seed=1)], [(64, 96)], (64, 96)).boxes
@@ -203,24 +203,24 @@ def test_it_looks_at_the_feature_level_it_is_told():
     sizes=st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=3),
     stride=st.sampled_from([4, 16, 32]),
 )
-def test_the_grid_tells_padding_from_picture(sizes, stride):
+def test_the_grid_tells_padding_from_image(sizes, stride):
     padded = tuple(-(-max(size[axis] for size in sizes) // 32) * 32 for axis in (0, 1))
     positions, is_padding = grid(torch.zeros(len(sizes), DIM, padded[0] // stride, padded[1] // stride), sizes, padded)
     y, x = np.meshgrid(*((np.arange(size // stride) + 0.5) * stride for size in padded), indexing="ij")
     for place, (height, width) in enumerate(sizes):
         np.testing.assert_allclose(positions[place], np.stack([y / height, x / width], -1), rtol=1e-5)
-        # the first cell of a picture that is thinner than half of it counts
+        # the first cell of an image that is thinner than half of it counts
         inside = ((y < height) | (y < stride)) & ((x < width) | (x < stride))
         np.testing.assert_array_equal(is_padding[place], ~inside)
 
 
-def test_a_picture_of_one_pixel_has_something_to_look_at():
+def test_a_image_of_one_pixel_has_something_to_look_at():
     transformer = trained(small_transformer())
     boxes = transformer(proposals(), [features(4, 4, 2)], [(1, 1), (128, 128)], (128, 128)).boxes
     assert boxes.isfinite().all()
 
 
-def test_positions_are_told_apart_and_are_relative_to_the_picture():
+def test_positions_are_told_apart_and_are_relative_to_the_image():
     centers = torch.stack(torch.meshgrid(torch.arange(20) / 20, torch.arange(20) / 20, indexing="ij"), -1).flatten(0, 1)
     torch.manual_seed(0)
     for encoding in (SinePositionEncoding(64), LearnedPositionEncoding(64)):
@@ -279,7 +279,7 @@ def test_all_of_it_learns_from_the_second_step_on(encoding):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad()
-        total(model([picture(objects=3), picture(48, 64, seed=1)])).backward()
+        total(model([image(objects=3), image(48, 64, seed=1)])).backward()
         # all of the parameters in each step, as data-parallel processes need it
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()

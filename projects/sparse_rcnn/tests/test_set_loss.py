@@ -10,7 +10,7 @@ from sparse_rcnn.targets import Targets
 from torchvision.ops import generalized_box_iou_loss
 
 from projects.sparse_rcnn.tests.executed_operators import ExecutedOperators
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import NUM_CLASSES, picture, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import NUM_CLASSES, image, tiny_model, total
 from xray_lazy.errors import UserError
 
 
@@ -66,10 +66,10 @@ def test_losses_are_those_of_a_plain_computation_stage_by_stage(kind):
     for stage, suffix in enumerate(["_0", "_1", ""]):
         wanted = torch.full((3, 6), NUM_CLASSES)
         l1 = giou = 0.0
-        pairs = zip(matches.pictures, matches.proposals[stage], matches.objects[stage], strict=True)
-        for of_picture, proposal, of_object in pairs:
-            wanted[of_picture, proposal] = targets.classes[of_object]
-            found, true = boxes[stage, of_picture, proposal], targets.boxes[of_object]
+        pairs = zip(matches.images, matches.proposals[stage], matches.objects[stage], strict=True)
+        for of_image, proposal, of_object in pairs:
+            wanted[of_image, proposal] = targets.classes[of_object]
+            found, true = boxes[stage, of_image, proposal], targets.boxes[of_object]
             l1 = l1 + ((found - true).abs() / torch.tensor([100, 80, 100, 80])).sum()
             giou = giou + 1 - plain_giou(found, true)
         class_loss = plain_class_loss(kind, logits[stage].flatten(0, 1), wanted.flatten(), 11)
@@ -79,7 +79,7 @@ def test_losses_are_those_of_a_plain_computation_stage_by_stage(kind):
 
 
 def test_each_stage_has_its_losses_and_the_last_has_the_plain_names():
-    losses = tiny_model(overrides=["model.head.num_stages=4"])([picture()])
+    losses = tiny_model(overrides=["model.head.num_stages=4"])([image()])
     names = {"loss_ce", "loss_bbox", "loss_giou"}
     assert set(losses) == names | {f"{name}_{stage}" for name in names for stage in range(3)}
 
@@ -87,7 +87,7 @@ def test_each_stage_has_its_losses_and_the_last_has_the_plain_names():
 @pytest.mark.parametrize("softmax", [False, True])
 def test_a_batch_without_any_object_trains_the_classes_alone(softmax):
     model = tiny_model(softmax=softmax)
-    losses = model([picture(objects=0), picture(objects=0, seed=1)])
+    losses = model([image(objects=0), image(objects=0, seed=1)])
     assert all(loss > 0 for name, loss in losses.items() if "ce" in name)
     assert all(loss == 0 for name, loss in losses.items() if "ce" not in name)
     total(losses).backward()
@@ -99,7 +99,7 @@ def test_a_batch_without_any_object_trains_the_classes_alone(softmax):
 
 def test_more_objects_than_proposals_train():
     model = tiny_model()
-    batch = [picture(objects=12), picture(objects=0), picture(objects=1)]
+    batch = [image(objects=12), image(objects=0), image(objects=1)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     values = []
     for _ in range(10):
@@ -122,16 +122,16 @@ def test_giou_and_l1_are_of_matched_pairs_only():
 
 
 def test_the_sum_is_divided_by_the_number_of_objects():
-    """Twice the same picture has the losses of one."""
+    """Twice the same image has the losses of one."""
     model = tiny_model(overrides=["model.head.num_stages=1"])
-    one, two = model([picture(objects=3)]), model([picture(objects=3)] * 2)
+    one, two = model([image(objects=3)]), model([image(objects=3)] * 2)
     for name in one:
         assert two[name].item() == pytest.approx(one[name].item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(("boxes", "layers"), [("", 1), ("box_transformer", 2)])
 def test_proposal_boxes_can_be_supervised_too(boxes, layers):
-    batch = [picture(objects=4), picture(objects=0)]
+    batch = [image(objects=4), image(objects=0)]
     plain = tiny_model(boxes)
     model = tiny_model(boxes, overrides=["model.supervise_proposal_boxes=True"])
     for one in (plain, model):
@@ -140,7 +140,7 @@ def test_proposal_boxes_can_be_supervised_too(boxes, layers):
     added = {f"{name}_proposals{suffix}" for name in ("loss_bbox", "loss_giou") for suffix in ["", "_0"][:layers]}
     assert set(losses) - set(without) == added
     assert all(torch.equal(losses[name], value) for name, value in without.items())
-    # each proposal is the whole picture before training, so any match is as good
+    # each proposal is the whole image before training, so any match is as good
     for name in added:
         assert losses[name] > 0
     total({name: losses[name] for name in added}).backward()

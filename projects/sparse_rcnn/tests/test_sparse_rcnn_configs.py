@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.config import instantiate
 from omegaconf import OmegaConf
-from tiny_sparse_rcnn import picture, total
+from tiny_sparse_rcnn import image, total
 
 from xray_lazy.config import config_names, get_config
 from xray_lazy.engine.experiment import build_optimizer
@@ -21,7 +21,7 @@ def test_one_step_of_a_config_trains(name):
     model = instantiate(cfg.model).train()
     optimizer = build_optimizer(cfg, model)
     before = copy.deepcopy(model.head.head_series[0].class_logits.weight)
-    losses = model([picture(64, 96, masks=cfg.dataloader.train.mapper.with_masks)])
+    losses = model([image(64, 96, masks=cfg.dataloader.train.mapper.with_masks)])
     assert ("loss_mask" in losses) == (cfg.model.mask_head is not None)
     total(losses).backward()
     optimizer.step()

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import picture, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import image, tiny_model, total
 from xray_lazy.engine.launch import plan_launch, run_processes
 
 pytestmark = pytest.mark.slow
@@ -20,26 +20,26 @@ VARIANTS = {
         "overrides": ["model.supervise_proposal_boxes=True", "model.init_proposal_boxes.dropout=0"],
     },
 }
-# of the pictures of both processes: very different numbers, fewer objects than processes, none
+# of the images of both processes: very different numbers, fewer objects than processes, none
 OBJECTS = {"many": [7, 2, 0, 1], "one": [0, 0, 1, 0], "none": [0, 0, 0, 0]}
 
 
-def losses_and_gradients(variant: str, pictures: list[dict]) -> tuple[dict, dict]:
+def losses_and_gradients(variant: str, images: list[dict]) -> tuple[dict, dict]:
     model = tiny_model(**VARIANTS[variant])
-    losses = model(pictures)
+    losses = model(images)
     total(losses).backward()
     return {name: loss.detach() for name, loss in losses.items()}, {n: p.grad for n, p in model.named_parameters()}
 
 
-def pictures(variant: str, objects: str) -> list[dict]:
-    return [picture(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS[objects])]
+def images(variant: str, objects: str) -> list[dict]:
+    return [image(objects=count, seed=seed, masks=variant == "masks") for seed, count in enumerate(OBJECTS[objects])]
 
 
 def train_share(folder):
     torch.set_num_threads(1)
     rank, results = torch.distributed.get_rank(), {}
     for case in itertools.product(VARIANTS, OBJECTS):
-        losses, gradients = losses_and_gradients(case[0], pictures(*case)[2 * rank : 2 * rank + 2])
+        losses, gradients = losses_and_gradients(case[0], images(*case)[2 * rank : 2 * rank + 2])
         for value in (*losses.values(), *gradients.values()):
             torch.distributed.all_reduce(value)
             value /= 2  # as DistributedDataParallel does it with gradients
@@ -58,7 +58,7 @@ def of_two_processes(tmp_path_factory):
 @pytest.mark.parametrize("objects", OBJECTS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_processes_are_as_one(variant, objects, of_two_processes, one_thread):
-    losses, gradients = losses_and_gradients(variant, pictures(variant, objects))
+    losses, gradients = losses_and_gradients(variant, images(variant, objects))
     shared_losses, shared_gradients = of_two_processes[variant, objects]
     assert set(losses) == set(shared_losses)
     for name, value in losses.items():

@@ -1,4 +1,4 @@
-"""Evaluation encodes the masks of Sparse R-CNN without making bitmaps of whole pictures: they are the same."""
+"""Evaluation encodes the masks of Sparse R-CNN without making bitmaps of whole images: they are the same."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from tiny_sparse_rcnn import detect, tiny_model
 
 from xray_lazy.evaluation.encoded_inference import encoding_masks
 
-PICTURE = {"image": torch.randint(0, 256, (3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)}
+IMAGE = {"image": torch.randint(0, 256, (3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)}
 
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_encoded_masks_are_those_of_the_plain_output(masks):
     model = tiny_model(masks=masks).eval()
-    batch = [{**PICTURE, "height": 128, "width": 192}, {**PICTURE, "height": 30, "width": 40}, PICTURE]
+    batch = [{**IMAGE, "height": 128, "width": 192}, {**IMAGE, "height": 30, "width": 40}, IMAGE]
     with torch.no_grad():
         outputs = encoding_masks(model)(batch)
     for output, plain in zip(outputs, detect(model, batch), strict=True):

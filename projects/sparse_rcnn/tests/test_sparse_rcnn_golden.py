@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parent / "golden"
 NUM_CLASSES = 13
 # height, width, objects, height and width of the file
-PICTURES = [(192, 320, 5, 384, 640), (224, 288, 3, 224, 288)]
+IMAGES = [(192, 320, 5, 384, 640), (224, 288, 3, 224, 288)]
 PUBLISHED_SHAPES = json.loads((GOLDEN / "r50_100pro_state_dict.json").read_text())
 # With a class for "no object" the class layer has one output more, and the loss keeps the weights of the classes.
 SOFTMAX_SHAPES = {
@@ -66,7 +66,7 @@ def fill_by_name(state: dict[str, torch.Tensor]) -> None:
     """Give each tensor values in place that depend on its name and shape alone."""
     for name, tensor in state.items():
         random = np.random.RandomState(zlib.crc32(name.encode()))
-        if name == "init_proposal_boxes.weight":  # centers and sizes relative to the picture
+        if name == "init_proposal_boxes.weight":  # centers and sizes relative to the image
             centers, sizes = (random.uniform(low, high, (len(tensor), 2)) for low, high in [(0.2, 0.8), (0.1, 0.5)])
             values = np.concatenate([centers, sizes], axis=1)
         elif name.endswith("running_var"):
@@ -81,7 +81,7 @@ def fill_by_name(state: dict[str, torch.Tensor]) -> None:
 def random_batch(seed: int) -> list[dict]:
     random = np.random.RandomState(seed)
     batch = []
-    for height, width, count, file_height, file_width in PICTURES:
+    for height, width, count, file_height, file_width in IMAGES:
         image = random.randint(0, 256, (3, height, width)).astype(np.uint8)
         corners = random.uniform(0, 0.6, (count, 2)) * (width, height)
         sizes = random.uniform(0, 0.35, (count, 2)) * (width, height) + 4

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, picture, tiny_model, total
+from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, image, tiny_model, total
 
 VARIANTS = [{}, {"softmax": True}, {"masks": True}, {"boxes": "box_transformer"}]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=["focal", "softmax", "masks", "box transformer"])
 def test_a_step_in_bfloat16_is_close_to_one_in_float32(variant, one_thread):
-    batch = [picture(objects=3, masks=True), picture(48, 64, objects=0, masks=True, seed=1)]
+    batch = [image(objects=3, masks=True), image(48, 64, objects=0, masks=True, seed=1)]
     exact, model = tiny_model(**variant), tiny_model(**variant)
     torch.manual_seed(0)  # the box transformer's dropout
     wanted = exact(batch)
@@ -30,7 +30,7 @@ def test_a_step_in_bfloat16_is_close_to_one_in_float32(variant, one_thread):
 def test_training_in_bfloat16_gets_as_far_as_in_float32(one_thread):
     reached = {}
     for enabled in (False, True):
-        model, batch = tiny_model(), [picture(objects=3)]
+        model, batch = tiny_model(), [image(objects=3)]
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         for _ in range(20):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
@@ -45,7 +45,7 @@ def test_training_in_bfloat16_gets_as_far_as_in_float32(one_thread):
 
 
 def test_detections_in_bfloat16_are_close_to_those_in_float32(one_thread):
-    model, batch = tiny_model(masks=True), [picture()]
+    model, batch = tiny_model(masks=True), [image()]
     exact = detect(model, batch)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = detect(model, batch)[0]

@@ -34,7 +34,7 @@ def test_one_copy_without_merging_has_the_plain_scores_and_masks(record):
     assert (found.pred_masks == plain.pred_masks).float().mean() > 0.99
 
 
-def test_several_copies_give_the_best_of_all_within_the_picture(record):
+def test_several_copies_give_the_best_of_all_within_the_image(record):
     model = tiny_model(masks=True).eval()
     with torch.no_grad():
         found = augmented(model, [48, 64, 80], flip=True)([record])[0]["instances"]

@@ -1,4 +1,4 @@
-"""Sparse R-CNN with the structure of the published one and hardly any weights, and pictures for it."""
+"""Sparse R-CNN with the structure of the published one and hardly any weights, and images for it."""
 
 from collections.abc import Sequence
 
@@ -64,7 +64,7 @@ def tiny_model(*args, seed: int = 0, **kwargs) -> SparseRCNN:
     return instantiate(tiny_config(*args, **kwargs).model)
 
 
-def picture(
+def image(
     height: int = 64,
     width: int = 96,
     objects: int = 2,

@@ -16,7 +16,7 @@ class CocoSet:
     Attributes:
         name: how the report calls it.
         content: the JSON's content as `read_coco` gives it; it is never changed.
-        images_dir: the folder of its pictures, or None where only the JSON is looked at.
+        images_dir: the folder of its images, or None where only the JSON is looked at.
         json_file: where the content came from.
     """
 
@@ -26,13 +26,13 @@ class CocoSet:
     json_file: Path | None = None
 
 
-def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool = True) -> list[CocoSet]:
+def open_sets(arguments: Sequence[str], root: str | None = None, images: bool = True) -> list[CocoSet]:
     """Read the sets that a command line names.
 
     Args:
         arguments: names (`xray_smith_val`) and pairs of a JSON file and its folder, in any order.
         root: the folder of the named sets.
-        pictures: False allows a JSON file without a folder.
+        images: False allows a JSON file without a folder.
 
     Raises:
         UserError: a set, its folder or the second half of a pair is missing, or a file is not COCO.
@@ -45,10 +45,10 @@ def open_sets(arguments: Sequence[str], root: str | None = None, pictures: bool 
             continue
         if rest and Path(rest[0]).is_dir():
             sets.append(_set(find_source({"json_file": argument, "image_root": rest.pop(0), "name": argument})))
-        elif pictures:
+        elif images:
             found = f"{rest[0]!r} is no folder" if rest else "there is none"
             raise UserError(
-                f"after {argument} the folder of its pictures is expected, and {found}",
+                f"after {argument} the folder of its images is expected, and {found}",
                 "give ANNOTATIONS.json IMAGES_DIR, as often as there are sets",
             )
         else:

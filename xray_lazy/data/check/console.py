@@ -64,7 +64,7 @@ def _console() -> Console:
 def _print_heading(console: Console, one: SetReport) -> None:
     counts = ", ".join(
         _counted(number, noun)
-        for number, noun in ((one.pictures, "picture"), (one.instances, "instance"), (one.classes, "class"))
+        for number, noun in ((one.images, "image"), (one.instances, "instance"), (one.classes, "class"))
     )
     console.print(Text.assemble((one.name, "bold"), f"  {counts}"), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""What libjpeg says of damaged pictures that it reads all the same: it prints a line on stderr, without a name."""
+"""What libjpeg says of damaged images that it reads all the same: it prints a line on stderr, without a name."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from xray_lazy.data.picture_file import UnreadablePicture, read_picture
+from xray_lazy.data.image_file import UnreadableImage, read_image
 
 _JPEG_START = b"\xff\xd8"
 
@@ -43,7 +43,7 @@ def kept_stderr() -> Iterator[BinaryIO]:
 def take_remarks(kept: BinaryIO, paths: Iterable[Path]) -> dict[Path, str]:
     """Who the lines in `kept` are about: if there are any, the JPEGs are read again, one at a time.
 
-    The lines that the pictures led to are taken out of `kept`.
+    The lines that the images led to are taken out of `kept`.
     """
     if not (said := _all_of(kept)):
         return {}
@@ -51,8 +51,8 @@ def take_remarks(kept: BinaryIO, paths: Iterable[Path]) -> dict[Path, str]:
     for path in filter(_is_jpeg, paths):
         _set(kept, b"")
         try:
-            read_picture(path)
-        except UnreadablePicture:
+            read_image(path)
+        except UnreadableImage:
             continue
         if remark := _all_of(kept).strip():
             remarks[path] = remark

@@ -8,7 +8,7 @@ WHOLE_FIELDS = {
     "annotations": ("id", "image_id", "category_id", "iscrowd"),
     "categories": ("id",),
 }
-SUBJECTS = {"images": "picture", "annotations": "instance", "categories": "class"}
+SUBJECTS = {"images": "image", "annotations": "instance", "categories": "class"}
 
 
 def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Finding]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
 
 _SEPARATORS = re.compile(r"[/\\=]")
 
@@ -24,7 +24,7 @@ def right_names(folder: Path, names: Iterable[str]) -> dict[str, str]:
     files, stems = defaultdict(list), defaultdict(list)
     for parent, _, members in os.walk(folder):
         for member in members:
-            if Path(member).suffix.lower() in PICTURE_SUFFIXES:
+            if Path(member).suffix.lower() in IMAGE_SUFFIXES:
                 path = Path(parent, member).relative_to(folder)
                 files[_key(path.name)].append(path.as_posix())
                 stems[_key(path.stem)].append(path.as_posix())

@@ -1,4 +1,4 @@
-"""Ids that are no whole numbers: training takes those of pictures and annotations, and repair numbers them."""
+"""Ids that are no whole numbers: training takes those of images and annotations, and repair numbers them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The annotations of a set: which picture and class they name, their ids and copies; `shapes` looks at their shapes."""
+"""The annotations of a set: which image and class they name, their ids and copies; `shapes` looks at their shapes."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.classes import Classes
 from xray_lazy.data.check.entries import identity
-from xray_lazy.data.check.pictures import Pictures
+from xray_lazy.data.check.images import Images
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.shapes import examine_shape
 from xray_lazy.data.check.values import is_whole
@@ -22,11 +22,11 @@ class Instances:
     findings: list[Finding] = field(default_factory=list)
 
 
-def examine_instances(annotations: list[dict], pictures: Pictures, classes: Classes) -> Instances:
-    """Look at the annotations, given what is known of pictures and classes."""
+def examine_instances(annotations: list[dict], images: Images, classes: Classes) -> Instances:
+    """Look at the annotations, given what is known of images and classes."""
     findings: list[Finding] = []
-    placed, unplaced = _place(annotations, pictures, classes, findings)
-    form = find_box_form((annotation, pictures.frames[annotation["image_id"]]) for _, annotation in placed)
+    placed, unplaced = _place(annotations, images, classes, findings)
+    form = find_box_form((annotation, images.frames[annotation["image_id"]]) for _, annotation in placed)
     if form:  # each box by itself would get advice that makes it worse
         detail, to_coco = form
         finding = Finding("box_form", "set", None, f"{detail}; COCO's: {to_coco}")
@@ -34,7 +34,7 @@ def examine_instances(annotations: list[dict], pictures: Pictures, classes: Clas
     shaped: list[Named] = []
     without_mask = []
     for name, annotation in placed:
-        shape = examine_shape(annotation, pictures.frames[annotation["image_id"]])
+        shape = examine_shape(annotation, images.frames[annotation["image_id"]])
         findings += [Finding(kind, "instance", name, *texts) for kind, *texts in shape.faults]
         if shape.annotation is None:
             continue
@@ -51,17 +51,17 @@ def examine_instances(annotations: list[dict], pictures: Pictures, classes: Clas
 
 
 def _place(
-    annotations: list[dict], pictures: Pictures, classes: Classes, findings: list[Finding]
+    annotations: list[dict], images: Images, classes: Classes, findings: list[Finding]
 ) -> tuple[list[Named], list[Named]]:
-    """Annotations that have a picture and a class, and those that may yet have one."""
+    """Annotations that have an image and a class, and those that may yet have one."""
     known = (
-        ("image_id", "instance_without_picture", pictures.frames, pictures.complete),
+        ("image_id", "instance_without_picture", images.frames, images.complete),
         ("category_id", "undeclared_class", classes.new_ids, classes.complete),
     )
     placed, unplaced = [], []
     for position, annotation in enumerate(annotations):
         image_id, name = annotation.get("image_id"), identity(annotation, position)
-        if is_whole(image_id) and image_id in pictures.dropped:
+        if is_whole(image_id) and image_id in images.dropped:
             continue
         missing = [
             (kind, f"{key} {annotation.get(key)!r}", complete)
@@ -98,7 +98,7 @@ def _with_new_values(annotation: dict, classes: Classes) -> dict:
 
 
 def _without_copies(named: list[Named], findings: list[Finding]) -> list[Named]:
-    """Drop exact repetitions of picture, class, box and mask."""
+    """Drop exact repetitions of image, class, box and mask."""
     same_box = defaultdict(list)
     for index, (_, entry) in enumerate(named):
         same_box[entry["image_id"], entry["category_id"], entry["iscrowd"], tuple(entry["bbox"])].append(index)
@@ -126,9 +126,9 @@ def _number(named: list[Named], findings: list[Finding]) -> list[dict]:
         if not is_whole(id):
             kind, detail = "instance_id_missing", f"id {id!r}"
         elif id in taken:
-            kind, detail = "duplicate_instance_id", f"picture {entry.get('image_id')}"
+            kind, detail = "duplicate_instance_id", f"image {entry.get('image_id')}"
         elif id == 0:
-            kind, detail = "instance_id_zero", f"picture {entry.get('image_id')}"
+            kind, detail = "instance_id_zero", f"image {entry.get('image_id')}"
         else:
             taken.add(id)
             entries.append(entry)

@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     # the set as a whole
-    "no_pictures": Kind(ERROR, "the set has no pictures", "export it again; the list `images` is empty"),
+    "no_pictures": Kind(ERROR, "the set has no images", "export it again; the list `images` is empty"),
     "no_instances": Kind(ERROR, "the set has no annotations", "export it again with its annotations"),
     "box_form": Kind(
         ERROR,
@@ -71,10 +71,10 @@ KINDS: dict[str, Kind] = {
     "classes_differ": Kind(
         WARNING, "classes are not those of the first set", "use the same list `categories` in all sets"
     ),
-    # pictures
-    "picture_fields": Kind(ERROR, "picture without an id or a file name", "give it an id and a file_name"),
+    # images
+    "picture_fields": Kind(ERROR, "image without an id or a file name", "give it an id and a file_name"),
     "duplicate_picture_id": Kind(
-        ERROR, "picture id is given twice", "`repair` drops copies; different pictures need ids of their own"
+        ERROR, "image id is given twice", "`repair` drops copies; different images need ids of their own"
     ),
     "duplicate_file_name": Kind(
         WARNING,
@@ -93,50 +93,48 @@ KINDS: dict[str, Kind] = {
     "size_conflict": Kind(
         ERROR,
         "file has another size than its annotations were made for",
-        "put the original picture back, or scale (turn) its annotations",
+        "put the original image back, or scale (turn) its annotations",
     ),
     "picture_thin": Kind(
         WARNING,
-        "picture is a strip, which is hardly anything when it is as short as the network's input",
+        "image is a strip, which is hardly anything when it is as short as the network's input",
         "look at it, and leave it out if it is no scan",
     ),
     "picture_missing": Kind(
-        ERROR, "picture file is missing", "copy it into the folder, or `repair --drop-unreadable` leaves it out"
+        ERROR, "image file is missing", "copy it into the folder, or `repair --drop-unreadable` leaves it out"
     ),
     "picture_name": Kind(
         ERROR, "file name is not that of the file, which is there", "`repair` takes the name in the folder"
     ),
     "picture_unreadable": Kind(
-        ERROR, "picture can't be read", "export it again, or `repair --drop-unreadable` leaves it out"
+        ERROR, "image can't be read", "export it again, or `repair --drop-unreadable` leaves it out"
     ),
     "picture_truncated": Kind(
-        ERROR, "picture file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
+        ERROR, "image file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
     ),
     "picture_damaged": Kind(
         WARNING,
-        "picture file is damaged, but can be read: parts may be grey or shifted",
+        "image file is damaged, but can be read: parts may be grey or shifted",
         "look at it, and copy or export it again",
     ),
     "picture_dark": Kind(
         WARNING,
-        "picture of more than 8 bits that training sees (almost) nothing of",
+        "image of more than 8 bits that training sees (almost) nothing of",
         "training takes the upper 8 of 16 bits: scale the values to 0 to 65535, or export 8 bits",
     ),
-    "duplicate_picture": Kind(
-        WARNING, "the same picture under two names", "keep one of them, with all its annotations"
-    ),
+    "duplicate_picture": Kind(WARNING, "the same image under two names", "keep one of them, with all its annotations"),
     "picture_in_two_sets": Kind(
         WARNING,
-        "picture is also in another set (leak)",
+        "image is also in another set (leak)",
         "remove it from one of them, or split again: results on it tell nothing",
     ),
     "picture_without_annotations": Kind(
-        NOTE, "picture without annotations", "fine for harmless bags; else annotate them"
+        NOTE, "image without annotations", "fine for harmless bags; else annotate them"
     ),
     "unlisted_picture": Kind(NOTE, "file in the folder is not in the JSON", "fine if meant so; else add it"),
     # instances
     "instance_without_picture": Kind(
-        ERROR, "annotation of a picture that is not in the list", "add the picture, or `repair` drops the annotation"
+        ERROR, "annotation of an image that is not in the list", "add the image, or `repair` drops the annotation"
     ),
     "undeclared_class": Kind(
         ERROR, "annotation of an undeclared class", "declare it in `categories`, or `repair` drops the annotation"
@@ -147,7 +145,7 @@ KINDS: dict[str, Kind] = {
         WARNING, "annotation id is 0, which COCO's evaluation takes for `no match`", "`repair` renumbers it"
     ),
     "duplicate_instance": Kind(
-        WARNING, "the same annotation twice (picture, class, box and mask)", "`repair` drops the later ones"
+        WARNING, "the same annotation twice (image, class, box and mask)", "`repair` drops the later ones"
     ),
     "iscrowd_value": Kind(WARNING, "iscrowd is missing or not 0 or 1", "`repair` sets it, missing as 0"),
     "crowd": Kind(NOTE, "crowd region", "fine: left out of training, ignored in evaluation"),
@@ -159,9 +157,9 @@ KINDS: dict[str, Kind] = {
         ERROR, "box without width or height", "`repair` takes it from the mask, else drops the annotation"
     ),
     "box_outside": Kind(
-        ERROR, "box lies outside the picture", "`repair` takes it from the mask, else drops the annotation"
+        ERROR, "box lies outside the image", "`repair` takes it from the mask, else drops the annotation"
     ),
-    "box_beyond": Kind(WARNING, "box reaches beyond the picture", "`repair` clips it"),
+    "box_beyond": Kind(WARNING, "box reaches beyond the image", "`repair` clips it"),
     "box_differs": Kind(WARNING, "box is not that of the mask", "`repair` takes it from the mask"),
     "box_mask_conflict": Kind(
         ERROR, "box and mask hardly overlap, one of them is wrong", "look which, correct it or remove it: it is a guess"
@@ -179,11 +177,11 @@ KINDS: dict[str, Kind] = {
     "polygon_odd": Kind(ERROR, "polygon with an odd number of coordinates", "`repair` drops the part"),
     "polygon_short": Kind(ERROR, "polygon of fewer than 3 points", "`repair` drops the part"),
     "polygon_flattened": Kind(ERROR, "polygon without area (all points on a line)", "`repair` drops the part"),
-    "polygon_outside": Kind(ERROR, "polygon lies outside the picture", "`repair` drops the part"),
-    "polygon_beyond": Kind(WARNING, "polygon reaches beyond the picture", "`repair` clips it"),
+    "polygon_outside": Kind(ERROR, "polygon lies outside the image", "`repair` drops the part"),
+    "polygon_beyond": Kind(WARNING, "polygon reaches beyond the image", "`repair` clips it"),
     "rle_invalid": Kind(ERROR, "RLE can't be decoded", "`repair` drops the mask"),
     "rle_empty": Kind(ERROR, "RLE without a set pixel", "`repair` drops the mask"),
-    "rle_size": Kind(ERROR, "RLE of another size than the picture", "export the mask again at the picture's size"),
+    "rle_size": Kind(ERROR, "RLE of another size than the image", "export the mask again at the image's size"),
     "area_missing": Kind(WARNING, "area is missing or no number", "`repair` computes it"),
     "area_differs": Kind(WARNING, "area disagrees with the mask (or exceeds the box)", "`repair` computes it"),
 }

@@ -83,7 +83,7 @@ def _from_text(text: str) -> list | dict | None:
 
 
 def _merged(rles: list[dict]) -> dict | None:
-    """One RLE of several of a picture, or None where they are of different ones or can't be decoded."""
+    """One RLE of several of an image, or None where they are of different ones or can't be decoded."""
     if len(rles) == 1:
         return rles[0]
     kinds = {(rle_fault(rle, None) or ("",))[0] for rle in rles}

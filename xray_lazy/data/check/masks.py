@@ -1,4 +1,4 @@
-"""Geometry of COCO masks: what is wrong with a polygon or an RLE, its box, its area, and clipping to the picture."""
+"""Geometry of COCO masks: what is wrong with a polygon or an RLE, its box, its area, and clipping to the image."""
 
 from operator import mul
 
@@ -8,7 +8,7 @@ from xray_lazy.data.check.values import are_coordinates, is_whole
 from xray_lazy.data.run_lengths import compressed, encode_polygons, run_lengths
 from xray_lazy.wording import counted
 
-Frame = tuple[int, int] | None  # (width, height) of the picture, or None where it is not known
+Frame = tuple[int, int] | None  # (width, height) of the image, or None where it is not known
 
 # Annotation tools put points on the outer edge of the last pixel or round them past it.
 EDGE_TOLERANCE = 1.0
@@ -32,7 +32,7 @@ def part_fault(part: object, frame: Frame) -> tuple[str, str] | None:
 
 
 def span_fault(what: str, extent: tuple[float, float, float, float], frame: Frame) -> tuple[str, str] | None:
-    """Whether xyxy `extent` leaves the picture: (`what`_outside or `what`_beyond, detail), or None."""
+    """Whether xyxy `extent` leaves the image: (`what`_outside or `what`_beyond, detail), or None."""
     if frame is None:
         return None
     width, height = frame
@@ -52,7 +52,7 @@ def rle_fault(rle: dict, frame: Frame) -> tuple[str, str] | None:
     """
     size = rle_size(rle)
     if size is None:
-        return "rle_invalid", "no [height, width] of a picture under `size`"
+        return "rle_invalid", "no [height, width] of an image under `size`"
     height, width = size
     counts = _run_lengths(rle.get("counts"))
     if counts is None:
@@ -62,7 +62,7 @@ def rle_fault(rle: dict, frame: Frame) -> tuple[str, str] | None:
     if not counts[1::2].any():
         return "rle_empty", ""
     if frame is not None and (width, height) != frame:
-        return "rle_size", f"{width}x{height} in a picture of {frame[0]}x{frame[1]}"
+        return "rle_size", f"{width}x{height} in an image of {frame[0]}x{frame[1]}"
     return None
 
 
@@ -106,7 +106,7 @@ def outline_area(part: list[float]) -> float:
 
 
 def clip_polygon(part: list[float], frame: tuple[int, int]) -> list[float]:
-    """The part of a polygon inside the picture (Sutherland and Hodgman, "Reentrant polygon clipping", CACM 1974)."""
+    """The part of a polygon inside the image (Sutherland and Hodgman, "Reentrant polygon clipping", CACM 1974)."""
     points = list(zip(part[0::2], part[1::2], strict=True))
     for axis in (0, 1):
         points = _cut(points, axis, 0, 1)

@@ -1,4 +1,4 @@
-"""What only shows beside something else: the same picture twice, leaks between sets, other classes, unlisted files."""
+"""What only shows beside something else: the same image twice, leaks between sets, other classes, unlisted files."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.entries import identity
-from xray_lazy.data.check.picture_facts import PictureFacts
-from xray_lazy.data.check.pictures import picture_path
+from xray_lazy.data.check.image_facts import ImageFacts
+from xray_lazy.data.check.images import image_path
 from xray_lazy.data.check.report import Finding
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
 
-Facts = Mapping[Path, PictureFacts]
+Facts = Mapping[Path, ImageFacts]
 
 
 def duplicates_within(one: CocoSet, facts: Facts) -> list[Finding]:
@@ -25,12 +25,12 @@ def duplicates_within(one: CocoSet, facts: Facts) -> list[Finding]:
         first, first_id = firsts.setdefault(digest, (path, id))
         if first != path:
             detail = f"{_within(path, one)} is {_within(first, one)} (id {first_id})"
-            findings.append(Finding("duplicate_picture", "picture", id, detail))
+            findings.append(Finding("duplicate_picture", "image", id, detail))
     return findings
 
 
 def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, Finding]]:
-    """Pictures and classes of each set beside those of the sets before it, with the set's position."""
+    """Images and classes of each set beside those of the sets before it, with the set's position."""
     # by content where files were read, else by path: one folder may serve several JSON files
     firsts: dict[bytes | Path, tuple[int, Path, int | str]] = {}
     for position, one in enumerate(sets):
@@ -40,14 +40,14 @@ def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, F
             if first_set != position:
                 there = sets[first_set]
                 detail = f"{_within(path, one)} is {_within(first, there)} (id {first_id}) of {there.name}"
-                yield position, Finding("picture_in_two_sets", "picture", id, detail)
+                yield position, Finding("picture_in_two_sets", "image", id, detail)
         if position and (difference := class_names(one) ^ class_names(sets[0])):
             names = ", ".join(sorted(difference))
             yield position, Finding("classes_differ", "set", None, f"only one of it and {sets[0].name} has {names}")
 
 
 def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> Iterator[tuple[int, Finding]]:
-    """Pictures in a set's folder that no set lists, told once per folder; `renamed` are listed by another name."""
+    """Images in a set's folder that no set lists, told once per folder; `renamed` are listed by another name."""
     listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)} | renamed
     seen = set()
     for position, one in enumerate(sets):
@@ -57,7 +57,7 @@ def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> 
         for folder, _, names in os.walk(one.images_dir):
             for name in sorted(names):
                 path = os.path.join(folder, name)
-                if Path(name).suffix.lower() in PICTURE_SUFFIXES and os.path.abspath(path) not in listed:
+                if Path(name).suffix.lower() in IMAGE_SUFFIXES and os.path.abspath(path) not in listed:
                     yield position, Finding("unlisted_picture", "file", os.path.relpath(path, one.images_dir))
 
 
@@ -65,7 +65,7 @@ def _listed(one: CocoSet) -> Iterator[tuple[int | str, Path]]:
     if one.images_dir is None:
         return
     for position, image in enumerate(one.content["images"]):
-        if isinstance(image, dict) and (path := picture_path(one.images_dir, image)):
+        if isinstance(image, dict) and (path := image_path(one.images_dir, image)):
             yield identity(image, position), path
 
 

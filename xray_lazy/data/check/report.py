@@ -12,7 +12,7 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: a key of `KINDS`.
-        of: what `id` is the id of: "picture", "instance", "class", "entry" (position in its list), "file" or "set".
+        of: what `id` is the id of: "image", "instance", "class", "entry" (position in its list), "file" or "set".
         id: the entry's id as the JSON has it; `#n` for the entry at position n whose id is no number.
         detail: what is wrong with this one.
         change: what `repair` does about it; empty where it leaves it.
@@ -43,7 +43,7 @@ class SetReport:
     name: str
     json_file: str | None
     images_dir: str | None
-    pictures: int
+    images: int
     instances: int
     classes: int
     findings: list[Finding] = field(default_factory=list)
@@ -102,7 +102,7 @@ def _set_as_json(one: SetReport) -> dict:
         "name": one.name,
         "json_file": one.json_file,
         "images_dir": one.images_dir,
-        "pictures": one.pictures,
+        "pictures": one.images,
         "instances": one.instances,
         "classes": one.classes,
         "faults": faults,

@@ -11,16 +11,16 @@ from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.entries import examine_entries
 from xray_lazy.data.check.file_names import right_names
 from xray_lazy.data.check.ids import number_ids
+from xray_lazy.data.check.image_facts import ImageFacts, read_facts
+from xray_lazy.data.check.images import ImageRules, examine_images, image_path
 from xray_lazy.data.check.instances import examine_instances
 from xray_lazy.data.check.neighbours import class_names, compare_sets, duplicates_within, unlisted_files
-from xray_lazy.data.check.picture_facts import PictureFacts, read_facts
-from xray_lazy.data.check.pictures import PictureRules, examine_pictures, picture_path
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.wording import counted
 
-Facts = Mapping[Path, PictureFacts]
+Facts = Mapping[Path, ImageFacts]
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Examined:
     findings: list[Finding]
 
 
-def check_sets(sets: Sequence[CocoSet], read_pictures: bool = True, show_progress: bool = False) -> Report:
+def check_sets(sets: Sequence[CocoSet], read_images: bool = True, show_progress: bool = False) -> Report:
     """Find every fault of one or more sets; none of them is changed.
 
     Args:
-        sets: what to check; pictures that are in two of them are reported as a leak.
-        read_pictures: read every picture file; False looks at the JSON alone.
-        show_progress: draw a progress bar on stderr while pictures are read.
+        sets: what to check; images that are in two of them are reported as a leak.
+        read_images: read every image file; False looks at the JSON alone.
+        show_progress: draw a progress bar on stderr while images are read.
     """
-    facts = read_set_pictures(sets, show_progress) if read_pictures else {}
+    facts = read_set_images(sets, show_progress) if read_images else {}
     reports = [report_set(one, examine(one, facts).findings) for one in sets]
     for one, report in zip(sets, reports, strict=True):
         report.findings += duplicates_within(one, facts)
     _excuse_classes(sets, reports)
     for position, finding in compare_sets(sets, facts):
         reports[position].findings.append(finding)
-    if read_pictures:
+    if read_images:
         renamed = {os.path.abspath(path) for one in sets for path in _renamed_files(one, facts)}
         for position, finding in unlisted_files(sets, renamed):
             reports[position].findings.append(finding)
@@ -69,10 +69,10 @@ def _excuse_classes(sets: Sequence[CocoSet], reports: Sequence[SetReport]) -> No
         ]
 
 
-def read_set_pictures(sets: Sequence[CocoSet], show_progress: bool = False) -> dict[Path, PictureFacts]:
-    """The facts of all pictures that the sets list."""
+def read_set_images(sets: Sequence[CocoSet], show_progress: bool = False) -> dict[Path, ImageFacts]:
+    """The facts of all images that the sets list."""
     paths = (
-        picture_path(one.images_dir, image)
+        image_path(one.images_dir, image)
         for one in sets
         if one.images_dir is not None
         for image in one.content["images"]
@@ -94,7 +94,7 @@ def _new_names(one: CocoSet, facts: Facts) -> dict[str, str]:
         return {}
     paths = {}
     for image in one.content["images"]:
-        if isinstance(image, dict) and (path := picture_path(one.images_dir, image)):
+        if isinstance(image, dict) and (path := image_path(one.images_dir, image)):
             paths[image["file_name"]] = path
     known = {name: facts[path].fault for name, path in paths.items() if path in facts}
     found = right_names(one.images_dir, (name for name, fault in known.items() if fault == "picture_missing"))
@@ -102,15 +102,15 @@ def _new_names(one: CocoSet, facts: Facts) -> dict[str, str]:
     return {name: file for name, file in found.items() if os.path.abspath(one.images_dir / file) not in taken}
 
 
-def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Examined:
+def examine(one: CocoSet, facts: Facts, rules: ImageRules | None = None) -> Examined:
     """Look at everything in one set, and say what repair would leave of it."""
     ids = number_ids(one.content)
     images, image_findings = examine_entries(ids.content, "images")
     annotations, annotation_findings = examine_entries(ids.content, "annotations")
     categories, category_findings = examine_entries(ids.content, "categories")
     classes = examine_classes(categories, annotations)
-    looked_at = examine_pictures(
-        images, annotations, one.images_dir, facts, rules or PictureRules(), _new_names(one, facts)
+    looked_at = examine_images(
+        images, annotations, one.images_dir, facts, rules or ImageRules(), _new_names(one, facts)
     )
     instances = examine_instances(annotations, looked_at, classes)
     if classes.is_shifted:  # said once, of the set
@@ -122,7 +122,7 @@ def examine(one: CocoSet, facts: Facts, rules: PictureRules | None = None) -> Ex
     findings += _untrained(instances.entries, classes) if annotations and not classes.is_shifted else []
     annotated = {entry["image_id"] for entry in instances.entries if is_whole(entry.get("image_id"))}
     findings += [
-        Finding("picture_without_annotations", "picture", entry["id"], str(entry.get("file_name")))
+        Finding("picture_without_annotations", "image", entry["id"], str(entry.get("file_name")))
         for entry in looked_at.entries
         if is_whole(entry.get("id")) and entry["id"] not in annotated
     ]

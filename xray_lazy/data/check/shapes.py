@@ -45,7 +45,7 @@ class Shape(NamedTuple):
 
 
 def examine_shape(annotation: dict, frame: Frame) -> Shape:
-    """Look at `segmentation`, `bbox` and `area` in a picture of size `frame`."""
+    """Look at `segmentation`, `bbox` and `area` in an image of size `frame`."""
     given = annotation.get("segmentation")
     mask, faults = _examine_mask(given, frame)
     mask_changed = bool(faults) and mask is not given

@@ -1,6 +1,6 @@
 """Other formats to COCO: Pascal VOC XML, YOLO text files and labelme JSON.
 
-Shapes are translated, not corrected: `xray_lazy.data.check` tells which of them are empty or leave their picture.
+Shapes are translated, not corrected: `xray_lazy.data.check` tells which of them are empty or leave their image.
 """
 
 from xray_lazy.data.convert.conversion import FORMATS, Conversion, convert

@@ -6,13 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.data.check.images import is_scaled_copy, reach
 from xray_lazy.data.check.masks import EDGE_TOLERANCE, mask_area, mask_box, outline_area, part_fault
-from xray_lazy.data.check.pictures import is_scaled_copy, reach
 from xray_lazy.data.convert import labelme, voc, yolo
 from xray_lazy.data.convert.classes import find_class_file, read_classes, read_keypoints
+from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
 from xray_lazy.data.convert.label import Instance, Label, Reading, scaled_instance
-from xray_lazy.data.convert.picture_index import PictureIndex, files_below, is_picture_folder
-from xray_lazy.data.picture_file import UnreadablePicture, picture_size
+from xray_lazy.data.image_file import UnreadableImage, image_size
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -24,11 +24,11 @@ class Conversion:
     """A converted set.
 
     Attributes:
-        content: the COCO content; ids count from 1, pictures are in the order of their names.
+        content: the COCO content; ids count from 1, images are in the order of their names.
         image_folder: what each `file_name` is relative to.
         class_file: where the class names were read, if from a file.
         left_out: how many shapes without an area were passed over, by kind.
-        scaled: the labels that were scaled to the size of their picture, with both sizes.
+        scaled: the labels that were scaled to the size of their image, with both sizes.
         oriented: how many oriented boxes have become masks of four corners.
     """
 
@@ -46,7 +46,7 @@ class Conversion:
         counts = Counter(annotation["category_id"] for annotation in annotations)
         masks = sum(bool(annotation["segmentation"]) for annotation in annotations)
         lines = [
-            f"{counted(len(images), 'picture')} ({empty} without instances), "
+            f"{counted(len(images), 'image')} ({empty} without instances), "
             f"{counted(len(annotations), 'instance')} ({masks} with mask)"
         ]
         lines += [f"  {category['name']}: {counts[category['id']]}" for category in self.content["categories"]]
@@ -56,7 +56,7 @@ class Conversion:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
             lines.append(f"left out, as they have no area: {kinds}")
         if self.scaled:
-            what = f"{counted(len(self.scaled), 'label')} to the size of the picture, where another one is stated"
+            what = f"{counted(len(self.scaled), 'label')} to the size of the image, where another one is stated"
             lines.append(f"scaled {what}, e.g. {self.scaled[0]}")
         if self.oriented:
             became = "a mask of its four corners, within an upright box"
@@ -72,17 +72,17 @@ def convert(
     zero_based: bool = False,
     match_by: str | None = None,
 ) -> Conversion:
-    """Convert a folder of labels. Pictures without a label file are kept as empty pictures.
+    """Convert a folder of labels. Images without a label file are kept as empty images.
 
     Args:
         source_format: one of `FORMATS`.
         source: folder of the label files, searched with its subfolders.
-        images: folder of the pictures; default the folder below `source` with such a name, else `source` itself. The
-            pictures inside labelme files are written to it where it has none.
+        images: folder of the images; default the folder below `source` with such a name, else `source` itself. The
+            images inside labelme files are written to it where it has none.
         classes: file of class names in their order; needed for YOLO unless the set has a data.yaml or classes.txt,
             else the default is all names that occur, sorted.
         zero_based: for VOC files of tools that count pixels from 0 and exclude the far edges.
-        match_by: which picture is meant where a label's own name fits another one than it states inside: that of its
+        match_by: which image is meant where a label's own name fits another one than it states inside: that of its
             "name" or the one "stated"; by default that is a fault.
 
     Raises:
@@ -95,19 +95,19 @@ def convert(
     reading = Reading(read_classes(class_file) if class_file else None, zero_based, match_by)
     if source_format == "yolo":
         reading.keypoints = _keypoints(class_file, find_class_file(folder))
-    index = PictureIndex(_image_folder(folder, images, source_format))
+    index = ImageIndex(_image_folder(folder, images, source_format))
     labels = _open_labels(FORMATS[source_format], folder, index, reading)
     may_extract = images is not None
-    if index.names or any(label.has_picture for label in labels):
+    if index.names or any(label.has_image for label in labels):
         label_of = _match(labels, folder, index, reading, may_extract)
     if not index.names:
         reading.raise_faults()
-        raise UserError(f"there are no pictures in {index.folder}", "give the folder of the pictures with --images")
+        raise UserError(f"there are no images in {index.folder}", "give the folder of the images with --images")
     found = []
     for name in sorted(index.names):
         try:
-            size = picture_size(index.folder / name)
-        except UnreadablePicture as error:
+            size = image_size(index.folder / name)
+        except UnreadableImage as error:
             reading.faults.append(error.message)
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
@@ -135,16 +135,16 @@ def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
     if given:
         folder = Path(given)
         if not folder.is_dir() and source_format != "labelme":
-            raise UserError(f"there is no picture folder {folder}", "give the folder of the pictures with --images")
+            raise UserError(f"there is no image folder {folder}", "give the folder of the images with --images")
         return folder
-    folders = sorted(path for path in source.iterdir() if path.is_dir() and is_picture_folder(path.name))
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and is_image_folder(path.name))
     return folders[0] if len(folders) == 1 else source
 
 
-def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, reading: Reading) -> list[Label]:
+def _open_labels(reader: ModuleType, folder: Path, images: ImageIndex, reading: Reading) -> list[Label]:
     names = [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
     if reader is yolo:
-        names = yolo.label_files(names, pictures)
+        names = yolo.label_files(names, images)
     if not names:
         raise UserError(f"there are no label files *{reader.SUFFIX} in {folder}", "give the folder that they are in")
     labels = []
@@ -160,47 +160,47 @@ def _open_labels(reader: ModuleType, folder: Path, pictures: PictureIndex, readi
 
 
 def _match(
-    labels: list[Label], folder: Path, pictures: PictureIndex, reading: Reading, may_extract: bool
+    labels: list[Label], folder: Path, images: ImageIndex, reading: Reading, may_extract: bool
 ) -> dict[Path, Label]:
-    """The label of each picture that has one; faults are noted."""
+    """The label of each image that has one; faults are noted."""
     label_of: dict[Path, Label] = {}
     for label in labels:
         name = label.path.relative_to(folder)
-        found = pictures.find(name, label.picture_name, reading.match_by)
-        if not found and label.has_picture and may_extract:
+        found = images.find(name, label.picture_name, reading.match_by)
+        if not found and label.has_image and may_extract:
             try:
-                found = [_extract(label, pictures, name)]
+                found = [_extract(label, images, name)]
             except ValueError as error:
                 reading.fault(label.path, str(error))
                 continue
         if not found:
-            inside = "; it is inside the file: with --images NEW_DIR it is written there" if label.has_picture else ""
+            inside = "; it is inside the file: with --images NEW_DIR it is written there" if label.has_image else ""
             stated = f" ({label.picture_name})" if label.picture_name else ""
-            reading.fault(label.path, f"its picture{stated} is not in {pictures.folder}{inside}")
+            reading.fault(label.path, f"its image{stated} is not in {images.folder}{inside}")
         elif len(found) > 1:
-            what = f"several pictures may be meant: {', '.join(map(str, found))}"
-            if len({picture.stem for picture in found}) > 1:
+            what = f"several images may be meant: {', '.join(map(str, found))}"
+            if len({image.stem for image in found}) > 1:
                 what += f"; its own name fits one, and inside it says {label.picture_name}: --match-by name or stated?"
             reading.fault(label.path, what)
         elif found[0] in label_of:
-            reading.fault(label.path, f"picture {found[0]} already has the label file {label_of[found[0]].path}")
+            reading.fault(label.path, f"image {found[0]} already has the label file {label_of[found[0]].path}")
         else:
             label_of[found[0]] = label
     return label_of
 
 
 def _instances(label: Label | None, size: tuple[int, int], reading: Reading) -> list[Instance]:
-    """What a label has in a picture of this size; where it states another scale of it, scaled."""
+    """What a label has in an image of this size; where it states another scale of it, scaled."""
     if label is None:
         return []
     stated = label.size or size
     instances = label.instances(stated)
     if stated == size or not instances:
         return instances
-    sizes = f"{stated[0]}x{stated[1]} stated, the picture has {size[0]}x{size[1]}"
+    sizes = f"{stated[0]}x{stated[1]} stated, the image has {size[0]}x{size[1]}"
     x, y = reach([{"bbox": instance.box, "segmentation": instance.mask} for instance in instances])
     if not is_scaled_copy(stated, size):
-        reading.fault(label.path, f"made for another picture: {sizes}, which is no scale of it")
+        reading.fault(label.path, f"made for another image: {sizes}, which is no scale of it")
     elif x > stated[0] + EDGE_TOLERANCE or y > stated[1] + EDGE_TOLERANCE:
         reading.fault(label.path, f"its shapes reach to x {x:g}, y {y:g}, beyond the size it states: {sizes}")
     else:
@@ -209,13 +209,13 @@ def _instances(label: Label | None, size: tuple[int, int], reading: Reading) -> 
     return []
 
 
-def _extract(label: Label, pictures: PictureIndex, name: Path) -> Path:
-    """Write the picture inside a label file to the picture folder, under the label's name."""
-    data, suffix = labelme.picture_inside(label.path)
+def _extract(label: Label, images: ImageIndex, name: Path) -> Path:
+    """Write the image inside a label file to the image folder, under the label's name."""
+    data, suffix = labelme.image_inside(label.path)
     target = name.with_suffix(suffix)
-    with atomic_writer(pictures.folder / target) as stream:
+    with atomic_writer(images.folder / target) as stream:
         stream.write(data)
-    pictures.add(target)
+    images.add(target)
     return target
 
 

@@ -14,7 +14,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Instance:
-    """One object in a picture.
+    """One object in an image.
 
     Attributes:
         class_name: its class.
@@ -33,17 +33,17 @@ class Label:
 
     Attributes:
         path: the file.
-        instances: its instances, once the (width, height) of the picture is known.
-        picture_name: which picture it says it is for, if it does.
-        size: the (width, height) of the picture as it states it, if it does.
-        has_picture: whether the picture itself is inside the file.
+        instances: its instances, once the (width, height) of the image is known.
+        picture_name: which image it says it is for, if it does.
+        size: the (width, height) of the image as it states it, if it does.
+        has_image: whether the image itself is inside the file.
     """
 
     path: Path
     instances: Callable[[tuple[int, int]], list[Instance]]
     picture_name: str | None = None
     size: tuple[int, int] | None = None
-    has_picture: bool = False
+    has_image: bool = False
 
 
 class LongRow(NamedTuple):
@@ -68,11 +68,11 @@ class Reading:
         classes: the names in their order where it is given, else None.
         zero_based: whether VOC's pixels are counted from 0, the far edges exclusive.
         faults: what is wrong, one line each.
-        match_by: whether the "name" of a label or the picture "stated" inside counts, where they differ.
+        match_by: whether the "name" of a label or the image "stated" inside counts, where they differ.
         keypoints: how many numbers for key points are behind each YOLO box, None where that isn't stated.
         long_rows: how many YOLO lines with more than a box there are, by `LongRow`.
         left_out: how many things that are no box and no mask were passed over, by kind.
-        scaled: the labels that state their picture in another scale, with both sizes.
+        scaled: the labels that state their image in another scale, with both sizes.
     """
 
     classes: tuple[str, ...] | None = None
@@ -123,7 +123,7 @@ def stated_size(width: object, height: object) -> tuple[int, int] | None:
 
 
 def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, int]) -> Instance:
-    """An instance in a picture of size `old`, both (width, height), as it is in the same picture of size `new`."""
+    """An instance in an image of size `old`, both (width, height), as it is in the same image of size `new`."""
 
     def scaled(values: list[float]) -> list[float]:
         return [value * new[i % 2] / old[i % 2] for i, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""labelme: one JSON file per picture with polygons, rectangles, circles and bit masks.
+"""labelme: one JSON file per image with polygons, rectangles, circles and bit masks.
 
 Shapes of one label and `group_id` are one instance. A rectangle is a box: alone, it gives no mask, as its outline is
 not the object's.
@@ -59,15 +59,15 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     return Label(path, instances, name if isinstance(name, str) else None, size, bool(content.get("imageData")))
 
 
-def picture_inside(path: Path) -> tuple[bytes, str]:
-    """The picture that a label file holds, as the bytes of a file and its suffix.
+def image_inside(path: Path) -> tuple[bytes, str]:
+    """The image that a label file holds, as the bytes of a file and its suffix.
 
     Raises:
         ValueError: it is none.
     """
     data = _decoded(json.loads(path.read_bytes())["imageData"], "imageData")
-    with _opened(data, "imageData") as picture:
-        kind = (picture.format or "").lower()
+    with _opened(data, "imageData") as image:
+        kind = (image.format or "").lower()
     return data, {"jpeg": ".jpg", "tiff": ".tif"}.get(kind, f".{kind}")
 
 
@@ -108,8 +108,8 @@ def _is_point(point: object) -> bool:
 
 def _bit_mask(shape: dict) -> np.ndarray:
     """(height, width) booleans of a mask shape; its two points are its first and last pixel."""
-    with _opened(_decoded(shape.get("mask"), "mask"), "mask") as picture:
-        pixels = np.asarray(picture.convert("L")) > 0
+    with _opened(_decoded(shape.get("mask"), "mask"), "mask") as image:
+        pixels = np.asarray(image.convert("L")) > 0
     (left, top), (right, bottom) = ((round(x), round(y)) for x, y in shape["points"])
     if pixels.shape != (bottom - top + 1, right - left + 1):
         raise ValueError(f"a mask of {pixels.shape[1]}x{pixels.shape[0]} for x {left} to {right}, y {top} to {bottom}")
@@ -128,10 +128,10 @@ def _opened(data: bytes, what: str) -> Iterator["Image.Image"]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            yield picture
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{what} is not a picture ({error})") from None
+        raise ValueError(f"{what} is not an image ({error})") from None
 
 
 def _instance(label: str, shapes: list[dict], size: tuple[int, int]) -> Instance:
@@ -166,7 +166,7 @@ def _extent(points: list[list[float]]) -> tuple[tuple[float, float], tuple[float
 
 
 def _run_lengths(polygons: list[list[float]], masks: list[dict], size: tuple[int, int]) -> dict:
-    """All shapes of an instance as one RLE of the picture's size; what lies outside the picture is lost."""
+    """All shapes of an instance as one RLE of the image's size; what lies outside the image is lost."""
     from xray_lazy.data.run_lengths import encode, encode_polygons, union
 
     width, height = size

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file per picture, boxes in pixels counted from 1, the last pixel included."""
+"""Pascal VOC: one XML file per image, boxes in pixels counted from 1, the last pixel included."""
 
 import codecs
 import math

@@ -1,4 +1,4 @@
-"""YOLO: one text file per picture, one line per instance, numbers as shares of the picture's width and height.
+"""YOLO: one text file per image, one line per instance, numbers as shares of the image's width and height.
 
 A line is `class x_center y_center width height`, in a pose set with key points behind it, or `class x1 y1 x2 y2 ...`.
 """
@@ -7,9 +7,9 @@ import re
 from pathlib import Path, PurePath
 
 from xray_lazy.data.check.values import as_whole
+from xray_lazy.data.convert.image_index import ImageIndex, is_label_folder
 from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
-from xray_lazy.data.convert.picture_index import PictureIndex, is_label_folder
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
 from xray_lazy.wording import counted
 
 SUFFIX = ".txt"
@@ -20,10 +20,10 @@ _POSE_NEEDS = "a YOLO pose set needs its data.yaml with kpt_shape"
 _POSE = f"these look like YOLO pose labels, a box with key points: {_POSE_NEEDS} (--classes FILE)"
 
 
-def label_files(names: list[Path], pictures: PictureIndex) -> list[Path]:
+def label_files(names: list[Path], images: ImageIndex) -> list[Path]:
     """The text files that hold labels: those below `labels/` if there is such a folder, and no list or read-me."""
     below = [name for name in names if any(map(is_label_folder, name.parts[:-1]))]
-    return below or [name for name in names if pictures.find(name) or not _OTHER_TEXTS.match(name.stem)]
+    return below or [name for name in names if images.find(name) or not _OTHER_TEXTS.match(name.stem)]
 
 
 def open_label(path: Path, reading: Reading) -> Label | None:
@@ -57,8 +57,8 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
     """(class name, shares) of one line."""
     index, *texts = line.split()
     number, classes = as_whole(index), reading.classes or ()
-    if len(texts) >= 5 and PurePath(index).suffix.lower() in PICTURE_SUFFIXES:
-        raise ValueError("a picture, its class and corners in pixels, as OPIXray's text files have them: not YOLO")
+    if len(texts) >= 5 and PurePath(index).suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError("an image, its class and corners in pixels, as OPIXray's text files have them: not YOLO")
     if number is None or number < 0:
         raise ValueError(f"the class is {index!r}, not a number from 0")
     if number >= len(classes):
@@ -89,7 +89,7 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
         is_far = points is not None and _is_far(values, points)
         reading.long_rows[LongRow(len(values), points is not None, is_far)] += 1
     if wrong:
-        raise ValueError(f"{', '.join(wrong[:4])} is outside 0 to 1: shares of the picture are expected, not pixels")
+        raise ValueError(f"{', '.join(wrong[:4])} is outside 0 to 1: shares of the image are expected, not pixels")
     return classes[number], values
 
 

@@ -1,4 +1,4 @@
-"""The summary of a split for the terminal: pictures and instances of each class, by split."""
+"""The summary of a split for the terminal: images and instances of each class, by split."""
 
 import sys
 from collections import Counter, defaultdict
@@ -23,17 +23,17 @@ def print_plan(plan: SplitPlan) -> None:
 
 
 def split_table(plan: SplitPlan) -> Table:
-    """Counts with their share in percent; rows are pictures, pictures without instances, instances and each class."""
+    """Counts with their share in percent; rows are images, images without instances, instances and each class."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(Text(plan.export.scanner))
     for split in (*plan.parts, "all"):
         table.add_column(split, justify="right")
     parts = plan.parts.values()
-    pictures = [len(part["images"]) for part in parts]
+    images = [len(part["images"]) for part in parts]
     instances = [Counter(a["category_id"] for a in part["annotations"]) for part in parts]
     filled = [len({a["image_id"] for a in part["annotations"]}) for part in parts]
-    table.add_row(*_row("pictures", pictures))
-    table.add_row(*_row("  empty", [all_ - some for all_, some in zip(pictures, filled, strict=True)]))
+    table.add_row(*_row("images", images))
+    table.add_row(*_row("  empty", [all_ - some for all_, some in zip(images, filled, strict=True)]))
     table.add_row(*_row("instances", [sum(counts.values()) for counts in instances]))
     for category in plan.export.content["categories"]:
         table.add_row(*_row(f"  {_name(category)}", [counts[category["id"]] for counts in instances]))
@@ -53,16 +53,16 @@ def _row(title: str, counts: list[int]) -> list[Text]:
 
 def _gaps(plan: SplitPlan) -> list[str]:
     """One line for each class that has instances but not in every split."""
-    pictures = defaultdict(lambda: defaultdict(set))
+    images = defaultdict(lambda: defaultdict(set))
     for split, part in plan.parts.items():
         for annotation in part["annotations"]:
-            pictures[annotation["category_id"]][split].add(annotation["image_id"])
+            images[annotation["category_id"]][split].add(annotation["image_id"])
     lines = []
     for category in plan.export.content["categories"]:
-        found = pictures.get(category["id"], {})
+        found = images.get(category["id"], {})
         absent = [split for split in plan.parts if found and split not in found]
         if absent:
             number = sum(map(len, found.values()))
-            have = f"{counted(number, 'picture')} {'has' if number == 1 else 'have'} it in all"
+            have = f"{counted(number, 'image')} {'has' if number == 1 else 'have'} it in all"
             lines.append(f"no {_name(category)} in {' and '.join(absent)}: {have}")
     return lines

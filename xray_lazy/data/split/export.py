@@ -1,4 +1,4 @@
-"""One scanner's export, read and found fit to be split: each picture once, on disk, and no annotation without one."""
+"""One scanner's export, read and found fit to be split: each image once, on disk, and no annotation without one."""
 
 import os
 import posixpath
@@ -37,7 +37,7 @@ def read_export(scanner: str, json_file: str | os.PathLike, image_folder: str | 
 
     Raises:
         UserError: the name can't be part of a data set's name, the JSON is not COCO or has entries that a split would
-            lose or have twice, or pictures are missing.
+            lose or have twice, or images are missing.
     """
     if not re.fullmatch(r"\w[\w-]*", scanner):
         raise UserError(
@@ -45,16 +45,16 @@ def read_export(scanner: str, json_file: str | os.PathLike, image_folder: str | 
         )
     export = Export(scanner, Path(json_file), Path(image_folder), read_coco(json_file))
     if not export.image_folder.is_dir():
-        raise UserError(f"there is no picture folder {image_folder}", f"give the folder of the pictures of {json_file}")
+        raise UserError(f"there is no image folder {image_folder}", f"give the folder of the images of {json_file}")
     _require_sound_entries(export)
-    _require_pictures(export)
+    _require_images(export)
     return export
 
 
 def _require_sound_entries(export: Export) -> None:
     images, annotations = export.content["images"], export.content["annotations"]
     if not images:
-        raise UserError(f"{export.json_file} can't be split: it has no pictures", "export it again")
+        raise UserError(f"{export.json_file} can't be split: it has no images", "export it again")
     faults = [*_malformed(images, "images", "id", "file_name"), *_malformed(export.content["categories"], "categories")]
     faults += _malformed(annotations, "annotations", "image_id", "category_id")
     if not faults:
@@ -62,9 +62,9 @@ def _require_sound_entries(export: Export) -> None:
         classes = {category["id"] for category in export.content["categories"]}
         lost = [a.get("id") for a in annotations if a["image_id"] not in image_ids]
         nameless = [a.get("id") for a in annotations if a["category_id"] not in classes]
-        faults += _listed(_repeated(image["id"] for image in images), "picture id", "given more than once")
+        faults += _listed(_repeated(image["id"] for image in images), "image id", "given more than once")
         faults += _listed(_repeated(map(_normal_name, images)), "file name", "given more than once")
-        faults += _listed(lost, "annotation", "of no picture")
+        faults += _listed(lost, "annotation", "of no image")
         faults += _listed(nameless, "annotation", "of a class that is not declared")
     if faults:
         raise UserError(
@@ -73,9 +73,9 @@ def _require_sound_entries(export: Export) -> None:
             "and what you have to",
         )
     if outside := [name for name in map(_normal_name, images) if _leaves(name)]:
-        (listed,) = _listed(outside, "file name", "leading out of the picture folder")
+        (listed,) = _listed(outside, "file name", "leading out of the image folder")
         raise UserError(
-            f"{export.json_file} can't be split: {listed}", "name the pictures from a folder that holds all of them"
+            f"{export.json_file} can't be split: {listed}", "name the images from a folder that holds all of them"
         )
 
 
@@ -113,13 +113,13 @@ def _leaves(name: str) -> bool:
     return name.startswith(("/", "../")) or name in ("", ".", "..") or "\0" in name
 
 
-def _require_pictures(export: Export) -> None:
+def _require_images(export: Export) -> None:
     folder = export.image_folder
     names = [image["file_name"] for image in export.content["images"]]
     missing = [name for name in names if not os.path.isfile(folder / name)]
     if not missing:
         return
-    (listed,) = _listed(missing, "picture", f"of {len(names)} not in {folder}")
+    (listed,) = _listed(missing, "image", f"of {len(names)} not in {folder}")
     raise UserError(f"{export.json_file}: {listed}", _fix_for_missing(export, missing, len(names)))
 
 

@@ -1,7 +1,7 @@
 """Splits on disk: `annotations/<scanner>/{train,val,test}.json` beside `images/<scanner>/{train,valid,test}/`.
 
 Everything is made in hidden folders beside its place and renamed at the end, the JSON files last, so that a data set is
-either whole or not there. Pictures that are to be moved are deleted from their old place after that.
+either whole or not there. Images that are to be moved are deleted from their old place after that.
 """
 
 import json
@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.data.dataset_places import PICTURE_FOLDERS, SPLITS
+from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
@@ -57,11 +57,11 @@ def write_splits(
         plans: one for each scanner.
         output: the folder that holds `annotations/` and `images/`.
         transfer: `copy`; `link`: hard links, or symbolic ones to another file system; `move`.
-        overwrite: replace splits of the same pictures.
+        overwrite: replace splits of the same images.
         show_progress: draw a progress bar on stderr.
 
     Raises:
-        UserError: a scanner is given twice, a split is there already, or overwriting would lose pictures.
+        UserError: a scanner is given twice, a split is there already, or overwriting would lose images.
     """
     places = [_Place(Path(output), plan) for plan in plans]
     twice = {place.scanner for place in places if sum(other.scanner == place.scanner for other in places) > 1}
@@ -80,19 +80,19 @@ def write_splits(
         for place in places:
             place.remove_unfinished()
     if transfer == "move":
-        _delete([source for place in places for source, _ in place.pictures()])
+        _delete([source for place in places for source, _ in place.images()])
 
 
-def _delete(pictures: Sequence[Path]) -> None:
+def _delete(images: Sequence[Path]) -> None:
     left = []
-    for picture in pictures:
+    for image in images:
         try:
-            picture.unlink(missing_ok=True)
+            image.unlink(missing_ok=True)
         except OSError as error:
-            left.append(f"{picture} ({error.strerror})")
+            left.append(f"{image} ({error.strerror})")
     if left:
         raise UserError(
-            f"the split is complete, but {counted(len(left), 'picture')} can't be deleted from the old place, "
+            f"the split is complete, but {counted(len(left), 'image')} can't be deleted from the old place, "
             f"e.g. {left[0]}",
             "delete them yourself, or use --transfer link",
         )
@@ -105,20 +105,20 @@ class _Place:
         self.plan = plan
         self.scanner = plan.export.scanner
         self.annotation_folder = output / "annotations" / self.scanner
-        self.picture_folder = output / "images" / self.scanner
-        self.unfinished = self.annotation_folder / _UNFINISHED, self.picture_folder / _UNFINISHED
+        self.image_folder = output / "images" / self.scanner
+        self.unfinished = self.annotation_folder / _UNFINISHED, self.image_folder / _UNFINISHED
 
-    def pictures(self) -> Iterator[tuple[Path, str]]:
-        """Each picture's file, and its path below the picture folder."""
+    def images(self) -> Iterator[tuple[Path, str]]:
+        """Each image's file, and its path below the image folder."""
         for split, content in self.plan.parts.items():
             for image in content["images"]:
                 name = image["file_name"]
-                yield self.plan.export.image_folder / name, os.path.normpath(f"{PICTURE_FOLDERS[split]}/{name}")
+                yield self.plan.export.image_folder / name, os.path.normpath(f"{IMAGE_FOLDERS[split]}/{name}")
 
     def present(self) -> list[Path]:
         """What of a split is there already; all of it is replaced, also what the new one has no share for."""
         files = [self.annotation_folder / f"{split}.json" for split in SPLITS]
-        folders = [self.picture_folder / folder for folder in PICTURE_FOLDERS.values()]
+        folders = [self.image_folder / folder for folder in IMAGE_FOLDERS.values()]
         return [path for path in files if path.exists()] + [path for path in folders if path.is_dir()]
 
     def require_free(self, overwrite: bool) -> None:
@@ -130,13 +130,13 @@ class _Place:
                 "take another --output or --scanner name, or replace it with --overwrite",
             )
         if folders := [path for path in present if path.is_dir()]:
-            self._require_same_pictures(folders)
+            self._require_same_images(folders)
 
-    def _require_same_pictures(self, folders: Sequence[Path]) -> None:
-        """Whether every picture of an old split is in the new one too, and comes from elsewhere."""
+    def _require_same_images(self, folders: Sequence[Path]) -> None:
+        """Whether every image of an old split is in the new one too, and comes from elsewhere."""
         replaced = {folder.resolve() for folder in folders}
         sizes = {}
-        for source, _ in self.pictures():
+        for source, _ in self.images():
             if replaced & set(source.resolve().parents):
                 raise UserError(
                     f"{source} is part of the split of {self.scanner} that would be replaced",
@@ -147,17 +147,17 @@ class _Place:
             for path in (p for p in folder.rglob("*") if p.is_file()):
                 if sizes.get(str(path.relative_to(folder))) != path.stat().st_size:
                     raise UserError(
-                        f"overwriting would lose pictures: {path} is not one of those that are to be split",
-                        f"move {self.picture_folder} away or delete it, then split again",
+                        f"overwriting would lose images: {path} is not one of those that are to be split",
+                        f"move {self.image_folder} away or delete it, then split again",
                     )
 
     def prepare(self, transfer: Callable[[Path, Path], None], show_progress: bool) -> None:
         """Make everything in the unfinished folders."""
         self.remove_unfinished()
-        annotations, pictures = self.unfinished
+        annotations, images = self.unfinished
         for split in self.plan.parts:
-            (pictures / PICTURE_FOLDERS[split]).mkdir(parents=True)
-        jobs = [(source, pictures / target) for source, target in self.pictures()]
+            (images / IMAGE_FOLDERS[split]).mkdir(parents=True)
+        jobs = [(source, images / target) for source, target in self.images()]
         for parent in {target.parent for _, target in jobs}:
             parent.mkdir(parents=True, exist_ok=True)
         _transfer_all(transfer, jobs, self.scanner, show_progress)
@@ -168,9 +168,9 @@ class _Place:
         """Rename everything to its place. Old JSON files go first and new ones come last."""
         for path in self.present():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        annotations, pictures = self.unfinished
-        for folder in sorted(pictures.iterdir()):
-            folder.rename(self.picture_folder / folder.name)
+        annotations, images = self.unfinished
+        for folder in sorted(images.iterdir()):
+            folder.rename(self.image_folder / folder.name)
         for file in sorted(annotations.iterdir()):
             file.rename(self.annotation_folder / file.name)
 

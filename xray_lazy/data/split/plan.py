@@ -1,4 +1,4 @@
-"""Which pictures and annotations each split gets."""
+"""Which images and annotations each split gets."""
 
 import math
 import re
@@ -28,19 +28,19 @@ class SplitPlan:
 
 
 def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by: str | None = None) -> SplitPlan:
-    """Deal an export's pictures to train, val and test, stratified by class.
+    """Deal an export's images to train, val and test, stratified by class.
 
-    The same pictures with the same classes, ratios and seed give the same split, whatever the order in the JSON.
+    The same images with the same classes, ratios and seed give the same split, whatever the order in the JSON.
 
     Args:
         export: the set.
         ratios: the shares of train, val and test; they sum to 1.
         seed: another seed gives another split.
-        group_by: a regular expression searched in each file name; pictures for which its first group (or, without one,
+        group_by: a regular expression searched in each file name; images for which its first group (or, without one,
             the whole match) is the same stay together.
 
     Raises:
-        UserError: the ratios are none, the pattern does not fit, or there are too few pictures or groups.
+        UserError: the ratios are none, the pattern does not fit, or there are too few images or groups.
     """
     _require_shares(ratios)
     images, annotations = export.content["images"], export.content["annotations"]
@@ -50,8 +50,8 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
     if len(set(groups)) < splits:
         grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
         raise UserError(
-            f"{export.json_file} has {counted(len(names), 'picture')}{grouped}: too few for {splits} splits",
-            "give more pictures, or leave splits out with a ratio of 0",
+            f"{export.json_file} has {counted(len(names), 'image')}{grouped}: too few for {splits} splits",
+            "give more images, or leave splits out with a ratio of 0",
         )
     classes = defaultdict(set)
     for annotation in annotations:

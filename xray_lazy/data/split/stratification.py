@@ -1,9 +1,9 @@
-"""Which picture goes to which split: exact shares, rare classes first, groups kept together.
+"""Which image goes to which split: exact shares, rare classes first, groups kept together.
 
 The method is iterative stratification: K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the Stratification of Multi-Label
 Data", ECML PKDD 2011. Added are: whole numbers are aimed at instead of fractions, so that the splits get their exact
-size and a class of few pictures reaches every split; what is dealt out is a group of pictures; and where a class still
-misses a split at the end, pictures are exchanged.
+size and a class of few images reaches every split; what is dealt out is a group of images; and where a class still
+misses a split at the end, images are exchanged.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
-# Pictures without any instance are a class of their own, so that each split gets its share of them.
+# Images without any instance are a class of their own, so that each split gets its share of them.
 _EMPTY = ("empty",)
 
 
@@ -41,13 +41,13 @@ def assign_splits(
     ratios: Sequence[float],
     seed: int,
 ) -> list[int]:
-    """The split of each picture, as an index into `ratios`.
+    """The split of each image, as an index into `ratios`.
 
     Args:
-        names: the pictures' names, each once; with the seed they alone decide about chance, so that the order in which
-            the pictures are listed changes nothing.
-        classes: which classes are in each picture.
-        groups: pictures of the same group come into the same split.
+        names: the images' names, each once; with the seed they alone decide about chance, so that the order in which
+            the images are listed changes nothing.
+        classes: which classes are in each image.
+        groups: images of the same group come into the same split.
         ratios: the splits' shares, which sum to 1.
         seed: another seed gives another split.
     """
@@ -59,31 +59,31 @@ def assign_splits(
         dealer.swap(*swap)
     assignment = [0] * len(names)
     for unit, split in dealer.split_of.items():
-        for picture in units[unit].pictures:
-            assignment[picture] = split
+        for image in units[unit].images:
+            assignment[image] = split
     return assignment
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Pictures that stay together, and how many of them hold each class."""
+    """Images that stay together, and how many of them hold each class."""
 
-    pictures: list[int]
+    images: list[int]
     class_counts: dict[Hashable, int]
 
 
 def _units(names, classes, groups, seed: int) -> list[_Unit]:
     """The groups in an order that depends on the seed and the names only; large groups first."""
     members = defaultdict(list)
-    for picture in sorted(range(len(names)), key=names.__getitem__):
-        members[groups[picture]].append(picture)
-    units = [_Unit(pictures, _class_counts(classes[p] for p in pictures)) for pictures in members.values()]
-    # A hash in place of a shuffle: one more picture in the set leaves the others' order as it is.
-    return sorted(units, key=lambda unit: (-len(unit.pictures), _chance(seed, names[unit.pictures[0]])))
+    for image in sorted(range(len(names)), key=names.__getitem__):
+        members[groups[image]].append(image)
+    units = [_Unit(images, _class_counts(classes[p] for p in images)) for images in members.values()]
+    # A hash in place of a shuffle: one more image in the set leaves the others' order as it is.
+    return sorted(units, key=lambda unit: (-len(unit.images), _chance(seed, names[unit.images[0]])))
 
 
-def _class_counts(classes_of_pictures) -> dict[Hashable, int]:
-    return Counter(name for found in classes_of_pictures for name in (set(found) or {_EMPTY}))
+def _class_counts(classes_of_images) -> dict[Hashable, int]:
+    return Counter(name for found in classes_of_images for name in (set(found) or {_EMPTY}))
 
 
 def _chance(seed: int, name: str) -> bytes:
@@ -104,13 +104,13 @@ class _Dealer:
                 self.units_of_class[name].append(index)
                 self.left_of_class[name] += count
         self.wanted_of_class = {name: whole_shares(total, ratios) for name, total in self.left_of_class.items()}
-        self.wanted_pictures = whole_shares(sum(len(unit.pictures) for unit in units), ratios)
+        self.wanted_images = whole_shares(sum(len(unit.images) for unit in units), ratios)
         self.aims = [(name, split) for name, shares in self.wanted_of_class.items() for split in _above_zero(shares)]
         self.has_class = Counter()  # how many units of a split have the class, by (class, split)
-        self.bare_splits = set(_above_zero(self.wanted_pictures))
+        self.bare_splits = set(_above_zero(self.wanted_images))
 
     def deal_rarest_class(self) -> None:
-        """Deal all units of the class that is in the fewest pictures left."""
+        """Deal all units of the class that is in the fewest images left."""
         # Names of equal rarity are taken in the order of their text: that of the dictionary is the file's.
         name = min((name for name, left in self.left_of_class.items() if left), key=self._rarity)
         for index in self.units_of_class[name]:
@@ -121,15 +121,15 @@ class _Dealer:
         return self.left_of_class[name], name is _EMPTY, str(name)
 
     def _choose_split(self, unit: _Unit, name: Hashable) -> int:
-        """The split that wants the class most, then the one that wants pictures most, of those with room."""
-        size = len(unit.pictures)
-        splits = [split for split, wanted in enumerate(self.wanted_pictures) if wanted >= size]
+        """The split that wants the class most, then the one that wants images most, of those with room."""
+        size = len(unit.images)
+        splits = [split for split, wanted in enumerate(self.wanted_images) if wanted >= size]
         if self.unassigned <= len(self.bare_splits):
             splits = sorted(self.bare_splits)
         if not splits:  # a large group: where it overshoots least
-            return max(range(len(self.wanted_pictures)), key=self.wanted_pictures.__getitem__)
+            return max(range(len(self.wanted_images)), key=self.wanted_images.__getitem__)
         wanted = self.wanted_of_class[name]
-        return max(splits, key=lambda split: (wanted[split], self.wanted_pictures[split]))
+        return max(splits, key=lambda split: (wanted[split], self.wanted_images[split]))
 
     def _deal(self, index: int, split: int) -> None:
         self.unassigned -= 1
@@ -142,7 +142,7 @@ class _Dealer:
         """Count a unit into a split (sign 1) or out of it (sign -1)."""
         unit = self.units[index]
         self.split_of[index] = split
-        self.wanted_pictures[split] -= sign * len(unit.pictures)
+        self.wanted_images[split] -= sign * len(unit.images)
         for name, count in unit.class_counts.items():
             self.wanted_of_class[name][split] -= sign * count
             self.has_class[name, split] += sign
@@ -167,11 +167,11 @@ class _Dealer:
         return None
 
     def _gain(self, first: int, second: int) -> tuple[int, int, int] | None:
-        """(splits newly served with a class, with empty pictures, less surplus) of an exchange; None for no gain."""
+        """(splits newly served with a class, with empty images, less surplus) of an exchange; None for no gain."""
         one, other = self.units[first], self.units[second]
         here, there = self.split_of[first], self.split_of[second]
-        growth = len(other.pictures) - len(one.pictures)
-        if self._misfit(self.wanted_pictures, here, there, growth) > 0:
+        growth = len(other.images) - len(one.images)
+        if self._misfit(self.wanted_images, here, there, growth) > 0:
             return None
         served = {True: 0, False: 0}
         surplus = 0

@@ -1,4 +1,4 @@
-"""From attenuation to a picture: what two detectors count, and the colours that a scanner makes of it."""
+"""From attenuation to an image: what two detectors count, and the colours that a scanner makes of it."""
 
 from functools import lru_cache
 from statistics import NormalDist
@@ -16,12 +16,12 @@ RATIOS = (1.25, 1.65, 2.60)
 IMPENETRABLE = (4.5, 6.0)
 # The colour table's axes end here: -ln(DARKEST) is below it.
 _DEEPEST = 8.0
-# The normal distribution in 256 equal shares: as fine as the picture's own levels, and ten times as fast to draw.
+# The normal distribution in 256 equal shares: as fine as the image's own levels, and ten times as fast to draw.
 _NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)], np.float32)
 
 
 def scan(attenuation: np.ndarray, profile: ScannerProfile, rng: np.random.Generator) -> np.ndarray:
-    """The picture (H, W, 3), uint8 BGR, of what absorbs (2, H, W) at the low and the high energy."""
+    """The image (H, W, 3), uint8 BGR, of what absorbs (2, H, W) at the low and the high energy."""
     return pseudo_colour(measure(attenuation, profile, rng), profile)
 
 

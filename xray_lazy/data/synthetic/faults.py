@@ -9,8 +9,8 @@ import numpy as np
 
 from xray_lazy.errors import UserError
 
-# Each fault gets pictures and annotations of its own, so that none hides another.
-_PICTURES_NEEDED = 12
+# Each fault gets images and annotations of its own, so that none hides another.
+_IMAGES_NEEDED = 12
 
 
 class PlantedFault(NamedTuple):
@@ -21,40 +21,40 @@ class PlantedFault(NamedTuple):
 
 
 def plant_faults(content: dict, folder: Path, rng: np.random.Generator) -> list[PlantedFault]:
-    """Break a COCO file's content and some pictures in `folder`, in place.
+    """Break a COCO file's content and some images in `folder`, in place.
 
     Raises:
-        UserError: there are too few pictures with annotations to give each fault its own.
+        UserError: there are too few images with annotations to give each fault its own.
     """
     annotated = {annotation["image_id"] for annotation in content["annotations"]}
     images = [image for image in content["images"] if image["id"] in annotated]
-    if len(images) < _PICTURES_NEEDED:
+    if len(images) < _IMAGES_NEEDED:
         raise UserError(
-            f"the faults need {_PICTURES_NEEDED} pictures with items, and there are {len(images)}",
-            "generate more pictures",
+            f"the faults need {_IMAGES_NEEDED} images with items, and there are {len(images)}",
+            "generate more images",
         )
-    chosen = [images[index] for index in rng.permutation(len(images))[:_PICTURES_NEEDED]]
-    of_picture = {a["image_id"]: a for a in content["annotations"]}
-    victims = iter([(image, of_picture[image["id"]]) for image in chosen])
+    chosen = [images[index] for index in rng.permutation(len(images))[:_IMAGES_NEEDED]]
+    of_image = {a["image_id"]: a for a in content["annotations"]}
+    victims = iter([(image, of_image[image["id"]]) for image in chosen])
     planted = [
-        *_break_pictures(content, folder, victims),
+        *_break_images(content, folder, victims),
         *_break_annotations(content, victims),
         _spread_category_ids(content, rng),
     ]
     for image in content["images"]:
         image["width"] = image["height"] = 0
-    return [PlantedFault("width and height 0", "all pictures"), *planted]
+    return [PlantedFault("width and height 0", "all images"), *planted]
 
 
-def _break_pictures(content: dict, folder: Path, victims) -> list[PlantedFault]:
+def _break_images(content: dict, folder: Path, victims) -> list[PlantedFault]:
     image, _ = next(victims)
     path = folder / image["file_name"]
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    faults = [PlantedFault("truncated picture", image["file_name"])]
+    faults = [PlantedFault("truncated image", image["file_name"])]
 
     image, _ = next(victims)
     (folder / image["file_name"]).unlink()
-    faults.append(PlantedFault("missing picture", image["file_name"]))
+    faults.append(PlantedFault("missing image", image["file_name"]))
 
     image, _ = next(victims)
     original = Path(image["file_name"])
@@ -68,7 +68,7 @@ def _break_pictures(content: dict, folder: Path, victims) -> list[PlantedFault]:
     for annotation in copies:
         _append(content, {**annotation, "image_id": twin["id"]})
     content["images"].append(twin)
-    faults.append(PlantedFault("duplicate picture", f"{twin['file_name']} of {image['file_name']}"))
+    faults.append(PlantedFault("duplicate image", f"{twin['file_name']} of {image['file_name']}"))
     return faults
 
 
@@ -85,7 +85,7 @@ def _break_annotations(content: dict, victims) -> list[PlantedFault]:
 
     _, model = next(victims)
     unknown = max(image["id"] for image in content["images"]) + 1000
-    note("annotation without picture", _append(content, {**model, "image_id": unknown}))
+    note("annotation without image", _append(content, {**model, "image_id": unknown}))
 
     _, model = next(victims)
     undeclared = max(category["id"] for category in content["categories"]) + 50
@@ -97,7 +97,7 @@ def _break_annotations(content: dict, victims) -> list[PlantedFault]:
 
     _, model = next(victims)
     model["bbox"] = [model["bbox"][0] + 5000.0, *model["bbox"][1:]]
-    note("box outside the picture", model)
+    note("box outside the image", model)
 
     _, model = next(victims)
     model["area"] = model["area"] * 3 + 100

@@ -1,4 +1,4 @@
-"""Write synthetic sets in parallel: pictures first, the COCO file last, so that a set is whole or not there."""
+"""Write synthetic sets in parallel: images first, the COCO file last, so that a set is whole or not there."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.dataset_places import PICTURE_FOLDERS
+from xray_lazy.data.dataset_places import IMAGE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
 from xray_lazy.data.synthetic.detector import scan
 from xray_lazy.data.synthetic.faults import PlantedFault, plant_faults
@@ -28,21 +28,21 @@ from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import compose
 from xray_lazy.errors import UserError
 
-PICTURE_FORMATS = ("jpg", "png")
+IMAGE_FORMATS = ("jpg", "png")
 # Tells the files that may be overwritten from a person's own.
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all pictures of a set have in common.
+    """What all images of a set have in common.
 
     Attributes:
         scanner: a key of `PROFILES`.
         classes: out of `CLASS_NAMES`.
         empty_share: share of bags without a labelled item.
         masks: `rle`, exact, or `polygon`, without holes and true to half a pixel.
-        picture_format: `jpg` or `png`; `quality` is for jpg.
+        image_format: `jpg` or `png`; `quality` is for jpg.
     """
 
     scanner: str
@@ -50,14 +50,14 @@ class Recipe:
     seed: int = 0
     empty_share: float = 0.1
     masks: str = "rle"
-    picture_format: str = "jpg"
+    image_format: str = "jpg"
     quality: int = 92
 
     def __post_init__(self):
         for value, known, name in (
             (self.scanner, PROFILES, "scanner"),
             (self.masks, MASK_FORMS, "form of masks"),
-            (self.picture_format, PICTURE_FORMATS, "picture format"),
+            (self.image_format, IMAGE_FORMATS, "image format"),
             *((name, CLASS_NAMES, "synthetic class") for name in self.classes),
         ):
             if value not in known:
@@ -81,11 +81,11 @@ def generate_set(
 ) -> dict[str, Path]:
     """Write `<root>/annotations/<scanner>/<split>.json` and `<root>/images/<scanner>/{train,valid,test}/`.
 
-    The same arguments give the same files whatever the number of workers, and a picture does not depend on how many
+    The same arguments give the same files whatever the number of workers, and an image does not depend on how many
     others there are.
 
     Args:
-        counts: pictures by split, `train`, `val` and `test`; a split with 0 is left out.
+        counts: images by split, `train`, `val` and `test`; a split with 0 is left out.
         workers: processes; None for one per available core.
         recipe: further fields of `Recipe`.
 
@@ -97,9 +97,9 @@ def generate_set(
     """
     common = Recipe(scanner, tuple(classes), seed, **recipe)
     counts = {split: count for split, count in counts.items() if count > 0}
-    if not counts or not counts.keys() <= PICTURE_FOLDERS.keys():
-        raise UserError("there is nothing to generate", f"ask for pictures of {', '.join(PICTURE_FOLDERS)}")
-    folders = {split: Path(root) / "images" / scanner / PICTURE_FOLDERS[split] for split in counts}
+    if not counts or not counts.keys() <= IMAGE_FOLDERS.keys():
+        raise UserError("there is nothing to generate", f"ask for images of {', '.join(IMAGE_FOLDERS)}")
+    folders = {split: Path(root) / "images" / scanner / IMAGE_FOLDERS[split] for split in counts}
     files = {split: Path(root) / "annotations" / scanner / f"{split}.json" for split in counts}
     _make_room(files.values())
     tasks = {split: _tasks(common, folders[split], split, count) for split, count in counts.items()}
@@ -129,7 +129,7 @@ def generate_export(
     """
     common = Recipe(scanner, tuple(classes), seed, **recipe)
     if count < 1:
-        raise UserError("there is nothing to generate", "ask for at least one picture")
+        raise UserError("there is nothing to generate", "ask for at least one image")
     folder = Path(root) / scanner
     file = folder / "annotations.json"
     _make_room([file])
@@ -141,8 +141,8 @@ def generate_export(
 
 
 @dataclass(frozen=True)
-class _PictureTask:
-    """One picture: all of it follows from the recipe and these values."""
+class _ImageTask:
+    """One image: all of it follows from the recipe and these values."""
 
     recipe: Recipe
     path: Path
@@ -150,41 +150,41 @@ class _PictureTask:
     number: int
 
 
-def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_PictureTask]:
-    """The pictures of a new folder, from which those of an earlier run are removed."""
+def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_ImageTask]:
+    """The images of a new folder, from which those of an earlier run are removed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {folder} can not be made: {error.strerror}", "choose another --output") from None
     for path in folder.glob(f"synthetic_{group}_*"):
         path.unlink()
-    names = (f"synthetic_{group}_{number:06d}.{recipe.picture_format}" for number in range(1, count + 1))
-    return [_PictureTask(recipe, folder / name, group, number) for number, name in enumerate(names)]
+    names = (f"synthetic_{group}_{number:06d}.{recipe.image_format}" for number in range(1, count + 1))
+    return [_ImageTask(recipe, folder / name, group, number) for number, name in enumerate(names)]
 
 
-def _draw(task: _PictureTask) -> list[dict]:
-    """Write one picture; returns its annotations."""
+def _draw(task: _ImageTask) -> list[dict]:
+    """Write one image; returns its annotations."""
     recipe, profile = task.recipe, PROFILES[task.recipe.scanner]
     words = (recipe.seed, zlib.crc32(recipe.scanner.encode()), zlib.crc32(task.group.encode()), task.number)
     rng = np.random.default_rng(words)
     # The first item's class goes round in turn, so that small sets have all classes too.
     first = None if rng.random() < recipe.empty_share else recipe.classes[task.number % len(recipe.classes)]
     scene = compose(profile, recipe.classes, rng, first)
-    picture = scan(scene.attenuation, profile, rng)
-    options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality] if recipe.picture_format == "jpg" else []
-    task.path.write_bytes(cv2.imencode(task.path.suffix, picture, options)[1].tobytes())
+    image = scan(scene.attenuation, profile, rng)
+    options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality] if recipe.image_format == "jpg" else []
+    task.path.write_bytes(cv2.imencode(task.path.suffix, image, options)[1].tobytes())
     return [
         make_annotation(patch, recipe.classes.index(name) + 1, profile.size, recipe.masks)
         for name, patch in scene.items
     ]
 
 
-def _draw_all(tasks: list[_PictureTask], workers: int | None) -> list[list[dict]]:
-    """Write all pictures with a progress bar; returns their annotations in order."""
+def _draw_all(tasks: list[_ImageTask], workers: int | None) -> list[list[dict]]:
+    """Write all images with a progress bar; returns their annotations in order."""
     workers = min(workers or _available_cores(), -(-len(tasks) // 8))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with _mapping(workers) as mapped, Progress(*columns, console=Console(stderr=True)) as progress:
-        description = f"{tasks[0].recipe.scanner} pictures"
+        description = f"{tasks[0].recipe.scanner} images"
         return list(progress.track(mapped(_draw, tasks), total=len(tasks), description=description))
 
 
@@ -213,15 +213,15 @@ def _available_cores() -> int:
 
 
 class _Rate(ProgressColumn):
-    """Pictures per second."""
+    """Images per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} pictures/s" if speed else "")
+        return Text(f"{speed:.1f} images/s" if speed else "")
 
 
 def _make_room(files: Iterable[Path]) -> None:
-    """Remove the COCO files of an earlier run, so that an interrupted one leaves no old file beside new pictures."""
+    """Remove the COCO files of an earlier run, so that an interrupted one leaves no old file beside new images."""
     existing = [file for file in files if file.exists()]
     for file in existing:
         info = read_coco(file).get("info")
@@ -233,8 +233,8 @@ def _make_room(files: Iterable[Path]) -> None:
         file.unlink()
 
 
-def _content(recipe: Recipe, tasks: list[_PictureTask], drawn: list[list[dict]]) -> dict:
-    """The COCO file of some pictures."""
+def _content(recipe: Recipe, tasks: list[_ImageTask], drawn: list[list[dict]]) -> dict:
+    """The COCO file of some images."""
     width, height = PROFILES[recipe.scanner].size
     images = [
         {"id": number, "file_name": task.path.name, "width": width, "height": height}

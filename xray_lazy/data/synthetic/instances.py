@@ -15,10 +15,10 @@ _TOLERANCE = 0.3
 
 
 def make_annotation(patch: Patch, category_id: int, size: tuple[int, int], masks: str = "rle") -> dict:
-    """One instance as COCO has it, without ids of its own and its picture.
+    """One instance as COCO has it, without ids of its own and its image.
 
     Args:
-        size: width and height of the picture.
+        size: width and height of the image.
         masks: `rle` is exact; `polygon` fills holes, and follows the outline to within half a pixel.
     """
     rows, columns = np.flatnonzero(patch.silhouette.any(axis=1)), np.flatnonzero(patch.silhouette.any(axis=0))
@@ -35,7 +35,7 @@ def make_annotation(patch: Patch, category_id: int, size: tuple[int, int], masks
 
 
 def run_lengths(patch: Patch, size: tuple[int, int]) -> dict:
-    """The silhouette as COCO's compressed run lengths in a picture of `size` (width, height)."""
+    """The silhouette as COCO's compressed run lengths in an image of `size` (width, height)."""
     canvas = np.zeros(size[::-1], np.uint8, order="F")
     canvas[patch.window] = patch.silhouette
     return encode(canvas)

@@ -51,19 +51,19 @@ class Patch:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The patch's rows and columns in the picture."""
+        """The patch's rows and columns in the image."""
         height, width = self.silhouette.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How an object lies in the picture.
+    """How an object lies in the image.
 
     Attributes:
         matrix: (2, 2), from cm to pixels.
         center: where the object's origin is, in pixels; a pixel's corner has whole numbers.
-        squeeze: what lies out of the picture's plane looks shorter by this factor, and is passed on a longer way.
+        squeeze: what lies out of the image's plane looks shorter by this factor, and is passed on a longer way.
     """
 
     matrix: np.ndarray
@@ -112,7 +112,7 @@ def extent(parts: Sequence[Part], pose: Pose) -> tuple[float, float, float, floa
 def draw(
     parts: Sequence[Part], pose: Pose, size: tuple[int, int], rng: np.random.Generator, supersampling: int = 1
 ) -> Patch:
-    """Draw an object; what lies outside the picture of `size` (width, height) is cut off.
+    """Draw an object; what lies outside the image of `size` (width, height) is cut off.
 
     A pixel belongs to the silhouette where at least half of it is covered.
     """

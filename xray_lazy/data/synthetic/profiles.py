@@ -1,4 +1,4 @@
-"""What a scanner's pictures look like: size, scale, sharpness, noise, colours, and how full its bags are."""
+"""What a scanner's images look like: size, scale, sharpness, noise, colours, and how full its bags are."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class ScannerProfile:
     """One scanner.
 
     Attributes:
-        size: width and height of a picture in pixels.
+        size: width and height of an image in pixels.
         field_width: width of the scanned field in cm; with `size` it sets the scale.
         dyes: absorption of red, green and blue per unit of -ln(transmission), for organic, mixed and metal.
         air: colour of the empty belt, RGB.
@@ -19,10 +19,10 @@ class ScannerProfile:
         line_noise: spread of the detectors' gains; one detector is one row.
         blur: standard deviation of the detector's response in pixels.
         edge_enhancement: how much of the fine detail is added again, as scanners do for their operators.
-        supersampling: objects are drawn this many times finer than the picture.
+        supersampling: objects are drawn this many times finer than the image.
         clutter: fewest and most unlabelled objects in a bag.
         most_items: most labelled objects in a bag.
-        tilt: least squeeze of an object that lies out of the picture's plane; 1 is flat.
+        tilt: least squeeze of an object that lies out of the image's plane; 1 is flat.
         bag_angle: bags are turned by up to this many degrees.
     """
 
@@ -95,7 +95,7 @@ PROFILES = {
         tilt=0.55,
         bag_angle=25,
     ),
-    # Small pictures of easy bags, on which a small model learns within minutes on a laptop.
+    # Small images of easy bags, on which a small model learns within minutes on a laptop.
     "demo": ScannerProfile(
         size=(320, 192),
         field_width=68,

@@ -69,7 +69,7 @@ def _largest_bag(profile: ScannerProfile) -> tuple[float, float]:
 
 
 def _bag_pose(parts: list[Part], profile: ScannerProfile, rng: np.random.Generator) -> Pose:
-    """The bag turned as far as it fits, somewhere in the picture."""
+    """The bag turned as far as it fits, somewhere in the image."""
     width, height = profile.size
     angle = rng.uniform(-profile.bag_angle, profile.bag_angle)
     while True:
@@ -94,7 +94,7 @@ def _random_pose(profile: ScannerProfile, rng: np.random.Generator) -> Pose:
 
 
 def _place(parts, pose: Pose, bag: Pose, room, profile: ScannerProfile, rng: np.random.Generator) -> Pose:
-    """The pose moved to a random place where the object lies in the bag's room and in the picture."""
+    """The pose moved to a random place where the object lies in the bag's room and in the image."""
     left, top, right, bottom = extent(parts, pose)
     margin = np.array([right - left, bottom - top]) / (2 * profile.pixels_per_cm)
     reach = np.maximum(np.array(room) / 2 - margin, 0)

@@ -136,7 +136,7 @@ class Publication:
         return {name: instantiate(writer) for name, writer in self._cfg.writers.items()}
 
     def _axes(self, iteration: int) -> dict[str, float]:
-        """Epoch and pictures seen after an iteration, from what training has logged next to it."""
+        """Epoch and images seen after an iteration, from what training has logged next to it."""
         lines = [line for line in self._queue.run_folder.read_metrics() if "epoch" in line]
         line = next((line for line in lines if line["iteration"] >= iteration), lines[-1] if lines else None)
         share = (iteration + 1) / (line["iteration"] + 1) if line else 0.0

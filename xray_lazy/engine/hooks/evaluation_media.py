@@ -1,4 +1,4 @@
-"""Show what is behind an evaluation's numbers: pictures, confusion matrix, precision-recall curves, worst pictures."""
+"""Show what is behind an evaluation's numbers: images, confusion matrix, precision-recall curves, worst images."""
 
 import logging
 import time
@@ -10,9 +10,9 @@ from detectron2.evaluation import DatasetEvaluator
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.data.picture_file import UnreadablePicture
+from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.engine.evaluation_media import (
-    PictureMaker,
+    ImageMaker,
     ReviewableEvaluator,
     confusion_matrix,
     precision_recall,
@@ -21,7 +21,7 @@ from xray_lazy.engine.evaluation_media import (
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import has_hotcoco
 from xray_lazy.evaluation.matching import find_mistakes
-from xray_lazy.tracking.media import Media, Pictures
+from xray_lazy.tracking.media import Images, Media
 from xray_lazy.tracking.writer import Writer
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 
@@ -31,18 +31,18 @@ logger = logging.getLogger(__name__)
 class EvaluationMedia(HookBase):
     """Give the writers that take media a look at an evaluation, from the very detections that it has counted.
 
-    They get `media/pictures`, always of the same scans; `media/confusion_matrix`; `media/precision_recall` by class, at
-    IoU 0.5; and `media/worst_pictures`. TensorBoard and W&B log them as `val/pictures` and so on. Masks count where
+    They get `media/images`, always of the same scans; `media/confusion_matrix`; `media/precision_recall` by class, at
+    IoU 0.5; and `media/worst_pictures`. TensorBoard and W&B log them as `val/images` and so on. Masks count where
     they are evaluated, else boxes. Where averaged weights are evaluated, they are looked at, and the names end with
     their suffix. Without a writer for it, nothing is done.
 
     Args:
         period: in iterations; the first evaluation after each so many is shown, and the last one. 0 shows that only.
-        count: pictures, evenly spread over the set; 0 for none.
-        worst: pictures with the most mistakes; 0 for none.
-        chosen: pictures that are shown before those, by file name or picture id.
+        count: images, evenly spread over the set; 0 for none.
+        worst: images with the most mistakes; 0 for none.
+        chosen: images that are shown before those, by file name or image id.
         score_threshold: of detections that are shown and whose mistakes are counted.
-        long_edge: pixels; larger pictures are made smaller.
+        long_edge: pixels; larger images are made smaller.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class EvaluationMedia(HookBase):
         media = {f"media/{name}{suffix}": value for name, value in self._media(evaluator).items()}
         for writer in writers:
             writer.write_media(media, trainer.iter)
-        logger.info("pictures and charts of the evaluation took %.1f s", time.perf_counter() - start)
+        logger.info("images and charts of the evaluation took %.1f s", time.perf_counter() - start)
 
     def _is_due(self) -> bool:
         done = self.trainer.iterations_done
@@ -102,13 +102,13 @@ class EvaluationMedia(HookBase):
                 evaluator.ground_truth, evaluator.predictions, iou_type, self.score_threshold, evaluator.max_detections
             )
             media["confusion_matrix"] = confusion_matrix(mistakes, evaluator.dataset.class_names)
-            worst = [picture for picture in mistakes.images[: self.worst] if picture.f1 < 1]
-        make = PictureMaker(evaluator, [*ids, *(w.image_id for w in worst)], self.score_threshold, self.long_edge)
+            worst = [image for image in mistakes.images[: self.worst] if image.f1 < 1]
+        make = ImageMaker(evaluator, [*ids, *(w.image_id for w in worst)], self.score_threshold, self.long_edge)
         try:
-            media["pictures"] = Pictures([make(image_id) for image_id in ids])
+            media["pictures"] = Images([make(image_id) for image_id in ids])
             media["worst_pictures"] = worst_pictures(worst, make)
-        except UnreadablePicture as error:  # it was there when it was evaluated
-            logger.warning("no pictures of this evaluation: %s", error)
+        except UnreadableImage as error:  # it was there when it was evaluated
+            logger.warning("no images of this evaluation: %s", error)
         return media
 
     def state_dict(self) -> dict[str, int]:
@@ -119,10 +119,10 @@ class EvaluationMedia(HookBase):
 
 
 def chosen_records(dataset: DetectionDataset, chosen: Iterable[str | int]) -> list[dict]:
-    """The records of pictures that are named by file name or picture id.
+    """The records of images that are named by file name or image id.
 
     Raises:
-        UserError: the data set has no such picture, or more than one.
+        UserError: the data set has no such image, or more than one.
     """
     found = []
     for name in chosen:
@@ -132,7 +132,7 @@ def chosen_records(dataset: DetectionDataset, chosen: Iterable[str | int]) -> li
             near = nearest(str(name), names) or names[:1]
             raise UserError(
                 f"hooks.evaluation_media.chosen has {name!r}, of which {dataset.name} has {len(matching) or 'none'}",
-                f"name a picture by its file, such as {near[0]}, or by its id",
+                f"name an image by its file, such as {near[0]}, or by its id",
             )
         found += matching
     return found

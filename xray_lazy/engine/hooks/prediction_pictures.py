@@ -1,4 +1,4 @@
-"""Pictures of detections beside the ground truth, at the end of training."""
+"""Images of detections beside the ground truth, at the end of training."""
 
 import logging
 
@@ -6,17 +6,17 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.visualization.prediction_pictures import save_prediction_pictures
+from xray_lazy.visualization.prediction_pictures import save_prediction_images
 from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
 
 class PredictionPictures(HookBase):
-    """Write overlays of some evaluation pictures to `visualizations/` when training is done.
+    """Write overlays of some evaluation images to `visualizations/` when training is done.
 
     Args:
-        count: pictures, evenly spread over the evaluation set.
+        count: images, evenly spread over the evaluation set.
         score_threshold: detections below it are not drawn.
     """
 
@@ -30,8 +30,6 @@ class PredictionPictures(HookBase):
         folder = RunFolder(trainer.checkpointer.save_dir).visualizations
         *_, model = trainer.evaluated_models.values()  # averaged weights, where there are any
         predictions = trainer.evaluate.predict(model, self.count)
-        paths = save_prediction_pictures(
-            predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold
-        )
+        paths = save_prediction_images(predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold)
         count = max(len(paths) - 1, 0)  # the last one is the sheet of all
-        logger.info("wrote %s of detections to %s", counted(count, "picture"), folder)
+        logger.info("wrote %s of detections to %s", counted(count, "image"), folder)

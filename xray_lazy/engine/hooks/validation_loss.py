@@ -1,4 +1,4 @@
-"""The losses of training on pictures that training does not see."""
+"""The losses of training on images that training does not see."""
 
 import logging
 import time
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 
 class ValidationLoss(HookBase):
-    """Put `val_loss/total_loss` and each term, `val_loss/loss_cls` and so on: means over the validation pictures.
+    """Put `val_loss/total_loss` and each term, `val_loss/loss_cls` and so on: means over the validation images.
 
     Averaged weights, where evaluation looks at them, have theirs under `val_loss_EMA/`.
 
     Args:
         period: in iterations, and after the last one; 0 switches it off.
-        dataloader: the config's `dataloader` node, whose `validation` gives the pictures.
+        dataloader: the config's `dataloader` node, whose `validation` gives the images.
 
     Batch norm takes its running statistics and dropout is off; weights, statistics and all random states stay as they
     are. The same weights have the same loss, also with another number of processes, but for what padding does to
-    pictures of unequal size.
+    images of unequal size.
     """
 
     def __init__(self, period: int, dataloader: Mapping):
@@ -54,7 +54,7 @@ class ValidationLoss(HookBase):
             if comm.is_main_process():
                 trainer.put_results({f"val_loss{suffix}/{name}": value for name, value in losses.items()})
                 words = (f"val_loss{suffix}", losses["total_loss"], len(self._loader.dataset))
-                logger.info("%s %.4f on %d pictures, %.1f s", *words, time.perf_counter() - start)
+                logger.info("%s %.4f on %d images, %.1f s", *words, time.perf_counter() - start)
 
 
 def mean_losses(

@@ -1,4 +1,4 @@
-"""Advice that follows from classes and masks: the heads, and how often pictures of a kind are seen."""
+"""Advice that follows from classes and masks: the heads, and how often images of a kind are seen."""
 
 from collections import Counter
 
@@ -15,8 +15,8 @@ MASK_PARTS = ("roi_heads.mask_in_features", "roi_heads.mask_pooler", "roi_heads.
 IMBALANCE = 2.0  # a repeat factor below this is not worth a longer epoch
 MOST_REPEATS = 4.0
 FEW = 10  # instances of a class
-SCANNERS = 4.0  # times as many pictures of one scanner as of another
-EMPTY = 0.5  # share of the pictures
+SCANNERS = 4.0  # times as many images of one scanner as of another
+EMPTY = 0.5  # share of the images
 BALANCE = "dataloader.train.sampler.balance"
 MAPPER = "dataloader.train.mapper.with_masks"
 
@@ -61,7 +61,7 @@ def advise_classes(draft: Draft, dataset: DetectionDataset) -> None:
 
 
 def advise_balance(draft: Draft, table: BoxTable, dataset: DetectionDataset) -> None:
-    """Advise how often pictures of rare classes, of each scanner, and without items are seen."""
+    """Advise how often images of rare classes, of each scanner, and without items are seen."""
     if not draft.has(BALANCE):
         return
     if draft.get(BALANCE):
@@ -73,19 +73,19 @@ def advise_balance(draft: Draft, table: BoxTable, dataset: DetectionDataset) -> 
 
 
 def _repeats(table: BoxTable, dataset: DetectionDataset) -> tuple[dict | None, str]:
-    """LVIS' repeat factors with a threshold at the median class, as far as that repeats no picture too often."""
+    """LVIS' repeat factors with a threshold at the median class, as far as that repeats no image too often."""
     frequencies = table.frequencies(len(dataset.class_names))
     least, median, most = np.quantile(frequencies[frequencies > 0], (0, 0.5, 1))
     threshold = float(f"{min(median, MOST_REPEATS**2 * least):.2g}")
     by_class = zip(dataset.class_names, frequencies, strict=True)
     factors = {name: max(1.0, (threshold / frequency) ** 0.5) for name, frequency in by_class if frequency}
-    spread = f"classes are in {least:.1%} to {most:.1%} of the pictures, the median class in {median:.1%}"
+    spread = f"classes are in {least:.1%} to {most:.1%} of the images, the median class in {median:.1%}"
     if max(factors.values()) < IMBALANCE:
         return None, f"{spread}: too even for repeat factors, of which the largest would be {max(factors.values()):.1f}"
     repeated = sorted((item for item in factors.items() if item[1] > 1.05), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {factor:.1f}" for name, factor in repeated[:20])
     reason = (
-        f"{spread}; LVIS' repeat factors, sqrt(threshold / share of the pictures), with the threshold at the median "
+        f"{spread}; LVIS' repeat factors, sqrt(threshold / share of the images), with the threshold at the median "
         f"class, or where the rarest is repeated {MOST_REPEATS:g} times: {listed}"
     )
     return {"_target_": "xray_lazy.data.balance.RepeatFactors", "threshold": threshold}, reason
@@ -97,15 +97,15 @@ def _scanners(table: BoxTable) -> tuple[dict | None, str]:
         return None, ""
     listed = ", ".join(f"{name} {count}" for name, count in counts.items())
     if max(counts.values()) < SCANNERS * min(counts.values()):
-        return None, f"pictures of the sets: {listed}"
+        return None, f"images of the sets: {listed}"
     weights = {name: round(count**0.5, 1) for name, count in counts.items()}
-    reason = f"pictures of the sets: {listed}; weighted by their square roots, so that small ones count more"
+    reason = f"images of the sets: {listed}; weighted by their square roots, so that small ones count more"
     return {"_target_": "xray_lazy.data.balance.DatasetBalance", "weights": weights}, reason
 
 
 def _empty_bags(table: BoxTable) -> tuple[dict | None, str]:
-    share = float((table.per_picture() == 0).mean())
+    share = float((table.per_image() == 0).mean())
     if share <= EMPTY:
-        return None, f"{share:.0%} of the pictures are without items, and stay" if share else ""
-    reason = f"{share:.0%} of the pictures are without items, of which {EMPTY:.0%} are enough"
+        return None, f"{share:.0%} of the images are without items, and stay" if share else ""
+    reason = f"{share:.0%} of the images are without items, of which {EMPTY:.0%} are enough"
     return {"_target_": "xray_lazy.data.balance.EmptyShare", "share": EMPTY}, reason

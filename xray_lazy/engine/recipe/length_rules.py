@@ -1,4 +1,4 @@
-"""Advice on batch, length, warm-up, evaluations and workers: from the number of pictures, GPUs and cores."""
+"""Advice on batch, length, warm-up, evaluations and workers: from the number of images, GPUs and cores."""
 
 from math import ceil
 
@@ -7,34 +7,34 @@ from xray_lazy.engine.epochs import iterations_per_epoch
 from xray_lazy.engine.recipe.draft import Draft
 
 BATCH, ACCUMULATE = "dataloader.train.total_batch_size", "train.accumulate"
-EPOCHS, ENOUGH_PICTURES, MOST_EPOCHS = 12, 10_000, 100
+EPOCHS, ENOUGH_IMAGES, MOST_EPOCHS = 12, 10_000, 100
 # how many times as long a training takes that begins with so much less (He et al., Rethinking ImageNet Pre-training)
 LENGTH_FACTORS = {"a detector": 1, "a backbone": 2, "nothing": 3}
 NEAR = 0.25  # lengths that differ less are left as they are
 EVALUATIONS = 10
 WARM_UP = 0.1  # of the iterations, at most
-# detectron2's model zoo: 3.4 GB for 2 pictures and a GPU, of a Mask R-CNN R50-FPN at 800x1333
-PICTURE_GIB, MODEL_GIB, PICTURE_PIXELS = 1.2, 1.0, 800 * 1333
+# detectron2's model zoo: 3.4 GB for 2 images and a GPU, of a Mask R-CNN R50-FPN at 800x1333
+IMAGE_GIB, MODEL_GIB, IMAGE_PIXELS = 1.2, 1.0, 800 * 1333
 
 
 def advise_batch(
     draft: Draft, table: BoxTable, gpus: int, memory: float | None, size: tuple[float, float] | None
 ) -> None:
     """Advise a batch that divides by the GPUs and fits into their memory (GiB of each)."""
-    batch, pictures = draft.get(BATCH), len(table.picture_sizes)
-    new = batch if draft.is_given(BATCH) else max(1, min(round(batch / gpus), pictures // gpus)) * gpus
+    batch, images = draft.get(BATCH), len(table.image_sizes)
+    new = batch if draft.is_given(BATCH) else max(1, min(round(batch / gpus), images // gpus)) * gpus
     changes, reason = {BATCH: new}, "the learning rate is for it"
     if new != batch:
-        why = f"is more than the {pictures} pictures" if batch > pictures else f"can't be spread over {gpus} GPUs"
+        why = f"is more than the {images} images" if batch > images else f"can't be spread over {gpus} GPUs"
         reason = f"the config's {batch} {why}; the learning rate follows the batch (linear scaling, Goyal et al., 2017)"
         if not draft.get("train.scale_lr.enabled"):
             changes |= {"train.scale_lr.enabled": True, "train.scale_lr.batch_size": batch}
     parts, each = draft.get(ACCUMULATE) or 1, max(1, new // gpus)
     if memory is not None and size is not None:
-        picture = PICTURE_GIB * size[0] * size[1] / PICTURE_PIXELS
-        held = max(1, int((memory - MODEL_GIB) / picture))
+        image = IMAGE_GIB * size[0] * size[1] / IMAGE_PIXELS
+        held = max(1, int((memory - MODEL_GIB) / image))
         parts = max(parts, ceil(each / held))
-        reason += f"; a GPU gets {each}, its {memory:g} GiB hold about {held} at {picture:.1f} GiB, those of an R50-FPN"
+        reason += f"; a GPU gets {each}, its {memory:g} GiB hold about {held} at {image:.1f} GiB, those of an R50-FPN"
     else:
         reason += "; --memory GIB says in how many parts a GPU holds it"
     changes[ACCUMULATE] = next(n for n in range(min(parts, each), each + 1) if each % n == 0)
@@ -43,14 +43,14 @@ def advise_batch(
 
 def advise_length(draft: Draft, table: BoxTable) -> None:
     """Advise iterations, warm-up and the period of evaluations and checkpoints."""
-    pictures = max(1, int((table.per_picture() > 0).sum()))
+    images = max(1, int((table.per_image() > 0).sum()))
     start = starting_point(draft.get("train.init_checkpoint"))
-    rise = max(1.0, (ENOUGH_PICTURES / pictures) ** 0.5)
+    rise = max(1.0, (ENOUGH_IMAGES / images) ** 0.5)
     epochs = min(EPOCHS * rise, MOST_EPOCHS) * LENGTH_FACTORS[start]
     per_epoch = iterations_per_epoch(draft.config)
     rule = (
-        f"{epochs:.0f} epochs of {per_epoch} iterations: {EPOCHS} epochs, detectron2's 1x, for {ENOUGH_PICTURES:,} "
-        f"pictures with items and more; sqrt({ENOUGH_PICTURES:,} / {pictures:,}) = {rise:.1f} times as many here, "
+        f"{epochs:.0f} epochs of {per_epoch} iterations: {EPOCHS} epochs, detectron2's 1x, for {ENOUGH_IMAGES:,} "
+        f"images with items and more; sqrt({ENOUGH_IMAGES:,} / {images:,}) = {rise:.1f} times as many here, "
         f"{MOST_EPOCHS} at most; times {LENGTH_FACTORS[start]}, as weights are of {start} (He et al., 2019). A rule of "
         f"thumb: the curve of the validation AP tells whether it was enough"
     )
@@ -63,9 +63,9 @@ def advise_length(draft: Draft, table: BoxTable) -> None:
     draft.advise("length", {} if near else {key: wanted}, rule)
     in_epochs = key == "train.max_epochs"
     iterations = max(1, round(draft.get(key) * per_epoch)) if in_epochs else draft.get(key)
-    if start == "nothing" and pictures < ENOUGH_PICTURES:
+    if start == "nothing" and images < ENOUGH_IMAGES:
         draft.cautions.append(
-            f"training begins with no weights: on fewer than {ENOUGH_PICTURES:,} pictures a detector that was "
+            f"training begins with no weights: on fewer than {ENOUGH_IMAGES:,} images a detector that was "
             f"pretrained on COCO gets further in less time (train.init_checkpoint of configs/xray/mask_rcnn_r50.py)"
         )
     _advise_warm_up(draft, iterations)

@@ -13,8 +13,8 @@ from xray_lazy.engine.preflight import check_data, check_numbers
 from xray_lazy.engine.recipe.class_rules import advise_balance, advise_classes, advise_masks
 from xray_lazy.engine.recipe.count_rules import advise_counts
 from xray_lazy.engine.recipe.draft import Advice, Draft
+from xray_lazy.engine.recipe.image_rules import advise_anchors, advise_image_size
 from xray_lazy.engine.recipe.length_rules import advise_batch, advise_length, advise_workers
-from xray_lazy.engine.recipe.picture_rules import advise_anchors, advise_picture_size
 from xray_lazy.engine.recipe.sets import ChosenSets
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.errors import UserError
@@ -89,7 +89,7 @@ def make_recipe(
         raise UserError(f"{dataset.name} has no instance to train on, from whose size settings could follow", _LOOK)
     advise_masks(draft, dataset)
     advise_classes(draft, dataset)
-    size = advise_picture_size(draft, table)
+    size = advise_image_size(draft, table)
     advise_anchors(draft, table, size)
     advise_counts(draft, table)
     advise_balance(draft, table, dataset)
@@ -99,7 +99,7 @@ def make_recipe(
     faults = [*check_settings(draft.config), *check_numbers(draft.config, gpus or 1), *check_data(draft.config)]
     raise_faults(faults)
     summary = (
-        f"{dataset.name}: {counted(len(dataset), 'picture')}, {counted(len(table.boxes), 'box', 'boxes')} of "
+        f"{dataset.name}: {counted(len(dataset), 'image')}, {counted(len(table.boxes), 'box', 'boxes')} of "
         f"{counted(len(dataset.class_names), 'class', 'classes')}"
     )
     advice, cautions = tuple(draft.advice), tuple(draft.cautions)

@@ -73,7 +73,7 @@ def fitting_config(sets: ChosenSets, root: str | None = None) -> str:
 
 
 _NO_VALIDATION = (
-    "there is no validation set: the training pictures are evaluated, whose AP says how well they are learned by "
+    "there is no validation set: the training images are evaluated, whose AP says how well they are learned by "
     "heart. Split the set first (tools/dataset.py split), and name its parts here"
 )
 

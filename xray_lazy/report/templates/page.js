@@ -1,4 +1,4 @@
-// Tabs, theme, sorting and filtering of tables, enlarged pictures.
+// Tabs, theme, sorting and filtering of tables, enlarged images.
 "use strict";
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 
@@ -84,10 +84,10 @@ for (const field of document.querySelectorAll(".filter")) {
 const large = document.getElementById("large");
 for (const button of document.querySelectorAll(".enlarge")) {
   button.addEventListener("click", () => {
-    const picture = button.querySelector("img"), shown = large.querySelector("img");
-    shown.src = picture.src;
-    shown.alt = picture.alt;
-    large.querySelector("p").textContent = picture.alt;
+    const image = button.querySelector("img"), shown = large.querySelector("img");
+    shown.src = image.src;
+    shown.alt = image.alt;
+    large.querySelector("p").textContent = image.alt;
     large.showModal();
   });
 }

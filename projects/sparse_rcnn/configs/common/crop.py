@@ -1,4 +1,4 @@
-"""The augmentation of the 300-proposal recipe: every second picture is cropped before it is resized (as DETR's)."""
+"""The augmentation of the 300-proposal recipe: every second image is cropped before it is resized (as DETR's)."""
 
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T

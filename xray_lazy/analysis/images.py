@@ -1,4 +1,4 @@
-"""Draw the worst pictures and the suspected label errors of an analysis, ground truth beside detections."""
+"""Draw the worst images and the suspected label errors of an analysis, ground truth beside detections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.results import Analysis, LabelSuspect, PictureResult, TaskResult
+from xray_lazy.analysis.results import Analysis, ImageResult, LabelSuspect, TaskResult
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.picture_file import UnreadablePicture, read_picture
+from xray_lazy.data.image_file import UnreadableImage, read_image
 from xray_lazy.visualization.montage import fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_picture
+from xray_lazy.visualization.prediction_pictures import write_image
 
 LARGEST = (1280, 1280)  # of one side, in pixels
 
 
-def draw_pictures(analysis: Analysis, inputs: Inputs, folder: str | Path, count: int = 12) -> Analysis:
-    """Draw the first `count` worst pictures and label suspects of the main task into `worst/` and `label_suspects/`.
+def draw_images(analysis: Analysis, inputs: Inputs, folder: str | Path, count: int = 12) -> Analysis:
+    """Draw the first `count` worst images and label suspects of the main task into `worst/` and `label_suspects/`.
 
-    Pictures whose files can't be read are left out; those of an earlier analysis in the folder are deleted.
+    Images whose files can't be read are left out; those of an earlier analysis in the folder are deleted.
 
     Returns:
-        The analysis with the pictures' names in `drawn`.
+        The analysis with the images' names in `drawn`.
     """
     for name in ("worst", "label_suspects"):
         for earlier in (Path(folder) / name).glob("[0-9][0-9]_*.jpg"):
@@ -48,7 +48,7 @@ def draw_pictures(analysis: Analysis, inputs: Inputs, folder: str | Path, count:
 
 
 class _Drawer:
-    """Knows the ground truth and detections of each picture."""
+    """Knows the ground truth and detections of each image."""
 
     def __init__(self, inputs: Inputs, with_masks: bool):
         categories = sorted(inputs.ground_truth["categories"], key=lambda category: category["id"])
@@ -58,11 +58,11 @@ class _Drawer:
         self.truth = by_image(inputs.ground_truth["annotations"])
         self.detections = by_image(inputs.detections)
 
-    def worst(self, picture: PictureResult, result: TaskResult, folder: Path, name: str) -> PictureResult:
-        shown = [d for d in self.detections.get(picture.image_id, ()) if d["score"] >= result.score_threshold]
-        note = f"prediction: {picture.found} found, {picture.missed} missed, {picture.false} false"
-        truth = self.truth.get(picture.image_id, ())
-        return replace(picture, drawn=self._write(picture.file_name, truth, shown, note, folder / name) and name)
+    def worst(self, image: ImageResult, result: TaskResult, folder: Path, name: str) -> ImageResult:
+        shown = [d for d in self.detections.get(image.image_id, ()) if d["score"] >= result.score_threshold]
+        note = f"prediction: {image.found} found, {image.missed} missed, {image.false} false"
+        truth = self.truth.get(image.image_id, ())
+        return replace(image, drawn=self._write(image.file_name, truth, shown, note, folder / name) and name)
 
     def suspect(self, suspect: LabelSuspect, folder: Path, name: str) -> LabelSuspect:
         shown = [
@@ -80,15 +80,15 @@ class _Drawer:
 
     def _write(self, file_name: str, truth: Sequence, shown: Sequence, note: str, path: Path) -> bool:
         try:
-            picture = read_picture(file_name)
-        except UnreadablePicture:
+            image = read_image(file_name)
+        except UnreadableImage:
             return False
-        sides = (self._side(picture, things) for things in (truth, shown))
-        write_picture(path, side_by_side(*sides, titles=(f"ground truth of {Path(file_name).name}", note)))
+        sides = (self._side(image, things) for things in (truth, shown))
+        write_image(path, side_by_side(*sides, titles=(f"ground truth of {Path(file_name).name}", note)))
         return True
 
-    def _side(self, picture: np.ndarray, things: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        drawn = draw_instances(picture, [self._drawn(thing) for thing in things], self.names)
+    def _side(self, image: np.ndarray, things: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        drawn = draw_instances(image, [self._drawn(thing) for thing in things], self.names)
         return drawn if max(drawn.shape) <= max(LARGEST) else fit_into(drawn, *LARGEST)
 
     def _drawn(self, thing: Mapping[str, Any]) -> Drawn:

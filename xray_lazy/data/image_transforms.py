@@ -1,4 +1,4 @@
-"""detectron2's transforms on 8-bit pictures, the frequent ones done faster: the same geometry, near-equal pixels."""
+"""detectron2's transforms on 8-bit images, the frequent ones done faster: the same geometry, near-equal pixels."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 
 class PlainInput(T.AugInput):
-    """What augmentations work on: each does its own work, and a picture keeps one pixel at least on each side."""
+    """What augmentations work on: each does its own work, and an image keeps one pixel at least on each side."""
 
     def transform(self, tfm: T.Transform) -> None:
         keep_a_pixel(tfm, self.image.shape[:2])
         super().transform(tfm)
 
 
-class PictureInput(T.AugInput):
+class ImageInput(T.AugInput):
     """As `PlainInput`, faster. Draws nothing itself, so that seeded runs see what they do with `T.AugInput`.
 
     Resizing bilinearly and flipping are done here; every other transform, a subclass of these too, does its own work.
@@ -26,7 +26,7 @@ class PictureInput(T.AugInput):
 
     def transform(self, tfm: T.Transform) -> None:
         keep_a_pixel(tfm, self.image.shape[:2])
-        self.image = transform_picture(self.image, tfm)
+        self.image = transform_image(self.image, tfm)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
         if self.sem_seg is not None:
@@ -34,9 +34,9 @@ class PictureInput(T.AugInput):
 
 
 def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:
-    """Let a resize or a crop leave a very thin picture one pixel, where its share rounds to none.
+    """Let a resize or a crop leave a very thin image one pixel, where its share rounds to none.
 
-    In place, as boxes follow; `size` is (height, width) of the picture.
+    In place, as boxes follow; `size` is (height, width) of the image.
     """
     if isinstance(transform, T.ResizeTransform):
         transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
@@ -45,48 +45,48 @@ def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:
         transform.y0, transform.x0 = min(transform.y0, size[0] - 1), min(transform.x0, size[1] - 1)
 
 
-def transform_picture(picture: np.ndarray, transform: T.Transform) -> np.ndarray:
-    """`transform.apply_image(picture)`; of a resize, values may differ by 1 from Pillow's (more than 70 dB)."""
+def transform_image(image: np.ndarray, transform: T.Transform) -> np.ndarray:
+    """`transform.apply_image(image)`; of a resize, values may differ by 1 from Pillow's (more than 70 dB)."""
     if isinstance(transform, T.TransformList):
         for part in transform.transforms:
-            picture = transform_picture(picture, part)
-        return picture
-    if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+            image = transform_image(image, part)
+        return image
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         if type(transform) is T.ResizeTransform and transform.interp == Image.Resampling.BILINEAR:
-            return resize(picture, transform.new_h, transform.new_w)
+            return resize(image, transform.new_h, transform.new_w)
         if type(transform) is T.HFlipTransform:
-            return _flip(picture, 1)
+            return _flip(image, 1)
         if type(transform) is T.VFlipTransform:
-            return _flip(picture, 0)
-    return transform.apply_image(picture)
+            return _flip(image, 0)
+    return transform.apply_image(image)
 
 
-def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear with anti-aliasing, as Pillow defines it: (H, W, 3) uint8 to (height, width, 3)."""
-    if picture.shape[:2] == (height, width):
-        return picture
+    if image.shape[:2] == (height, width):
+        return image
     # pixels stay interleaved through this view, which is nearly twice as fast here as planes
-    channels_last = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
+    channels_last = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     resized = F.interpolate(channels_last, (height, width), mode="bilinear", antialias=True)
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
-def as_planes(picture: np.ndarray) -> torch.Tensor:
+def as_planes(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) as a tensor (3, H, W), without a copy where its channels are planes already."""
-    planes = picture.transpose(2, 0, 1)
-    if picture.dtype != np.uint8 or picture.shape[2] != 3 or planes.flags.c_contiguous:
+    planes = image.transpose(2, 0, 1)
+    if image.dtype != np.uint8 or image.shape[2] != 3 or planes.flags.c_contiguous:
         return torch.from_numpy(np.ascontiguousarray(planes))
-    planes = np.empty((3, *picture.shape[:2]), np.uint8)
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
     split: Any = cv2.split  # its types leave out that numpy's arrays will do
-    split(np.ascontiguousarray(picture), list(planes))
+    split(np.ascontiguousarray(image), list(planes))
     return torch.from_numpy(planes)
 
 
-def _flip(picture: np.ndarray, axis: int) -> np.ndarray:
+def _flip(image: np.ndarray, axis: int) -> np.ndarray:
     """In OpenCV's counting of axes, 1 is the horizontal one. Planes stay planes."""
-    planes = picture.transpose(2, 0, 1)
+    planes = image.transpose(2, 0, 1)
     if not planes.flags.c_contiguous:
-        return cv2.flip(picture, axis)
+        return cv2.flip(image, axis)
     flipped = np.empty_like(planes)
     for plane, place in zip(planes, flipped, strict=True):
         cv2.flip(plane, axis, place)

@@ -1,4 +1,4 @@
-"""Read every picture of a set once, on all cores: its size, its content, and what is wrong with it."""
+"""Read every image of a set once, on all cores: its size, its content, and what is wrong with it."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
-from xray_lazy.data.picture_file import (
-    MissingPicture,
-    TruncatedPicture,
-    UnreadablePicture,
+from xray_lazy.data.image_file import (
+    MissingImage,
+    TruncatedImage,
+    UnreadableImage,
+    image_size,
     is_turned,
-    picture_size,
     read_all_bits,
-    read_picture,
+    read_image,
 )
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
@@ -25,8 +25,8 @@ LEAST_BRIGHT = 128
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What a picture's file says.
+class ImageFacts:
+    """What an image's file says.
 
     Attributes:
         size: (width, height) upright, or None where not even the header can be read.
@@ -34,7 +34,7 @@ class PictureFacts:
         fault: "", "picture_missing", "picture_unreadable" or "picture_truncated".
         why: the reason of the fault.
         digest: a hash of the pixels, or None where they can't be read.
-        darkness: how little training sees of a picture of more than 8 bits; empty where that is enough.
+        darkness: how little training sees of an image of more than 8 bits; empty where that is enough.
         remark: what the decoder says of a damaged file that it reads all the same.
     """
 
@@ -47,13 +47,13 @@ class PictureFacts:
     remark: str = ""
 
 
-def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path, PictureFacts]:
+def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path, ImageFacts]:
     """The facts of each path; decoding and hashing run in threads, as both leave Python's lock."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     paths = list(dict.fromkeys(paths))
-    columns = TextColumn("reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     pool = ThreadPoolExecutor(_cores())
     # a terminal's stderr by a number of its own, which stays the terminal's while the other is kept
     with os.fdopen(another_stderr(), "w", encoding="utf-8") as stderr, kept_stderr() as kept:
@@ -61,43 +61,43 @@ def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path,
         shown = show_progress and console.is_terminal
         try:
             with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-                tracked = progress.track(pool.map(picture_facts, paths), total=len(paths))
+                tracked = progress.track(pool.map(image_facts, paths), total=len(paths))
                 facts = dict(zip(paths, tracked, strict=True))
         finally:
-            # on an interrupt the thousands of pictures that still wait are given up
+            # on an interrupt the thousands of images that still wait are given up
             pool.shutdown(cancel_futures=True)
         remarks = take_remarks(kept, (path for path in paths if not facts[path].fault))
     return facts | {path: replace(facts[path], remark=remark) for path, remark in remarks.items()}
 
 
-def picture_facts(path: Path) -> PictureFacts:
-    """The facts of one picture."""
+def image_facts(path: Path) -> ImageFacts:
+    """The facts of one image."""
     try:
-        picture = read_all_bits(path)
-        seen = picture if picture.dtype == np.uint8 else read_picture(path)
-    except MissingPicture as error:
-        return PictureFacts(None, fault="picture_missing", why=error.why)
-    except UnreadablePicture as error:
-        fault = "picture_truncated" if isinstance(error, TruncatedPicture) else "picture_unreadable"
-        return PictureFacts(_size_or_none(path), is_turned(path), fault, error.why)
-    height, width = picture.shape[:2]
-    digest = hashlib.sha1(picture.data, usedforsecurity=False)
+        image = read_all_bits(path)
+        seen = image if image.dtype == np.uint8 else read_image(path)
+    except MissingImage as error:
+        return ImageFacts(None, fault="picture_missing", why=error.why)
+    except UnreadableImage as error:
+        fault = "picture_truncated" if isinstance(error, TruncatedImage) else "picture_unreadable"
+        return ImageFacts(_size_or_none(path), is_turned(path), fault, error.why)
+    height, width = image.shape[:2]
+    digest = hashlib.sha1(image.data, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
-    return PictureFacts((width, height), is_turned(path), digest=digest.digest(), darkness=_darkness(picture, seen))
+    return ImageFacts((width, height), is_turned(path), digest=digest.digest(), darkness=_darkness(image, seen))
 
 
-def _darkness(picture: np.ndarray, seen: np.ndarray) -> str:
-    """How little training sees of a picture of more than 8 bits; empty where it is enough."""
-    if picture is seen or seen.max() >= LEAST_BRIGHT:
+def _darkness(image: np.ndarray, seen: np.ndarray) -> str:
+    """How little training sees of an image of more than 8 bits; empty where it is enough."""
+    if image is seen or seen.max() >= LEAST_BRIGHT:
         return ""
-    values = f"values of {picture.min():g} to {picture.max():g} in {picture.itemsize * 8} bits"
+    values = f"values of {image.min():g} to {image.max():g} in {image.itemsize * 8} bits"
     return f"{values}: training sees {seen.min()} to {seen.max()} of 255"
 
 
 def _size_or_none(path: Path) -> tuple[int, int] | None:
     try:
-        return picture_size(path)
-    except UnreadablePicture:
+        return image_size(path)
+    except UnreadableImage:
         return None
 
 

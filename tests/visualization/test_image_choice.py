@@ -1,4 +1,4 @@
-"""Which pictures are shown."""
+"""Which images are shown."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets, scanner_and_split
-from xray_lazy.visualization.picture_choice import (
+from xray_lazy.visualization.image_choice import (
     Choice,
     check_classes,
     choose_records,
@@ -23,7 +23,7 @@ from xray_lazy.visualization.picture_choice import (
 @pytest.fixture
 def dataset(tmp_path):
     """Bags 10 to 17; 13 and 17 are empty; guns in the even ones, knives in the odd; all items are 20 x 15 pixels."""
-    write_set(tmp_path, pictures=8)
+    write_set(tmp_path, count=8)
     return load_datasets(reference(tmp_path))
 
 
@@ -31,7 +31,7 @@ def ids(dataset, **choice):
     return [record["image_id"] for record in choose_records(dataset, Choice(**choice))]
 
 
-def test_without_a_wish_all_pictures_are_there_the_empty_ones_too(dataset):
+def test_without_a_wish_all_images_are_there_the_empty_ones_too(dataset):
     assert ids(dataset) == list(range(10, 18))
 
 
@@ -48,7 +48,7 @@ def test_without_a_wish_all_pictures_are_there_the_empty_ones_too(dataset):
         ({"classes": ["gun"], "ids": ["10", "11"]}, [10]),
     ],
 )
-def test_pictures_are_found_by_what_they_are_and_what_is_in_them(dataset, choice, expected):
+def test_images_are_found_by_what_they_are_and_what_is_in_them(dataset, choice, expected):
     assert ids(dataset, **choice) == expected
 
 
@@ -97,7 +97,7 @@ def test_another_seed_draws_others():
 def root(tmp_path):
     """Named sets of two scanners."""
     for scanner, split, folder in (("a", "train", "train"), ("a", "val", "valid"), ("b", "train", "train")):
-        content = write_set(tmp_path / "images" / scanner / folder, pictures=2)
+        content = write_set(tmp_path / "images" / scanner / folder, count=2)
         file = tmp_path / "annotations" / scanner / f"{split}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))
@@ -123,7 +123,7 @@ def test_where_no_set_is_left_the_message_names_those_that_are_there(root):
 
 def test_sets_of_different_classes_share_one_list_of_them(tmp_path):
     for name, classes in (("one", ("gun", "knife")), ("two", ("knife", "saw"))):
-        write_set(tmp_path / name, pictures=2, classes=classes)
+        write_set(tmp_path / name, count=2, classes=classes)
     sets = [(str(tmp_path / n / "annotations.json"), str(tmp_path / n / "images")) for n in ("one", "two")]
     first, second = load_side_by_side(open_wanted_sets([*sets[0], *sets[1]]))
     assert first.class_names == second.class_names == ("gun", "knife", "saw")

@@ -1,4 +1,4 @@
-"""Ground truth of pictures, each by itself and many on a sheet."""
+"""Ground truth of images, each by itself and many on a sheet."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
-from xray_lazy.data.picture_file import UnreadablePicture, read_picture
+from xray_lazy.data.image_file import UnreadableImage, read_image
+from xray_lazy.visualization.image_text import draw_text
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.picture_text import draw_text
-from xray_lazy.visualization.prediction_pictures import write_picture
+from xray_lazy.visualization.prediction_pictures import write_image
 
 CAPTION_HEIGHT = 13
 LARGEST_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
-class ShownPicture:
-    """A picture's file, what is drawn on it, and the line above it."""
+class ShownImage:
+    """An image's file, what is drawn on it, and the line above it."""
 
     path: Path
     drawn: tuple[Drawn, ...]
@@ -37,14 +37,14 @@ class SheetLayout:
     cell_width: int = 480
 
 
-def save_shown_pictures(
-    pictures: Sequence[ShownPicture],
+def save_shown_images(
+    images: Sequence[ShownImage],
     class_names: Sequence[str],
     folder: str | os.PathLike,
     layout: SheetLayout | None = None,
     grey: bool = False,
 ) -> Iterator[Path]:
-    """Write each picture to `pictures/` of `folder`, and all of them on `sheet_1.jpg`, `sheet_2.jpg`, ...
+    """Write each image to `images/` of `folder`, and all of them on `sheet_1.jpg`, `sheet_2.jpg`, ...
 
     Args:
         grey: draw on a ground without colours.
@@ -52,32 +52,32 @@ def save_shown_pictures(
     Yields:
         each file as soon as it is written.
 
-    A picture that can't be read gets an empty cell which says why.
+    An image that can't be read gets an empty cell which says why.
     """
     folder, layout = Path(folder), layout or SheetLayout()
     per_sheet = layout.columns * layout.rows
-    for first in range(0, len(pictures), per_sheet):
-        part = pictures[first : first + per_sheet]
+    for first in range(0, len(images), per_sheet):
+        part = images[first : first + per_sheet]
         scans = [_read(shown.path) for shown in part]
         height = cell_height([scan for scan in scans if isinstance(scan, np.ndarray)], layout.cell_width)
         cells = []
         for number, (shown, scan) in enumerate(zip(part, scans, strict=True), start=first):
             if isinstance(scan, np.ndarray):
                 path = folder / "pictures" / f"{number:03d}_{shown.path.stem}.jpg"
-                write_picture(path, draw_instances(scan, shown.drawn, class_names, grey=grey))
+                write_image(path, draw_instances(scan, shown.drawn, class_names, grey=grey))
                 yield path
                 cells.append(draw_cell(scan, shown, class_names, (layout.cell_width, height), grey))
             else:
                 cells.append(_with_caption(_note(scan, (layout.cell_width, height)), shown.caption))
         path = folder / f"sheet_{first // per_sheet + 1}.jpg"
-        write_picture(path, contact_sheet(cells, layout.columns, layout.cell_width))
+        write_image(path, contact_sheet(cells, layout.columns, layout.cell_width))
         yield path
 
 
 def draw_cell(
-    scan: np.ndarray, shown: ShownPicture, class_names: Sequence[str], size: tuple[int, int], grey: bool = False
+    scan: np.ndarray, shown: ShownImage, class_names: Sequence[str], size: tuple[int, int], grey: bool = False
 ) -> np.ndarray:
-    """A BGR picture with its instances and its caption, drawn at the (width, height) of a sheet's cell.
+    """A BGR image with its instances and its caption, drawn at the (width, height) of a sheet's cell.
 
     It is scaled before the drawing, not after it, so that lines and labels can be read there.
     """
@@ -87,15 +87,15 @@ def draw_cell(
 
 
 def cell_height(scans: Sequence[np.ndarray], width: int) -> int:
-    """Height of cells for pictures of different shapes: that of the middle one."""
+    """Height of cells for images of different shapes: that of the middle one."""
     shapes = sorted(scan.shape[0] / scan.shape[1] for scan in scans) or [0.75]
     return max(1, round(width * min(1.5, shapes[len(shapes) // 2])))
 
 
 def _read(path: Path) -> np.ndarray | str:
     try:
-        return read_picture(path)
-    except UnreadablePicture as error:
+        return read_image(path)
+    except UnreadableImage as error:
         return error.why
 
 
@@ -105,12 +105,12 @@ def _note(text: str, size: tuple[int, int]) -> np.ndarray:
     return cell
 
 
-def _centred(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _centred(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     width, height = size
-    picture = picture[:height, :width]
+    image = image[:height, :width]
     cell = np.full((height, width, 3), BACKGROUND, np.uint8)
-    y, x = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
-    cell[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    y, x = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    cell[y : y + image.shape[0], x : x + image.shape[1]] = image
     return cell
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a set: their ids, names, sizes and files, and the size in which their annotations are to be read."""
+"""The images of a set: their ids, names, sizes and files, and the size in which their annotations are to be read."""
 
 import os
 from collections import defaultdict
@@ -7,25 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xray_lazy.data.check.entries import identity
+from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.masks import EDGE_TOLERANCE, Frame
-from xray_lazy.data.check.picture_facts import PictureFacts
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.values import are_coordinates, is_whole
 from xray_lazy.wording import counted
 
-# Of a picture this many times as long as wide, an input of 1333 pixels leaves a network of stride 32 one cell.
+# Of an image this many times as long as wide, an input of 1333 pixels leaves a network of stride 32 one cell.
 THIN = 40
 
 
 @dataclass
-class Pictures:
+class Images:
     """The examined list `images`.
 
     Attributes:
         entries: the list after repair.
         frames: by id, the (width, height) that holds for the annotations, or None where it is unknown or in doubt.
-        dropped: the ids of pictures that go, and their annotations with them.
-        complete: whether every entry has an id, so that an unknown id truly has no picture.
+        dropped: the ids of images that go, and their annotations with them.
+        complete: whether every entry has an id, so that an unknown id truly has no image.
     """
 
     entries: list[dict] = field(default_factory=list)
@@ -36,42 +36,42 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class PictureRules:
+class ImageRules:
     """What repair does where the files alone don't tell.
 
     Attributes:
-        size: (width, height) for pictures without a size in the JSON and without a readable file.
-        drop_unreadable: leave out pictures that are missing or can't be read.
+        size: (width, height) for images without a size in the JSON and without a readable file.
+        drop_unreadable: leave out images that are missing or can't be read.
     """
 
     size: tuple[int, int] | None = None
     drop_unreadable: bool = False
 
 
-def picture_path(images_dir: Path, image: dict) -> Path | None:
-    """Where the picture of an entry lies, or None where it names no file."""
+def image_path(images_dir: Path, image: dict) -> Path | None:
+    """Where the image of an entry lies, or None where it names no file."""
     name = image.get("file_name")
     return images_dir / name if isinstance(name, str) and name.strip() else None
 
 
-def examine_pictures(
+def examine_images(
     images: list[dict],
     annotations: list[dict],
     images_dir: Path | None,
-    facts: Mapping[Path, PictureFacts],
-    rules: PictureRules,
+    facts: Mapping[Path, ImageFacts],
+    rules: ImageRules,
     new_names: Mapping[str, str],
-) -> Pictures:
-    """Look at the pictures; without facts of a file its JSON entry is all there is.
+) -> Images:
+    """Look at the images; without facts of a file its JSON entry is all there is.
 
     Args:
         new_names: the right names of files that are there under another one.
     """
-    result = Pictures()
+    result = Images()
     if not images:
         result.findings.append(Finding("no_pictures", "set", None))
-    by_picture = _annotations_by_picture(annotations)
-    entries = _unique_entries(images, by_picture, result)
+    by_image = _annotations_by_image(annotations)
+    entries = _unique_entries(images, by_image, result)
     folder = images_dir or Path()
     for image in entries:
         if not is_whole(image.get("id")):
@@ -81,52 +81,52 @@ def examine_pictures(
             image = {**image, "file_name": new_names[name]}
             change = f"file_name {new_names[name]}"
             result.findings.append(
-                Finding("picture_name", "picture", image["id"], f"{name}, there as {new_names[name]}", change)
+                Finding("picture_name", "image", image["id"], f"{name}, there as {new_names[name]}", change)
             )
-        path = picture_path(folder, image)
+        path = image_path(folder, image)
         known = facts.get(path) if path else None
         if known and known.fault:
             change = (
-                f"dropped with {counted(len(by_picture[image['id']]), 'annotation')}" if rules.drop_unreadable else ""
+                f"dropped with {counted(len(by_image[image['id']]), 'annotation')}" if rules.drop_unreadable else ""
             )
             detail = f"{image['file_name']} {known.why}"
-            result.findings.append(Finding(known.fault, "picture", image["id"], detail, change))
+            result.findings.append(Finding(known.fault, "image", image["id"], detail, change))
             if rules.drop_unreadable:
                 result.dropped.add(image["id"])
                 continue
         if known and known.darkness:
             detail = f"{image['file_name']}: {known.darkness}"
-            result.findings.append(Finding("picture_dark", "picture", image["id"], detail))
+            result.findings.append(Finding("picture_dark", "image", image["id"], detail))
         if known and known.remark:
             detail = f"{image['file_name']}: {known.remark}"
-            result.findings.append(Finding("picture_damaged", "picture", image["id"], detail))
-        result.entries.append(_with_size(image, known, by_picture[image["id"]], rules, result))
+            result.findings.append(Finding("picture_damaged", "image", image["id"], detail))
+        result.entries.append(_with_size(image, known, by_image[image["id"]], rules, result))
     return result
 
 
-def _annotations_by_picture(annotations: list[dict]) -> dict[int, list[dict]]:
-    by_picture = defaultdict(list)
+def _annotations_by_image(annotations: list[dict]) -> dict[int, list[dict]]:
+    by_image = defaultdict(list)
     for annotation in annotations:
         if is_whole(annotation.get("image_id")):
-            by_picture[annotation["image_id"]].append(annotation)
-    return by_picture
+            by_image[annotation["image_id"]].append(annotation)
+    return by_image
 
 
-def _unique_entries(images: list[dict], by_picture: dict[int, list], result: Pictures) -> list[dict]:
+def _unique_entries(images: list[dict], by_image: dict[int, list], result: Images) -> list[dict]:
     """Entries without copies; findings go to `result`."""
     entries, id_names, file_ids = [], {}, {}
     for position, image in enumerate(images):
-        has_id, has_name = is_whole(image.get("id")), picture_path(Path(), image) is not None
+        has_id, has_name = is_whole(image.get("id")), image_path(Path(), image) is not None
         if not has_id or not has_name:
             detail = f"id {image.get('id')!r}, file_name {image.get('file_name')!r}"
-            result.findings.append(Finding("picture_fields", "picture", identity(image, position), detail))
+            result.findings.append(Finding("picture_fields", "image", identity(image, position), detail))
         result.complete &= has_id
         if has_id and image["id"] in id_names:
             first = id_names[image["id"]]
             same = first == image.get("file_name")
             detail = f"{image.get('file_name')!r}, also {first!r}"
             change = "dropped" if same else ""
-            result.findings.append(Finding("duplicate_picture_id", "picture", image["id"], detail, change))
+            result.findings.append(Finding("duplicate_picture_id", "image", image["id"], detail, change))
             if same:
                 continue
         elif has_id:
@@ -134,27 +134,27 @@ def _unique_entries(images: list[dict], by_picture: dict[int, list], result: Pic
             if has_name:
                 file_ids.setdefault(os.path.normpath(image["file_name"]), []).append(image["id"])
         entries.append(image)
-    spare = _spare_entries(file_ids, by_picture, result)
+    spare = _spare_entries(file_ids, by_image, result)
     return [image for image in entries if not (is_whole(image.get("id")) and image["id"] in spare)]
 
 
-def _spare_entries(file_ids: dict[str, list[int]], by_picture: dict[int, list], result: Pictures) -> set[int]:
+def _spare_entries(file_ids: dict[str, list[int]], by_image: dict[int, list], result: Images) -> set[int]:
     """Of several entries for one file, those that no annotation needs."""
     spare = set()
     for name, ids in file_ids.items():
-        keep = next((id for id in ids if by_picture.get(id)), ids[0])
+        keep = next((id for id in ids if by_image.get(id)), ids[0])
         for id in ids:
             if id == keep:
                 continue
-            change = "" if by_picture.get(id) else "dropped, it has no annotations"
-            result.findings.append(Finding("duplicate_file_name", "picture", id, f"{name}, also id {keep}", change))
+            change = "" if by_image.get(id) else "dropped, it has no annotations"
+            result.findings.append(Finding("duplicate_file_name", "image", id, f"{name}, also id {keep}", change))
             if change:
                 spare.add(id)
     return spare
 
 
 def _with_size(
-    image: dict, known: PictureFacts | None, annotations: list[dict], rules: PictureRules, result: Pictures
+    image: dict, known: ImageFacts | None, annotations: list[dict], rules: ImageRules, result: Images
 ) -> dict:
     """The entry with the size that repair gives it; its frame and findings go to `result`."""
     stated = _stated_size(image)
@@ -170,15 +170,15 @@ def _with_size(
             size, change = actual, f"{actual[0]}x{actual[1]}"
         else:
             kind, size = "size_conflict", None
-    # two different pictures under one id leave it open which of them an annotation means
+    # two different images under one id leave it open which of them an annotation means
     result.frames[image["id"]] = size if result.frames.get(image["id"], size) == size else None
     if kind:
         detail = f"{image.get('file_name')}: {image.get('width')}x{image.get('height')}"
         detail += f", the file is {actual[0]}x{actual[1]}" if actual else ""
-        result.findings.append(Finding(kind, "picture", image["id"], detail, change))
+        result.findings.append(Finding(kind, "image", image["id"], detail, change))
     if size and max(size) > THIN * min(size):
         detail = f"{image.get('file_name')}: {size[0]}x{size[1]}"
-        result.findings.append(Finding("picture_thin", "picture", image["id"], detail))
+        result.findings.append(Finding("picture_thin", "image", image["id"], detail))
     return {**image, "width": size[0], "height": size[1]} if size and size != stated else image
 
 
@@ -191,7 +191,7 @@ def _fits(stated: tuple[int, int], actual: tuple[int, int], annotations: list[di
     """Whether the annotations may be read in the file's size.
 
     Where they fit the stated size but not the file's, or the file is a scaled copy, they were made for another
-    picture than this file: a new size alone would put them in the wrong place.
+    image than this file: a new size alone would put them in the wrong place.
     """
     x, y = reach(annotations)
 

@@ -1,4 +1,4 @@
-"""Which pictures of data sets are looked at: by id, by name, by what is in them, and at random."""
+"""Which images of data sets are looked at: by id, by name, by what is in them, and at random."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,10 +21,10 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class Choice:
-    """What a picture, and an item in it, must be to be shown; what is empty asks for nothing.
+    """What an image, and an item in it, must be to be shown; what is empty asks for nothing.
 
     Attributes:
-        ids: of pictures, as their JSON has them.
+        ids: of images, as their JSON has them.
         names: of files, or patterns such as `bag_1*`.
         classes: that an item is of.
         size: from and up to which side of a square of its area an item is, pixels.
@@ -35,8 +35,8 @@ class Choice:
     classes: Collection[str] = ()
     size: tuple[float, float] | None = None
 
-    def takes_picture(self, image_id: object, file_name: str) -> bool:
-        """Whether the picture itself is wanted, whatever is in it."""
+    def takes_image(self, image_id: object, file_name: str) -> bool:
+        """Whether the image itself is wanted, whatever is in it."""
         name = Path(file_name).name
         by_name = not self.names or any(
             fnmatch(text, pattern) for pattern in self.names for text in (name, Path(name).stem)
@@ -50,16 +50,16 @@ class Choice:
 
     @property
     def asks_for_items(self) -> bool:
-        """Whether a picture without items can't be wanted."""
+        """Whether an image without items can't be wanted."""
         return bool(self.classes) or self.size is not None
 
 
 def choose_records(dataset: DetectionDataset, choice: Choice) -> list[dict]:
-    """The pictures that are wanted, and that have a wanted item where items are asked for, in the set's order."""
+    """The images that are wanted, and that have a wanted item where items are asked for, in the set's order."""
     return [
         record
         for record in dataset
-        if choice.takes_picture(record["image_id"], record["file_name"])
+        if choice.takes_image(record["image_id"], record["file_name"])
         and (not choice.asks_for_items or any(wanted_items(record, dataset.class_names, choice)))
     ]
 

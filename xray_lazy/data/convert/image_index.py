@@ -1,4 +1,4 @@
-"""Find the picture of a label file: the same place and name, in a tree of its own or the same one."""
+"""Find the image of a label file: the same place and name, in a tree of its own or the same one."""
 
 import os
 import re
@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
-from xray_lazy.data.picture_file import PICTURE_SUFFIXES
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
 
-# Words in the names of folders that tell pictures from labels: train/images/1.jpg and train/labels/1.txt belong
+# Words in the names of folders that tell images from labels: train/images/1.jpg and train/labels/1.txt belong
 # together, and so do train/train_image/1.jpg and train/train_annotation/1.txt.
-_PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimage", "jpegimages", "picture", "pictures"})
+_IMAGE_WORDS = frozenset({"image", "images", "img", "imgs", "jpegimage", "jpegimages", "picture", "pictures"})
 _LABEL_WORDS = frozenset({"annotation", "annotations", "label", "labels", "json", "txt", "xml"})
 _WORD_ENDS = re.compile(r"[\W_]+")
 
@@ -25,12 +25,12 @@ def files_below(folder: Path) -> Iterator[Path]:
     return iter(sorted(found, key=lambda path: path.parts))
 
 
-class PictureIndex:
-    """The pictures below a folder.
+class ImageIndex:
+    """The images below a folder.
 
     Attributes:
         folder: where `file_name` starts from.
-        names: the pictures' paths relative to it.
+        names: the images' paths relative to it.
     """
 
     def __init__(self, folder: Path):
@@ -39,23 +39,23 @@ class PictureIndex:
         self._by_place: dict[tuple[str, ...], list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in files_below(folder):
-            if path.suffix.lower() in PICTURE_SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 self.add(path)
 
     def add(self, name: Path) -> None:
-        """Take in one more picture, relative to the folder."""
+        """Take in one more image, relative to the folder."""
         self.names.append(name)
         place = _place(name)
         self._by_place[place].append(name)
         self._by_stem[place[-1]].append(name)
 
     def find(self, label: PurePath, picture_name: str | None = None, match_by: str | None = None) -> list[Path]:
-        """The pictures that may be meant by a label: one, if all is well.
+        """The images that may be meant by a label: one, if all is well.
 
         Args:
             label: the label file, relative to the folder of all labels.
             picture_name: what the label says, a path of another machine perhaps: only its last part counts.
-            match_by: which of the two counts where they name different pictures, "name" or "stated"; default neither.
+            match_by: which of the two counts where they name different images, "name" or "stated"; default neither.
         """
         stated = PureWindowsPath(picture_name or "").name or label.name  # it splits at \\ and at /
         by_name, by_stated = self._at(label), self._at(label.with_name(stated))
@@ -66,15 +66,15 @@ class PictureIndex:
         return exact or found
 
     def _at(self, path: PurePath) -> list[Path]:
-        """The pictures at a label's place; where there are none, those of its name in a folder above or below."""
+        """The images at a label's place; where there are none, those of its name in a folder above or below."""
         *folders, stem = place = _place(path)
         near = (name for name in self._by_stem.get(stem, ()) if _are_nested(folders, _place(name)[:-1]))
         return self._by_place.get(place) or list(near)
 
 
-def is_picture_folder(name: str) -> bool:
-    """Whether a folder's name says that pictures are in it, and nothing else."""
-    return _words(name) <= _PICTURE_WORDS
+def is_image_folder(name: str) -> bool:
+    """Whether a folder's name says that images are in it, and nothing else."""
+    return _words(name) <= _IMAGE_WORDS
 
 
 def is_label_folder(name: str) -> bool:
@@ -91,15 +91,15 @@ def _are_nested(folders: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _place(path: PurePath) -> tuple[str, ...]:
-    """What a picture and its label have in common."""
+    """What an image and its label have in common."""
     folders = filter(None, (_without_role(part) for part in path.parts[:-1]))
     return tuple(_composed(part) for part in (*folders, path.stem))
 
 
 def _without_role(folder: str) -> str:
-    """A folder's name without the words that tell pictures from labels; itself where it has none."""
+    """A folder's name without the words that tell images from labels; itself where it has none."""
     words = _WORD_ENDS.split(folder)
-    kept = [word for word in words if word.lower() not in _PICTURE_WORDS | _LABEL_WORDS]
+    kept = [word for word in words if word.lower() not in _IMAGE_WORDS | _LABEL_WORDS]
     return folder if len(kept) == len(words) else "_".join(kept)
 
 

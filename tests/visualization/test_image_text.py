@@ -1,4 +1,4 @@
-"""Names in any script on pictures."""
+"""Names in any script on images."""
 
 import logging
 
@@ -7,7 +7,7 @@ import pytest
 from matplotlib import font_manager
 
 from xray_lazy.visualization import chart_text
-from xray_lazy.visualization.picture_text import draw_text, text_size
+from xray_lazy.visualization.image_text import draw_text, text_size
 
 INK = (255, 255, 255)
 
@@ -55,6 +55,6 @@ def test_a_fall_back_font_draws_what_the_first_one_has_not(no_fall_backs, monkey
     assert drawn(letter).any() and not np.array_equal(drawn(letter), without)
 
 
-def test_text_beyond_the_edge_of_a_picture_is_cut():
+def test_text_beyond_the_edge_of_a_image_is_cut():
     assert not drawn("Мешок", at=(10, -60)).any()
     assert drawn("Мешок", at=(880, 5)).any()

@@ -1,10 +1,10 @@
-"""Pictures of noise with box-shaped objects, as a mapper would give them to a model in training."""
+"""Images of noise with box-shaped objects, as a mapper would give them to a model in training."""
 
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
 
-def make_picture(size: tuple[int, int], objects: int, classes: int) -> dict:
+def make_image(size: tuple[int, int], objects: int, classes: int) -> dict:
     """A dict of detectron2's: `image` `(3, H, W)` uint8 and `instances` of 16 to 40 pixels.
 
     Args:

@@ -1,27 +1,27 @@
-"""Pictures whose entries have faults, with the faulty annotations drawn as far as they can be."""
+"""Images whose entries have faults, with the faulty annotations drawn as far as they can be."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from xray_lazy.data.check import CocoSet, Finding, check_sets
+from xray_lazy.data.check.images import image_path
 from xray_lazy.data.check.kinds import KINDS, NOTE
 from xray_lazy.data.check.masks import rle_fault
-from xray_lazy.data.check.pictures import picture_path
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.data_sets import short_name
-from xray_lazy.visualization.picture_choice import Choice
-from xray_lazy.visualization.shown_picture import ShownPicture
+from xray_lazy.visualization.image_choice import Choice
+from xray_lazy.visualization.shown_image import ShownImage
 
-# Nothing can be seen of it, and exports of some scanners have it in every picture.
+# Nothing can be seen of it, and exports of some scanners have it in every image.
 UNSEEN = "size_missing"
 
 
-def find_faulty_pictures(
+def find_faulty_images(
     sets: Sequence[CocoSet], class_names: Sequence[str], kinds: Collection[str] = (), show_progress: bool = False
-) -> list[ShownPicture]:
-    """The pictures with a fault of their own or of an annotation, as `tools/dataset.py check` finds them.
+) -> list[ShownImage]:
+    """The images with a fault of their own or of an annotation, as `tools/dataset.py check` finds them.
 
     Args:
         class_names: of all sets; an annotation's colour is that of its place here.
@@ -36,14 +36,14 @@ def find_faulty_pictures(
     wanted = set(kinds) or {kind for kind, about in KINDS.items() if about.severity != NOTE and kind != UNSEEN}
     reports = check_sets(sets, show_progress=show_progress).sets
     return [
-        picture
+        image
         for one, report in zip(sets, reports, strict=True)
-        for picture in _of_set(one, [f for f in report.findings if f.kind in wanted], class_names)
+        for image in _of_set(one, [f for f in report.findings if f.kind in wanted], class_names)
     ]
 
 
-def choose_faulty(pictures: Sequence[ShownPicture], class_names: Sequence[str], choice: Choice) -> list[ShownPicture]:
-    """The pictures that are wanted; where items are asked for, those with a faulty one such, by the area of its box."""
+def choose_faulty(images: Sequence[ShownImage], class_names: Sequence[str], choice: Choice) -> list[ShownImage]:
+    """The images that are wanted; where items are asked for, those with a faulty one such, by the area of its box."""
 
     def is_wanted(item: Drawn) -> bool:
         x0, y0, x1, y1 = item.box
@@ -52,8 +52,8 @@ def choose_faulty(pictures: Sequence[ShownPicture], class_names: Sequence[str], 
 
     return [
         shown
-        for shown in pictures
-        if choice.takes_picture(shown.image_id, shown.path.name)
+        for shown in images
+        if choice.takes_image(shown.image_id, shown.path.name)
         and (not choice.asks_for_items or any(map(is_wanted, shown.drawn)))
     ]
 
@@ -64,22 +64,22 @@ def declared_classes(sets: Sequence[CocoSet]) -> list[str]:
     return list(dict.fromkeys(str(entry.get("name")) for entry in entries))
 
 
-def _of_set(one: CocoSet, findings: Sequence[Finding], class_names: Sequence[str]) -> list[ShownPicture]:
-    of_picture, of_instance = _titles(findings, "picture"), _titles(findings, "instance")
+def _of_set(one: CocoSet, findings: Sequence[Finding], class_names: Sequence[str]) -> list[ShownImage]:
+    of_image, of_instance = _titles(findings, "image"), _titles(findings, "instance")
     annotations = defaultdict(list)
     for annotation in filter(_is_entry, one.content["annotations"]):
         annotations[str(annotation.get("image_id"))].append(annotation)
     names = {str(entry.get("id")): str(entry.get("name")) for entry in filter(_is_entry, one.content["categories"])}
     shown = []
     for image in filter(_is_entry, one.content["images"]):
-        key, path = str(image.get("id")), picture_path(one.images_dir, image)
+        key, path = str(image.get("id")), image_path(one.images_dir, image)
         own = annotations[key]
-        if path is None or not (of_picture[key] or any(of_instance[str(a.get("id"))] for a in own)):
+        if path is None or not (of_image[key] or any(of_instance[str(a.get("id"))] for a in own)):
             continue
         drawn = [_drawn(a, names, class_names, of_instance[str(a.get("id"))]) for a in own]
-        faults = of_picture[key] + [fault for a in own for fault in of_instance[str(a.get("id"))]]
+        faults = of_image[key] + [fault for a in own for fault in of_instance[str(a.get("id"))]]
         caption = f"{path.name}  {short_name(one)}  id {key}: {', '.join(dict.fromkeys(faults))}"
-        shown.append(ShownPicture(path, tuple(item for item in drawn if item), caption, key))
+        shown.append(ShownImage(path, tuple(item for item in drawn if item), caption, key))
     return shown
 
 

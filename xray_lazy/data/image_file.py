@@ -1,4 +1,4 @@
-"""Picture files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole."""
+"""Image files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole."""
 
 import errno
 import io
@@ -18,8 +18,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Pillow, which reads headers here, refuses what has more than twice as many; OpenCV, which decodes, more than 2**30.
 Image.MAX_IMAGE_PIXELS = 2**29
 
-# Every format that both `picture_size` and `read_picture` know.
-PICTURE_SUFFIXES = frozenset(
+# Every format that both `image_size` and `read_image` know.
+IMAGE_SUFFIXES = frozenset(
     [
         *(".apng", ".avif", ".bmp", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf"),
         *(".jpg", ".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"),
@@ -34,11 +34,11 @@ _ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
 
 
-class UnreadablePicture(UserError):
-    """A picture that can't be used; `path` says which and `why` the reason."""
+class UnreadableImage(UserError):
+    """An image that can't be used; `path` says which and `why` the reason."""
 
     def __init__(self, path: str | os.PathLike, why: str):
-        super().__init__(f"picture {path} {why}", "export or copy the picture again")
+        super().__init__(f"image {path} {why}", "export or copy the image again")
         self.path = path
         self.why = why
 
@@ -46,25 +46,25 @@ class UnreadablePicture(UserError):
         return type(self), (self.path, self.why)
 
 
-class MissingPicture(UnreadablePicture):
+class MissingImage(UnreadableImage):
     """There is no such file."""
 
 
-class TruncatedPicture(UnreadablePicture):
-    """The file ends before its picture does."""
+class TruncatedImage(UnreadableImage):
+    """The file ends before its image does."""
 
 
-def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(width, height) in pixels after the EXIF orientation, from the file's header alone.
 
     Raises:
-        UnreadablePicture: there is no such file or its header is not that of a picture.
+        UnreadableImage: there is no such file or its header is not that of an image.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large pictures
-            with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as picture:
-                return _upright_size(picture)
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large images
+            with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as image:
+                return _upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
 
@@ -72,28 +72,28 @@ def picture_size(path: str | os.PathLike) -> tuple[int, int]:
 def is_turned(path: str | os.PathLike) -> bool:
     """Whether the EXIF orientation swaps the width and height that the file stores; False if it can't be read."""
     try:
-        with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as picture:
-            return picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+        with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as image:
+            return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
-def read_picture(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
-    """The picture as (height, width, 3) uint8, channels in this `order` (or "RGB"), upright by its EXIF orientation.
+def read_image(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
+    """The image as (height, width, 3) uint8, channels in this `order` (or "RGB"), upright by its EXIF orientation.
 
-    Grey pictures get three equal channels, transparency is dropped, and of 16-bit samples the upper 8 bits are kept.
+    Grey images get three equal channels, transparency is dropped, and of 16-bit samples the upper 8 bits are kept.
 
     Raises:
-        UnreadablePicture: MissingPicture, TruncatedPicture, or itself for a damaged or unknown file.
+        UnreadableImage: MissingImage, TruncatedImage, or itself for a damaged or unknown file.
     """
     return _decoded(path, _ORDERS[order])
 
 
 def read_all_bits(path: str | os.PathLike) -> np.ndarray:
-    """As `read_picture`, with samples of as many bits as the file has: uint8, uint16 or float32.
+    """As `read_image`, with samples of as many bits as the file has: uint8, uint16 or float32.
 
     Raises:
-        UnreadablePicture: as `read_picture`.
+        UnreadableImage: as `read_image`.
     """
     return _decoded(path, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
 
@@ -105,26 +105,26 @@ def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     if not data:
-        raise UnreadablePicture(path, "is an empty file")
+        raise UnreadableImage(path, "is an empty file")
     # OpenCV 4 fills the missing rows of a JPEG with grey, so the end is looked for first; a file with something
     # behind its end is rare and gets Pillow's slower, strict opinion.
     suspicious = _has_no_end(data)
     if suspicious and (reason := _pillow_objection(data)):
-        raise TruncatedPicture(path, f"is cut off after {len(data)} bytes ({reason})")
+        raise TruncatedImage(path, f"is cut off after {len(data)} bytes ({reason})")
     try:
-        picture = cv2.imdecode(np.frombuffer(_without_remarks(data), np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(_without_remarks(data), np.uint8), flags)
     except cv2.error as error:
-        raise UnreadablePicture(path, f"can't be decoded ({error.err or error})") from None
-    if picture is None:
+        raise UnreadableImage(path, f"can't be decoded ({error.err or error})") from None
+    if image is None:
         reason = _pillow_objection(data)
         if suspicious or "truncated" in reason:
-            raise TruncatedPicture(path, f"is cut off after {len(data)} bytes")
-        raise UnreadablePicture(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
-    return picture
+            raise TruncatedImage(path, f"is cut off after {len(data)} bytes")
+        raise UnreadableImage(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
+    return image
 
 
 def _open_file(path: str, flags: int) -> int:
-    """For `open`: a pipe is no picture, and is not waited for; nor is a device, which may never end."""
+    """For `open`: a pipe is no image, and is not waited for; nor is a device, which may never end."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of folders, `open` itself complains
@@ -134,29 +134,29 @@ def _open_file(path: str, flags: int) -> int:
 
 
 def read_record(record: dict, order: str = "BGR") -> np.ndarray:
-    """The picture of a dataset dict, as `read_picture` gives it.
+    """The image of a dataset dict, as `read_image` gives it.
 
     Raises:
-        UnreadablePicture: as `read_picture`.
+        UnreadableImage: as `read_image`.
         UserError: the file has another size than the data set says.
     """
-    picture = read_picture(record["file_name"], order)
-    if picture.shape[:2] != (record["height"], record["width"]):
+    image = read_image(record["file_name"], order)
+    if image.shape[:2] != (record["height"], record["width"]):
         raise UserError(
-            f"{record['file_name']} is {picture.shape[1]}x{picture.shape[0]}, "
+            f"{record['file_name']} is {image.shape[1]}x{image.shape[0]}, "
             f"its data set says {record['width']}x{record['height']}",
             "`tools/dataset.py repair` takes the sizes from the files",
         )
-    return picture
+    return image
 
 
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    width, height = picture.size
-    if picture.format == "TIFF":
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    if image.format == "TIFF":
         # Pillow has turned a TIFF's size already or not, depending on its version; the tags are as stored.
-        tags: Any = getattr(picture, "tag_v2", {})
+        tags: Any = getattr(image, "tag_v2", {})
         width, height = tags.get(_WIDTH_TAG, width), tags.get(_HEIGHT_TAG, height)
-    if picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+    if image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8):
         return height, width
     return width, height
 
@@ -189,17 +189,17 @@ def _pillow_objection(data: bytes) -> str:
             warnings.simplefilter("ignore")
             Image.open(io.BytesIO(data)).load()
     except UnidentifiedImageError:
-        return "not a picture"
+        return "not an image"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return str(error)
     return ""
 
 
-def _unreadable(path: str | os.PathLike, error: Exception) -> UnreadablePicture:
+def _unreadable(path: str | os.PathLike, error: Exception) -> UnreadableImage:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MissingPicture(path, "does not exist")
+        return MissingImage(path, "does not exist")
     if isinstance(error, IsADirectoryError):
-        return UnreadablePicture(path, "is a folder")
+        return UnreadableImage(path, "is a folder")
     if isinstance(error, UnidentifiedImageError):
-        return UnreadablePicture(path, "is not a picture")
-    return UnreadablePicture(path, f"can't be read ({getattr(error, 'strerror', None) or error})")
+        return UnreadableImage(path, "is not an image")
+    return UnreadableImage(path, f"can't be read ({getattr(error, 'strerror', None) or error})")

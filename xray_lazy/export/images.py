@@ -1,4 +1,4 @@
-"""Pictures to try an exported model on, as the network gets them: from the data set, from files, or made up."""
+"""Images to try an exported model on, as the network gets them: from the data set, from files, or made up."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,42 +7,42 @@ import numpy as np
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from xray_lazy.data.image_file import image_size
 from xray_lazy.data.mapper import map_record
-from xray_lazy.data.picture_file import picture_size
 from xray_lazy.errors import UserError
 from xray_lazy.export.facts import ModelFacts
 from xray_lazy.export.runtime import fill_up
 
 
-def pictures_to_try(
+def images_to_try(
     cfg: DictConfig, facts: ModelFacts, files: Sequence[str], count: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pictures `(3, H, W)`, 0..255, float32, at network-input size.
+    """Names and images `(3, H, W)`, 0..255, float32, at network-input size.
 
     Args:
-        cfg: of the training; `dataloader.test` says how pictures are prepared, and which there are.
+        cfg: of the training; `dataloader.test` says how images are prepared, and which there are.
         facts: of the model.
-        files: pictures; without any, the first ones of the test set, or made-up ones where it isn't at hand.
-        count: pictures at most, where no files are given.
+        files: images; without any, the first ones of the test set, or made-up ones where it isn't at hand.
+        count: images at most, where no files are given.
 
     A model of any size gets the first one turned by 90 degrees, too.
     """
     records = [_record(file) for file in files] if files else _of_data_set(cfg, count)
     if records:
         mapper = instantiate(cfg.dataloader.test.mapper)
-        pictures = (
+        images = (
             (record["file_name"].rpartition("/")[2], map_record(mapper, record)["image"].numpy()) for record in records
         )
     else:
-        pictures = ((f"made up {seed + 1}", _made_up(facts, seed)) for seed in range(count))
-    for number, (name, picture) in enumerate(pictures):
-        yield name, _fitted(picture, facts)
+        images = ((f"made up {seed + 1}", _made_up(facts, seed)) for seed in range(count))
+    for number, (name, image) in enumerate(images):
+        yield name, _fitted(image, facts)
         if number == 0 and facts.dynamic:
-            yield f"{name}, turned", _fitted(picture.transpose(0, 2, 1), facts)
+            yield f"{name}, turned", _fitted(image.transpose(0, 2, 1), facts)
 
 
 def _record(file: str) -> dict:
-    width, height = picture_size(file)
+    width, height = image_size(file)
     return {"file_name": file, "height": height, "width": width, "annotations": []}
 
 
@@ -62,10 +62,10 @@ def _made_up(facts: ModelFacts, seed: int) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).transpose(2, 0, 1)
 
 
-def _fitted(picture: np.ndarray, facts: ModelFacts) -> np.ndarray:
+def _fitted(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
     """Brought to the size of a model of a fixed size."""
-    _, height, width = picture.shape
+    _, height, width = image.shape
     if facts.dynamic:
-        return np.ascontiguousarray(picture, dtype=np.float32)
+        return np.ascontiguousarray(image, dtype=np.float32)
     height, width = facts.input_size(height, width)
-    return fill_up(cv2.resize(picture.transpose(1, 2, 0), (width, height)).transpose(2, 0, 1), facts)
+    return fill_up(cv2.resize(image.transpose(1, 2, 0), (width, height)).transpose(2, 0, 1), facts)

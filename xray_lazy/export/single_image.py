@@ -8,8 +8,8 @@ from detectron2.export.torchscript_patch import patch_builtin_len
 from torch import nn
 
 
-class SinglePictureDetector(nn.Module):
-    """One picture in, tensors out.
+class SingleImageDetector(nn.Module):
+    """One image in, tensors out.
 
     Args:
         detector: a detectron2 model with `inference(batch, do_postprocess=False)`; put into evaluation mode.
@@ -20,9 +20,9 @@ class SinglePictureDetector(nn.Module):
         self.detector = detector
         self.eval()
 
-    def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """From `(3, H, W)`, 0..255, to boxes `(N, 4)`, scores `(N,)`, classes `(N,)`, and masks `(N, M, M)` if any."""
-        [found] = self.detector.inference([{"image": picture}], do_postprocess=False)
+        [found] = self.detector.inference([{"image": image}], do_postprocess=False)
         outputs = (found.pred_boxes.tensor, found.scores, found.pred_classes)
         return (*outputs, found.pred_masks[:, 0]) if found.has("pred_masks") else outputs
 

@@ -1,4 +1,4 @@
-"""Text on pictures: OpenCV's own letters, and for names in other scripts those of an installed font."""
+"""Text on images: OpenCV's own letters, and for names in other scripts those of an installed font."""
 
 import functools
 import re
@@ -24,7 +24,7 @@ def text_size(text: str, text_height: int) -> tuple[int, int, int]:
 
 
 def draw_text(canvas: np.ndarray, text: str, baseline: tuple[int, int], ink: tuple, text_height: int) -> None:
-    """Draw a text on a BGR picture, its baseline beginning at `baseline` (x, y)."""
+    """Draw a text on a BGR image, its baseline beginning at `baseline` (x, y)."""
     text = printable(text)
     if (font := _font_for(text, text_height)) is None:
         scale, stroke = _scale(text_height), _stroke(text_height)

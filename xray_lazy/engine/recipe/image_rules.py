@@ -1,4 +1,4 @@
-"""Advice that follows from the sizes of pictures and boxes: the size to train at, and anchors."""
+"""Advice that follows from the sizes of images and boxes: the size to train at, and anchors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,25 +23,25 @@ TRAINING, TESTING, TTA = (
 ANCHORS = "model.proposal_generator.anchor_generator"
 
 
-def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | None:
+def advise_image_size(draft: Draft, table: BoxTable) -> tuple[float, float] | None:
     """Advise at what size to train and test; returns the test size, (shorter edge, longest edge), where it is known."""
     train, test = _resize_key(draft, TRAINING), _resize_key(draft, TESTING)
-    sizes = f"pictures are {table.common_sizes()}"
+    sizes = f"images are {table.common_sizes()}"
     if test is None:
-        draft.advise("picture size", {}, f"{sizes}; the config resizes by other means than ResizeShortestEdge")
+        draft.advise("image size", {}, f"{sizes}; the config resizes by other means than ResizeShortestEdge")
         return None
     short, longest = _size(draft, test)
     least = _least_side(draft)
-    original = float(np.median(table.picture_sizes.min(1)))
+    original = float(np.median(table.image_sizes.min(1)))
     most = max(original, short)
     new_short = _in_steps(min(_wanted_short_edge(table, least), most), most)
-    aspect = float(np.quantile(table.picture_sizes.max(1) / table.picture_sizes.min(1), SHARE))
-    own_longest = float(np.quantile(table.picture_sizes.max(1), SHARE))
+    aspect = float(np.quantile(table.image_sizes.max(1) / table.image_sizes.min(1), SHARE))
+    own_longest = float(np.quantile(table.image_sizes.max(1), SHARE))
     new_longest = max(new_short, round(min(new_short * aspect, max(longest, own_longest))))
     before, after = (_share_of_wide(table, least, *size) for size in ((short, longest), (new_short, new_longest)))
-    ends = "Nothing is raised above the pictures' own size, which costs and shows no more"
+    ends = "Nothing is raised above the images' own size, which costs and shows no more"
     if short > original:
-        ends = f"The config enlarges most pictures, whose median is {original:.0f}: that stays as far as boxes need it"
+        ends = f"The config enlarges most images, whose median is {original:.0f}: that stays as far as boxes need it"
     rule = (
         f"{sizes}; a short side of {least} pixels gives each of ROIAlign's bins a cell of the finest level: "
         f"{before:.0%} of the boxes have it at {short}x{longest} as in the config, {after:.0%} at "
@@ -50,9 +50,9 @@ def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | 
         f"{ends}"
     )
     if draft.is_given(f"{test}.short_edge_length"):  # and what training's relation to it shall be
-        draft.advise("picture size", {}, f"{rule}. You gave {short}, which stays, and so do the other sizes")
+        draft.advise("image size", {}, f"{rule}. You gave {short}, which stays, and so do the other sizes")
     elif abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
-        draft.advise("picture size", {}, f"{rule}. The config's size is near that, and stays")
+        draft.advise("image size", {}, f"{rule}. The config's size is near that, and stays")
     else:
         factor = new_short / short
         changes = _sizes(draft, test, factor, new_longest)
@@ -61,7 +61,7 @@ def advise_picture_size(draft: Draft, table: BoxTable) -> tuple[float, float] | 
             changes[f"{TTA}.short_edge_lengths"] = _scaled(edges, factor)
             changes[f"{TTA}.max_size"] = round(new_longest * max(1.0, max(edges) / short))
         pixels = _pixels(table, new_short, new_longest) / _pixels(table, short, longest)
-        draft.advise("picture size", changes, f"{rule}. A picture has {pixels:.2f} times the pixels it had before")
+        draft.advise("image size", changes, f"{rule}. An image has {pixels:.2f} times the pixels it had before")
     if after < SHARE - 0.05:
         draft.cautions.append(
             f"{1 - after:.0%} of the boxes have a short side below {least} pixels at the advised size; a larger one is "
@@ -132,8 +132,8 @@ def _least_side(draft: Draft) -> int:
 
 
 def _wanted_short_edge(table: BoxTable, least: float) -> float:
-    """The least shorter edge of pictures at which boxes are large enough to be told apart."""
-    edges = table.picture_sizes.min(1)[table.owners]
+    """The least shorter edge of images at which boxes are large enough to be told apart."""
+    edges = table.image_sizes.min(1)[table.owners]
     thin = np.quantile(least * edges / table.boxes[:, 2:].min(1), SHARE)
     median = np.quantile(LARGE * edges / np.sqrt(table.boxes[:, 2:].prod(1)), 0.5)
     return float(max(thin, median))
@@ -144,13 +144,13 @@ def _share_of_wide(table: BoxTable, least: float, short: float, longest: float) 
 
 
 def _pixels(table: BoxTable, short: float, longest: float) -> float:
-    sizes = table.picture_sizes
+    sizes = table.image_sizes
     scales = np.minimum(short / sizes.min(1), longest / sizes.max(1))
     return float((sizes.prod(1) * scales**2).mean())
 
 
 def _in_steps(edge: float, most: float) -> int:
-    """Up to whole strides of the coarsest level of most backbones, but not above the pictures' own size."""
+    """Up to whole strides of the coarsest level of most backbones, but not above the images' own size."""
     return max(1, int(min(np.ceil(edge / 32) * 32, most)))
 
 
