@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from xray_lazy.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)

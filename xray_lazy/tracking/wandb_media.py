@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import wandb
 from pycocotools import mask as mask_util
 from wandb.data_types import BoundingBoxes2D, ImageMask
 
-import wandb
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.tracking.media import (
     ComparedImage,
