@@ -107,7 +107,7 @@ def grow(sizes: tuple[int, ...] = SIZES) -> list[dict[str, float]]:
             megabytes = Path(reference["json_file"]).stat().st_size / 1e6
             command = [sys.executable, "-m", "benchmarks.data_growth", "--measure", json.dumps(reference)]
             measured = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            rows.append({"pictures": size, "json_mb": megabytes} | json.loads(measured.splitlines()[-1]))
+            rows.append({"images": size, "json_mb": megabytes} | json.loads(measured.splitlines()[-1]))
     return rows
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     from tabulate import tabulate
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--images", type=int, nargs="+", default=SIZES)
     parser.add_argument("--measure", type=json.loads, help="measure one set in this process and print JSON")
     options = parser.parse_args()
     if options.measure:

@@ -87,7 +87,7 @@ def compare_figures(images: int = 50, detections: int = 100) -> list[Comparison]
         comparisons.append(
             compare(
                 f"{kind} AP of {images} images x {detections} detections (pycocotools)",
-                "picture",
+                "image",
                 ours,
                 lambda kind=kind: figures_of_pycocotools(truth, results, kind),
                 units=images,
@@ -121,9 +121,9 @@ def compare_whole(device: str, images: int = 8, detections: int = 100) -> Compar
 
 def growth() -> list[dict]:
     """Processor time in ms and bytes of one image, for more images, classes and instances; one thread."""
-    cases = [{"pictures": count, "detections": 20} for count in (50, 100, 200, 400)]
-    cases += [{"pictures": 50, "detections": 20, "classes": count} for count in (13, 100, 1000)]
-    cases += [{"pictures": 20, "detections": count} for count in (1, 10, 100, 300)]
+    cases = [{"images": count, "detections": 20} for count in (50, 100, 200, 400)]
+    cases += [{"images": 50, "detections": 20, "classes": count} for count in (13, 100, 1000)]
+    cases += [{"images": 20, "detections": count} for count in (1, 10, 100, 300)]
     return [_cost(**{"classes": CLASSES} | case) for case in cases]
 
 
@@ -146,7 +146,7 @@ def _cost(images: int, detections: int, classes: int) -> dict:
     timed("figures", evaluator.evaluate)
     sent = len(pickle.dumps(list(evaluator._images.values())))
     cost = {name: round(1e3 * value / images, 2) for name, value in seconds.items()}
-    return {"pictures": images, "classes": classes, "detections": detections} | cost | {"bytes": sent // images}
+    return {"images": images, "classes": classes, "detections": detections} | cost | {"bytes": sent // images}
 
 
 def results_of_detectron2(dataset: DetectionDataset, raw: Sequence[Instances]) -> list[dict]:

@@ -115,7 +115,7 @@ class Step:
 
 def _new_step(name: str, config: str, size: int) -> Step:
     sparse = config == SPARSE_RCNN
-    sizes = {"classes": 5, "objects": 5, "proposals": 100 if sparse else 1000, "pictures": 2}
+    sizes = {"classes": 5, "objects": 5, "proposals": 100 if sparse else 1000, "images": 2}
     changed = next(kind for kind in sizes if kind in name)
     sizes[changed] = size
     cfg = get_config(config)
@@ -127,7 +127,7 @@ def _new_step(name: str, config: str, size: int) -> Step:
         cfg.model.proposal_generator.update(pre_nms_topk=topk, post_nms_topk=topk)
     torch.manual_seed(0)
     model = instantiate(cfg.model)
-    return Step(model, [make_image(SIZE, sizes["objects"], sizes["classes"]) for _ in range(sizes["pictures"])])
+    return Step(model, [make_image(SIZE, sizes["objects"], sizes["classes"]) for _ in range(sizes["images"])])
 
 
 def _time_as_one_process() -> None:

@@ -133,7 +133,7 @@ def test_rows_of_the_config_are_found(run, open_page):
 
 def test_a_image_is_enlarged_and_closed_again(run, open_page):
     page = open_page(write_report([run]))
-    page.click("#tab-pictures")
+    page.click("#tab-images")
     page.locator("#images .enlarge").first.click()
     assert page.locator("dialog").is_visible()
     assert page.evaluate("document.querySelector('dialog img').naturalWidth") > 100

@@ -13,7 +13,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.report.run_files import read_run
 from xray_lazy.report.write import make_tabs, write_report
 
-TABS = ("overview", "curves", "results", "errors", "pictures", "data", "speed", "config", "environment")
+TABS = ("overview", "curves", "results", "errors", "images", "data", "speed", "config", "environment")
 
 
 class Page(HTMLParser):
@@ -114,7 +114,7 @@ def test_secrets_are_not_in_the_page(tmp_path, data, monkeypatch):
 
 def test_a_missing_data_set_costs_errors_and_images_only(run, data):
     shutil.rmtree(data)
-    for part in ("errors", "pictures"):
+    for part in ("errors", "images"):
         assert str(data) in notes(blocks_of(run, part))
     assert [row[0].text for row in table(blocks_of(run, "results"), "By class").rows] == list(CLASSES)
     assert "not at hand" in notes(blocks_of(run, "data"))
@@ -123,9 +123,9 @@ def test_a_missing_data_set_costs_errors_and_images_only(run, data):
 def test_missing_images_are_said_and_the_rest_is_there(run, data):
     shutil.rmtree(data / "images")
     (data / "images").mkdir()
-    blocks = blocks_of(run, "pictures")
+    blocks = blocks_of(run, "images")
     assert "can't be shown" in notes(blocks)
-    assert not [block for block in blocks if block.kind == "pictures"]
+    assert not [block for block in blocks if block.kind == "images"]
     assert [block for block in blocks_of(run, "errors") if block.kind == "matrix"]
 
 
@@ -199,7 +199,7 @@ def test_several_runs_stand_side_by_side(tmp_path, run, monkeypatch):
     loss = next(c for b in tabs["curves"] if b.kind == "charts" for c in b.charts if c.title == "Loss")
     assert [series.name for series in loss.series] == ["run", "better"]
     assert table(tabs["results"], "Is better really different from run?").rows
-    differing = next(block for block in tabs["pictures"] if block.title == "Where the runs differ most")
+    differing = next(block for block in tabs["images"] if block.title == "Where the runs differ most")
     assert [shot.caption.split(":")[0] for shot in differing.rows[0].shots] == ["ground truth", "run", "better"]
 
 

@@ -95,7 +95,7 @@ def draw(image, found):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=os.path.expanduser)
-    parser.add_argument("pictures", nargs="+", type=os.path.expanduser)
+    parser.add_argument("images", nargs="+", type=os.path.expanduser)
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--output", type=os.path.expanduser, default="detections")
     arguments = parser.parse_args()

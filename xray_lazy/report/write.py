@@ -62,7 +62,7 @@ def make_tabs(runs: Sequence[RunFiles]) -> list[Tab]:
         ("curves", "Curves", lambda: curve_blocks(runs)),
         ("results", "Results", lambda: result_blocks(runs, reviews)),
         ("errors", "Errors", lambda: error_blocks(runs, reviews)),
-        ("pictures", "Images", lambda: image_blocks(runs, reviews)),
+        ("images", "Images", lambda: image_blocks(runs, reviews)),
         ("data", "Data", lambda: data_blocks(runs)),
         ("speed", "Speed", lambda: speed_blocks(runs)),
         ("config", "Config", lambda: settings_blocks(runs)),
