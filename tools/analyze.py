@@ -11,6 +11,8 @@ EXAMPLES = """examples:
   python tools/analyze.py detections output/x --evaluation iter_4999
   python tools/analyze.py detections --predictions results.json --ground-truth val.json --images val/
   python tools/analyze.py compare output/x output/y
+  python tools/analyze.py screening output/x
+  python tools/analyze.py screening output/x output/y --group-by '^(bag[0-9]+)_'
   python tools/analyze.py model output/x
   python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
 """
@@ -24,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_detections(commands)
     add_compare(commands)
+    add_screening(commands)
     add_model(commands)
     return parser
 
@@ -126,24 +129,97 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.comparison import compare
     from xray_lazy.analysis.console import print_comparison
     from xray_lazy.analysis.files import write_comparison
-    from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
     from xray_lazy.results_place import check_result_folder
 
     refuse_idle_images(options)
-    truth = (options.ground_truth, options.images, options.max_detections)
-
-    def read(run: str):
-        if Path(run).is_dir() or not run.endswith(".json"):
-            return inputs_of_run(run, options.evaluation, *truth)
-        if not options.ground_truth:
-            raise UserError(f"{run} needs --ground-truth", "name a data set or its JSON file")
-        return inputs_of_files(run, *truth)
-
-    first, second = read(options.first), read(options.second)
+    first, second = read_inputs(options, options.first), read_inputs(options, options.second)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
     check_result_folder(folder)
     found = compare(first, second, options.resamples, options.confidence, options.seed)
     print_comparison(found, write_comparison(found, folder))
+
+
+def read_inputs(options: argparse.Namespace, run: str):
+    """Of a run's folder, or of COCO results in a JSON file."""
+    from pathlib import Path
+
+    from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
+
+    truth = (options.ground_truth, options.images, options.max_detections)
+    if Path(run).is_dir() or not run.endswith(".json"):
+        return inputs_of_run(run, options.evaluation, *truth)
+    if not options.ground_truth:
+        raise UserError(f"{run} needs --ground-truth", "name a data set or its JSON file")
+    return inputs_of_files(run, *truth)
+
+
+def add_screening(commands) -> None:
+    """`screening`: detection against false alarms."""
+    parser = commands.add_parser(
+        "screening",
+        help="detection against false alarms, per bag",
+        description="P_D at P_FA: of the bags with a threat, which share alarms at it when at most so many percent of "
+        "the clean bags do, over all classes and for each, with intervals.",
+    )
+    parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
+    parser.add_argument("other", nargs="?", type=path, metavar="OTHER", help="to compare on the same bags")
+    parser.add_argument(
+        "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
+    )
+    add_truth(parser)
+    parser.add_argument(
+        "--false-alarms",
+        nargs="+",
+        type=real(above=0, below=100),
+        default=[1, 2, 5, 10],
+        metavar="PERCENT",
+        help="P_FA to look at (default: 1 2 5 10)",
+    )
+    parser.add_argument(
+        "--group-by",
+        type=word,
+        metavar="REGEX",
+        help="images for which the first group of this expression in the file name is equal are one bag, "
+        "e.g. '^(bag[0-9]+)_'",
+    )
+    parser.add_argument(
+        "--hit", choices=["iou", "centre"], default="iou", help="what makes a detection one of an item (default: iou)"
+    )
+    parser.add_argument(
+        "--iou", type=real(above=0, most=1), metavar="SHARE", help="that is enough for --hit iou (default: 0.5)"
+    )
+    parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    parser.set_defaults(run_command=run_screening, parser=parser)
+
+
+def run_screening(options: argparse.Namespace) -> None:
+    refuse_idle_images(options)
+    if options.hit == "centre":
+        refuse_idle(options.parser, options, ["iou"], "with --hit centre")
+    from xray_lazy.analysis.screening import screen_inputs
+    from xray_lazy.analysis.screening_files import print_screening, write_screening
+    from xray_lazy.evaluation.screening.bags import HitRule
+    from xray_lazy.results_place import check_result_folder
+
+    inputs = read_inputs(options, options.run)
+    other = read_inputs(options, options.other) if options.other else None
+    folder = options.output or inputs.folder / "screening"
+    check_result_folder(folder)
+    found = screen_inputs(
+        inputs,
+        other,
+        HitRule(options.hit, 0.5 if options.iou is None else options.iou),
+        options.group_by,
+        sorted({rate / 100 for rate in options.false_alarms}),
+        options.resamples,
+        options.confidence,
+        options.seed,
+    )
+    print_screening(found, write_screening(found, folder))
 
 
 def add_model(commands) -> None:

@@ -25,7 +25,7 @@ _WIDTH_OF_FILES = 140  # of a line where the output is no terminal
 
 def print_analysis(analysis: Analysis, folder: str | Path) -> None:
     """What was found, and where the rest of it is; tables are of masks where there are some, else of boxes."""
-    console = _console()
+    console = wide_console()
     console.print(
         f"[bold]{escape(analysis.evaluation)}[/] on {escape(analysis.dataset)}: "
         f"{counted(analysis.images, 'image')}, {counted(analysis.instances, 'item')}, "
@@ -48,7 +48,7 @@ def print_analysis(analysis: Analysis, folder: str | Path) -> None:
 
 def print_comparison(comparison: Comparison, folder: str | Path) -> None:
     """Each metric of both runs with the bounds of its change, and the verdict in words."""
-    console = _console()
+    console = wide_console()
     console.print(
         f"first:  [bold]{escape(comparison.first)}[/]\nsecond: [bold]{escape(comparison.second)}[/]\n"
         f"on {escape(comparison.dataset)}, {counted(comparison.images, 'image')}, "
@@ -57,7 +57,7 @@ def print_comparison(comparison: Comparison, folder: str | Path) -> None:
     )
     for task, differences in comparison.tasks.items():
         interval = f"{comparison.confidence:.0%} interval"
-        table = _table(task, "first", "second", "change", interval, "second is")
+        table = table_of(task, "first", "second", "change", interval, "second is")
         for one in differences:
             bounds = "-" if math.isnan(one.lower) else f"{one.lower:+.1f} to {one.upper:+.1f}"
             colour = VERDICT_COLOURS.get(one.verdict, "dim")
@@ -71,7 +71,7 @@ def print_comparison(comparison: Comparison, folder: str | Path) -> None:
 
 def print_model_cost(cost: "ModelCost") -> None:
     """The parts of a model, but for small ones inside of others, and all of it."""
-    console = _console()
+    console = wide_console()
     proposals = "" if cost.proposals is None else f"{counted(cost.proposals, 'proposal')}, "
     console.print(
         f"[bold]{escape(cost.model)}[/] on one image of {cost.width}x{cost.height}, {proposals}"
@@ -79,7 +79,7 @@ def print_model_cost(cost: "ModelCost") -> None:
         f"fastest of {counted(cost.repeats, 'pass', 'passes')}",
         soft_wrap=True,
     )
-    table = _table("part", "parameters", "trainable", "GFLOPs", "activations", "ms", "share")
+    table = table_of("part", "parameters", "trainable", "GFLOPs", "activations", "ms", "share")
     for part in (*cost.parts, cost.total):
         if "." in part.name and not _worth_a_line(part, cost.total):
             continue
@@ -119,7 +119,7 @@ def verdict(difference: Difference) -> str:
 
 def _summary(analysis: Analysis) -> Table:
     names = list(next(iter(analysis.tasks.values())).summary)
-    table = _table("", *names, "best F1", "at score", "ECE")
+    table = table_of("", *names, "best F1", "at score", "ECE")
     for task, result in analysis.tasks.items():
         curve = result.curve
         best = (_number(curve.best_f1, 2), shown_threshold(curve.best_threshold), _number(result.calibration.ece, 2))
@@ -128,7 +128,7 @@ def _summary(analysis: Analysis) -> Table:
 
 
 def _errors(result: TaskResult) -> Table:
-    table = _table("error", "costs AP50", f"at score {shown_threshold(result.score_threshold)}", "at any score", "")
+    table = table_of("error", "costs AP50", f"at score {shown_threshold(result.score_threshold)}", "at any score", "")
     for kind in result.errors.kinds:
         table.add_row(kind.name, _number(kind.lost_ap), str(kind.count_shown), str(kind.count), kind.meaning)
     table.columns[-1].justify = "left"
@@ -137,7 +137,7 @@ def _errors(result: TaskResult) -> Table:
 
 def _classes(result: TaskResult) -> Table:
     headers = ("items", "AP", "AP50", "best score", "F1", "precision", "recall", "most errors", "taken for")
-    table = _table("class", *headers)
+    table = table_of("class", *headers)
     for place, one in enumerate(result.classes):
         curve = one.curve
         at_best = (curve.f1, curve.precision, curve.recall)
@@ -157,7 +157,7 @@ def _classes(result: TaskResult) -> Table:
 
 
 def _groups(result: TaskResult) -> Table:
-    table = _table("items", "number", "images", "AP", "AP50", "AR", "found")
+    table = table_of("items", "number", "images", "AP", "AP50", "AR", "found")
     parts = (("size", result.by_size), ("scanner", result.by_scanner), ("overlapped", result.by_occlusion))
     for title, groups in parts:
         for group in groups:
@@ -170,13 +170,13 @@ def _groups(result: TaskResult) -> Table:
 
 def _print_images(console: Console, result: TaskResult) -> None:
     if result.worst_pictures:
-        table = _table("worst images", "found", "missed", "false", "drawn")
+        table = table_of("worst images", "found", "missed", "false", "drawn")
         for one in result.worst_pictures[:SHOWN_IMAGES]:
             counts = (str(one.found), str(one.missed), str(one.false))
             table.add_row(escape(Path(one.file_name).name), *counts, escape(one.drawn or "-"))
         console.print(table)
     if result.label_suspects:
-        table = _table("suspected labels", "score", "detected", "annotated", "id", "IoU", "drawn")
+        table = table_of("suspected labels", "score", "detected", "annotated", "id", "IoU", "drawn")
         for one in result.label_suspects[:SHOWN_IMAGES]:
             annotated = ("nothing", "-") if one.annotation_id is None else (one.annotated_class, str(one.annotation_id))
             table.add_row(
@@ -190,7 +190,8 @@ def _print_images(console: Console, result: TaskResult) -> None:
         console.print(table)
 
 
-def _table(first: str, *others: str) -> Table:
+def table_of(first: str, *others: str) -> Table:
+    """A table without lines, numbers at the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), title="")
     table.add_column(first, overflow="fold")
     for name in others:
@@ -202,5 +203,6 @@ def _number(value: float, digits: int = 1, sign: bool = False) -> str:
     return "-" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
-def _console() -> Console:
+def wide_console() -> Console:
+    """The terminal, or a file with lines of a fixed width."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)

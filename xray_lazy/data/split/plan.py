@@ -45,7 +45,7 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
     _require_shares(ratios)
     images, annotations = export.content["images"], export.content["annotations"]
     names = [image["file_name"] for image in images]
-    groups = _groups(names, group_by) if group_by else names
+    groups = groups_of(names, group_by) if group_by else names
     splits = sum(ratio > 0 for ratio in ratios)
     if len(set(groups)) < splits:
         grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
@@ -82,7 +82,12 @@ def _require_shares(ratios: Sequence[float]) -> None:
         raise UserError(f"the ratios {shown} sum to {sum(ratios):g}, not to 1", "e.g. --ratios 0.7 0.15 0.15")
 
 
-def _groups(names: Sequence[str], pattern: str) -> list[str]:
+def groups_of(names: Sequence[str], pattern: str) -> list[str]:
+    """The group of each file name, as `plan_split` joins them.
+
+    Raises:
+        UserError: the pattern is no regular expression, or is not in all names.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:

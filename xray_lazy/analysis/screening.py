@@ -1,0 +1,179 @@
+"""What a screening point asks of a model, from its detections: P_D at P_FA, per bag, with intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.results import plain
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
+from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.figures import (
+    FALSE_ALARM_RATES,
+    Screening,
+    detection_changes,
+    screen_all,
+    screen_any_class,
+    screen_classes,
+)
+
+SCHEMA = 1  # of screening.json
+FALSE_MARKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # per image, at which LUNA16 reads the curve
+ROC_POINTS = 500
+
+
+@dataclass(frozen=True)
+class Change:
+    """How P_D of any threat changes to another model on the same bags at a P_FA, with its bootstrap interval."""
+
+    asked: float
+    change: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference shown"
+
+
+@dataclass(frozen=True)
+class ScreeningResult:
+    """Of one evaluation.
+
+    Attributes:
+        rule: in words, when a detection shows an item.
+        images, bags: how many there are.
+        overall: of any threat, marked as what it is; `any_class`: marked as anything; `classes`: of each.
+        class_ap: the mean of the classes' image-level AP in 0..1.
+        froc: see `froc`.
+        roc: (P_FA, P_D, threshold) of `overall`, at most `ROC_POINTS`.
+        other, changes: a second evaluation and what it changes; empty without one.
+    """
+
+    dataset: str
+    origin: str
+    rule: str
+    images: int
+    bags: int
+    confidence: float
+    overall: Screening
+    any_class: Screening
+    classes: tuple[Screening, ...]
+    class_ap: float
+    froc: dict[float, float]
+    roc: tuple[tuple[float, float, float], ...]
+    other: str = ""
+    changes: tuple[Change, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON has it; infinite thresholds and what could not be measured become null."""
+        return plain({"schema": SCHEMA, **asdict(self)})
+
+
+def screen_inputs(
+    inputs: Inputs,
+    other: Inputs | None = None,
+    rule: HitRule | None = None,
+    group_by: str | None = None,
+    rates: Sequence[float] = FALSE_ALARM_RATES,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ScreeningResult:
+    """Screen with the detections of an evaluation, and say what another one on the same bags changes.
+
+    Args:
+        rule: when a detection shows an item; by default at IoU 0.5 of their boxes.
+        group_by: a regular expression in file names; images for which its first group is equal are one bag.
+        rates: the P_FA to look at.
+        resamples, confidence, seed: of the intervals.
+
+    Raises:
+        UserError: the two are not on the same ground truth, detections have no boxes, or `group_by` does not fit.
+    """
+    rule, names = rule or HitRule(), [category["name"] for category in inputs.ground_truth["categories"]]
+    options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
+    bags = bags_of(inputs, rule, group_by)
+    classes = tuple(screen_classes(bags, names, **options))
+    overall = screen_all(bags, **options)
+    result = ScreeningResult(
+        dataset=inputs.dataset,
+        origin=inputs.origin,
+        rule=str(rule),
+        images=len(inputs.ground_truth["images"]),
+        bags=len(bags.bags),
+        confidence=confidence,
+        overall=overall,
+        any_class=screen_any_class(bags, **options),
+        classes=classes,
+        class_ap=float(np.nanmean([one.ap for one in classes])) if any(one.threats for one in classes) else np.nan,
+        froc=froc(inputs),
+        roc=_roc(bags),
+    )
+    if other is None:
+        return result
+    other = same_truth(inputs, other)
+    changes = detection_changes(bags, bags_of(other, rule, group_by), **options)
+    pairs = zip(options["rates"], changes, strict=True)
+    return replace(result, other=other.origin, changes=tuple(Change(rate, *change) for rate, change in pairs))
+
+
+def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagScores:
+    """The bags of an evaluation; see `screen_inputs`."""
+    from xray_lazy.data.split.plan import groups_of
+
+    truth = inputs.ground_truth
+    if any("bbox" not in detection for detection in inputs.detections):
+        raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
+    names = [PurePath(image["file_name"]).name for image in truth["images"]]
+    keys = groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
+    return score_bags(_images(inputs, keys), len(truth["categories"]), rule)
+
+
+def froc(inputs: Inputs) -> dict[float, float]:
+    """Share of items found at so many false marks per image (Bunch et al. 1978), by COCO's matching at IoU 0.5.
+
+    Where a model has fewer false marks than that, all that it finds; NaN without items.
+    """
+    matches = inputs.matches("bbox")
+    images, items = len(matches.image_ids), int((~matches.crowd).sum())
+    order = np.argsort(-matches.scores, kind="stable")
+    right, wrong = matches.right[0][order].cumsum(), matches.wrong[0][order].cumsum()
+    places = [int(np.searchsorted(wrong, marks * images, side="right")) for marks in FALSE_MARKS]
+    found = np.append(0, right)[places]
+    return dict(zip(FALSE_MARKS, (found / items if items else np.full(len(places), np.nan)).tolist(), strict=True))
+
+
+def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
+    number = {category["id"]: k for k, category in enumerate(inputs.ground_truth["categories"])}
+    items: dict[Any, list] = {image["id"]: [] for image in inputs.ground_truth["images"]}
+    found: dict[Any, list] = {image_id: [] for image_id in items}
+    for annotation in inputs.ground_truth["annotations"]:
+        items[annotation["image_id"]].append(annotation)
+    for detection in inputs.detections:
+        found[detection["image_id"]].append(detection)
+    for key, image_id in zip(keys, items, strict=True):
+        there, seen = items[image_id], found[image_id]
+        yield BoxesOfImage(
+            key,
+            np.array([one["bbox"] for one in there], float).reshape(-1, 4),
+            np.array([number[one["category_id"]] for one in there], int),
+            np.array([one["iscrowd"] for one in there], bool),
+            np.array([one["bbox"] for one in seen], float).reshape(-1, 4),
+            np.array([number[one["category_id"]] for one in seen], int),
+            np.array([one["score"] for one in seen], float),
+        )
+
+
+def _roc(bags: BagScores) -> tuple[tuple[float, float, float], ...]:
+    curve = Curve.of(bags.is_threat, bags.alarm.max(axis=1, initial=-np.inf), bags.hit.max(axis=1, initial=-np.inf))
+    if not (curve.clean and curve.threats):
+        return ()
+    corners = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf))  # the most that is detected at each P_FA
+    chosen = corners[np.unique(np.linspace(0, len(corners) - 1, ROC_POINTS).round().astype(int))]
+    columns = (curve.false_alarms, curve.detections, curve.thresholds)
+    return tuple(tuple(float(column[place]) for column in columns) for place in chosen)  # type: ignore[misc]

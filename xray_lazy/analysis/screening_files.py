@@ -1,0 +1,154 @@
+"""A screening as tables on the terminal, and as files: JSON, CSV, a plot."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from xray_lazy.analysis.console import VERDICT_COLOURS, table_of, wide_console
+from xray_lazy.analysis.files import table_text
+from xray_lazy.analysis.screening import ScreeningResult
+from xray_lazy.atomic_file import atomic_writer, write_json, write_text
+from xray_lazy.evaluation.screening.figures import RULE_OF_THREE
+from xray_lazy.wording import counted
+
+if TYPE_CHECKING:
+    pass
+
+JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
+
+
+def print_screening(result: ScreeningResult, folder: str | Path) -> None:
+    """P_D at each P_FA, of all threats and of each class; warnings where there are too few clean bags."""
+    console = wide_console()
+    overall = result.overall
+    console.print(
+        f"[bold]{escape(result.origin)}[/] on {escape(result.dataset)}: {counted(result.bags, 'bag')} of "
+        f"{counted(result.images, 'image')}, {overall.threats} with a threat, {overall.clean} clean\n"
+        f"a detection counts by its {result.rule}; intervals at {result.confidence:.0%}",
+        soft_wrap=True,
+    )
+    if overall.clean and overall.threats:
+        table = table_of("P_FA at most, %", "threshold", "P_FA", "interval", "P_D", "interval", "any class", "alarms")
+        for point, any_class in zip(overall.points, result.any_class.points, strict=True):
+            table.add_row(
+                _percent(point.asked),
+                f"{point.threshold:.3f}" if math.isfinite(point.threshold) else "none",
+                _percent(point.false_alarms),
+                _interval(point.false_alarms_low, point.false_alarms_high),
+                f"[bold]{_percent(point.detection)}[/]",
+                _interval(point.detection_low, point.detection_high),
+                _percent(any_class.detection),
+                _percent(point.alarms),
+            )
+        console.print(table)
+        for rate, value in overall.false_alarms_at.items():
+            what = "no threshold reaches it" if math.isnan(value) else f"P_FA {_percent(value)} %"
+            console.print(f"P_D {_percent(rate)} %: {what}")
+    console.print(_classes(result))
+    marks = ", ".join(f"{_percent(found)} at {marks:g}" for marks, found in result.froc.items())
+    console.print(f"items found by false marks per image: {marks}", soft_wrap=True)
+    for warning in warnings_of(result):
+        console.print(f"[yellow]note:[/] {escape(warning)}", soft_wrap=True)
+    if result.other:
+        table = table_of("P_FA at most, %", "change of P_D", "interval", "the other is")
+        for one in result.changes:
+            colour = VERDICT_COLOURS.get(one.verdict, "dim")
+            bounds = "-" if math.isnan(one.low) else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
+            change = "-" if math.isnan(one.change) else f"{100 * one.change:+.1f}"
+            table.add_row(_percent(one.asked), change, bounds, f"[{colour}]{one.verdict}[/]")
+        console.print(f"\n[bold]{escape(result.other)}[/] on the same bags:", soft_wrap=True)
+        console.print(table)
+    console.print(f"results are in {escape(str(folder))}", soft_wrap=True)
+
+
+def warnings_of(result: ScreeningResult) -> list[str]:
+    """What the set can't show, in words."""
+    overall = result.overall
+    if not overall.threats:
+        return ["no bag has a threat: there is no P_D"]
+    if not overall.clean:
+        return [
+            "every bag has a threat: there are no false alarms to count over all classes; add clean bags to the set. "
+            "For a class those without it are clean"
+        ]
+    if unsupported := overall.unsupported:
+        rates = ", ".join(map(_percent, unsupported))
+        needed = math.ceil(RULE_OF_THREE / min(unsupported))
+        return [
+            f"{counted(overall.clean, 'clean bag')} can't show a P_FA of {rates} %: with no false alarm at all it may "
+            f"be {_percent(min(1, RULE_OF_THREE / overall.clean))} %; {needed} clean bags could"
+        ]
+    return []
+
+
+def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
+    """Write screening.json, screening.csv (a line per class and P_FA) and screening.png; gives the folder."""
+    folder = Path(folder)
+    rows = [
+        {"class": one.name, "threats": one.threats, "clean": one.clean, **asdict(point)}
+        for one in (result.overall, result.any_class, *result.classes)
+        for point in one.points
+    ]
+    write_text(folder / TABLE_NAME, table_text(rows))
+    _draw(result, folder / PLOT_NAME)
+    write_json(folder / JSON_NAME, result.as_json(), indent=1)
+    return folder
+
+
+def _classes(result: ScreeningResult):
+    rates = [_percent(point.asked) for point in result.overall.points]
+    table = table_of("class, %", "with it", "without", *(f"P_D at {rate}" for rate in rates), "area", "AP of bags")
+    for one in result.classes:
+        points = [_with_interval(point.detection, point.detection_low, point.detection_high) for point in one.points]
+        table.add_row(escape(one.name), str(one.threats), str(one.clean), *points, _percent(one.area), _percent(one.ap))
+    columns = ["-"] * (2 + len(rates)) + ["-", _percent(result.class_ap)]
+    table.add_row("mean", *columns)
+    return table
+
+
+def _draw(result: ScreeningResult, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    curve, items = figure.subplots(1, 2)
+    _draw_roc(curve, result)
+    marks = [one for one in result.froc if not math.isnan(result.froc[one])]
+    items.plot(marks, [100 * result.froc[one] for one in marks], "o-", color="#4477AA")
+    items.set_xscale("log", base=2)
+    if marks:
+        items.set_xticks(marks, [f"{one:g}" for one in marks])
+    items.set(xlabel="false marks per image", ylabel="items found, %", ylim=(0, 102), title="Items (FROC)")
+    for axes in (curve, items):
+        axes.grid(alpha=0.3)
+    with atomic_writer(path) as stream:
+        figure.savefig(stream, format="png", dpi=130)
+
+
+def _draw_roc(axes, result: ScreeningResult) -> None:
+    axes.set(xlabel="false alarms, % of clean bags", ylabel="detected, % of bags with a threat", ylim=(0, 102))
+    axes.set_title("Bags (P_D over P_FA)")
+    if not result.roc:
+        axes.text(0.5, 0.5, "bags of one kind only", transform=axes.transAxes, ha="center")
+        return
+    rates, values, _ = (list(column) for column in zip(*result.roc, strict=True))
+    axes.step([100 * x for x in rates], [100 * y for y in values], where="post", color="#4477AA")
+    for point in result.overall.points:
+        low, high = (100 * abs(point.detection - bound) for bound in (point.detection_low, point.detection_high))
+        place = (100 * point.false_alarms, 100 * point.detection)
+        axes.errorbar(*place, yerr=[[low], [high]], fmt="o", color="#EE6677", capsize=3)
+    axes.set_xlim(-1, max(20.0, 200 * result.overall.points[-1].asked))
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{100 * share:.3g}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{_percent(low)} to {_percent(high)}"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return "-" if math.isnan(value) else f"{_percent(value)} ({_interval(low, high)})"

@@ -1,0 +1,187 @@
+"""The figures of a screening test, each with the interval that so many bags support."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from xray_lazy.evaluation.screening.bags import BagScores
+from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
+
+FALSE_ALARM_RATES = (0.01, 0.02, 0.05, 0.10)
+DETECTION_RATES = (0.90, 0.95)
+# With no false alarm in n bags the rate may be up to 3/n at 95 % confidence (Hanley and Lippman-Hand 1983).
+RULE_OF_THREE = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """P_D where P_FA is at most what was asked for; rates are in 0..1, NaN where there are no such bags.
+
+    Attributes:
+        asked: the most P_FA.
+        threshold: the lowest score threshold that keeps it; infinite where only silence does.
+        false_alarms: P_FA at it, with the bounds of its exact binomial interval (Clopper and Pearson 1934).
+        detection: P_D at it, with the bounds of its bootstrap interval, over which the threshold varies, too.
+        alarms: share of bags with a threat that alarm at it, also by a detection beside the threat.
+    """
+
+    asked: float
+    threshold: float
+    false_alarms: float
+    false_alarms_low: float
+    false_alarms_high: float
+    detection: float
+    detection_low: float
+    detection_high: float
+    alarms: float
+
+
+@dataclass(frozen=True)
+class Screening:
+    """The figures of one class, or of all together.
+
+    Attributes:
+        name: of the class; `all` for any threat in the bag.
+        threats, clean: numbers of bags with such an item, and without one.
+        points: at each P_FA that was asked for.
+        false_alarms_at: P_FA in 0..1 by the P_D that was asked for; NaN where no threshold reaches it.
+        area: of P_D over P_FA.
+        low_area: the same up to the highest P_FA asked for, as a share of what it could be.
+        ap: average precision in 0..1 of telling the bags with such an item from the others, whatever is marked in
+            them: SIXray's and DvXray's image-level AP where a bag is an image.
+    """
+
+    name: str
+    threats: int
+    clean: int
+    points: tuple[Point, ...]
+    false_alarms_at: dict[float, float]
+    area: float
+    low_area: float
+    ap: float
+
+    @property
+    def unsupported(self) -> list[float]:
+        """Those of the asked P_FA that so few clean bags can't show."""
+        return [point.asked for point in self.points if self.clean * point.asked < RULE_OF_THREE]
+
+
+def screen(
+    name: str,
+    is_threat: np.ndarray,
+    alarm: np.ndarray,
+    hit: np.ndarray,
+    rates: Sequence[float] = FALSE_ALARM_RATES,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Screening:
+    """Figures of B bags.
+
+    Args:
+        is_threat, alarm, hit: (B,), as `Curve.of`.
+        rates: P_FA in 0..1.
+        resamples, seed: of the bootstrap; equal ones draw equal bags, so that two models are compared in pairs.
+        confidence: of all intervals.
+    """
+    curve = Curve.of(is_threat, alarm, hit)
+    drawn = drawn_detections(is_threat, alarm, hit, rates, resamples, seed)
+    points = tuple(_point(curve, rate, drawn[:, column], confidence) for column, rate in enumerate(rates))
+    return Screening(
+        name=name,
+        threats=curve.threats,
+        clean=curve.clean,
+        points=points,
+        false_alarms_at={rate: curve.false_alarms_at(rate) for rate in DETECTION_RATES},
+        area=curve.area(),
+        low_area=curve.area(max(rates)),
+        ap=ranking_precision(is_threat, alarm),
+    )
+
+
+def screen_all(bags: BagScores, **options) -> Screening:
+    """Of any threat: a bag is detected by an item that is marked as what it is. For `options` see `screen`."""
+    return screen("all", bags.is_threat, _best(bags.alarm), _best(bags.hit), **options)
+
+
+def screen_any_class(bags: BagScores, **options) -> Screening:
+    """Likewise, where an item counts as detected under any class."""
+    return screen("all, any class", bags.is_threat, _best(bags.alarm), bags.hit_of_any, **options)
+
+
+def screen_classes(bags: BagScores, class_names: Sequence[str], **options) -> list[Screening]:
+    """Of each class: bags without it are clean, whatever else is in them."""
+    return [
+        screen(name, bags.shows[:, k], bags.alarm[:, k], bags.hit[:, k], **options)
+        for k, name in enumerate(class_names)
+    ]
+
+
+def detection_changes(
+    first: BagScores,
+    second: BagScores,
+    rates: Sequence[float] = FALSE_ALARM_RATES,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[tuple[float, float, float]]:
+    """How P_D of any threat changes from the first model to the second at each P_FA, with the bounds of a paired
+    bootstrap over bags (Efron and Tibshirani 1993, chapter 13).
+
+    Raises:
+        ValueError: they are not of the same bags.
+    """
+    if first.bags != second.bags or not np.array_equal(first.shows, second.shows):
+        raise ValueError("the two models are not of the same bags")
+    curves, draws = [], []
+    for one in (first, second):
+        scores = (one.is_threat, _best(one.alarm), _best(one.hit))
+        curves.append(Curve.of(*scores))
+        draws.append(drawn_detections(*scores, rates, resamples, seed))
+    outside = 50 * (1 - confidence)
+    low, high = np.percentile(draws[1] - draws[0], [outside, 100 - outside], axis=0)
+    changes = [curves[1].detection_at(rate) - curves[0].detection_at(rate) for rate in rates]
+    return [(change, float(a), float(b)) for change, a, b in zip(changes, low, high, strict=True)]
+
+
+def ranking_precision(is_threat: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision in 0..1 of bags in the order of their scores, equal scores taken together; NaN without threats.
+
+    The precision at each recall that is reached, without interpolation, as scikit-learn's `average_precision_score`.
+    """
+    threats = int(is_threat.sum())
+    if not threats:
+        return np.nan
+    order = np.argsort(-scores, kind="stable")
+    found, ordered = np.cumsum(is_threat[order]), scores[order]
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
+    found, seen = found[last], last + 1
+    return float(np.sum(np.diff(found, prepend=0) / threats * found / seen))
+
+
+def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> Point:
+    if not (curve.clean and curve.threats):
+        return Point(rate, *[np.nan] * 8)
+    place = curve.place_at(rate)
+    false = curve.false_alarms[place]
+    bounds = binomtest(round(false * curve.clean), curve.clean).proportion_ci(confidence, method="exact")
+    outside = 50 * (1 - confidence)
+    low, high = np.percentile(drawn, [outside, 100 - outside])
+    return Point(
+        asked=rate,
+        threshold=float(curve.thresholds[place]),
+        false_alarms=float(false),
+        false_alarms_low=float(bounds.low),
+        false_alarms_high=float(bounds.high),
+        detection=float(curve.detections[place]),
+        detection_low=float(low),
+        detection_high=float(high),
+        alarms=float(curve.alarms[place]),
+    )
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    """(B, K) to (B,)."""
+    return scores.max(axis=1, initial=-np.inf)
