@@ -71,6 +71,21 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_evaluation_of_both(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
+    )
+    add_truth(parser)
+
+
+def add_bootstrap(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
+    parser.add_argument(
+        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+
+
 def run_detections(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.predictions is None):
         raise UserError("give either OUTPUT_DIR or --predictions", "tools/analyze.py detections output/x")
@@ -111,15 +126,8 @@ def add_compare(commands) -> None:
     )
     parser.add_argument("first", type=path, metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
     parser.add_argument("second", type=path, metavar="SECOND", help="likewise")
-    parser.add_argument(
-        "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
-    )
-    add_truth(parser)
-    parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
-    parser.add_argument(
-        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
-    )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    add_evaluation_of_both(parser)
+    add_bootstrap(parser)
     parser.set_defaults(run_command=run_compare, parser=parser)
 
 
@@ -163,10 +171,7 @@ def add_screening(commands) -> None:
     )
     parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
     parser.add_argument("other", nargs="?", type=path, metavar="OTHER", help="to compare on the same bags")
-    parser.add_argument(
-        "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
-    )
-    add_truth(parser)
+    add_evaluation_of_both(parser)
     parser.add_argument(
         "--false-alarms",
         nargs="+",
@@ -188,11 +193,7 @@ def add_screening(commands) -> None:
     parser.add_argument(
         "--iou", type=real(above=0, most=1), metavar="SHARE", help="that is enough for --hit iou (default: 0.5)"
     )
-    parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
-    parser.add_argument(
-        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
-    )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    add_bootstrap(parser)
     parser.set_defaults(run_command=run_screening, parser=parser)
 
 

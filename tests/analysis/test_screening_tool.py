@@ -60,6 +60,30 @@ def test_false_marks_are_counted_per_image():
     assert froc(late)[0.125] == 0 and froc(late)[0.25] == 1
 
 
+def test_equal_scores_come_together():
+    alike = inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, BOX, score=0.5), thing(1, GUN, FAR, score=0.5)], images=1)
+    assert froc(alike) == {0.125: 0, 0.25: 0, 0.5: 0, 1.0: 1, 2.0: 1, 4.0: 1, 8.0: 1}
+
+
+def test_detections_that_do_not_count_make_no_alarm():
+    # of one detection per class and image the better one counts, which is beside the gun
+    annotations, detections = [thing(1, GUN, BOX)], [thing(1, GUN, FAR, score=0.9), thing(1, GUN, BOX, score=0.8)]
+    found = [
+        screen_inputs(inputs_of(annotations, detections, max_detections=most)).overall.points[0].detection
+        for most in (1, 2)
+    ]
+    assert found == [0, 1]
+
+
+@pytest.mark.parametrize("change", [{"score": float("nan")}, {"bbox": [], "segmentation": {}}, {"bbox": None}])
+def test_what_is_no_detection_of_a_box_is_refused_in_either_model(change):
+    good = four_bags()
+    bad = inputs_of(good.ground_truth["annotations"], [{**good.detections[0], **change}])
+    for first, second in ((bad, None), (good, bad)):
+        with pytest.raises(UserError):
+            screen_inputs(first, second)
+
+
 def test_the_same_model_changes_nothing_and_a_better_one_is_better():
     random = np.random.default_rng(0)
     annotations = [thing(number, GUN, BOX) for number in range(1, 101)]

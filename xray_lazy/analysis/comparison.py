@@ -1,6 +1,5 @@
 """Two runs on the same images: which is better, and whether that can be told from so many images."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from xray_lazy.analysis.results import Comparison, Difference
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
+from xray_lazy.evaluation.resampling import interval, verdict
 
 FIGURES = ("AP", "AP50", "AP75", "AR")
 # Entries of the largest array at a time: 32 MB of doubles.
@@ -87,11 +87,8 @@ def intervals(
     """
     matches = Matching(Problem.build(truth, detections, task, max_detections)).matches
     values = _figures(matches, _draws(len(truth["images"]), resamples, seed=0))
-    outside = 50 * (1 - confidence)
     return {
-        name: (float(of[0]), *(float(bound) for bound in np.nanpercentile(of[1:], [outside, 100 - outside])))
-        for name, of in values.items()
-        if not np.isnan(of[1:]).all()
+        name: (float(of[0]), *interval(of[1:], confidence)) for name, of in values.items() if not np.isnan(of[1:]).all()
     }
 
 
@@ -155,17 +152,15 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _differences(
     first: dict[str, np.ndarray], second: dict[str, np.ndarray], confidence: float
 ) -> Iterator[Difference]:
-    outside = 50 * (1 - confidence)
     for name, values in first.items():
         changes = second[name] - values
-        drawn = changes[1:][~np.isnan(changes[1:])]
-        lower, upper = np.percentile(drawn, [outside, 100 - outside]) if drawn.size else (math.nan, math.nan)
+        lower, upper = interval(changes[1:], confidence)
         yield Difference(
             name=name,
             first=float(values[0]),
             second=float(second[name][0]),
             change=float(changes[0]),
-            lower=float(lower),
-            upper=float(upper),
-            verdict="better" if lower > 0 else "worse" if upper < 0 else "no difference shown",
+            lower=lower,
+            upper=upper,
+            verdict=verdict(lower, upper),
         )

@@ -7,6 +7,7 @@ import numpy as np
 from xray_lazy.analysis.results import Calibration, CalibrationBin, Curve
 from xray_lazy.evaluation.coco_metrics import RECALLS
 from xray_lazy.evaluation.matching import Matches
+from xray_lazy.evaluation.resampling import ends_of_ties
 
 MOST_POINTS = 200
 BINS = 10
@@ -23,8 +24,7 @@ def curve(matches: Matches, category: int | None = None) -> Curve:
         return Curve()
     rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
     scores = matches.scores[rows]
-    # detections of equal scores come and go together
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    ends = ends_of_ties(scores)
     found = np.cumsum(right[rows])[ends]
     precision, recall = found / (ends + 1), found / instances
     f1 = 2 * found / (ends + 1 + instances)

@@ -10,6 +10,7 @@ import numpy as np
 from xray_lazy.analysis.inputs import Inputs, same_truth
 from xray_lazy.analysis.results import plain
 from xray_lazy.errors import UserError
+from xray_lazy.evaluation.resampling import ends_of_ties, verdict
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.figures import (
@@ -37,7 +38,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference shown"
+        return verdict(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ def screen_inputs(
     Raises:
         UserError: the two are not on the same ground truth, detections have no boxes, or `group_by` does not fit.
     """
-    rule, names = rule or HitRule(), [category["name"] for category in inputs.ground_truth["categories"]]
+    rule = rule or HitRule()
     options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
     bags = bags_of(inputs, rule, group_by)
-    classes = tuple(screen_classes(bags, names, **options))
+    classes = tuple(screen_classes(bags, inputs.matches("bbox").class_names, **options))
     overall = screen_all(bags, **options)
     result = ScreeningResult(
         dataset=inputs.dataset,
@@ -127,7 +128,7 @@ def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagSc
     from xray_lazy.data.split.plan import groups_of
 
     truth = inputs.ground_truth
-    if any("bbox" not in detection for detection in inputs.detections):
+    if not all(detection.get("bbox") for detection in inputs.detections):
         raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
     names = [PurePath(image["file_name"]).name for image in truth["images"]]
     keys = groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
@@ -142,20 +143,22 @@ def froc(inputs: Inputs) -> dict[float, float]:
     matches = inputs.matches("bbox")
     images, items = len(matches.image_ids), int((~matches.crowd).sum())
     order = np.argsort(-matches.scores, kind="stable")
-    right, wrong = matches.right[0][order].cumsum(), matches.wrong[0][order].cumsum()
+    ends = ends_of_ties(matches.scores[order])
+    right, wrong = (marks[0][order].cumsum()[ends] for marks in (matches.right, matches.wrong))
     places = [int(np.searchsorted(wrong, marks * images, side="right")) for marks in FALSE_MARKS]
     found = np.append(0, right)[places]
     return dict(zip(FALSE_MARKS, (found / items if items else np.full(len(places), np.nan)).tolist(), strict=True))
 
 
 def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
-    number = {category["id"]: k for k, category in enumerate(inputs.ground_truth["categories"])}
+    number = {one: k for k, one in enumerate(sorted(c["id"] for c in inputs.ground_truth["categories"]))}
     items: dict[Any, list] = {image["id"]: [] for image in inputs.ground_truth["images"]}
     found: dict[Any, list] = {image_id: [] for image_id in items}
     for annotation in inputs.ground_truth["annotations"]:
         items[annotation["image_id"]].append(annotation)
-    for detection in inputs.detections:
-        found[detection["image_id"]].append(detection)
+    for detection, is_counted in zip(inputs.detections, inputs.matches("bbox").counted, strict=True):
+        if is_counted:
+            found[detection["image_id"]].append(detection)
     for key, image_id in zip(keys, items, strict=True):
         there, seen = items[image_id], found[image_id]
         yield BoxesOfImage(
@@ -170,7 +173,7 @@ def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
 
 
 def _roc(bags: BagScores) -> tuple[tuple[float, float, float], ...]:
-    curve = Curve.of(bags.is_threat, bags.alarm.max(axis=1, initial=-np.inf), bags.hit.max(axis=1, initial=-np.inf))
+    curve = Curve.of(*bags.of_all)
     if not (curve.clean and curve.threats):
         return ()
     corners = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf))  # the most that is detected at each P_FA

@@ -82,6 +82,11 @@ class BagScores:
         """(B,) bool; whether any item is in the bag."""
         return np.any(self.shows, axis=1)
 
+    @property
+    def of_all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`is_threat`, and the best alarm and hit of any class, (B,) each."""
+        return self.is_threat, *(scores.max(axis=1, initial=NEVER) for scores in (self.alarm, self.hit))
+
 
 def score_bags(images: Iterable[BoxesOfImage], classes: int, rule: HitRule | None = None) -> BagScores:
     """Score all bags; memory grows with bags and classes, not with detections.

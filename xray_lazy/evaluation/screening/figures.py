@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
+from xray_lazy.evaluation.resampling import ends_of_ties, interval
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
 
@@ -103,12 +104,13 @@ def screen(
 
 def screen_all(bags: BagScores, **options) -> Screening:
     """Of any threat: a bag is detected by an item that is marked as what it is. For `options` see `screen`."""
-    return screen("all", bags.is_threat, _best(bags.alarm), _best(bags.hit), **options)
+    return screen("all", *bags.of_all, **options)
 
 
 def screen_any_class(bags: BagScores, **options) -> Screening:
     """Likewise, where an item counts as detected under any class."""
-    return screen("all, any class", bags.is_threat, _best(bags.alarm), bags.hit_of_any, **options)
+    is_threat, alarm, _ = bags.of_all
+    return screen("all, any class", is_threat, alarm, bags.hit_of_any, **options)
 
 
 def screen_classes(bags: BagScores, class_names: Sequence[str], **options) -> list[Screening]:
@@ -135,15 +137,12 @@ def detection_changes(
     """
     if first.bags != second.bags or not np.array_equal(first.shows, second.shows):
         raise ValueError("the two models are not of the same bags")
-    curves, draws = [], []
-    for one in (first, second):
-        scores = (one.is_threat, _best(one.alarm), _best(one.hit))
-        curves.append(Curve.of(*scores))
-        draws.append(drawn_detections(*scores, rates, resamples, seed))
-    outside = 50 * (1 - confidence)
-    low, high = np.percentile(draws[1] - draws[0], [outside, 100 - outside], axis=0)
-    changes = [curves[1].detection_at(rate) - curves[0].detection_at(rate) for rate in rates]
-    return [(change, float(a), float(b)) for change, a, b in zip(changes, low, high, strict=True)]
+    before, after = (Curve.of(*one.of_all) for one in (first, second))
+    drawn_before, drawn_after = (drawn_detections(*one.of_all, rates, resamples, seed) for one in (first, second))
+    return [
+        (after.detection_at(rate) - before.detection_at(rate), *interval(drawn, confidence))
+        for rate, drawn in zip(rates, (drawn_after - drawn_before).T, strict=True)
+    ]
 
 
 def ranking_precision(is_threat: np.ndarray, scores: np.ndarray) -> float:
@@ -156,8 +155,8 @@ def ranking_precision(is_threat: np.ndarray, scores: np.ndarray) -> float:
         return np.nan
     order = np.argsort(-scores, kind="stable")
     found, ordered = np.cumsum(is_threat[order]), scores[order]
-    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
-    found, seen = found[last], last + 1
+    ends = ends_of_ties(ordered)
+    found, seen = found[ends], ends + 1
     return float(np.sum(np.diff(found, prepend=0) / threats * found / seen))
 
 
@@ -167,8 +166,7 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
     place = curve.place_at(rate)
     false = curve.false_alarms[place]
     bounds = binomtest(round(false * curve.clean), curve.clean).proportion_ci(confidence, method="exact")
-    outside = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [outside, 100 - outside])
+    low, high = interval(drawn, confidence)
     return Point(
         asked=rate,
         threshold=float(curve.thresholds[place]),
@@ -176,12 +174,7 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
         false_alarms_low=float(bounds.low),
         false_alarms_high=float(bounds.high),
         detection=float(curve.detections[place]),
-        detection_low=float(low),
-        detection_high=float(high),
+        detection_low=low,
+        detection_high=high,
         alarms=float(curve.alarms[place]),
     )
-
-
-def _best(scores: np.ndarray) -> np.ndarray:
-    """(B, K) to (B,)."""
-    return scores.max(axis=1, initial=-np.inf)
