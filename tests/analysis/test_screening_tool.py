@@ -98,6 +98,12 @@ def test_the_same_model_changes_nothing_and_a_better_one_is_better():
     assert screen_inputs(second).overall.area == 1
 
 
+def test_an_interval_of_few_bags_is_wide():
+    [point, *_] = screen_inputs(inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, BOX, score=0.9)])).overall.points
+    assert (point.detection, point.detection_high) == (1, 1)
+    assert point.detection_low == pytest.approx(0.025)  # exact: one of one
+
+
 def test_another_rule_finds_more():
     shifted = inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, (19, 10, 20, 20), score=0.5)])
     found = [screen_inputs(shifted, rule=rule).overall.points[0].detection for rule in (HitRule(), HitRule("centre"))]
@@ -127,7 +133,7 @@ def test_a_screening_is_printed_and_written(run_tool_here, bags):
     assert run.returncode == 0, run.stderr
     assert "8 bags of 8 images, 6 with a threat, 2 clean" in run.stdout
     assert "2 clean bags can't show a P_FA of 1, 2, 5, 10 %" in run.stdout and "300 clean bags could" in run.stdout
-    assert "no difference shown" in run.stdout
+    assert "too few threats" in run.stdout and "worse" not in run.stdout
     folder = bags / "analysis" / "found" / "screening"
     written = json.loads((folder / "screening.json").read_text())
     assert [point["detection"] for point in written["overall"]["points"]] == pytest.approx([5 / 6] * 4)

@@ -15,6 +15,7 @@ from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.figures import (
     FALSE_ALARM_RATES,
+    LEAST_THREATS,
     Screening,
     detection_changes,
     screen_all,
@@ -29,16 +30,17 @@ ROC_POINTS = 500
 
 @dataclass(frozen=True)
 class Change:
-    """How P_D of any threat changes to another model on the same bags at a P_FA, with its bootstrap interval."""
+    """How P_D of any threat changes to another model on the same bags at a P_FA, with its bootstrap interval.
+
+    Attributes:
+        verdict: on the other model, as `xray_lazy.evaluation.resampling.verdict`, or "too few threats" for one.
+    """
 
     asked: float
     change: float
     low: float
     high: float
-
-    @property
-    def verdict(self) -> str:
-        return verdict(self.low, self.high)
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,15 @@ def screen_inputs(
         return result
     other = same_truth(inputs, other)
     changes = detection_changes(bags, bags_of(other, rule, group_by), **options)
-    pairs = zip(options["rates"], changes, strict=True)
-    return replace(result, other=other.origin, changes=tuple(Change(rate, *change) for rate, change in pairs))
+    has_enough = overall.threats >= LEAST_THREATS
+    return replace(
+        result,
+        other=other.origin,
+        changes=tuple(
+            Change(rate, change, low, high, verdict(low, high) if has_enough else "too few threats")
+            for rate, (change, low, high) in zip(options["rates"], changes, strict=True)
+        ),
+    )
 
 
 def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagScores:

@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -13,9 +12,6 @@ from xray_lazy.analysis.screening import ScreeningResult
 from xray_lazy.atomic_file import atomic_writer, write_json, write_text
 from xray_lazy.evaluation.screening.figures import RULE_OF_THREE
 from xray_lazy.wording import counted
-
-if TYPE_CHECKING:
-    pass
 
 JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
 

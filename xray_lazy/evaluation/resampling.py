@@ -4,7 +4,7 @@ import numpy as np
 
 
 def interval(drawn: np.ndarray, confidence: float) -> tuple[float, float]:
-    """The percentile bounds of values, some of them NaN perhaps (Efron and Tibshirani 1993, chapter 13); NaN for none."""
+    """The percentile bounds (Efron and Tibshirani 1993, chapter 13) of the values that are not NaN; NaN for none."""
     values = drawn[~np.isnan(drawn)]
     if not values.size:
         return np.nan, np.nan

@@ -8,6 +8,7 @@ from scipy.stats import mannwhitneyu, norm
 
 from xray_lazy.evaluation.screening.bags import NEVER
 from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
+from xray_lazy.evaluation.screening.figures import screen
 
 # few values, so that scores are often equal
 SCORES = st.sampled_from([NEVER, 0.1, 0.2, 0.3, 0.5, 0.9])
@@ -80,11 +81,15 @@ def test_draws_are_those_of_drawing_bags_anew():
 def test_intervals_hold_the_true_rate_as_often_as_they_say():
     # scores of clean bags are normal, those of threats, too, 2 higher: the true P_D at P_FA is known
     rate, truth = 0.1, float(norm.sf(norm.isf(0.1) - 2))
-    random, held, trials = np.random.default_rng(0), 0, 400
+    random, held, stated, trials = np.random.default_rng(0), 0, 0, 400
     is_threat = np.arange(600) >= 300
     for seed in range(trials):
         scores = random.normal(size=600) + 2 * is_threat
-        drawn = drawn_detections(is_threat, scores, scores, [rate], resamples=400, seed=seed)
+        options = {"resamples": 400, "seed": seed}
+        drawn = drawn_detections(is_threat, scores, scores, [rate], **options)
         low, high = np.percentile(drawn, [2.5, 97.5])
         held += low <= truth <= high
+        [point] = screen("all", is_threat, scores, scores, [rate], **options).points
+        stated += point.detection_low <= truth <= point.detection_high
     assert 0.93 <= held / trials <= 0.97
+    assert 0.93 <= stated / trials <= 0.97

@@ -14,6 +14,7 @@ FALSE_ALARM_RATES = (0.01, 0.02, 0.05, 0.10)
 DETECTION_RATES = (0.90, 0.95)
 # With no false alarm in n bags the rate may be up to 3/n at 95 % confidence (Hanley and Lippman-Hand 1983).
 RULE_OF_THREE = 3
+LEAST_THREATS = 30  # for a verdict: a bootstrap of fewer bags claims more than it knows
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Point:
         asked: the most P_FA.
         threshold: the lowest score threshold that keeps it; infinite where only silence does.
         false_alarms: P_FA at it, with the bounds of its exact binomial interval (Clopper and Pearson 1934).
-        detection: P_D at it, with the bounds of its bootstrap interval, over which the threshold varies, too.
+        detection: P_D at it, with the bounds of its bootstrap interval, over which the threshold varies, too; at least
+            as wide as the exact binomial one, since a bootstrap of bags that are all alike has no width.
         alarms: share of bags with a threat that alarm at it, also by a detection beside the threat.
     """
 
@@ -165,16 +167,22 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
         return Point(rate, *[np.nan] * 8)
     place = curve.place_at(rate)
     false = curve.false_alarms[place]
-    bounds = binomtest(round(false * curve.clean), curve.clean).proportion_ci(confidence, method="exact")
-    low, high = interval(drawn, confidence)
+    false_low, false_high = _exact_interval(false, curve.clean, confidence)
+    low, high = _exact_interval(curve.detections[place], curve.threats, confidence)
+    drawn_low, drawn_high = interval(drawn, confidence)
     return Point(
         asked=rate,
         threshold=float(curve.thresholds[place]),
         false_alarms=float(false),
-        false_alarms_low=float(bounds.low),
-        false_alarms_high=float(bounds.high),
+        false_alarms_low=false_low,
+        false_alarms_high=false_high,
         detection=float(curve.detections[place]),
-        detection_low=low,
-        detection_high=high,
+        detection_low=min(low, drawn_low),
+        detection_high=max(high, drawn_high),
         alarms=float(curve.alarms[place]),
     )
+
+
+def _exact_interval(share: float, bags: int, confidence: float) -> tuple[float, float]:
+    bounds = binomtest(round(share * bags), bags).proportion_ci(confidence, method="exact")
+    return float(bounds.low), float(bounds.high)
