@@ -78,6 +78,7 @@ def test_draws_are_those_of_drawing_bags_anew():
         assert row.tolist() == [anew.detection_at(rate) for rate in (0.0, 0.1, 0.5)]
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_rate_as_often_as_they_say():
     # scores of clean bags are normal, those of threats, too, 2 higher: the true P_D at P_FA is known
     rate, truth = 0.1, float(norm.sf(norm.isf(0.1) - 2))
