@@ -11,6 +11,7 @@ from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.analysis.screening import froc, screen_inputs
+from xray_lazy.analysis.screening_files import _threshold, warnings_of, write_screening
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
 
@@ -98,6 +99,25 @@ def test_the_same_model_changes_nothing_and_a_better_one_is_better():
     assert screen_inputs(second).overall.area == 1
 
 
+def test_an_expression_that_joins_all_is_told():
+    [note] = warnings_of(screen_inputs(four_bags(), group_by="bag"))
+    assert "joins all images into one bag" in note
+
+
+@pytest.mark.parametrize("score", [0.5, 0.99619699, 0.99999, 1.0, 1e-5, 3.25])
+def test_a_threshold_is_shown_not_above_itself_and_written_in_full(tmp_path, score):
+    found = screen_inputs(inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, BOX, score=score)]))
+    assert 0 <= score - float(_threshold(score)) < 0.01 * min(abs(score), abs(1 - score) or 1)
+    write_screening(found, tmp_path)
+    assert float(next(csv.DictReader((tmp_path / "screening.csv").open()))["threshold"]) == score
+
+
+def test_equal_boxes_have_any_iou():
+    box = (0.1, 0.7, 30.3, 17.9)
+    same = inputs_of([thing(1, GUN, box)], [thing(1, GUN, box, score=0.5)])
+    assert screen_inputs(same, rule=HitRule(iou=1)).overall.points[0].detection == 1
+
+
 def test_an_interval_of_few_bags_is_wide():
     [point, *_] = screen_inputs(inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, BOX, score=0.9)])).overall.points
     assert (point.detection, point.detection_high) == (1, 1)
@@ -132,7 +152,7 @@ def test_a_screening_is_printed_and_written(run_tool_here, bags):
     run = screening(run_tool_here, bags, bags / "found.json", bags / "found.json", "--resamples", 100)
     assert run.returncode == 0, run.stderr
     assert "8 bags of 8 images, 6 with a threat, 2 clean" in run.stdout
-    assert "2 clean bags can't show a P_FA of 1, 2, 5, 10 %" in run.stdout and "300 clean bags could" in run.stdout
+    assert "2 clean bags can't show a P_FA of 1, 2, 5, 10 %" in run.stdout and "299 clean bags could" in run.stdout
     assert "too few threats" in run.stdout and "worse" not in run.stdout
     folder = bags / "analysis" / "found" / "screening"
     written = json.loads((folder / "screening.json").read_text())

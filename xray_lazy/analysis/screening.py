@@ -62,7 +62,11 @@ class ScreeningResult:
     rule: str
     images: int
     bags: int
+    max_detections: int
+    group_by: str
+    resamples: int
     confidence: float
+    seed: int
     overall: Screening
     any_class: Screening
     classes: tuple[Screening, ...]
@@ -109,7 +113,11 @@ def screen_inputs(
         rule=str(rule),
         images=len(inputs.ground_truth["images"]),
         bags=len(bags.bags),
+        max_detections=inputs.max_detections,
+        group_by=group_by or "",
+        resamples=resamples,
         confidence=confidence,
+        seed=seed,
         overall=overall,
         any_class=screen_any_class(bags, **options),
         classes=classes,

@@ -10,7 +10,7 @@ from xray_lazy.analysis.console import VERDICT_COLOURS, table_of, wide_console
 from xray_lazy.analysis.files import table_text
 from xray_lazy.analysis.screening import ScreeningResult
 from xray_lazy.atomic_file import atomic_writer, write_json, write_text
-from xray_lazy.evaluation.screening.figures import RULE_OF_THREE
+from xray_lazy.evaluation.screening.figures import clean_bags_for, least_false_alarms
 from xray_lazy.wording import counted
 
 JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
@@ -31,7 +31,7 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
         for point, any_class in zip(overall.points, result.any_class.points, strict=True):
             table.add_row(
                 _percent(point.asked),
-                f"{point.threshold:.3f}" if math.isfinite(point.threshold) else "none",
+                _threshold(point.threshold),
                 _percent(point.false_alarms),
                 _interval(point.false_alarms_low, point.false_alarms_high),
                 f"[bold]{_percent(point.detection)}[/]",
@@ -45,7 +45,7 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
             console.print(f"P_D {_percent(rate)} %: {what}")
     console.print(_classes(result))
     marks = ", ".join(f"{_percent(found)} at {marks:g}" for marks, found in result.froc.items())
-    console.print(f"items found by false marks per image: {marks}", soft_wrap=True)
+    console.print(f"items found (IoU 0.5) by false marks per image: {marks}", soft_wrap=True)
     for warning in warnings_of(result):
         console.print(f"[yellow]note:[/] {escape(warning)}", soft_wrap=True)
     if result.other:
@@ -63,6 +63,8 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
 def warnings_of(result: ScreeningResult) -> list[str]:
     """What the set can't show, in words."""
     overall = result.overall
+    if result.group_by and result.bags == 1:
+        return [f"--group-by {result.group_by} joins all images into one bag: does its first group tell bags apart?"]
     if not overall.threats:
         return ["no bag has a threat: there is no P_D"]
     if not overall.clean:
@@ -70,14 +72,15 @@ def warnings_of(result: ScreeningResult) -> list[str]:
             "every bag has a threat: there are no false alarms to count over all classes; add clean bags to the set. "
             "For a class those without it are clean"
         ]
-    if unsupported := overall.unsupported:
-        rates = ", ".join(map(_percent, unsupported))
-        needed = math.ceil(RULE_OF_THREE / min(unsupported))
-        return [
-            f"{counted(overall.clean, 'clean bag')} can't show a P_FA of {rates} %: with no false alarm at all it may "
-            f"be {_percent(min(1, RULE_OF_THREE / overall.clean))} %; {needed} clean bags could"
-        ]
-    return []
+    least = least_false_alarms(overall.clean, result.confidence)
+    unsupported = [point.asked for point in overall.points if point.asked < least]
+    if not unsupported:
+        return []
+    rates, needed = ", ".join(map(_percent, unsupported)), clean_bags_for(min(unsupported), result.confidence)
+    return [
+        f"{counted(overall.clean, 'clean bag')} can't show a P_FA of {rates} %: with no false alarm at all it may be "
+        f"{_percent(least)} %; {needed} clean bags could"
+    ]
 
 
 def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
@@ -88,6 +91,8 @@ def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
         for one in (result.overall, result.any_class, *result.classes)
         for point in one.points
     ]
+    for row in rows:  # in full: a rounded one may lie above the scores that it is to let through
+        row["threshold"] = repr(row["threshold"]) if math.isfinite(row["threshold"]) else ""
     write_text(folder / TABLE_NAME, table_text(rows))
     _draw(result, folder / PLOT_NAME)
     write_json(folder / JSON_NAME, result.as_json(), indent=1)
@@ -136,6 +141,16 @@ def _draw_roc(axes, result: ScreeningResult) -> None:
         place = (100 * point.false_alarms, 100 * point.detection)
         axes.errorbar(*place, yerr=[[low], [high]], fmt="o", color="#EE6677", capsize=3)
     axes.set_xlim(-1, max(20.0, 200 * result.overall.points[-1].asked))
+
+
+def _threshold(score: float) -> str:
+    """With as many digits as tell it from 1 and from 0, rounded down: what is let through at it still is."""
+    if not math.isfinite(score):
+        return "none"
+    digits = 3
+    while digits < 9 and (abs(score) < 10 ** (2 - digits) or 0 < 1 - score < 10 ** (2 - digits)):
+        digits += 1
+    return f"{math.floor(score * 10**digits) / 10**digits:.{digits}f}"
 
 
 def _percent(share: float) -> str:

@@ -34,7 +34,8 @@ class HitRule:
             return np.zeros((len(boxes), len(items)), bool)
         if self.kind == "iou":
             ious = mask_util.iou(boxes.astype(float), items.astype(float), crowd.astype(np.uint8))
-            return np.greater_equal(ious, self.iou)
+            # equal boxes may have an IoU of a little less than 1; COCO's matching has the same bound
+            return np.greater_equal(ious, min(self.iou, 1 - 1e-10))
         centres = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None]
         inside = (centres >= items[:, :2]) & (centres <= items[:, :2] + items[:, 2:])
         return np.all(inside, axis=2)

@@ -1,5 +1,6 @@
 """The figures of a screening test, each with the interval that so many bags support."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,6 @@ from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
 
 FALSE_ALARM_RATES = (0.01, 0.02, 0.05, 0.10)
 DETECTION_RATES = (0.90, 0.95)
-# With no false alarm in n bags the rate may be up to 3/n at 95 % confidence (Hanley and Lippman-Hand 1983).
-RULE_OF_THREE = 3
 LEAST_THREATS = 30  # for a verdict: a bootstrap of fewer bags claims more than it knows
 
 
@@ -64,11 +63,6 @@ class Screening:
     area: float
     low_area: float
     ap: float
-
-    @property
-    def unsupported(self) -> list[float]:
-        """Those of the asked P_FA that so few clean bags can't show."""
-        return [point.asked for point in self.points if self.clean * point.asked < RULE_OF_THREE]
 
 
 def screen(
@@ -186,3 +180,16 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
 def _exact_interval(share: float, bags: int, confidence: float) -> tuple[float, float]:
     bounds = binomtest(round(share * bags), bags).proportion_ci(confidence, method="exact")
     return float(bounds.low), float(bounds.high)
+
+
+def clean_bags_for(false_alarms: float, confidence: float) -> int:
+    """How many clean bags without one false alarm show that P_FA is at most so much.
+
+    At 95 % about 3 / P_FA: the rule of three (Hanley and Lippman-Hand 1983).
+    """
+    return math.ceil(math.log(1 - confidence) / math.log(1 - false_alarms))
+
+
+def least_false_alarms(clean: int, confidence: float) -> float:
+    """The least P_FA that so many clean bags can show."""
+    return 1 - (1 - confidence) ** (1 / clean)
