@@ -21,7 +21,7 @@ from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.image_file import UnreadableImage
-from xray_lazy.data.mapper import map_record
+from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.data.packed_records import PackedRecords, packed
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
 from xray_lazy.errors import RunFailure, UserError
@@ -40,7 +40,8 @@ class TrainLoader:
 
     Args:
         dataset: the records.
-        mapper: from a record to a sample; it may draw from numpy's global random state.
+        mapper: from a record to a sample; it may draw from numpy's global random state. One with a method `mix_from`
+            gets the data set by it.
         sampler: the order of the images.
         total_batch_size: images per iteration over all processes.
         num_workers: processes that read for each training process; 0 reads in the training process.
@@ -73,6 +74,7 @@ class TrainLoader:
         self.num_workers = num_workers
         self.max_unreadable = max_unreadable
         self.unreadable: set[str] = set()
+        give_dataset(mapper, dataset)
         self._samples = _SeededSamples(dataset, mapper, seed)
         self._epoch_length = sampler.epoch_length(dataset)
 
@@ -284,7 +286,7 @@ class _SeededSamples(torch.utils.data.Dataset):
                 return error
             sample["stream_position"] = position
             if problems:
-                sample["unreadable"] = problems
+                sample["unreadable"] = problems + sample.get("unreadable", [])
             return sample
         return UserError(
             f"{ATTEMPTS} images in a row could not be read, e.g. {problems[0]}",

@@ -9,6 +9,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from xray_lazy.config.plain_lists import make_lists_plain
+from xray_lazy.data.augmentation.mixing import Mixing, OtherRecords, Scene
+from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import read_record
 from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes
 from xray_lazy.data.mask_rasters import MaskRasters
@@ -43,6 +45,12 @@ def map_record(mapper: Callable[[dict], dict], record: dict) -> dict:
         ) from error
 
 
+def give_dataset(mapper: Callable[[dict], dict], dataset: DetectionDataset) -> None:
+    """Give a mapper the data set that its images come from, where it asks for that with `mix_from`."""
+    if hasattr(mapper, "mix_from"):
+        mapper.mix_from(dataset)
+
+
 class DetectionMapper:
     """Read an image and its instances, and apply the same geometry to both.
 
@@ -55,6 +63,8 @@ class DetectionMapper:
         plain: let every transform do its own work and draw masks as whole images, as detectron2's mapper does, which
             takes longer. Boxes and masks are the same, and pixels differ by rounding where an image is resized.
         cache: of decoded and resized images; it changes none of their pixels. The plain path makes no use of it.
+        mixing: what puts other images or items in, in order and before `augmentations`; see
+            `xray_lazy.data.augmentation.mixing`. For training alone, whose loader gives it the data set.
 
     Returns of a call: the dict without `annotations`, with `image` `(3, H, W)` uint8 and, in training, `instances`
     (`gt_boxes` xyxy pixels, `gt_classes`, `gt_masks`). `height` and `width` stay those of the file.
@@ -69,40 +79,79 @@ class DetectionMapper:
         recompute_boxes: bool = False,
         plain: bool = False,
         cache: PictureCache | None = None,
+        mixing: Sequence[Mixing] = (),
     ):
+        for part in mixing:
+            if not callable(part):
+                raise UserError(f"{part!r} in the mapper's mixing mixes nothing", "name parts with a `_target_`")
         self.augmentations = T.AugmentationList(list(augmentations))
-        for augmentation in self.augmentations.augs:
-            make_lists_plain(augmentation)
+        for part in (*self.augmentations.augs, *mixing):
+            make_lists_plain(part)
         self.is_train = is_train
         self.with_masks = with_masks
         self.image_format = image_format
         self.recompute_boxes = recompute_boxes and with_masks
         self.plain = plain
         self.cache = cache or PictureCache()
+        self.mixing = tuple(mixing)
+        self._others: OtherRecords | None = None
+
+    def mix_from(self, dataset: DetectionDataset) -> None:
+        """Let `mixing` draw from the records of this data set."""
+        if self.mixing:
+            counts = dataset.trained_boxes
+            self._others = OtherRecords(dataset, dataset.class_names, counts, self._whole_image, self.image_format)
 
     def __call__(self, record: dict) -> dict:
         """Raises: UnreadableImage; UserError where the file has another size than the data set says."""
-        augmented = self._input(record)
-        transforms = self.augmentations(augmented)
         sample = {key: value for key, value in record.items() if key != "annotations"}
+        if self.mixing:
+            scene, unreadable = self._mixed(record)
+            augmented = (PlainInput if self.plain else ImageInput)(scene.image)
+            annotations, source_size = scene.annotations, scene.size
+            if unreadable:
+                sample["unreadable"] = unreadable
+        else:
+            augmented = self._input(record)
+            annotations = record["annotations"] if self.is_train else []
+            source_size = record["height"], record["width"]
+        transforms = self.augmentations(augmented)
         sample["image"] = as_planes(augmented.image)
         if self.is_train:
-            usable = [a for a in record["annotations"] if self._is_usable(a)]
+            usable = [a for a in annotations if self._is_usable(a)]
             instances = self._plain_instances if self.plain else self._instances
-            source_size = record["height"], record["width"]
             sample["instances"] = instances(usable, transforms, source_size, augmented.image.shape[:2])
         return sample
 
+    def _mixed(self, record: dict) -> tuple[Scene, list[str]]:
+        """The scene after all parts of `mixing`, and which images could not be read for it."""
+        if self._others is None:
+            raise UserError(
+                "mixing draws from the training set, and only its loader hands that over",
+                "name the parts in dataloader.train.mapper.mixing and nowhere else",
+            )
+        # a function of what the loader seeds numpy's global state with: seed and place
+        random = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
+        image = np.ascontiguousarray(self._whole_image(record))
+        scene = Scene(image, list(record["annotations"]), self.image_format)
+        self._others.take_unreadable()  # of an image whose mixing ended with an error
+        for part in self.mixing:
+            scene = part(scene, random, self._others)
+        return scene, self._others.take_unreadable()
+
+    def _whole_image(self, record: dict) -> np.ndarray:
+        if self.plain or not self.cache:
+            return read_record(record, self.image_format)
+        whole = record["height"], record["width"]
+        return self.cache.image(record, self.image_format, whole, [whole])
+
     def _input(self, record: dict) -> T.AugInput:
         if self.plain:
-            return PlainInput(read_record(record, self.image_format))
-        if not self.cache:
-            return ImageInput(read_record(record, self.image_format))
+            return PlainInput(self._whole_image(record))
         first = self.augmentations.augs[0] if self.augmentations.augs else None
-        if chosen_by_size(first):
+        if self.cache and chosen_by_size(first):
             return CachedInput(self.cache, record, self.image_format, first)
-        whole = record["height"], record["width"]
-        return ImageInput(self.cache.image(record, self.image_format, whole, [whole]))
+        return ImageInput(self._whole_image(record))
 
     def _is_usable(self, annotation: dict) -> bool:
         return not annotation["iscrowd"] and (not self.with_masks or "segmentation" in annotation)

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from xray_lazy.config import Fault
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.image_file import UnreadableImage
-from xray_lazy.data.mapper import map_record
+from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import StepStorage
 from xray_lazy.out_of_memory import memory_failure
@@ -74,6 +74,8 @@ def _first_sample(cfg: DictConfig, loader: str, wanted: Callable[[dict], bool]) 
     if mapper.get("cache") is not None:
         mapper.cache = None  # nothing is written
     mapper, records = instantiate(mapper), instantiate(node.dataset)
+    if loader == "train":
+        give_dataset(mapper, records)
     chosen = [record for record in records if wanted(record)][:READ_AT_MOST]
     for record in chosen:
         try:

@@ -81,6 +81,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     from detectron2.config import instantiate
 
     from xray_lazy.config import load_config
+    from xray_lazy.data.mapper import give_dataset
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
     from xray_lazy.visualization.ground_truth import save_augmented_sheet
     from xray_lazy.visualization.image_choice import check_classes, choose_records, draw_at_random
@@ -98,7 +99,9 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     if not records:
         raise UserError("no image is as asked for", "leave some of --ids, --names, --class, --size away")
     path = Path(folder) / "augmented.jpg"
-    save_augmented_sheet(records, instantiate(loader.mapper), class_names, path, request.draws, request.seed)
+    mapper = instantiate(loader.mapper)
+    give_dataset(mapper, datasets[0])
+    save_augmented_sheet(records, mapper, class_names, path, request.draws, request.seed)
     report(f"{path}: {counted(len(records), 'image')}, {counted(request.draws, 'draw')} of each")
 
 

@@ -26,6 +26,8 @@ dataloader = dict(
         ),
         mapper=L(DetectionMapper)(
             is_train=True,
+            # what puts items or parts of other images in, before the augmentations (xray_lazy.data.augmentation)
+            mixing=[],
             augmentations=[
                 L(T.ResizeShortestEdge)(
                     short_edge_length=(640, 672, 704, 736, 768, 800), sample_style="choice", max_size=1333
