@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from sparse_rcnn.classification import FocalClassification, SoftmaxClassification
+from sparse_rcnn.denoising import Denoising, NoisedObjects
 from sparse_rcnn.dynamic_head import DynamicHead
 from sparse_rcnn.mask_head import DynamicMaskHead
 from sparse_rcnn.position_encoding import sizes_tensor
@@ -36,6 +37,7 @@ class SparseRCNN(nn.Module):
         head: the cascade.
         criterion: the set loss.
         mask_head: draws masks; None for boxes only.
+        denoising: also train the cascade from noised boxes of the ground truth; None leaves it out.
         supervise_proposal_boxes: also train the proposal boxes of each layer of their source, by matching boxes alone.
         detections_per_image: the best pairs of proposal and class that are given out.
         pixel_mean, pixel_std: per channel, in the order of `input_format`.
@@ -58,6 +60,7 @@ class SparseRCNN(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         mask_head: DynamicMaskHead | None = None,
+        denoising: Denoising | None = None,
         supervise_proposal_boxes: bool = False,
         detections_per_image: int = 100,
         input_format: str = "RGB",
@@ -84,7 +87,8 @@ class SparseRCNN(nn.Module):
         )
         self.init_proposal_boxes = init_proposal_boxes
         self.head, self.mask_head, self.criterion = head, mask_head, criterion
-        self.supervise_proposal_boxes, self.input_format = supervise_proposal_boxes, input_format
+        self.denoising, self.input_format = denoising, input_format
+        self.supervise_proposal_boxes = supervise_proposal_boxes
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -100,21 +104,48 @@ class SparseRCNN(nn.Module):
         """
         if not self.training:
             return self.inference(batch)
-        if is_counting() and self.classification.class_weights is None and self.init_proposal_features is not None:
+        if is_counting() and self._counts_objects_alone:
             mean_count(sum(len(sample["instances"]) for sample in batch), self.device)  # as `Targets.num_objects`
             return {}
         images = self.preprocess(batch)
         features = self.feature_maps(images)
         proposals = self.first_proposals(features, images)
-        logits, boxes, queries = self.refine(features, proposals.start, proposals.queries)
         scales = self._scales(images)
         targets = Targets.collect([sample["instances"].to(self.device) for sample in batch], scales)
+        noised = self.denoising(targets) if self.denoising is not None else None
+        outputs, of_noised = self._refine_with(noised, features, proposals)
+        logits, boxes, queries = outputs
         losses, matches = self.criterion(logits, boxes, targets, proposals)
         losses |= self._losses_of_proposals(proposals, targets)
+        if noised is not None:
+            found = self.criterion.losses(*of_noised[:2], noised.targets, noised.matches(len(logits)))
+            for name, values in found.items():
+                losses |= named_by_stage(f"{name}_denoising", values)
         if self.mask_head is not None:
             values = self.mask_head.losses(features, _within_image(boxes, scales), queries, targets, matches)
             losses |= named_by_stage("loss_mask", values)
         return losses
+
+    @property
+    def _counts_objects_alone(self) -> bool:
+        """Whether losses are divided by nothing but the number of objects."""
+        learns_queries = self.init_proposal_features is not None
+        return self.classification.class_weights is None and learns_queries and self.denoising is None
+
+    def _refine_with(
+        self, noised: NoisedObjects | None, features: Sequence[torch.Tensor], proposals: Proposals
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+        """The outputs of `refine` of the proposals and of the noised boxes, which see none of each other."""
+        boxes, queries = proposals.start, proposals.queries
+        if noised is None:
+            return self.refine(features, boxes, queries), ()
+        count = boxes.shape[1]
+        # the proposals are a group, too
+        groups = torch.cat([noised.groups.new_full(boxes.shape[:2], -1), noised.groups], 1)
+        queries = torch.cat([queries, noised.nearest(boxes, queries)], 1)
+        outputs = self.head(features, torch.cat([boxes, noised.boxes], 1), queries, groups)
+        first, others = zip(*((values[:, :, :count], values[:, :, count:]) for values in outputs), strict=True)
+        return first, others
 
     def _losses_of_proposals(self, proposals: Proposals, targets: Targets) -> dict[str, torch.Tensor]:
         """Of what gives the cascade its start, beside those of the cascade."""

@@ -28,7 +28,11 @@ class DynamicHead(nn.Module):
             one.reset_parameters()
 
     def forward(
-        self, features: Sequence[torch.Tensor], boxes: torch.Tensor, proposals: torch.Tensor
+        self,
+        features: Sequence[torch.Tensor],
+        boxes: torch.Tensor,
+        proposals: torch.Tensor,
+        groups: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Refine.
 
@@ -36,14 +40,16 @@ class DynamicHead(nn.Module):
             features: one `(B, D, h, w)` for each level of the pooler, float32.
             boxes: `(B, N, 4)`, xyxy pixels.
             proposals: `(B, N, D)`.
+            groups: `(B, N)`, numbers; a proposal attends to those of its group alone. One group without.
 
         Returns:
             of all stages: logits `(S, B, N, num_logits)`, boxes `(S, B, N, 4)` and proposals `(S, B, N, D)`.
         """
+        apart = None if groups is None else groups[:, :, None] != groups[:, None]
         outputs = []
         for stage in self.head_series:
             regions = self.box_pooler(list(features), [Boxes(of_image) for of_image in boxes])
-            logits, boxes, proposals = stage(regions.flatten(2).transpose(1, 2), boxes, proposals)
+            logits, boxes, proposals = stage(regions.flatten(2).transpose(1, 2), boxes, proposals, apart)
             outputs.append((logits, boxes, proposals))
             boxes = boxes.detach()
         logits, boxes, proposals = (torch.stack(values) for values in zip(*outputs, strict=True))

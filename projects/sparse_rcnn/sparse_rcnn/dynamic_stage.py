@@ -61,7 +61,11 @@ class DynamicStage(nn.Module):
         nn.init.constant_(self.class_logits.bias, self.initial_class_bias)
 
     def forward(
-        self, regions: torch.Tensor, boxes: torch.Tensor, proposals: torch.Tensor
+        self,
+        regions: torch.Tensor,
+        boxes: torch.Tensor,
+        proposals: torch.Tensor,
+        apart: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Look at the regions once.
 
@@ -69,11 +73,13 @@ class DynamicStage(nn.Module):
             regions: `(B * N, R * R, hidden_dim)`, features in the boxes.
             boxes: `(B, N, 4)`, xyxy pixels.
             proposals: `(B, N, hidden_dim)`, what is known of each proposal.
+            apart: `(B, N, N)`, which ones do not attend to each other.
 
         Returns:
             logits `(B, N, num_logits)`, boxes `(B, N, 4)` in float32, and proposals `(B, N, hidden_dim)`.
         """
-        attended, _ = self.self_attn(proposals, proposals, proposals, need_weights=False)
+        of_heads = None if apart is None else apart.repeat_interleave(self.self_attn.num_heads, dim=0)
+        attended, _ = self.self_attn(proposals, proposals, proposals, need_weights=False, attn_mask=of_heads)
         proposals = self.norm1(proposals + self.dropout(attended))
         seen = self.inst_interact(proposals.flatten(0, 1), regions)
         proposals = self.norm2(proposals + self.dropout(seen.view_as(proposals)))

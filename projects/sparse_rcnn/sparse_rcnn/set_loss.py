@@ -62,6 +62,16 @@ class SetCriterion(nn.Module):
             boxes = torch.cat([proposals.boxes[-1:], boxes])
             before = 1
         matches = self.matcher(logits, boxes, targets)
+        losses: dict[str, torch.Tensor] = {}
+        for name, values in self.losses(logits, boxes, targets, matches).items():
+            losses |= {f"{name}_proposals": value for value in values[:before]}
+            losses |= named_by_stage(name, values[before:])
+        return losses, matches.of_stages(before)
+
+    def losses(
+        self, logits: torch.Tensor, boxes: torch.Tensor, targets: Targets, matches: Matches
+    ) -> dict[str, torch.Tensor]:
+        """Compare what is matched: weighted `loss_ce`, `loss_bbox` and `loss_giou`, each `(S,)`; else as `forward`."""
         no_object = self.classification.num_classes
         wanted = torch.full(logits.shape[:3], no_object, dtype=torch.int64, device=logits.device)
         stages = torch.arange(len(logits), device=logits.device)[:, None]
@@ -70,12 +80,7 @@ class SetCriterion(nn.Module):
         class_losses = self.classification.loss(
             logits.float(), wanted, targets.num_objects, self.empty_weight, overlaps
         )
-        by_name = {"loss_ce": class_losses * self.class_weight, **self.box_losses(boxes, targets, matches)}
-        losses: dict[str, torch.Tensor] = {}
-        for name, values in by_name.items():
-            losses |= {f"{name}_proposals": value for value in values[:before]}
-            losses |= named_by_stage(name, values[before:])
-        return losses, matches.of_stages(before)
+        return {"loss_ce": class_losses * self.class_weight, **self.box_losses(boxes, targets, matches)}
 
     @staticmethod
     @torch.no_grad()

@@ -65,6 +65,7 @@ model = L(SparseRCNN)(
         giou_weight=2.0,
     ),
     mask_head=None,
+    denoising=None,
     supervise_proposal_boxes=False,
     detections_per_image="${model.num_proposals}",
     **get_config("common/models/statistics.py").imagenet_rgb,
