@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import detect, image, tiny_model, total
 
 WIDTH, HEIGHT = 96, 64
-ADDED = ["model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 7, box_noise: 0.4}"]
+ADDED = ["model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 7}"]
 SOURCES = ["", "box_transformer", "image_proposals"]
 
 

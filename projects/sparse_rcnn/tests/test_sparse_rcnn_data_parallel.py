@@ -15,6 +15,11 @@ VARIANTS = {
     "softmax": {"softmax": True},
     "masks": {"masks": True},
     "image proposals": {"boxes": "image_proposals"},
+    # without noise, as each process draws its own
+    "denoising": {
+        "boxes": "image_proposals",
+        "overrides": ["model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 6, box_noise: 0}"],
+    },
     "box transformer": {
         "boxes": "box_transformer",
         "overrides": ["model.supervise_proposal_boxes=True", "model.init_proposal_boxes.dropout=0"],
