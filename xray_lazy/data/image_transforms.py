@@ -1,36 +1,70 @@
 """detectron2's transforms on 8-bit images, the frequent ones done faster: the same geometry, near-equal pixels."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
 from PIL import Image
 from torch.nn import functional as F
 
 
 class PlainInput(T.AugInput):
-    """What augmentations work on: each does its own work, and an image keeps one pixel at least on each side."""
+    """What augmentations work on: each does its own work, and an image keeps one pixel at least on each side.
+
+    Args:
+        image: (height, width, 3).
+        annotations: the items in it, for augmentations that ask for `boxes`.
+        file_name: of the image, for those that ask for that.
+    """
+
+    def __init__(self, image: np.ndarray, annotations: Sequence[dict] = (), file_name: str = ""):
+        self._annotations, self._done = annotations, []
+        super().__init__(image)
+        self.file_name = file_name
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Of the items, where they are by now: (N, 4) float32, xyxy pixels. Made when asked for, as most don't ask."""
+        return moved_boxes(self._annotations, T.TransformList(self._done), self.image.shape[:2])
+
+    @boxes.setter
+    def boxes(self, boxes: None) -> None:
+        """detectron2 sets None where it is told of none."""
 
     def transform(self, tfm: T.Transform) -> None:
         keep_a_pixel(tfm, self.image.shape[:2])
-        super().transform(tfm)
+        leave_padding_empty(tfm)
+        self._done.append(tfm)
+        self.image = self._transformed(tfm)
+
+    def _transformed(self, transform: T.Transform) -> np.ndarray:
+        return transform.apply_image(self.image)
 
 
-class ImageInput(T.AugInput):
+class ImageInput(PlainInput):
     """As `PlainInput`, faster. Draws nothing itself, so that seeded runs see what they do with `T.AugInput`.
 
     Resizing bilinearly and flipping are done here; every other transform, a subclass of these too, does its own work.
     """
 
-    def transform(self, tfm: T.Transform) -> None:
-        keep_a_pixel(tfm, self.image.shape[:2])
-        self.image = transform_image(self.image, tfm)
-        if self.boxes is not None:
-            self.boxes = tfm.apply_box(self.boxes)
-        if self.sem_seg is not None:
-            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
+    def _transformed(self, transform: T.Transform) -> np.ndarray:
+        return transform_image(self.image, transform)
+
+
+def moved_boxes(annotations: Sequence[dict], transforms: T.TransformList, size: tuple[int, int]) -> np.ndarray:
+    """Boxes after `transforms`, clipped to an image of `size` (height, width): (N, 4) float32, xyxy pixels."""
+    if not annotations:
+        return np.zeros((0, 4), np.float32)
+    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
+    modes = np.array([annotation["bbox_mode"] for annotation in annotations])
+    for mode in set(modes.tolist()):
+        boxes[modes == mode] = BoxMode.convert(boxes[modes == mode], BoxMode(mode), BoxMode.XYXY_ABS)
+    height, width = size
+    return transforms.apply_box(boxes).clip(0, [width, height, width, height]).astype(np.float32)
 
 
 def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:
@@ -43,6 +77,17 @@ def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:
     elif isinstance(transform, T.CropTransform):
         transform.h, transform.w = max(transform.h, 1), max(transform.w, 1)
         transform.y0, transform.x0 = min(transform.y0, size[0] - 1), min(transform.x0, size[1] - 1)
+
+
+def leave_padding_empty(transform: T.Transform) -> None:
+    """Let no mask cover what an image is filled up with: detectron2 means that for semantic segmentation, which has
+    a value for it. In place.
+    """
+    if isinstance(transform, T.TransformList):
+        for part in transform.transforms:
+            leave_padding_empty(part)
+    elif isinstance(transform, T.PadTransform):
+        transform.seg_pad_value = 0
 
 
 def transform_image(image: np.ndarray, transform: T.Transform) -> np.ndarray:
@@ -82,12 +127,24 @@ def as_planes(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(planes)
 
 
-def _flip(image: np.ndarray, axis: int) -> np.ndarray:
-    """In OpenCV's counting of axes, 1 is the horizontal one. Planes stay planes."""
+def on_planes(
+    image: np.ndarray, change: Callable[[np.ndarray, np.ndarray | None], np.ndarray], size: tuple[int, int]
+) -> np.ndarray:
+    """`change(image, None)`, which OpenCV does, of an image whose channels lie side by side; planes stay planes.
+
+    Args:
+        change: of an image or of one of its channels; it writes into its second argument where that is an array.
+        size: (height, width) of what comes out.
+    """
     planes = image.transpose(2, 0, 1)
     if not planes.flags.c_contiguous:
-        return cv2.flip(image, axis)
-    flipped = np.empty_like(planes)
-    for plane, place in zip(planes, flipped, strict=True):
-        cv2.flip(plane, axis, place)
-    return flipped.transpose(1, 2, 0)
+        return change(np.ascontiguousarray(image), None)
+    changed = np.empty((len(planes), *size), image.dtype)
+    for plane, place in zip(planes, changed, strict=True):
+        change(plane, place)
+    return changed.transpose(1, 2, 0)
+
+
+def _flip(image: np.ndarray, axis: int) -> np.ndarray:
+    """In OpenCV's counting of axes, 1 is the horizontal one."""
+    return on_planes(image, lambda plane, place: cv2.flip(plane, axis, place), image.shape[:2])

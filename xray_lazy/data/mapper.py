@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, Instances
 
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.augmentation.mixing import Mixing, OtherRecords, Scene
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import read_record
-from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes
+from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes, moved_boxes
 from xray_lazy.data.mask_rasters import MaskRasters
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
 from xray_lazy.data.placed_masks import PlacedMasks
@@ -107,18 +107,17 @@ class DetectionMapper:
         sample = {key: value for key, value in record.items() if key != "annotations"}
         if self.mixing:
             scene, unreadable = self._mixed(record)
-            augmented = (PlainInput if self.plain else ImageInput)(scene.image)
-            annotations, source_size = scene.annotations, scene.size
+            usable, source_size = self._usable(scene.annotations), scene.size
+            augmented = self._read_input(scene.image, record, usable)
             if unreadable:
                 sample["unreadable"] = unreadable
         else:
-            augmented = self._input(record)
-            annotations = record["annotations"] if self.is_train else []
+            usable = self._usable(record["annotations"]) if self.is_train else []
             source_size = record["height"], record["width"]
+            augmented = self._input(record, usable)
         transforms = self.augmentations(augmented)
         sample["image"] = as_planes(augmented.image)
         if self.is_train:
-            usable = [a for a in annotations if self._is_usable(a)]
             instances = self._plain_instances if self.plain else self._instances
             sample["instances"] = instances(usable, transforms, source_size, augmented.image.shape[:2])
         return sample
@@ -145,16 +144,18 @@ class DetectionMapper:
         whole = record["height"], record["width"]
         return self.cache.image(record, self.image_format, whole, [whole])
 
-    def _input(self, record: dict) -> T.AugInput:
-        if self.plain:
-            return PlainInput(self._whole_image(record))
+    def _input(self, record: dict, usable: list[dict]) -> PlainInput:
         first = self.augmentations.augs[0] if self.augmentations.augs else None
-        if self.cache and chosen_by_size(first):
-            return CachedInput(self.cache, record, self.image_format, first)
-        return ImageInput(self._whole_image(record))
+        if self.cache and not self.plain and chosen_by_size(first):
+            return CachedInput(self.cache, record, self.image_format, first, usable)
+        return self._read_input(self._whole_image(record), record, usable)
 
-    def _is_usable(self, annotation: dict) -> bool:
-        return not annotation["iscrowd"] and (not self.with_masks or "segmentation" in annotation)
+    def _read_input(self, image: np.ndarray, record: dict, usable: list[dict]) -> PlainInput:
+        return (PlainInput if self.plain else ImageInput)(image, usable, str(record["file_name"]))
+
+    def _usable(self, annotations: list[dict]) -> list[dict]:
+        """Those that can be trained on."""
+        return [a for a in annotations if not a["iscrowd"] and (not self.with_masks or "segmentation" in a)]
 
     def _instances(
         self, annotations: list[dict], transforms: T.TransformList, source_size: tuple[int, int], size: tuple[int, int]
@@ -195,15 +196,3 @@ class DetectionMapper:
             is_polygons = isinstance(segmentation, list)
             copy["segmentation"] = [np.array(p, np.float64) for p in segmentation] if is_polygons else segmentation
         return copy
-
-
-def moved_boxes(annotations: list[dict], transforms: T.TransformList, size: tuple[int, int]) -> np.ndarray:
-    """Boxes after `transforms`, clipped to an image of `size` (height, width): (N, 4) float32, xyxy pixels."""
-    if not annotations:
-        return np.zeros((0, 4), np.float32)
-    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
-    modes = np.array([annotation["bbox_mode"] for annotation in annotations])
-    for mode in set(modes.tolist()):
-        boxes[modes == mode] = BoxMode.convert(boxes[modes == mode], BoxMode(mode), BoxMode.XYXY_ABS)
-    height, width = size
-    return transforms.apply_box(boxes).clip(0, [width, height, width, height]).astype(np.float32)

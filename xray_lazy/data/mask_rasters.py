@@ -4,15 +4,19 @@ detectron2 decodes, resizes and copies whole images of bits; an X-ray item cover
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_util
 
+from xray_lazy.data.followed_transforms import PixelTransform, QuarterTurnTransform
 from xray_lazy.data.run_lengths import run_lengths
 from xray_lazy.errors import UserError
+
+CHANGE_PIXELS_ALONE = (T.NoOpTransform, T.BlendTransform, T.ColorTransform, T.PILColorTransform)
 
 
 class MaskWindow(NamedTuple):
@@ -72,7 +76,7 @@ class MaskRasters:
                 "find it with `tools/dataset.py check`",
             )
         if self._places is not None:
-            return sample_rle(segmentation, *self._places)
+            return self._places.sample(segmentation)
         _checked_runs(segmentation)
         return MaskWindow(0, 0, self.transforms.apply_segmentation(mask_util.decode(segmentation))).tight()
 
@@ -130,24 +134,59 @@ def _window(values: np.ndarray, size: int) -> tuple[int, int]:
     return (max(0, math.floor(low) - 1) if low >= 0 else 0), min(size, max(1, math.ceil(high) + 2))
 
 
-def _sampled_places(transforms: T.TransformList, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Which rows and columns of the image before make up the one after; None where it isn't made of them."""
-    rows, columns = np.arange(size[0]), np.arange(size[1])
-    for transform in transforms.transforms:
+@dataclass
+class _Places:
+    """Which rows and columns of the image before make up the one after; -1 is what it was filled up with.
+
+    is_turned: the rows of the one after are columns of the one before, and its columns rows.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    is_turned: bool = False
+
+    def sample(self, rle: dict) -> MaskWindow:
+        if not self.is_turned:
+            return sample_rle(rle, self.rows, self.columns)
+        left, top, bits = sample_rle(rle, self.columns, self.rows)
+        return MaskWindow(top, left, bits.T)
+
+    def move(self, transform: T.Transform) -> bool:
+        """Follow a transform; False where it makes the image of more than rows and columns."""
         kind = type(transform)
         if kind is T.ResizeTransform:
-            rows = rows[_nearest(len(rows), transform.new_h)]
-            columns = columns[_nearest(len(columns), transform.new_w)]
+            self.rows = self.rows[_nearest(len(self.rows), transform.new_h)]
+            self.columns = self.columns[_nearest(len(self.columns), transform.new_w)]
         elif kind is T.HFlipTransform:
-            columns = columns[::-1]
+            self.columns = self.columns[::-1]
         elif kind is T.VFlipTransform:
-            rows = rows[::-1]
+            self.rows = self.rows[::-1]
+        elif kind is QuarterTurnTransform:
+            for _ in range(transform.turns):
+                self.rows, self.columns, self.is_turned = self.columns[::-1], self.rows, not self.is_turned
         elif kind is T.CropTransform:
-            rows = rows[transform.y0 : transform.y0 + transform.h]
-            columns = columns[transform.x0 : transform.x0 + transform.w]
-        elif kind is not T.NoOpTransform and kind is not T.BlendTransform:
-            return None
-    return rows, columns
+            self.rows = self.rows[transform.y0 : transform.y0 + transform.h]
+            self.columns = self.columns[transform.x0 : transform.x0 + transform.w]
+        elif kind is T.PadTransform:
+            self.rows = np.pad(self.rows, (transform.y0, transform.y1), constant_values=-1)
+            self.columns = np.pad(self.columns, (transform.x0, transform.x1), constant_values=-1)
+        else:
+            return kind in CHANGE_PIXELS_ALONE or isinstance(transform, PixelTransform)
+        return True
+
+
+def _sampled_places(transforms: T.TransformList, size: tuple[int, int]) -> _Places | None:
+    """None where the image after isn't made of rows and columns of the one before."""
+    places = _Places(np.arange(size[0]), np.arange(size[1]))
+    return places if all(places.move(transform) for transform in _flat(transforms)) else None
+
+
+def _flat(transform: T.Transform) -> Iterator[T.Transform]:
+    if isinstance(transform, T.TransformList):
+        for part in transform.transforms:
+            yield from _flat(part)
+    else:
+        yield transform
 
 
 def _nearest(size: int, new_size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from xray_lazy.data.image_file import read_record
-from xray_lazy.data.image_transforms import ImageInput, keep_a_pixel, resize
+from xray_lazy.data.image_transforms import ImageInput, resize
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -154,22 +154,22 @@ class CachedInput(ImageInput):
     That one must look at the image's size alone; see `chosen_by_size`.
     """
 
-    def __init__(self, cache: PictureCache, record: dict, order: str, first: T.Augmentation):
-        height, width = record["height"], record["width"]
-        super().__init__(np.broadcast_to(np.uint8(0), (height, width, 3)))  # a size without memory
+    def __init__(
+        self, cache: PictureCache, record: dict, order: str, first: T.Augmentation, annotations: Sequence[dict] = ()
+    ):
+        size_without_memory = np.broadcast_to(np.uint8(0), (record["height"], record["width"], 3))
+        super().__init__(size_without_memory, annotations, record["file_name"])
         self._unread = (cache, record, order, first)
 
-    def transform(self, tfm: T.Transform) -> None:
+    def _transformed(self, transform: T.Transform) -> np.ndarray:
         if self._unread is None:
-            return super().transform(tfm)
+            return super()._transformed(transform)
         (cache, record, order, first), self._unread = self._unread, None
         whole = record["height"], record["width"]
-        keep_a_pixel(tfm, whole)
-        resizes = type(tfm) is T.ResizeTransform and tfm.interp == Image.Resampling.BILINEAR
-        size = (tfm.new_h, tfm.new_w) if resizes else whole
+        resizes = type(transform) is T.ResizeTransform and transform.interp == Image.Resampling.BILINEAR
+        size = (transform.new_h, transform.new_w) if resizes else whole
         self.image = cache.image(record, order, size, _sizes(first, *whole) if resizes else [whole])
-        if not resizes:
-            super().transform(tfm)
+        return self.image if resizes else super()._transformed(transform)
 
 
 def chosen_by_size(augmentation: T.Augmentation) -> bool:
