@@ -13,6 +13,8 @@ EXAMPLES = """examples:
   python tools/analyze.py compare output/x output/y
   python tools/analyze.py screening output/x
   python tools/analyze.py screening output/x output/y --group-by '^(bag[0-9]+)_'
+  python tools/analyze.py operating-point output/x --false-alarms 5
+  python tools/analyze.py screening output/x_on_test --operating-point operating_point.json
   python tools/analyze.py model output/x
   python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
 """
@@ -27,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_detections(commands)
     add_compare(commands)
     add_screening(commands)
+    add_operating_point(commands)
     add_model(commands)
     return parser
 
@@ -180,6 +183,15 @@ def add_screening(commands) -> None:
         metavar="PERCENT",
         help="P_FA to look at (default: 1 2 5 10)",
     )
+    add_bags(parser)
+    parser.add_argument(
+        "--operating-point", type=path, metavar="FILE", help="to judge on these bags; see operating-point"
+    )
+    add_bootstrap(parser)
+    parser.set_defaults(run_command=run_screening, parser=parser)
+
+
+def add_bags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-by",
         type=word,
@@ -193,19 +205,27 @@ def add_screening(commands) -> None:
     parser.add_argument(
         "--iou", type=real(above=0, most=1), metavar="SHARE", help="that is enough for --hit iou (default: 0.5)"
     )
-    add_bootstrap(parser)
-    parser.set_defaults(run_command=run_screening, parser=parser)
+
+
+def hit_rule(options: argparse.Namespace):
+    from xray_lazy.evaluation.screening.bags import HitRule
+
+    if options.hit == "centre":
+        refuse_idle(options.parser, options, ["iou"], "with --hit centre")
+    return HitRule(options.hit, 0.5 if options.iou is None else options.iou)
 
 
 def run_screening(options: argparse.Namespace) -> None:
     refuse_idle_images(options)
-    if options.hit == "centre":
-        refuse_idle(options.parser, options, ["iou"], "with --hit centre")
+    if options.other:
+        refuse_idle(options.parser, options, ["operating_point"], "beside OTHER: it is of one model")
+    rule = hit_rule(options)
+    from xray_lazy.analysis.operating_point import OperatingPoint
     from xray_lazy.analysis.screening import screen_inputs
     from xray_lazy.analysis.screening_files import print_screening, write_screening
-    from xray_lazy.evaluation.screening.bags import HitRule
     from xray_lazy.results_place import check_result_folder
 
+    point = OperatingPoint.read(options.operating_point) if options.operating_point else None
     inputs = read_inputs(options, options.run)
     other = read_inputs(options, options.other) if options.other else None
     folder = options.output or inputs.folder / "screening"
@@ -213,14 +233,61 @@ def run_screening(options: argparse.Namespace) -> None:
     found = screen_inputs(
         inputs,
         other,
-        HitRule(options.hit, 0.5 if options.iou is None else options.iou),
+        rule,
         options.group_by,
         sorted({rate / 100 for rate in options.false_alarms}),
         options.resamples,
         options.confidence,
         options.seed,
+        point,
     )
     print_screening(found, write_screening(found, folder))
+
+
+def add_operating_point(commands) -> None:
+    """`operating-point`: thresholds to work with."""
+    parser = commands.add_parser(
+        "operating-point",
+        help="thresholds of the classes for a rate of false alarms",
+        description="Choose a threshold for each class, all together, so that at most so many percent of the clean "
+        "bags alarm and as many threats as possible are detected. tools/predict.py --operating-point applies them, "
+        "screening --operating-point judges them on a test set.",
+    )
+    parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
+    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
+    add_truth(parser)
+    parser.add_argument(
+        "--false-alarms",
+        type=real(above=0, below=100),
+        default=5,
+        metavar="PERCENT",
+        help="of the clean bags that may alarm (default: 5)",
+    )
+    add_bags(parser)
+    parser.add_argument(
+        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    parser.set_defaults(run_command=run_operating_point, parser=parser)
+
+
+def run_operating_point(options: argparse.Namespace) -> None:
+    refuse_idle_images(options)
+    rule = hit_rule(options)
+    from pathlib import Path
+
+    from xray_lazy.analysis.operating_point import FILE_NAME
+    from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
+    from xray_lazy.analysis.screening_text import print_choice
+    from xray_lazy.results_place import check_result_file, json_with
+
+    inputs = read_inputs(options, options.run)
+    folder = Path(options.output or inputs.folder)
+    check_result_file(folder / FILE_NAME, lambda file: json_with(file, "schema", "thresholds"), "an operating point")
+    found = choose_operating_point(
+        inputs, options.false_alarms / 100, rule, options.group_by, options.confidence, options.seed
+    )
+    print_choice(found, write_operating_point(found, folder))
 
 
 def add_model(commands) -> None:

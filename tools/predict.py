@@ -19,6 +19,7 @@ examples:
   predict.py output/mask_rcnn_r50 val.json --image-root scans --threshold 0 --no-pictures
   predict.py output/mask_rcnn_r50 scans/ --weights output/mask_rcnn_r50/model_0009999.pth
   predict.py output/mask_rcnn_r50 scans/ model.roi_heads.box_predictor.test_nms_thresh=0.3
+  predict.py output/mask_rcnn_r50 scans/ --operating-point operating_point.json
   predict.py exported/mask_rcnn_r50.onnx scans/
 
 exit codes: 0 done, also where some images had to be skipped; 1 failure while running; 2 something for you to fix, or
@@ -41,6 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.5,
         metavar="SCORE",
         help="leave out items below it (default: 0.5)",
+    )
+    parser.add_argument(
+        "--operating-point",
+        type=path,
+        metavar="FILE",
+        help="thresholds of the classes that `tools/analyze.py operating-point` chose, in place of --threshold",
     )
     parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
@@ -74,6 +81,8 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
             "no model is given" if not rest else f"no input is given for the model {rest[0]}",
             "predict.py MODEL INPUT: the output folder of a training, then images",
         )
+    if arguments.operating_point:
+        refuse_idle(build_parser(), arguments, ["threshold"], "beside --operating-point")
     if not arguments.overlays:
         refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")
     from xray_lazy.prediction.run import PredictOptions, run_prediction

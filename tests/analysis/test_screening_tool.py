@@ -11,7 +11,8 @@ from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.analysis.screening import froc, screen_inputs
-from xray_lazy.analysis.screening_files import _threshold, warnings_of, write_screening
+from xray_lazy.analysis.screening_files import warnings_of, write_screening
+from xray_lazy.analysis.screening_text import shown_threshold
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
 
@@ -107,7 +108,7 @@ def test_an_expression_that_joins_all_is_told():
 @pytest.mark.parametrize("score", [0.5, 0.99619699, 0.99999, 1.0, 1e-5, 3.25])
 def test_a_threshold_is_shown_not_above_itself_and_written_in_full(tmp_path, score):
     found = screen_inputs(inputs_of([thing(1, GUN, BOX)], [thing(1, GUN, BOX, score=score)]))
-    assert 0 <= score - float(_threshold(score)) < 0.01 * min(abs(score), abs(1 - score) or 1)
+    assert 0 <= score - float(shown_threshold(score)) < 0.01 * min(abs(score), abs(1 - score) or 1)
     write_screening(found, tmp_path)
     assert float(next(csv.DictReader((tmp_path / "screening.csv").open()))["threshold"]) == score
 

@@ -207,6 +207,32 @@ def test_weights_and_overrides_change_the_model(predict, run_folder, tmp_path, i
     assert read(predict(images[0], model=config, weights=str(before), threshold=0) / "predictions.json") == found
 
 
+def written_point(path, thresholds):
+    content = {"schema": 1, "thresholds": thresholds, "false_alarms": 0.05, "chosen_on": {}}
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_an_operating_point_has_a_threshold_for_each_class(predict, images, tmp_path):
+    all_found = table(predict(*images, threshold=0.0, overlays=False))
+    by_class = {}
+    for row in all_found:
+        by_class.setdefault(row["class"], []).append(float(row["score"]))
+    (first, scores), *others = by_class.items()
+    middle = sorted(scores)[len(scores) // 2] + 1e-4  # scores in the table are rounded
+    names = {one["name"]: None for one in read(tmp_path / "out" / "annotations.json")["categories"]}
+    point = written_point(tmp_path / "point.json", names | {first: middle})
+    kept = table(predict(*images, operating_point=point, overlays=False))
+    assert others and 0 < len(kept) < len(scores)
+    assert kept == [row for row in all_found if row["class"] == first and float(row["score"]) >= middle]
+
+
+def test_an_operating_point_of_other_classes_is_refused(predict, images, tmp_path):
+    with pytest.raises(UserError, match="does not fit the classes of the model"):
+        predict(images[0], operating_point=written_point(tmp_path / "point.json", {"guns": 0.5}))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_exported_model_finds_the_same(predict, run_folder, images, tmp_path):
     expected = read(predict(*images[:3]) / "predictions.json")
     file = tmp_path / "tiny.onnx"
@@ -246,6 +272,11 @@ def test_when_nothing_can_be_read_the_exit_code_is_2_and_nothing_is_written(run_
         (["output/run"], "no input is given for the model output/run"),
         (["output/run", "bag.png", "--treshold", "0.5"], "--threshold"),
         (["output/run", "gone.png"], "there is no gone.png"),
+        (
+            ["output/run", "bag.png", "--operating-point", "a.json", "--threshold", "0.4"],
+            "--threshold has no effect beside --operating-point",
+        ),
+        (["output/run", "bag.png", "--operating-point", "gone.json"], "there is no operating point gone.json"),
         (["output/run", "bag.png", "--no-pictures", "--grey"], "--grey has no effect with --no-pictures"),
         (["output/run", "bag.png", "--no-pictures", "--video-format", "webm"], "--video-format has no effect"),
     ],

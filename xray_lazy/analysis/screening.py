@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.resampling import ends_of_ties, verdict
@@ -55,6 +56,7 @@ class ScreeningResult:
         froc: see `froc`.
         roc: (P_FA, P_D, threshold) of `overall`, at most `ROC_POINTS`.
         other, changes: a second evaluation and what it changes; empty without one.
+        at_point: at an operating point that was chosen elsewhere; None without one.
     """
 
     dataset: str
@@ -75,6 +77,7 @@ class ScreeningResult:
     roc: tuple[tuple[float, float, float], ...]
     other: str = ""
     changes: tuple[Change, ...] = ()
+    at_point: AtPoint | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it; infinite thresholds and what could not be measured become null."""
@@ -90,6 +93,7 @@ def screen_inputs(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    point: OperatingPoint | None = None,
 ) -> ScreeningResult:
     """Screen with the detections of an evaluation, and say what another one on the same bags changes.
 
@@ -98,9 +102,11 @@ def screen_inputs(
         group_by: a regular expression in file names; images for which its first group is equal are one bag.
         rates: the P_FA to look at.
         resamples, confidence, seed: of the intervals.
+        point: to judge on these bags.
 
     Raises:
-        UserError: the two are not on the same ground truth, detections have no boxes, or `group_by` does not fit.
+        UserError: the two are not on the same ground truth, detections have no boxes, `group_by` does not fit, or the
+            point is of other classes.
     """
     rule = rule or HitRule()
     options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
@@ -124,6 +130,7 @@ def screen_inputs(
         class_ap=float(np.nanmean([one.ap for one in classes])) if any(one.threats for one in classes) else np.nan,
         froc=froc(inputs),
         roc=_roc(bags),
+        at_point=judge_at(point, bags, inputs, str(rule), group_by or "", confidence) if point else None,
     )
     if other is None:
         return result

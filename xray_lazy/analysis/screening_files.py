@@ -9,8 +9,14 @@ from rich.markup import escape
 from xray_lazy.analysis.console import VERDICT_COLOURS, table_of, wide_console
 from xray_lazy.analysis.files import table_text
 from xray_lazy.analysis.screening import ScreeningResult
+from xray_lazy.analysis.screening_text import (
+    print_at_point,
+    shown_interval,
+    shown_percent,
+    shown_threshold,
+    too_few_clean,
+)
 from xray_lazy.atomic_file import atomic_writer, write_json, write_text
-from xray_lazy.evaluation.screening.figures import clean_bags_for, least_false_alarms
 from xray_lazy.wording import counted
 
 JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
@@ -30,22 +36,24 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
         table = table_of("P_FA at most, %", "threshold", "P_FA", "interval", "P_D", "interval", "any class", "alarms")
         for point, any_class in zip(overall.points, result.any_class.points, strict=True):
             table.add_row(
-                _percent(point.asked),
-                _threshold(point.threshold),
-                _percent(point.false_alarms),
-                _interval(point.false_alarms_low, point.false_alarms_high),
-                f"[bold]{_percent(point.detection)}[/]",
-                _interval(point.detection_low, point.detection_high),
-                _percent(any_class.detection),
-                _percent(point.alarms),
+                shown_percent(point.asked),
+                shown_threshold(point.threshold),
+                shown_percent(point.false_alarms),
+                shown_interval(point.false_alarms_low, point.false_alarms_high),
+                f"[bold]{shown_percent(point.detection)}[/]",
+                shown_interval(point.detection_low, point.detection_high),
+                shown_percent(any_class.detection),
+                shown_percent(point.alarms),
             )
         console.print(table)
         for rate, value in overall.false_alarms_at.items():
-            what = "no threshold reaches it" if math.isnan(value) else f"P_FA {_percent(value)} %"
-            console.print(f"P_D {_percent(rate)} %: {what}")
+            what = "no threshold reaches it" if math.isnan(value) else f"P_FA {shown_percent(value)} %"
+            console.print(f"P_D {shown_percent(rate)} %: {what}")
     console.print(_classes(result))
-    marks = ", ".join(f"{_percent(found)} at {marks:g}" for marks, found in result.froc.items())
+    marks = ", ".join(f"{shown_percent(found)} at {marks:g}" for marks, found in result.froc.items())
     console.print(f"items found (IoU 0.5) by false marks per image: {marks}", soft_wrap=True)
+    if result.at_point:
+        print_at_point(console, result.at_point)
     for warning in warnings_of(result):
         console.print(f"[yellow]note:[/] {escape(warning)}", soft_wrap=True)
     if result.other:
@@ -54,7 +62,7 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
             colour = VERDICT_COLOURS.get(one.verdict, "dim")
             bounds = "-" if math.isnan(one.low) else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
             change = "-" if math.isnan(one.change) else f"{100 * one.change:+.1f}"
-            table.add_row(_percent(one.asked), change, bounds, f"[{colour}]{one.verdict}[/]")
+            table.add_row(shown_percent(one.asked), change, bounds, f"[{colour}]{one.verdict}[/]")
         console.print(f"\n[bold]{escape(result.other)}[/] on the same bags:", soft_wrap=True)
         console.print(table)
     console.print(f"results are in {escape(str(folder))}", soft_wrap=True)
@@ -72,15 +80,7 @@ def warnings_of(result: ScreeningResult) -> list[str]:
             "every bag has a threat: there are no false alarms to count over all classes; add clean bags to the set. "
             "For a class those without it are clean"
         ]
-    least = least_false_alarms(overall.clean, result.confidence)
-    unsupported = [point.asked for point in overall.points if point.asked < least]
-    if not unsupported:
-        return []
-    rates, needed = ", ".join(map(_percent, unsupported)), clean_bags_for(min(unsupported), result.confidence)
-    return [
-        f"{counted(overall.clean, 'clean bag')} can't show a P_FA of {rates} %: with no false alarm at all it may be "
-        f"{_percent(least)} %; {needed} clean bags could"
-    ]
+    return too_few_clean(overall.clean, [point.asked for point in overall.points], result.confidence)
 
 
 def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
@@ -100,12 +100,14 @@ def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
 
 
 def _classes(result: ScreeningResult):
-    rates = [_percent(point.asked) for point in result.overall.points]
+    rates = [shown_percent(point.asked) for point in result.overall.points]
     table = table_of("class, %", "with it", "without", *(f"P_D at {rate}" for rate in rates), "area", "AP of bags")
     for one in result.classes:
         points = [_with_interval(point.detection, point.detection_low, point.detection_high) for point in one.points]
-        table.add_row(escape(one.name), str(one.threats), str(one.clean), *points, _percent(one.area), _percent(one.ap))
-    columns = ["-"] * (2 + len(rates)) + ["-", _percent(result.class_ap)]
+        table.add_row(
+            escape(one.name), str(one.threats), str(one.clean), *points, shown_percent(one.area), shown_percent(one.ap)
+        )
+    columns = ["-"] * (2 + len(rates)) + ["-", shown_percent(result.class_ap)]
     table.add_row("mean", *columns)
     return table
 
@@ -143,23 +145,5 @@ def _draw_roc(axes, result: ScreeningResult) -> None:
     axes.set_xlim(-1, max(20.0, 200 * result.overall.points[-1].asked))
 
 
-def _threshold(score: float) -> str:
-    """With as many digits as tell it from 1 and from 0, rounded down: what is let through at it still is."""
-    if not math.isfinite(score):
-        return "none"
-    digits = 3
-    while digits < 9 and (abs(score) < 10 ** (2 - digits) or 0 < 1 - score < 10 ** (2 - digits)):
-        digits += 1
-    return f"{math.floor(score * 10**digits) / 10**digits:.{digits}f}"
-
-
-def _percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.3g}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"{_percent(low)} to {_percent(high)}"
-
-
 def _with_interval(value: float, low: float, high: float) -> str:
-    return "-" if math.isnan(value) else f"{_percent(value)} ({_interval(low, high)})"
+    return "-" if math.isnan(value) else f"{shown_percent(value)} ({shown_interval(low, high)})"

@@ -39,7 +39,7 @@ class Console:
         print(f"{line}, {skipped} skipped" if skipped else line)
         counts = Counter(names[class_id] for image in found for class_id in image.classes)
         if not counts:
-            print("nothing found; a lower --threshold shows what the model is less sure of")
+            print("nothing found; a lower threshold shows what the model is less sure of")
             return
         within = Counter(names[class_id] for image in found for class_id in set(image.classes))
         table = Table("class", box=None, pad_edge=False)

@@ -27,6 +27,8 @@ from xray_lazy.modeling.region_pooling import use_region_poolers
 from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
 from xray_lazy.prediction.mask_inference import use_partwise_mask_heads
 
+Threshold = float | Sequence[float]
+
 
 class Detector(ABC):
     """From images to items, in two steps: `prepare` can run in any thread, `detect` takes a batch.
@@ -53,13 +55,13 @@ class Detector(ABC):
         """
 
     def detect(
-        self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: float = 0.0
+        self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: Threshold = 0.0
     ) -> list[Instances]:
         """Items of a batch in pixels of the images, on the CPU, best first.
 
         Args:
             sizes: (height, width) of the images.
-            score_threshold: items below it are left out.
+            score_threshold: items below it are left out; one for all classes, or one for each.
 
         Returns:
             detectron2's Instances, with `EncodedMasks` as `pred_masks` from models with masks.
@@ -106,9 +108,9 @@ class TrainedDetector(Detector):
         return tuple(-(-side // self._divisor) for side in prepared.shape[1:])
 
     def detect(
-        self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: float = 0.0
+        self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]], score_threshold: Threshold = 0.0
     ) -> list[Instances]:
-        with _left_out_early(self.model, score_threshold):
+        with _left_out_early(self.model, float(np.min(score_threshold))):
             return super().detect(inputs, sizes, score_threshold)
 
     def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
@@ -204,8 +206,10 @@ def _left_out_early(model: nn.Module, score_threshold: float) -> Iterator[None]:
             predictor.test_score_thresh = threshold
 
 
-def _in_image(items: Instances, height: int, width: int, score_threshold: float) -> Instances:
-    items = postprocess(items[items.scores >= score_threshold], {"height": height, "width": width})
+def _in_image(items: Instances, height: int, width: int, score_threshold: Threshold) -> Instances:
+    thresholds = torch.as_tensor(score_threshold, dtype=torch.float64, device=items.scores.device)
+    own = thresholds[items.pred_classes] if thresholds.ndim else thresholds
+    items = postprocess(items[items.scores.double() >= own], {"height": height, "width": width})
     result = Instances((height, width))
     for name, values in items.to("cpu").get_fields().items():
         # copied out of the inference mode, in which tensors can't be changed later

@@ -13,7 +13,7 @@ from detectron2.structures import Instances
 
 from xray_lazy.data.image_file import read_image
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.prediction.detector import Detector, load_detector
+from xray_lazy.prediction.detector import Detector, Threshold, load_detector
 from xray_lazy.wording import counted
 
 Source = str | os.PathLike | np.ndarray
@@ -44,14 +44,16 @@ class Predictor:
         detector: finds the items.
         batch_size: images that go through the network together, where their sizes there are equal; what is found in
             an image does not depend on the others.
-        score_threshold: items below it are left out.
+        score_threshold: items below it are left out; one for all classes, or one for each.
         threads: that read and resize images while the network works.
 
     Raises:
         UserError: a number has no meaning.
     """
 
-    def __init__(self, detector: Detector, batch_size: int = 8, score_threshold: float = 0.0, threads: int = 2) -> None:
+    def __init__(
+        self, detector: Detector, batch_size: int = 8, score_threshold: Threshold = 0.0, threads: int = 2
+    ) -> None:
         if batch_size < 1 or threads < 1:
             raise UserError(
                 f"a batch of {counted(batch_size, 'image')}, read by {counted(threads, 'thread')}",

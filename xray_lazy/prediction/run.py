@@ -37,6 +37,7 @@ class PredictOptions:
         model: output folder of a training, config file, or exported model.
         inputs: as `find_inputs` takes them, with `image_root`.
         output: folder of the results.
+        operating_point: a file with thresholds of the classes, in place of `threshold`.
         ground_truth: COCO file that is drawn beside the predictions.
         overlays: write images and videos, not only tables.
         video_format: a suffix of `xray_lazy.prediction.videos.CODECS`, without its dot.
@@ -47,6 +48,7 @@ class PredictOptions:
     inputs: Sequence[str]
     output: str = "output/predictions"
     threshold: float = 0.5
+    operating_point: str | None = None
     weights: str | None = None
     overrides: Sequence[str] = ()
     device: str = "auto"
@@ -67,6 +69,11 @@ def run_prediction(options: PredictOptions) -> None:
     """
     if not 0 <= options.threshold <= 1:
         raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
+    point = None
+    if options.operating_point:
+        from xray_lazy.analysis.operating_point import OperatingPoint
+
+        point = OperatingPoint.read(options.operating_point)
     check_result_folder(options.output)
     inputs = find_inputs(options.inputs, options.image_root, options.output)
     if options.image_root and not inputs.coco_files:
@@ -81,6 +88,8 @@ def run_prediction(options: PredictOptions) -> None:
         score_threshold=options.threshold,
         threads=options.threads,
     )
+    if point:
+        predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {options.model}")
     _Run(options, inputs, predictor).run()
 
 
@@ -91,7 +100,7 @@ def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
     drawn = [folder / "pictures" / image.result.with_suffix(".jpg") for image in inputs.images]
     drawn += [folder / "videos" / v.result.with_suffix(f".{options.video_format}") for v in inputs.videos]
     drawn += [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
-    given = [options.ground_truth] if options.ground_truth else []
+    given = filter(None, (options.ground_truth, options.operating_point))
     read = [entry.path for entry in (*inputs.images, *inputs.videos)]
     check_no_input([*tables, *drawn], [*read, *inputs.coco_files, *map(Path, given)])
     # each call writes the last of them, whatever it looks at

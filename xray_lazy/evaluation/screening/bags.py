@@ -88,6 +88,11 @@ class BagScores:
         """`is_threat`, and the best alarm and hit of any class, (B,) each."""
         return self.is_threat, *(scores.max(axis=1, initial=NEVER) for scores in (self.alarm, self.hit))
 
+    def only(self, chosen: np.ndarray) -> "BagScores":
+        """Those that `chosen` (B,) bool names."""
+        bags = [bag for bag, is_chosen in zip(self.bags, chosen, strict=True) if is_chosen]
+        return BagScores(bags, *(of[chosen] for of in (self.shows, self.alarm, self.hit, self.hit_of_any)))
+
 
 def score_bags(images: Iterable[BoxesOfImage], classes: int, rule: HitRule | None = None) -> BagScores:
     """Score all bags; memory grows with bags and classes, not with detections.

@@ -161,8 +161,8 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
         return Point(rate, *[np.nan] * 8)
     place = curve.place_at(rate)
     false = curve.false_alarms[place]
-    false_low, false_high = _exact_interval(false, curve.clean, confidence)
-    low, high = _exact_interval(curve.detections[place], curve.threats, confidence)
+    false_low, false_high = exact_interval(false, curve.clean, confidence)
+    low, high = exact_interval(curve.detections[place], curve.threats, confidence)
     drawn_low, drawn_high = interval(drawn, confidence)
     return Point(
         asked=rate,
@@ -177,7 +177,8 @@ def _point(curve: Curve, rate: float, drawn: np.ndarray, confidence: float) -> P
     )
 
 
-def _exact_interval(share: float, bags: int, confidence: float) -> tuple[float, float]:
+def exact_interval(share: float, bags: int, confidence: float) -> tuple[float, float]:
+    """The bounds of Clopper and Pearson (1934)."""
     bounds = binomtest(round(share * bags), bags).proportion_ci(confidence, method="exact")
     return float(bounds.low), float(bounds.high)
 

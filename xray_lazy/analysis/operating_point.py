@@ -1,0 +1,155 @@
+"""An operating point from its file, applied to detections: thresholds of classes that keep a rate of false alarms."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.screening.bags import BagScores
+from xray_lazy.evaluation.screening.operating_point import Judgement, judge
+
+if TYPE_CHECKING:
+    from xray_lazy.analysis.inputs import Inputs
+
+SCHEMA = 1  # of operating_point.json
+FILE_NAME = "operating_point.json"
+_CHOOSE = "tools/analyze.py operating-point RUN makes such a file"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What of a file is applied.
+
+    Attributes:
+        path: of the file.
+        thresholds: by class name; infinite for a class that never alarms.
+        false_alarms: P_FA in 0..1 that was asked for.
+        chosen_on: fingerprint of that ground truth, and what else the file tells of it.
+    """
+
+    path: str
+    thresholds: Mapping[str, float]
+    false_alarms: float
+    chosen_on: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "OperatingPoint":
+        """From a file.
+
+        Raises:
+            UserError: it is not there, or is another file.
+        """
+        try:
+            content = json.loads(Path(path).read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"there is no operating point {path}", _CHOOSE) from None
+        except (IsADirectoryError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} is not a JSON file: {error}", _CHOOSE) from None
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise UserError(
+                f"{path} is of a newer version: its schema is {schema}, and this one reads up to {SCHEMA}",
+                "choose the thresholds anew, or use the newer version",
+            )
+        if schema != SCHEMA or not _is_point(content):
+            raise UserError(f"{path} holds no operating point: it has no thresholds by class", _CHOOSE)
+        thresholds = {name: math.inf if one is None else float(one) for name, one in content["thresholds"].items()}
+        return cls(str(path), thresholds, float(content["false_alarms"]), content["chosen_on"])
+
+    def of_classes(self, names: Sequence[str], whose: str) -> list[float]:
+        """Thresholds in the order of class names.
+
+        Raises:
+            UserError: the file has not just these classes.
+        """
+        strange = [name for name in self.thresholds if name not in names]
+        lacking = [name for name in names if name not in self.thresholds]
+        if not strange and not lacking:
+            return [self.thresholds[name] for name in names]
+        parts = [f"no threshold for {', '.join(lacking)}"] if lacking else []
+        parts += [f"thresholds for {', '.join(strange)}, which {whose} does not have"] if strange else []
+        near = did_you_mean(nearest(strange[0], lacking)) if strange and lacking else ""
+        raise UserError(
+            f"{self.path} does not fit the classes of {whose}: it has {' and '.join(parts)}",
+            f"{near} choose an operating point for this model".strip(),
+        )
+
+
+@dataclass(frozen=True)
+class AtPoint:
+    """What an operating point gives on a set.
+
+    Attributes:
+        path: of its file.
+        thresholds: by class name, infinite for a class that never alarms.
+        false_alarms: P_FA in 0..1 that was asked for.
+        chosen_on: name of the set.
+        notes: why the figures may not be what they seem.
+    """
+
+    path: str
+    thresholds: dict[str, float]
+    false_alarms: float
+    chosen_on: str
+    judgement: Judgement
+    notes: tuple[str, ...]
+
+
+def judge_at(
+    point: OperatingPoint, bags: BagScores, inputs: "Inputs", rule: str, group_by: str, confidence: float
+) -> AtPoint:
+    """Of the bags of an evaluation that `rule` and `group_by` made.
+
+    Raises:
+        UserError: the point is of other classes.
+    """
+    names = inputs.matches("bbox").class_names
+    thresholds = point.of_classes(names, inputs.dataset)
+    notes = []
+    if point.chosen_on.get("fingerprint") == truth_fingerprint(inputs.ground_truth):
+        notes.append("it was chosen on this very set: on other bags P_FA is higher and P_D lower")
+    for what, before, now in (
+        ("a detection counts", point.chosen_on.get("rule"), rule),
+        ("bags are joined", point.chosen_on.get("group_by"), group_by),
+        ("detections are limited", point.chosen_on.get("max_detections"), inputs.max_detections),
+    ):
+        if before != now:
+            there, here = (value or "not at all" for value in (before, now))
+            notes.append(f"{what} in another way than where it was chosen: {there} there, {here} here")
+    return AtPoint(
+        point.path,
+        dict(zip(names, thresholds, strict=True)),
+        point.false_alarms,
+        str(point.chosen_on.get("dataset")),
+        judge(bags, thresholds, confidence),
+        tuple(notes),
+    )
+
+
+def truth_fingerprint(ground_truth: Mapping[str, Any]) -> str:
+    """SHA-256 of images, by their names without folders, classes, and boxes; equal wherever the set lies."""
+    names = {one["id"]: PurePath(one["file_name"]).name for one in ground_truth["images"]}
+    classes = {one["id"]: one["name"] for one in ground_truth["categories"]}
+    items = [(names[a["image_id"]], classes[a["category_id"]], list(a["bbox"])) for a in ground_truth["annotations"]]
+    content = [sorted(names.values()), sorted(classes.values()), sorted(items)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _is_point(content: Any) -> bool:
+    thresholds = content.get("thresholds")
+    return (
+        isinstance(thresholds, dict)
+        and all(one is None or _is_number(one) for one in thresholds.values())
+        and _is_number(content.get("false_alarms"))
+        and isinstance(content.get("chosen_on"), dict)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
