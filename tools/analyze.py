@@ -70,7 +70,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
         "--max-detections",
         type=whole(1),
         metavar="N",
-        help="so many of a class count on an image, the best first (default: as in the evaluation, COCO's 100)",
+        help="how many of a class count on an image, the best first (default: as in the evaluation, COCO's 100)",
     )
 
 

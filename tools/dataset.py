@@ -259,7 +259,7 @@ def run_split(options: argparse.Namespace) -> int:
 
 
 def _scanners(options: argparse.Namespace) -> list[list[str]]:
-    """[name, JSON, folder] of each scanner; the set that stands alone belongs to the name that stands alone."""
+    """[name, JSON, folder] of each scanner; a set without a name belongs to the name without a set."""
     alone = [path for path in (options.annotations, options.images) if path is not None]
     scanners = [given if len(given) > 1 else given + alone for given in options.scanner]
     names_alone = sum(len(given) == 1 for given in options.scanner)

@@ -216,7 +216,7 @@ def _overrides(arguments: list[str]) -> list[str]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line; what is named may stand before, between and behind the flags."""
+    """The command line; what is named may come before, between and after the flags."""
     parser = build_parser()
     options, rest = parser.parse_known_args()
     rest = paths_or_overrides(parser, rest)

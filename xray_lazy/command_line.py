@@ -26,7 +26,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
 
     A `UserError` is printed as its message and fix; a full disk, a path that can't be used and a closed
     pipe get messages of their own.
-    Modules in the present folder can be imported, as with `python -m`, so that configs may name a person's own classes.
+    Modules in the present folder can be imported, as with `python -m`, so that configs may name the user's own classes.
     """
     global _show_tracebacks
     _show_tracebacks = debug
@@ -35,7 +35,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         interrupts_are_caught()
-        sys.path.append(os.getcwd())  # last: a file there doesn't stand in for an installed package of the same name
+        sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
     except BrokenPipeError:

@@ -95,7 +95,7 @@ def find_problems() -> list[Problem]:
     broken = {name: problem for name in DISTRIBUTIONS if (problem := _import_problem(name))}
     for name, base in (("detectron2", "torchvision"), ("detectron2", "torch"), ("torchvision", "torch")):
         if base in broken and _installed(name)[1]:
-            broken.pop(name, None)  # it fails along with what it stands on; its own state shows once that is mended
+            broken.pop(name, None)  # it fails along with what it depends on; its own state shows once that is mended
     problems = [*broken.values(), *_pkg_resources_problem(), *([] if "torch" in broken else _unused_gpu_problem())]
     return sorted(problems, key=lambda problem: not problem.needed)
 

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: tools print message and fix, and end with the error's exit code."""
+"""Errors that users can act on: tools print message and fix, and end with the error's exit code."""
 
 EXIT_FAILURE = 1
 

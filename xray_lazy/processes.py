@@ -25,7 +25,7 @@ def open_files(process: Path) -> Iterator[str]:
 
 
 def _status(process: Path) -> list[str]:
-    """State, parent, ... of a process by its folder in /proc: what stands behind its name, which may have spaces."""
+    """State, parent, ... of a process by its folder in /proc: what follows its name, which may have spaces."""
     return (process / "stat").read_text().rpartition(")")[2].split()
 
 

@@ -89,7 +89,7 @@ class RunFolder:
     Attributes:
         path: of the folder; those of its files are named after them.
         last: a file with the name of the checkpoint to resume from.
-        stop: a file that a person makes to end training.
+        stop: a file that the user makes to end training.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -187,7 +187,7 @@ class RunFolder:
         return [path for name in (*names, "best*.json", CONFIG) for path in self.path.glob(name)]
 
     def check(self) -> None:
-        """Refuse a folder that can't be made, or in which something else stands where a run writes.
+        """Refuse a folder that can't be made, or in which something else is where a run writes.
 
         Raises:
             UserError: a file has the name of a folder that a run makes, or a folder that of a file, or either is a

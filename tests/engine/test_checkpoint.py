@@ -42,7 +42,7 @@ def test_a_model_zoo_pickle_of_arrays_is_loaded(tmp_path):
 
 def test_weights_of_another_model_are_an_error(tmp_path):
     Checkpointer(nn.ModuleDict({"other": nn.Linear(2, 2)}), tmp_path).save("weights")
-    with pytest.raises(UserError, match="not one weight of this model"):
+    with pytest.raises(UserError, match="none of this model's weights"):
         Checkpointer(make_model()).load(str(tmp_path / "weights.pth"))
 
 

@@ -1,4 +1,4 @@
-"""Two runs on the same images: which is better, and whether that can be told from so many images."""
+"""Two runs on the same images: which is better, and whether the number of images is enough to tell."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -131,7 +131,7 @@ def _group(
     images: int | None = None,
 ) -> Group:
     match = matches.annotation_match[0][members]
-    scores = np.append(matches.scores, -math.inf)  # what NOTHING, the last place, stands for
+    scores = np.append(matches.scores, -math.inf)  # for NOTHING, the last place
     instances = int(members.sum())
     return Group(
         name=name,

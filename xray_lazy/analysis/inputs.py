@@ -70,7 +70,7 @@ def inputs_of_run(
     Args:
         evaluation: `best` (the highest segm/AP, else bbox/AP), `newest`, `iter_999`, or `xray_smith_val/iter_999`.
         ground_truth, images: as `load_truth`; by default the set that the run's config names.
-        max_detections: so many count per image and class, the best first; by default as many as in the evaluation.
+        max_detections: how many count per image and class, the best first; by default as many as in the evaluation.
 
     Raises:
         UserError: there is no such run, evaluation or set, or they do not fit together.
@@ -97,7 +97,7 @@ def inputs_of_files(
 
     Args:
         ground_truth, images: as `load_truth`.
-        max_detections: so many count per image and class, the best first; by default COCO's 100.
+        max_detections: how many count per image and class, the best first; by default COCO's 100.
 
     Raises:
         UserError: a file is missing or is not what it should be, or they do not fit together.

@@ -1,6 +1,6 @@
 """What an analysis of detections finds, as plain values: the source of its files, tables, plots and of reports.
 
-AP, AR and lost AP are in percent, all other shares in 0..1; NaN stands where nothing could be measured.
+AP, AR and lost AP are in percent, all other shares in 0..1; NaN means that nothing could be measured.
 """
 
 import math

@@ -16,7 +16,7 @@ LOG_SECONDS = 0.5
 # each look is a call to SLURM's controller, which all users share
 QUEUE_SECONDS = 5
 MAX_QUEUE_SECONDS = 60
-# so many looks in a row may fail: a controller that restarts, a network that hiccups
+# this many looks in a row may fail: a controller that restarts, a network that hiccups
 PATIENCE = 20
 
 

@@ -26,7 +26,7 @@ class TrainingJob:
         working_dir: absolute; what relative paths in the config start from.
         overrides: that the config was made with, for the record.
         typed: the command that submitted it, as for a shell; for the record, too.
-        max_timeouts: so many times the job goes back into the queue at its time limit; preemptions don't count.
+        max_timeouts: how often the job goes back into the queue at its time limit; preemptions don't count.
         signal_delay: seconds before the time limit at which SLURM sends USR2.
     """
 

@@ -19,7 +19,7 @@ SEARCHED_LEVELS = 2
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One submitted job; plain values, as they stand in the file.
+    """One submitted job; plain values, as they are in the file.
 
     Attributes:
         job_id: SLURM's, such as "12" or "12_0"; for the executor local the process that watches over the tasks.

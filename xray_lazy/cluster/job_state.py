@@ -23,7 +23,7 @@ class JobState:
         state: "running"; "requeued": it goes on under the same id; "finished"; "failed"; or "stopped": it ended in
             order before it was done.
         reason: of the state, in one or a few lines; empty while it runs.
-        fix: what a person can do about it.
+        fix: what the user can do about it.
         rank: of the task that tells this.
         host: of that task.
         log: that task's log file.

@@ -35,7 +35,7 @@ def reason_to_leave(job_id: str, signal_delay: float) -> str:
 def job_facts(job_id: str) -> dict[str, str]:
     """What `scontrol show job` tells; empty where SLURM does not answer."""
     command = ["scontrol", "--oneliner", "show", "job", job_id]
-    # a person may have another format of times for all of SLURM's commands
+    # users may have set another format of times for all of SLURM's commands
     environment = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=environment)
@@ -64,7 +64,7 @@ def requeue(job_id: str, attempts: int = 3) -> str:
 
 
 def time_limit_warnings(minutes: float, signal_delay: float) -> list[str]:
-    """What a person should know of a job with this time limit, a line each.
+    """Notes for the user on a job with this time limit, a line each.
 
     Args:
         minutes: the time limit.

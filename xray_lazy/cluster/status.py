@@ -61,7 +61,7 @@ def read_status(records: Sequence[JobRecord], with_progress: bool = True) -> lis
     """The status of each job, in their order; SLURM is asked once for all.
 
     Args:
-        with_progress: False leaves out what stands in `metrics.json`.
+        with_progress: False leaves out what `metrics.json` has.
 
     Raises:
         RunFailure: SLURM doesn't answer.

@@ -29,7 +29,7 @@ def print_plan(jobs: Sequence[PlannedJob]) -> None:
 
 
 def print_request(jobs: int, profile: Profile) -> None:
-    """What so many jobs ask for, and what there is to know about it."""
+    """What a number of jobs ask for, and what there is to know about it."""
     console = _console()
     console.print(escape(_request(profile, jobs)), soft_wrap=True)
     if profile.minutes:
@@ -61,7 +61,7 @@ def print_statuses(statuses: Sequence[JobStatus]) -> None:
     for status in statuses:
         color = COLORS.get(status.state, "default")
         record = status.record
-        # reasons of failures stand below, with their logs
+        # reasons of failures are below, with their logs
         reason = f": {status.reason}" if status.reason and status.state != "failed" else ""
         table.add_row(
             record.job_id,

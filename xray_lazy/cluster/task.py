@@ -13,7 +13,7 @@ class Task:
 
     Attributes:
         job_id: the scheduler's, such as "17", or "19_0" in an array.
-        rank, tasks: this one of so many.
+        rank, tasks: this task's rank and the number of tasks.
         local_rank, nodes: where it is.
         start: number of this start of the job, from 1; a requeued job counts on.
         host: the node's name.

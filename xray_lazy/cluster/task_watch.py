@@ -34,7 +34,7 @@ class TaskWatch:
         task: this one; the task of rank 0 decides for the job.
         state_file: of the job.
         failure_file: where its processes tell why they failed.
-        max_timeouts: so many times it goes back into the queue at its time limit.
+        max_timeouts: how often it goes back into the queue at its time limit.
         signal_delay: seconds before the time limit at which SLURM sends USR2.
         newest_checkpoint: tells its name; a job that has saved nothing until its time limit never will. None for a job
             that keeps no checkpoints.

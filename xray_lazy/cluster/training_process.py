@@ -13,7 +13,7 @@ def main(output_dir: str, working_dir: str, command: str, *overrides: str) -> No
     from xray_lazy.run_folder import RunFolder
 
     os.chdir(working_dir)
-    sys.argv = shlex.split(command) or sys.argv  # for the run's record: a person knows the command that submitted it
+    sys.argv = shlex.split(command) or sys.argv  # for the run's record: the user knows the command that submitted it
     run(RunOptions(str(RunFolder(output_dir).config), applied_overrides=list(overrides), resume=True))
 
 

@@ -1,4 +1,4 @@
-"""Command lines on which flags and config overrides stand in any order.
+"""Command lines with flags and config overrides in any order.
 
 Imports nothing heavy: `--help` must answer at once.
 """

@@ -34,7 +34,7 @@ def check_config(config: DictConfig, runtime_arguments: Mapping[str, Iterable[st
     Args:
         config: the config of an experiment.
         runtime_arguments: arguments that a program adds itself before it instantiates a node, so that the config
-            needn't have them: dotted key, in which `*` stands for anything, to argument names, such as
+            needn't have them: dotted key, in which `*` matches anything, to argument names, such as
             `{"optimizer.params": ["model"]}`.
     """
     runtime_arguments = runtime_arguments or {}

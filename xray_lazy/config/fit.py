@@ -1,4 +1,4 @@
-"""Whether a new value may stand where the present one stands; the rules that overrides are checked by."""
+"""Whether a new value may replace the present one: the rules that overrides are checked by."""
 
 from pathlib import Path
 from typing import Any

@@ -77,7 +77,7 @@ def all_keys(config: DictConfig) -> list[str]:
 
 
 def key_of(config: DictConfig, node: DictConfig | ListConfig) -> str | None:
-    """The dotted key at which the very object `node` stands in `config`; None where it doesn't."""
+    """The dotted key of the very object `node` in `config`; None if it isn't there."""
     for key, container, part in walk(config):
         if not OmegaConf.is_interpolation(container, part) and read(container, part) is node:
             return key

@@ -15,7 +15,7 @@ from xray_lazy.errors import UserError
 
 
 def locate(name: str) -> Any:
-    """The object that a dotted name stands for; modules are imported, nothing is called.
+    """The object with a dotted name; modules are imported, nothing is called.
 
     Submodules go before attributes of the same name, as in detectron2's `locate`.
 

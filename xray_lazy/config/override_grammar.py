@@ -70,7 +70,7 @@ def parse_override(text: str) -> Change:
 
 
 def expand_sweep(text: str) -> list[str]:
-    """The overrides of one value each that `text` stands for: `a=1,2` is `a=1` and `a=2`; itself where it is no sweep.
+    """The overrides of one value each that `text` means: `a=1,2` is `a=1` and `a=2`; itself where it is no sweep.
 
     Raises:
         UserError: it is not in the grammar, or its values can't be listed.

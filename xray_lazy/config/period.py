@@ -1,4 +1,4 @@
-"""Periods of a run: so many iterations, or epochs as in "1 epoch" and "0.5 epochs"."""
+"""Periods of a run: a number of iterations, or of epochs as in "1 epoch" and "0.5 epochs"."""
 
 import math
 import re

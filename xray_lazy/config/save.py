@@ -63,7 +63,7 @@ def _with_references(tree: Any, node: Any) -> Any:
 
 
 def _storable(value: Any, key: str) -> Any:
-    """`value` made of what YAML can hold; `key` is where it stands."""
+    """`value` made of what YAML can hold; `key` is its place in the config."""
     if isinstance(value, Unresolved):
         raise UserError(f"{key}: {value.text} can't be resolved: {value.reason}", "correct the interpolation")
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ def nearest(name: str, candidates: Iterable[str], count: int = 3) -> list[str]:
 
 
 def nearest_keys(key: str, keys: Iterable[str], count: int = 3) -> list[str]:
-    """At most `count` of the dotted `keys` that `key` may stand for.
+    """At most `count` of the dotted `keys` that `key` may be a misspelling of.
 
     These are the keys whose last part is the same (`max_iter` for `train.max_iter`); where there is none, those that
     look like the whole; else those whose last part looks like its last part.

@@ -59,7 +59,7 @@ def parse_yaml(text: str, source: str) -> Any:
         source: where it is from, for messages.
 
     Raises:
-        UserError: it is not YAML, a key stands twice, it holds other Python objects, or a name can't be imported.
+        UserError: it is not YAML, a key occurs twice, it holds other Python objects, or a name can't be imported.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -71,7 +71,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def escape_interpolations(text: str) -> str:
-    r"""Make omegaconf read `text` as it stands: `${` becomes `\${`, and backslashes before it are doubled."""
+    r"""Make omegaconf read `text` literally: `${` becomes `\${`, and backslashes before it are doubled."""
     return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
 
 

@@ -1,6 +1,6 @@
 """How often training sees images of a kind: rare classes, each data set, empty bags.
 
-A balance takes the records and the times that each is in an epoch, shape `(N,)`, and returns the times that it shall
+A balance takes the records and how often each is in an epoch, shape `(N,)`, and returns how often it should
 be there. `ShuffledEpochs` takes a list of them. Crowd regions are no instances here, as in training.
 """
 

@@ -80,7 +80,7 @@ def load_datasets(
         root: as `find_source`.
         filter_empty: leave out images without an instance that can be trained on.
         fraction: of what is left, at least one image.
-        max_pictures: so many at most; None sets no limit.
+        max_pictures: the most images; None sets no limit.
         seed: of a part that is drawn at random, in which a smaller one of the same seed is contained; None spreads the
             part evenly over the set.
 
@@ -122,7 +122,7 @@ def _read(
     max_pictures: int | None,
     seed: int | None,
 ) -> tuple[DetectionDataset, list[str]]:
-    """The data set, and what a person should know of it."""
+    """The data set, and notes on it for the user."""
     warnings: list[str] = []
     gc_was_on = gc.isenabled()
     gc.disable()  # looking for garbage again and again while millions of objects are made takes half of the time

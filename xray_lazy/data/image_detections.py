@@ -18,7 +18,7 @@ class Drawn:
     """One annotation or detection, to be drawn.
 
     box is xyxy in pixels; mask is a bool or uint8 array (H, W), polygons, RLE, or None, where the box is drawn.
-    label stands for the class's name and score, an empty one for none; what is quiet has a thin grey outline alone.
+    label means the class's name and score, an empty one none; what is quiet has a thin grey outline alone.
     """
 
     class_id: int

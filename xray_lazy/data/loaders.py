@@ -29,7 +29,7 @@ from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
-# A data set where so many neighbours in the stream can't be read has another trouble than a broken file.
+# If this many neighbours in the stream can't be read, the fault is not a broken file.
 ATTEMPTS = 10
 # in errors of torch and of the system
 SIGNS_OF_FULL_SHARED_MEMORY = ("shared memory", "No space left on device", "/torch_", "shm")

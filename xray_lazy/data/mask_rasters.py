@@ -97,7 +97,7 @@ def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> Ma
 
 
 def sample_rle(rle: dict, rows: np.ndarray, columns: np.ndarray) -> MaskWindow:
-    """The mask's pixels at `rows` and `columns`, both of which ascend or descend, as an image of so many."""
+    """The mask's pixels at `rows` and `columns`, both of which ascend or descend, as an image of that size."""
     x, y, width, height = (int(value) for value in mask_util.toBbox(rle))
     inside_x = np.flatnonzero((columns >= x) & (columns < x + width))
     inside_y = np.flatnonzero((rows >= y) & (rows < y + height))

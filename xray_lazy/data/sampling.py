@@ -6,7 +6,7 @@ import numpy as np
 
 from xray_lazy.errors import UserError
 
-# From the records and how often each is in an epoch, shape (N,), to how often each shall be.
+# From the records and how often each is in an epoch, shape (N,), to how often each should be.
 Balance = Callable[[Sequence[dict], np.ndarray], np.ndarray]
 
 

@@ -35,7 +35,7 @@ def compile_parts(
     A part that does not compile runs as it is after one warning. Losses differ by float32 rounding.
 
     Args:
-        parts: names of submodules; `*` stands for anything (`head.head_series.*`). Parts inside of a named one are
+        parts: names of submodules; `*` matches anything (`head.head_series.*`). Parts inside of a named one are
             compiled with it.
         mode, dynamic, backend: of `torch.compile`; `dynamic=True` compiles for images of any size at once.
 
@@ -144,7 +144,7 @@ class _SpeedUp:
             if not may_repeat or is_worker_death(error):  # the latter is nothing that this call did
                 raise
             self.undo()
-            result = self.module._call_impl(*args, **kwargs)  # fails in its turn where the model itself is at fault
+            result = self.module._call_impl(*args, **kwargs)  # fails as well if the model itself is at fault
             self.module._compiled_call_impl = None
             self.failure = _reason(error)
             if not self.is_on_trial:

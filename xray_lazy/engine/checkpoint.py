@@ -46,7 +46,7 @@ class Checkpointer(DetectionCheckpointer):
 
     Attributes:
         must_fit: refuse weights that would leave some of the model's as initialised, which only training can mend.
-        named_by: where a person names the file to load, for messages.
+        named_by: where the user names the file to load, for messages.
         fit_classes: called with a file's content and path, gives its weights as a model with other classes has them.
         class_names: of the model's classes, which each file that is written tells.
         kept: files that are put back before each checkpoint, which is of little use without them.
@@ -173,8 +173,8 @@ class Checkpointer(DetectionCheckpointer):
         if loadable and len(missing) + len(mismatched) == loadable:
             there = f" has {_summary(incompatible.unexpected_keys, 3)}," if incompatible.unexpected_keys else ""
             raise UserError(
-                f"the checkpoint has not one weight of this model: it{there or ' has none of these names;'} the model "
-                f"has {_summary(list(self.model.state_dict()), 3)}",
+                f"the checkpoint contains none of this model's weights: it{there or ' has none of these names;'} "
+                f"the model has {_summary(list(self.model.state_dict()), 3)}",
                 f"is it of another model? Look at {self.named_by}",
             )
         if self.must_fit:
@@ -219,7 +219,7 @@ def load_trained_weights(model: nn.Module, path: str, named_by: str = Checkpoint
     """Load weights that are used as they are, without training; returns what else the file has.
 
     Args:
-        named_by: where a person named the file, for messages.
+        named_by: where the user named the file, for messages.
 
     Raises:
         UserError: the file can't be fetched or read, or lacks weights of the model in its shapes.

@@ -1,4 +1,4 @@
-"""Which dimensions of a model's weights stand for its classes: those that grow where it has one class more."""
+"""Which dimensions of a model's weights belong to its classes: those that grow by one with each class."""
 
 import copy
 from collections.abc import Iterator

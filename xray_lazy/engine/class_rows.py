@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 class ClassRows:
     """Fits the class layers of a checkpoint to a model: rows of classes with equal names, and of the background.
 
-    Names are equal whatever their case and what stands between their words: "Cell_Phone" is "cell phone".
+    Names are equal whatever their case and the characters between their words: "Cell_Phone" is "cell phone".
 
     Args:
         cfg: of the model; `train.class_map` has, by a class of the model, the class of the checkpoint whose rows it

@@ -37,7 +37,7 @@ def resolve_epochs(cfg: DictConfig, overridden: Collection[str] = ()) -> list[Fa
 
 
 def put_iterations(cfg: DictConfig, epoch: int) -> None:
-    """Put iterations where `cfg` has epochs of so many, in place."""
+    """Replace epochs in `cfg` by iterations, in place."""
     max_epochs = OmegaConf.select(cfg, "train.max_epochs")
     if max_epochs is not None:
         cfg.train.max_iter = to_iterations(max_epochs, epoch)
@@ -59,7 +59,7 @@ def iterations_per_epoch(cfg: DictConfig) -> int:
 
 
 def to_iterations(epochs: float, iterations: int) -> int:
-    """The whole number nearest to `epochs` of so many `iterations`; a half is rounded up, and 1 is the least."""
+    """The whole number nearest to `epochs` of `iterations` each; a half is rounded up, and 1 is the least."""
     return max(1, math.floor(epochs * iterations + 0.5))
 
 

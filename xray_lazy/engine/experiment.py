@@ -208,7 +208,7 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
 
 
 def class_names(loader: object) -> Sequence[str]:
-    """The classes that a loader's images have; none where its data set, of a person's own, doesn't tell."""
+    """The classes that a loader's images have; none if its data set, a class of the user's, doesn't tell."""
     return tuple(getattr(getattr(loader, "dataset", None), "class_names", ()))
 
 

@@ -135,7 +135,7 @@ def check_claim(claim: Claim) -> None:
 def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     """Clear what an overwritten run or a killed process left, and save the config.
 
-    Called when nothing can stand in the way of the new run any more: what is deleted here is gone.
+    Called when nothing can keep the new run from starting any more: what is deleted here is gone.
     """
     files = RunFolder(cfg.train.output_dir)
     folder = files.path

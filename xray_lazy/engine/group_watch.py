@@ -1,4 +1,4 @@
-"""Two threads in each process of a group: they end it when another has failed or stands still, or a step hangs.
+"""Two threads in each process of a group: they end it when another has failed or stopped, or a step hangs.
 
 The process itself may wait for the others in a collective, from which no exception would wake it. One thread asks the
 store, which may not answer; the other one decides, and never waits.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 600
-SLOWER_THAN_EVER = 20  # a step may also take so many times what the slowest has taken
+SLOWER_THAN_EVER = 20  # a step may also take this many times what the slowest has taken
 SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
 LOOKS_PER_BEAT = 10
 WRITING_SECONDS = 5  # to a disk, which may be what hangs

@@ -11,7 +11,7 @@ def possible_names(metric: str, suffixes: Iterable[str]) -> list[str]:
     """A metric's name, and its names where averaged weights alone are evaluated: `bbox/AP`, `bbox_EMA/AP`.
 
     Args:
-        metric: as a person gives it.
+        metric: as the user gives it.
         suffixes: of the evaluated models.
     """
     task, slash, rest = metric.partition("/")

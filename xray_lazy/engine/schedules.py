@@ -10,7 +10,7 @@ from fvcore.common.param_scheduler import (
     ParamScheduler,
 )
 
-# a person who sets a short train.max_iter wants to see learning, not a warm-up that fills the run
+# whoever sets a short train.max_iter wants to see learning, not a warm-up that fills the run
 LONGEST_WARMUP = 0.25
 
 

@@ -168,7 +168,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "hooks.*.metric": str,
 }
 
-# Keys that may be null, which stands for the choice of the class that gets them.
+# Keys that may be null, which means the default of the class that gets them.
 OPTIONAL = (
     "train.max_epochs",
     "dataloader.*.seed",

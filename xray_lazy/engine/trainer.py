@@ -49,7 +49,7 @@ class Trainer(TrainerBase):
         evaluate: `evaluate(model, iteration)` returns the metrics by task on the first process; all call it.
         max_norm: clip the L2 norm of all gradients together at this; None doesn't clip.
         accumulate: parts that a batch is worked through in, one after the other, for one step of the optimizer.
-        max_skipped_steps: steps whose loss or gradient is not finite are left out, up to so many in a run.
+        max_skipped_steps: steps whose loss or gradient is not finite are left out, up to this number in a run.
         seed: of all that is random in a step, together with iteration and process.
 
     A step never waits for a GPU to know its losses and gradient, if the optimizer is fused and no loss is scaled: the

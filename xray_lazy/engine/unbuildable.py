@@ -36,7 +36,7 @@ def fault_of_build(key: str, node: Any, error: Exception) -> Fault:
     """The fault behind an `error` of building `node`: that of a node below it, where one of these fails by itself.
 
     Args:
-        key: where the node stands in its config.
+        key: of the node in its config.
         node: a node, or what has no `_target_`, such as options of our own.
         error: what building it gave.
     """

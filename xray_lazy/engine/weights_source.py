@@ -11,7 +11,7 @@ from torch import nn
 
 from xray_lazy.errors import UserError
 
-# What detectron2's models hold at their beginning; what stands before it comes from a wrapper around the model.
+# First parts of the names of detectron2's models; what precedes them comes from a wrapper around the model.
 _BEGINNINGS = re.compile(r"^(.*?)(?:backbone\.|bottom_up\.|stem\.|conv1\.weight$|layer1\.0\.)")
 
 # Statistics of one's own images differ less than those of Caffe and torchvision, which are 57 times as large.

@@ -309,7 +309,7 @@ def summarize(
         counts: of the whole data set.
         precision: (10, 101, K, 4, M) by IoU threshold, recall, category, area and limit of detections, -1 where a
             category has no instance of that size.
-        recall: (10, K, 4, M), likewise.
+        recall: (10, K, 4, M), in percent or NaN.
         scores: as `precision`.
     """
     limits = problem.detection_limits

@@ -19,7 +19,7 @@ class CocoResults(Sequence[dict]):
     """Detections as COCO results, each made when it is asked for: a list of them would take a multiple of the memory.
 
     Args:
-        images: by the data set's image ids, in the order in which the results stand.
+        images: by the data set's image ids, in the order of the results.
         category_ids: the data set's, by class.
     """
 

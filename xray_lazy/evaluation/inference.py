@@ -90,7 +90,8 @@ class InferenceStopped(Exception):
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put the model into eval mode, and each of its modules back into the mode it had, whatever happens.
 
-    `model.train()` would not do: it also wakes parts that a person has put to rest, such as a frozen backbone.
+    `model.train()` would not do: it would also change parts that are meant to stay in evaluation mode, such as a
+    frozen backbone.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

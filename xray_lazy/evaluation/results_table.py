@@ -16,7 +16,7 @@ def format_results(results: Mapping[str, Mapping[str, float]], instances: Mappin
         instances: how many instances the ground truth has, by class; a column more where given.
 
     Returns:
-        Lines of plain text; `-` stands where nothing could be measured.
+        Lines of plain text; `-` means that nothing could be measured.
     """
     if not results:
         return "no results"

@@ -38,7 +38,7 @@ class Difference:
 def compare(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> Difference:
     """Compare detections of two models.
 
-    Those of equal scores may stand in another order: each of `wanted` is paired with the nearest one of its class whose
+    Those of equal scores may be in another order: each of `wanted` is paired with the nearest one of its class whose
     score is near.
 
     Args:

@@ -49,7 +49,7 @@ def attention_maps(weights: torch.Tensor, features: dict[str, torch.Tensor]) -> 
 
     Returns:
         `(B, heads, queries, h, w)`, of the size of the finest feature map that was looked at, with equal sums; None
-        where no feature maps have so many cells.
+        if no feature maps have that number of cells.
     """
     sizes = [tuple(level.shape[-2:]) for level in features.values()]
     attended = _levels_of(weights.shape[-1], sizes)
@@ -61,7 +61,7 @@ def attention_maps(weights: torch.Tensor, features: dict[str, torch.Tensor]) -> 
 
 
 def _levels_of(cells: int, sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sizes of the fewest consecutive levels that have so many cells together."""
+    """Sizes of the fewest consecutive levels that have that number of cells together."""
     for count in range(1, len(sizes) + 1):
         for start in range(len(sizes) - count + 1):
             chosen = sizes[start : start + count]

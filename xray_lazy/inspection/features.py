@@ -28,15 +28,15 @@ CELL_WIDTH, TITLE_HEIGHT, COLUMNS = 560, 13, 4
 
 @dataclass(frozen=True)
 class FeaturesRequest:
-    """What a person wants to see of which model.
+    """What to show of which model.
 
     Attributes:
         source, weights, overrides, device: of the model, as `load_trained_model` takes them.
         images: files and folders.
         dataset: a set's name, whose images are taken, too.
-        count, seed: so many of all images, drawn at random.
+        count, seed: how many images to draw at random, and the seed.
         output: folder; by default `visualizations/features` of the run, `output/features` for a config file.
-        show: of `SUBJECTS`; none stands for all that the model has.
+        show: of `SUBJECTS`; none means all that the model has.
         top: proposals to draw.
         score_threshold: of detections.
     """

@@ -36,7 +36,7 @@ class Seen:
 
     Attributes:
         image: `(H, W, 3)`, BGR, as the model got it.
-        padded_size: height and width that the feature maps stand for.
+        padded_size: height and width of the input that the feature maps were made from.
         features: `(C, h, w)` of each level.
         attention: `(heads, queries, h, w)` by the attention's name.
         detections: of the image, in its pixels, without masks.

@@ -16,7 +16,7 @@ def freeze(model: nn.Module, patterns: Sequence[str], key: str = "train.freeze")
 
     Args:
         patterns: see `name_patterns.matches`.
-        key: where they stand in the config, for messages.
+        key: of the patterns in the config, for messages.
 
     Raises:
         UserError: a pattern means no parameter.

@@ -20,7 +20,7 @@ from xray_lazy.modeling.step_numbers import put_numbers
 def share_of_global_mean(count: int, device: torch.device) -> float | torch.Tensor:
     """What a local mean over `count` items is multiplied with, so that the mean over processes is the global mean.
 
-    Of micro-batches likewise. All processes must call it in the same order.
+    The same holds for micro-batches. All processes must call it in the same order.
     """
     if is_whole_batch():
         return 1.0

@@ -12,7 +12,7 @@ INSIDE = ".*"
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether `name` is the part that `pattern` means, or lies inside of it; `*` stands for anything, dots included."""
+    """Whether `name` is the part that `pattern` means, or lies inside of it; `*` matches anything, dots included."""
     return fnmatchcase(name, pattern) or fnmatchcase(name, pattern + INSIDE)
 
 
@@ -25,7 +25,7 @@ def check_patterns(patterns: Iterable[str], model: nn.Module, key: str) -> None:
     """See that each pattern means some parameter of `model`, trained or not.
 
     Args:
-        key: where the patterns stand in the config, for the message.
+        key: of the patterns in the config, for the message.
 
     Raises:
         UserError: one means none; near names are given.

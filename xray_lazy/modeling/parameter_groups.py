@@ -16,7 +16,7 @@ class ParameterGroups:
 
     Args:
         weight_decay_norm: weight decay of normalisation layers; None for the optimizer's own.
-        weight_decay_bias: weight decay of all other biases; None likewise.
+        weight_decay_bias: weight decay of all other biases; None for the optimizer's own.
         lr_factors: from pattern to learning rate relative to the optimizer's: `{"backbone": 0.1}`.
         weight_decays: from pattern to weight decay, whatever the kind of parameter.
         layer_decay: each of `layers` learns so much slower than the next one, and the last one than the rest of the

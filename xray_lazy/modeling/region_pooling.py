@@ -110,7 +110,7 @@ def channels_together(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def use_region_poolers(model: nn.Module) -> int:
-    """Put `RegionPooler` in the place of each pooler that it can stand in for; returns how many there are."""
+    """Put `RegionPooler` in the place of each pooler that it can replace; returns how many there are."""
     replaced = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

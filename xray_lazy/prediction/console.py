@@ -1,4 +1,4 @@
-"""What a person sees of a prediction: progress with images per second, what was skipped, and what was found."""
+"""The console output of a prediction: progress with images per second, what was skipped, and what was found."""
 
 import sys
 from collections import Counter

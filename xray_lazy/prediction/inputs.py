@@ -1,4 +1,4 @@
-"""What a person names as input, as images and videos: files, folders, patterns, COCO files, data sets."""
+"""What the user names as input, as images and videos: files, folders, patterns, COCO files, data sets."""
 
 import glob
 from collections.abc import Sequence

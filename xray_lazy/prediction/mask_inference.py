@@ -8,7 +8,7 @@ from torch import nn
 
 from xray_lazy.modeling.global_losses import GlobalMeanMaskHead
 
-# of the enlarged features of so many boxes: 4 MB
+# boxes whose enlarged features take 4 MB
 VALUES_AT_ONCE = 2**20
 
 
@@ -53,7 +53,7 @@ class PartwiseMaskHead(nn.Module):
 
 
 def use_partwise_mask_heads(model: nn.Module) -> int:
-    """Put `PartwiseMaskHead` in the place of each mask head that it can stand in for; returns how many there are."""
+    """Put `PartwiseMaskHead` in the place of each mask head that it can replace; returns how many there are."""
     replaced = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

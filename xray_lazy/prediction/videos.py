@@ -39,7 +39,7 @@ class Video:
     """The frames of a video file as BGR (H, W, 3) uint8.
 
     Attributes:
-        missing_frames: so many fewer came than the header tells of, known when all have been read; 0 where the
+        missing_frames: how many fewer came than the header says, known when all have been read; 0 where the
             difference may be one of rounding.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A parameter of a sweep as the axis of a figure: its short name, its scale, and where each value stands on it."""
+"""A parameter of a sweep as the axis of a figure: its short name, its scale, and the place of each value on it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ class Axis:
     categories: tuple[str, ...] | None = None
 
     def place(self, value: Any) -> float:
-        """Where a value stands: a number, its logarithm, or the number of its category."""
+        """The place of a value: a number, its logarithm, or the number of its category."""
         if self.categories is not None:
             return float(self.categories.index(value_text(value)))
         return math.log10(value) if self.is_log else float(value)

@@ -25,7 +25,7 @@ BEAT_SECONDS = 10
 ASK_AGAIN_SECONDS = 10
 # A trial that was asked to stop finishes its step and saves; then it is ended.
 STOP_SECONDS = 300
-# A trial that ends with a user error may be one of bad values; so many from the start on, and none else, are not.
+# A trial that ends with a user error may have bad values; if this many from the start on do, the sweep is at fault.
 USER_ERROR, USER_ERRORS_ALIKE = 2, 3
 
 

@@ -1,4 +1,4 @@
-"""The parameters of a sweep: W&B's distributions, what Optuna samples for them, and the values these stand for.
+"""The parameters of a sweep: W&B's distributions, what Optuna samples for them, and the values these mean.
 
 Bounded distributions are Optuna's own. The others are sampled as a quantile, which is uniform and so has a shape that
 its samplers can learn on, and mapped by the inverse of their cumulative distribution.
@@ -138,7 +138,7 @@ class Parameter:
         values = self.values
         shares = self.settings.get("probabilities") or [1 / len(values)] * len(values)
         index = bisect.bisect_right(list(itertools.accumulate(shares)), quantile)
-        # a value of no probability may stand at the end
+        # a value without probability may be the last one
         return values[min(index, max(i for i, share in enumerate(shares) if share))]
 
     def _inverse(self, quantile: float) -> float:

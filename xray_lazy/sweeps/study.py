@@ -123,7 +123,7 @@ class SweepStudy:
 
         Args:
             number, state, reason: of the trial.
-            alike: so many trials that end so, from the start on, tell that all will; 0 for no number of them.
+            alike: after this many trials from the start on that all end so, the sweep is stopped; 0 never stops it.
         """
         self._set(number, outcome=state, reason=reason, alike=alike)
         self._study.tell(number, state=TrialState.FAIL)

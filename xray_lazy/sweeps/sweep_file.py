@@ -24,7 +24,7 @@ TOP_KEYS = ("method", "metric", "parameters", "early_terminate", "run_cap", "nam
 METRIC_KEYS = ("name", "goal", "target", "value")
 STOP_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
 TRAINING_TOOL = "lazy_train.py"
-# No run logs so many values: an endless series of bands may end here.
+# No run logs this many values: an endless series of bands may end here.
 LAST_BAND = 10**7
 
 
@@ -59,7 +59,7 @@ class EarlyTerminate:
     """Hyperband as W&B has it. Its iterations count the values of the metric that a trial has logged.
 
     Attributes:
-        bands: so many values after which a trial is compared with the others, ascending.
+        bands: numbers of values after which a trial is compared with the others, ascending.
         eta: the best 1/eta of the trials go on at each band.
         strict: compare the value at the band itself; else the best until then.
     """

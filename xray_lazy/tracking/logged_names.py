@@ -19,7 +19,7 @@ class LoggedNames:
 
     Args:
         table: rows `[pattern of event names, logged name]`, or `[pattern, name, factor]` to multiply the values. `*`
-            stands for any text without slashes and `**` for any, which takes the place of the same star in the name.
+            matches any text without slashes and `**` any, which replaces the same star in the name.
             `{split}` in a name becomes `test` or `val`. Of several rows that fit, the last one counts; an event name
             that none fits stays as it is.
         own: more rows, after those of the table.
@@ -90,7 +90,7 @@ def names_of(cfg: DictConfig) -> LoggedNames:
 
 
 class Template:
-    """A text in which `*` stands for any text without slashes, and `**` for any text."""
+    """A text in which `*` matches any text without slashes, and `**` any text."""
 
     def __init__(self, text: str):
         self.stars = re.findall(r"\*+", text)
@@ -99,7 +99,7 @@ class Template:
         self._regex = re.compile(_alternate([re.escape(part) for part in self._parts], stars), re.DOTALL)
 
     def texts_in(self, text: str) -> tuple[str, ...] | None:
-        """What stands for the stars; None where `text` doesn't fit."""
+        """What the stars match; None if `text` doesn't fit."""
         match = self._regex.fullmatch(text)
         return match.groups() if match else None
 

@@ -27,7 +27,7 @@ def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> s
     """`text` with `***` in place of what looks like a secret.
 
     These are the log-in part of URLs, values beside a `password` or `api_key`, tokens of well-known services, and the
-    values of environment variables such as `WANDB_API_KEY`, wherever they stand.
+    values of environment variables such as `WANDB_API_KEY`, wherever they occur.
     """
     for name, value in environment.items():
         if _SECRET_VARIABLE.search(name.upper()) and len(value) >= _SHORTEST_SECRET:

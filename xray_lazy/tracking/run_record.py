@@ -24,7 +24,7 @@ from xray_lazy.tracking.redaction import argument_without_secrets, settings_with
 
 @dataclass
 class RunRecord:
-    """One start of a run, and the list of all its starts, this one last. In all texts `***` stands for secrets.
+    """One start of a run, and the list of all its starts, this one last. In all texts `***` replaces secrets.
 
     Attributes:
         command: as typed, ready for a shell.

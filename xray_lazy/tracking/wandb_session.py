@@ -126,7 +126,7 @@ class WandbSession:
             self._give_up(action, TimeoutError("it has not taken anything for long"))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all that `use` was given is done, but no longer than so many seconds; whether it is."""
+        """Wait at most that many seconds until all that `use` was given is done; whether it is."""
         return self._background is None or self._background.wait(seconds)
 
     def mark_preempting(self) -> None:

@@ -51,7 +51,7 @@ def _draw(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
     for row, column in np.argwhere(counts) if cell >= LEAST_NUMBERED else ():
         ink = "white" if shares[row, column] > 0.55 else "black"
         axes.text(column, row, f"{counts[row, column]:d}", color=ink, **style)
-    # what nothing stands against is apart from the classes
+    # the row and column of unmatched items are apart from the classes
     for line in (axes.axhline, axes.axvline):
         line(len(names) - 1.5, color="grey", linewidth=0.8)
     canvas.draw()

@@ -30,7 +30,7 @@ def browse(datasets: Sequence[DetectionDataset], port: int = DEFAULT_PORT) -> No
     page, port = browser_page(datasets), _free_port(port)
     ways = f"Ctrl-C ends it; from another machine: ssh -L {port}:127.0.0.1:{port} THIS_HOST"
     print(f"http://127.0.0.1:{port}  ({ways})", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):  # how a person ends it
+    with contextlib.suppress(KeyboardInterrupt):  # how the user ends it
         run_server(page, port)
 
 

@@ -13,10 +13,10 @@ DEFAULT_FOLDER = "output/data"
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a person wants to see.
+    """What to show.
 
     Attributes:
-        sets: names, and pairs of a JSON file and its folder; none stands for all sets under `root`.
+        sets: names, and pairs of a JSON file and its folder; none means all sets under `root`.
         faulty: only images with faults; with `fault_kinds`, with these.
         config_file: gives `augmented` its training mapper, and its data set where `sets` is empty.
         draws: of each image, `augmented`.

@@ -1,4 +1,4 @@
-"""The data sets that a person wants to look at: named, found by scanner and split, or by JSON file and folder."""
+"""The data sets to look at: named, found by scanner and split, or by JSON file and folder."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +18,9 @@ def open_wanted_sets(
     """Read the files of the wanted sets as they are.
 
     Args:
-        arguments: names, and pairs of a JSON file and its folder; none stands for all sets under `root`.
+        arguments: names, and pairs of a JSON file and its folder; none means all sets under `root`.
         root: the folder of the named sets; default `default_root()`.
-        scanners, splits: only sets of these; none stands for all.
+        scanners, splits: only sets of these; none means all.
 
     Raises:
         UserError: a set is missing or not COCO, or none is left.

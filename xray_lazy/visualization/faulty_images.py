@@ -25,7 +25,7 @@ def find_faulty_images(
 
     Args:
         class_names: of all sets; an annotation's colour is that of its place here.
-        kinds: keys of `KINDS`; none stands for errors and warnings, but for missing sizes.
+        kinds: keys of `KINDS`; none means errors and warnings, except missing sizes.
 
     Raises:
         UserError: there is no such kind of fault.

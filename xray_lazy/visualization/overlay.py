@@ -35,7 +35,7 @@ CLASS_COLOURS = (
     (70, 60, 70),  # slate
 )
 FILL_OPACITY = 0.28
-# BGR, of what stands behind what is looked for; materials have no grey.
+# BGR, of what is behind the objects; materials have no grey.
 QUIET_COLOUR = (120, 120, 120)
 # A grey ground is lifted so far that a fill shows on metal, too, which is near black.
 DARKEST_GREY = 70

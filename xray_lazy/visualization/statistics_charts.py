@@ -258,7 +258,7 @@ def _bins(sets: Sequence[SetStatistics]) -> int:
 
 
 def _pixels(axes: "Axes", sides: np.ndarray) -> None:
-    """A logarithmic axis with ticks at sizes that a person would name."""
+    """A logarithmic axis with ticks at round sizes."""
     axes.set_xscale("log")
     low, high = (sides.min(), sides.max()) if len(sides) else (1, 100)
     named = [2**power for power in range(12) if low / 1.5 <= 2**power <= high * 1.5] or [int(low)]

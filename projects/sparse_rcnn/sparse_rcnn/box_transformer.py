@@ -192,7 +192,7 @@ def grid(
 
     Args:
         image_sizes: height and width of each image, pixels.
-        padded_size: height and width that `h` and `w` stand for, pixels.
+        padded_size: height and width of the input, pixels.
 
     Returns:
         centers `(B, h, w, 2)` as (row, column) relative to the image, and which cells are padding, `(B, h, w)`.

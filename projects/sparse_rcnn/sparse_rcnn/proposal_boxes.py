@@ -96,7 +96,7 @@ def whole_images(count: int) -> torch.Tensor:
 
 
 def cells(count: int) -> torch.Tensor:
-    """The first `count` cells of the smallest square grid over the image that has so many, `(count, 4)`, cxcywh."""
+    """The first `count` cells of the smallest square grid over the image with that many cells, `(count, 4)`, cxcywh."""
     side = math.ceil(math.sqrt(count))
     centers = (torch.arange(side) + 0.5) / side
     grid = torch.stack(torch.meshgrid(centers, centers, indexing="xy"), -1).flatten(0, 1)

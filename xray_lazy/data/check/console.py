@@ -81,7 +81,7 @@ def _table(groups: Sequence[Group], show_fix: bool) -> Table:
         if example := _example(first, show_change=not show_fix):
             lines.append(Text(example, style="dim"))
         if show_fix:
-            # a note asks for nothing, so what stands there is no fix
+            # a note asks for nothing, so its text is no fix
             lines.append(Text(fix if severity == NOTE else f"fix: {fix}", style="green"))
         table.add_row(
             Text(severity, style=_COLOURS[severity]),

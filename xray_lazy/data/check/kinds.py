@@ -1,4 +1,4 @@
-"""The kinds of faults: how bad each is, what it is called and how a person fixes it."""
+"""The kinds of faults: how bad each is, what it is called and how to fix it."""
 
 from typing import NamedTuple
 

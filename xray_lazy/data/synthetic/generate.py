@@ -29,7 +29,7 @@ from xray_lazy.data.synthetic.scene import compose
 from xray_lazy.errors import UserError
 
 IMAGE_FORMATS = ("jpg", "png")
-# Tells the files that may be overwritten from a person's own.
+# Tells the files that may be overwritten from the user's own.
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
 
 

@@ -81,7 +81,7 @@ def evaluate_checkpoints(
             was_open = queue.is_open()
             queue.open()
             if not (options.follow or was_open):
-                queue.close()  # a look at what is there shall not keep what comes later
+                queue.close()  # reading what is there must not block what comes later
             with _logging_to(queue.folder), explained_out_of_memory(), explained_worker_death():
                 if training_evaluates(cfg):
                     logger.warning(

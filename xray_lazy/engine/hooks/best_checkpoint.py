@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 class BestCheckpoint(HookBase):
     """After an evaluation that was better than all before, write `<file_name>.pth` with the weights.
 
-    With `keep` above 1 so many stay, each as `<file_name>_<iteration>.pth`. `best.json` (`<file_name>` without
+    With `keep` above 1, that many stay, each as `<file_name>_<iteration>.pth`. `best.json` (`<file_name>` without
     `model_`) has metric, value, iteration and file of each and the folder of the evaluation that chose it; so have the
     files. By a metric of averaged weights, such as `bbox_EMA/AP`, these weights are kept.
 
     Args:
         metric: as it is in the event storage, e.g. `segm/AP`; where averaged weights alone are evaluated, theirs.
         mode: "max" or "min".
-        keep: so many of the best stay.
+        keep: how many of the best stay.
         file_name: without its ending; each further hook, for another metric, needs one of its own.
 
     What was the best is in the checkpoints, so a resumed run goes on comparing. A training beside which checkpoints are

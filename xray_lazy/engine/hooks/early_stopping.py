@@ -25,13 +25,13 @@ class EarlyStopping(HookBase):
         mode: "max" or "min": what is better.
         patience: evaluations, which are all iterations that give the metric a value; None switches it off.
         min_delta: a value is better only if it is so by more than this, in the metric's unit.
-        warmup_iters: evaluations before so many iterations are compared, but don't count against the patience.
+        warmup_iters: evaluations before this iteration are compared, but don't count against the patience.
 
     The step after the evaluation is the last one; evaluation, checkpoint and writers follow it as at the end of any
     run. The count is in the checkpoints: a resumed run goes on counting, and one that had ended trains no more unless
     `patience` is raised. A value that is not finite is no improvement.
 
-    It stands after the hooks that put the metric and before the checkpoint.
+    It goes after the hooks that put the metric and before the checkpoint.
     """
 
     judges_metrics = True  # of checkpoints that are evaluated beside training, too

@@ -30,7 +30,7 @@ class ExponentialMovingAverage(HookBase):
             `min(decay, n / (9 + n))`, so that the average soon forgets the weights that training started from.
         evaluate: "beside" the weights or "instead" of them; the metrics' names have `_EMA` at the task, `bbox_EMA/AP`.
 
-    It stands before the hooks that evaluate and save.
+    It goes before the hooks that evaluate and save.
     """
 
     def __init__(self, decay: float = 0.0, evaluate: str = "beside"):

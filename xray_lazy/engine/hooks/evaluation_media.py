@@ -37,7 +37,7 @@ class EvaluationMedia(HookBase):
     their suffix. Without a writer for it, nothing is done.
 
     Args:
-        period: in iterations; the first evaluation after each so many is shown, and the last one. 0 shows that only.
+        period: in iterations; the first evaluation after each period is shown, and the last one. 0 shows that only.
         count: images, evenly spread over the set; 0 for none.
         worst: images with the most mistakes; 0 for none.
         chosen: images that are shown before those, by file name or image id.

@@ -22,7 +22,7 @@ class LearningRate(HookBase):
         groups = self.trainer.optimizer.param_groups
         for group in groups:
             group["initial_lr"] = group["lr"]
-        # where every part has a rate of its own, that of most parameters stands for all
+        # where every part has a rate of its own, that of most parameters is shown
         self._main = max(groups, key=lambda group: (not group.get("name"), sum(p.numel() for p in group["params"])))
 
     def before_step(self) -> None:

@@ -1,4 +1,4 @@
-"""Save everything that a resumed run needs, every so many iterations."""
+"""Save everything that a resumed run needs, at regular intervals."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ class PeriodicCheckpoint(HookBase):
 
     Args:
         period: in iterations.
-        max_to_keep: so many of the newest periodic files stay; 0 keeps all. One that is still to be evaluated beside
+        max_to_keep: how many of the newest periodic files stay; 0 keeps all. One that is still to be evaluated beside
             training stays in the folder `evaluator/` until it is.
-        keep_every: in iterations; the first file at or after each so many stays for good; 0 for none.
+        keep_every: in iterations; the first file at or after each multiple stays for good; 0 for none.
 
     What is to be evaluated is saved before, at any iteration; when its evaluation is done, it is saved once more, or
     deleted where no checkpoint is due.

@@ -26,7 +26,7 @@ class PreciseBatchNorm(HookBase):
         num_batches: training batches to average over, the first ones of the run at each call; 0 switches it off.
         periods: in iterations; those of what needs the statistics. After the last iteration they are always computed.
 
-    Training does not notice: in training batch norm takes the batch's own statistics. It stands before these hooks.
+    Training does not notice: in training batch norm takes the batch's own statistics. It goes before these hooks.
     """
 
     def __init__(self, num_batches: int = 0, periods: Sequence[int] = ()):

@@ -6,7 +6,7 @@ from xray_lazy.tracking.writer import Writer
 
 
 class WriteEvents(HookBase):
-    """Call each writer every so many iterations, and all of them after each evaluation and at the end.
+    """Call each writer every few iterations, and all of them after each evaluation and at the end.
 
     Args:
         period: in iterations, for writers that have none of their own.

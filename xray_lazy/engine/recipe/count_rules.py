@@ -8,7 +8,7 @@ from xray_lazy.data.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import Draft
 
 DETECTIONS = 1.5  # for each item of the fullest image
-PROPOSALS = 3  # of a model whose proposals are learned, likewise
+PROPOSALS = 3  # the same for a model whose proposals are learned
 POSITIVES = 4  # of the proposals drawn for training, for each item
 MOST_DRAWN = 512  # detectron2's
 LIMITS = ("model.roi_heads.box_predictor.test_topk_per_image", "dataloader.evaluator.max_detections")

@@ -43,7 +43,7 @@ class Draft:
         config: as it is with all advice until now.
         given: keys that the person has set, which no advice changes.
         advice: in its order.
-        cautions: what a person should know before the figures of such a training are believed.
+        cautions: what to know before trusting the figures of such a training.
     """
 
     config: DictConfig
@@ -73,7 +73,7 @@ class Draft:
         return any(key == own or key.startswith(f"{own}.") or own.startswith(f"{key}.") for own in self.given)
 
     def advise(self, topic: str, changes: Mapping[str, Any], reason: str) -> None:
-        """Set what differs from the config and was not given; the reason stands also where nothing is changed.
+        """Set what differs from the config and was not given; the reason is given also if nothing is changed.
 
         Args:
             topic: what the advice is about.

@@ -9,7 +9,7 @@ from xray_lazy.data.box_table import BoxTable
 from xray_lazy.engine.recipe.anchors import best_overlaps, fit_anchors, read_anchors
 from xray_lazy.engine.recipe.draft import Draft
 
-SHARE = 0.95  # of the boxes that a size shall be enough for
+SHARE = 0.95  # of the boxes that a size must be large enough for
 LARGE = 96  # COCO's limit of large objects, pixels
 NEAR = 0.1  # sizes that differ less are left as they are
 LEAST_BOXES = 100  # on which anchors are judged
@@ -49,7 +49,7 @@ def advise_image_size(draft: Draft, table: BoxTable) -> tuple[float, float] | No
         f"limit of large ones. "
         f"{ends}"
     )
-    if draft.is_given(f"{test}.short_edge_length"):  # and what training's relation to it shall be
+    if draft.is_given(f"{test}.short_edge_length"):  # and its relation to training's size
         draft.advise("image size", {}, f"{rule}. You gave {short}, which stays, and so do the other sizes")
     elif abs(new_short - short) <= NEAR * short and new_longest <= (1 + NEAR) * longest:
         draft.advise("image size", {}, f"{rule}. The config's size is near that, and stays")

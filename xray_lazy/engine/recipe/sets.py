@@ -33,7 +33,7 @@ class ChosenSets:
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names and files of sets, and overrides of a config, from a command line on which they stand in any order."""
+    """Names and files of sets, and overrides of a config, from a command line with these in any order."""
     overrides = [word for word in words if _OVERRIDE.match(word) and not os.path.exists(word)]
     return [word for word in words if word not in overrides], overrides
 
