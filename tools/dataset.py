@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make, check, repair, split and convert COCO-format X-ray data sets."""
+"""Make, check, repair, split and convert COCO-format X-ray data sets, and libraries of threats."""
 
 import argparse
 
@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_repair(commands)
     add_split(commands)
     add_convert(commands)
+    add_threats(commands)
     return parser
 
 
@@ -322,6 +323,84 @@ def run_convert(options: argparse.Namespace) -> int:
     print(converted.summary())
     print(f"written to {options.output}; next: python tools/dataset.py check {options.output} {converted.image_folder}")
     return 0
+
+
+def add_threats(commands) -> None:
+    """`threats`: a library of single items."""
+    parser = commands.add_parser(
+        "threats",
+        help="cut single items out, for threat image projection",
+        usage="%(prog)s ANNOTATIONS.json --images DIR --output DIR [options]\n"
+        "       %(prog)s xray_SCANNER_train --output DIR [options]\n"
+        "       %(prog)s --scans DIR --output DIR [options]",
+        description="Make a library of single items: what each alone lets through, for training to put into other "
+        "bags. Take training's items only: what is also in a validation or test image would be known from training.",
+    )
+    parser.add_argument(
+        "annotations",
+        nargs="?",
+        type=path,
+        metavar="ANNOTATIONS",
+        help="a COCO file, or a set's name (xray_smith_train)",
+    )
+    parser.add_argument("--images", type=path, metavar="DIR", help="folder of the images of a COCO file")
+    parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument(
+        "--scans", type=path, metavar="DIR", help="instead, scans of one item each, in a subfolder for each class"
+    )
+    parser.add_argument("--output", required=True, type=path, metavar="DIR", help="folder of the library")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier library")
+    parser.add_argument(
+        "--scanner", type=word, metavar="NAME", help="that made the images (default: that of the set's name)"
+    )
+    parser.add_argument(
+        "--pixel-size", type=real(above=0), metavar="MM", help="of the images, to keep items in scale with others"
+    )
+    parser.add_argument(
+        "--most-overlap",
+        type=real(least=0, most=1),
+        default=0.2,
+        metavar="SHARE",
+        help="leave out items of which others cover more (default: 0.2)",
+    )
+    parser.set_defaults(run=run_threats, parser=parser)
+
+
+def run_threats(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from xray_lazy.data.augmentation.threat_cutting import cut_dataset, cut_scans
+    from xray_lazy.data.augmentation.threat_library import require_free, summary
+    from xray_lazy.data.datasets import load_datasets
+    from xray_lazy.visualization.threat_sheet import save_threat_sheet
+
+    folder = Path(options.output)
+    require_free(folder, options.overwrite)
+    common = {"pixel_size": options.pixel_size, "overwrite": options.overwrite, "show_progress": True}
+    if options.scans:
+        refuse_idle(options.parser, options, ("annotations", "images", "root", "most_overlap"), "with --scans")
+        counts, left_out = cut_scans(Path(options.scans), folder, options.scanner, **common)
+    else:
+        reference, scanner = _annotated_set(options)
+        dataset = load_datasets(reference, options.root)
+        counts, left_out = cut_dataset(dataset, folder, scanner, options.most_overlap, **common)
+    for line in summary(counts, left_out.most_common()):
+        print(line)
+    print(f"written to {folder}; look at {save_threat_sheet(folder)}")
+    return 0
+
+
+def _annotated_set(options: argparse.Namespace) -> tuple[str | dict, str | None]:
+    """The reference of the set to cut items out of, and its scanner, where it is known."""
+    if not options.annotations:
+        raise UserError("no items are named", "give ANNOTATIONS.json --images DIR, a set's name, or --scans DIR")
+    if options.images:
+        refuse_idle(options.parser, options, ("root",), "with --images")
+        return {"json_file": options.annotations, "image_root": options.images}, options.scanner
+    if options.annotations.endswith(".json"):
+        raise UserError(f"the images of {options.annotations} are not named", "add --images DIR")
+    name = options.annotations.removeprefix("xray_").rpartition("_")[0]
+    return options.annotations, options.scanner or name or None
 
 
 if __name__ == "__main__":

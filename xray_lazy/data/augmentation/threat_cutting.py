@@ -1,0 +1,188 @@
+"""Threat libraries from what people have: annotated bags, or scans of single items in a folder for each class."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from rich.console import Console
+from rich.progress import track
+
+from xray_lazy.data.augmentation.cutting import Cut, Unusable, cut_by_box, cut_by_mask, cut_single
+from xray_lazy.data.augmentation.threat_library import LibraryWriter, Threat
+from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image, read_record
+from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
+from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
+
+SMALLEST = 12  # shorter side of an item's box, pixels: smaller ones show nothing
+
+
+def cut_dataset(
+    dataset: DetectionDataset,
+    folder: Path,
+    scanner: str | None = None,
+    most_overlap: float = 0.2,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> tuple[dict[str, int], Counter]:
+    """Make a library of the items of an annotated set.
+
+    Args:
+        dataset: only training's belongs in the library of a training.
+        folder: of the library.
+        scanner: of the set's images.
+        most_overlap: share of an item's mask that others' masks may cover; boxes stand in for masks that are missing.
+        pixel_size: millimetres of a pixel.
+        overwrite: an earlier library.
+        show_progress: draw a progress bar on stderr.
+
+    Returns:
+        Items of each class, and how many were left out for which reason.
+
+    Raises:
+        UserError: no item is fit for it; the folder is another's; an image can't be read.
+    """
+    left_out: Counter = Counter()
+    with LibraryWriter(folder, dataset.class_names, overwrite) as writer:
+        for record in _tracked(dataset, len(dataset), "cutting", show_progress):
+            try:
+                image = read_record(record)
+            except UnreadableImage as error:
+                raise UserError(
+                    f"an image can't be read: {error.path} {error.why}", "find all with `tools/dataset.py check`"
+                ) from None
+            for annotation, cut, place in _cut_record(image, record["annotations"], most_overlap, left_out):
+                class_name = dataset.class_names[annotation["category_id"]]
+                source = os.path.basename(record["file_name"])
+                facts = {"scanner": scanner, "source": source, "place": place, "pixel_size": pixel_size}
+                writer.add(Threat(cut.transmission, cut.bits, class_name, **facts))
+        _publish(writer, dataset.name, left_out)
+    return writer.counts(), left_out
+
+
+def cut_scans(
+    scans: Path,
+    folder: Path,
+    scanner: str | None = None,
+    pixel_size: float | None = None,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> tuple[dict[str, int], Counter]:
+    """Make a library of scans that show one item each; the name of a scan's folder is its class.
+
+    Arguments, results and errors as of `cut_dataset`.
+    """
+    if not scans.is_dir():
+        raise UserError(f"there is no folder {scans}", "give one with a subfolder of scans for each class")
+    classes = {path.name: list(_images(path)) for path in sorted(scans.iterdir()) if path.is_dir()}
+    classes = {name: files for name, files in classes.items() if files}
+    if not classes:
+        raise UserError(
+            f"{scans} has no images in subfolders", "make a subfolder for each class, e.g. knife/, with its scans"
+        )
+    left_out: Counter = Counter()
+    files = [(name, file) for name in classes for file in classes[name]]
+    with LibraryWriter(folder, list(classes), overwrite) as writer:
+        for name, file in _tracked(files, len(files), "cutting", show_progress):
+            try:
+                cut = cut_single(read_image(file))
+            except Unusable as error:
+                left_out[str(error)] += 1
+                continue
+            facts = {"scanner": scanner, "source": file.name, "pixel_size": pixel_size}
+            writer.add(Threat(cut.transmission, cut.bits, name, **facts))
+        _publish(writer, str(scans), left_out)
+    return writer.counts(), left_out
+
+
+def _publish(writer: LibraryWriter, source: str, left_out: Counter) -> None:
+    if not writer.images:
+        reasons = "; ".join(f"{counted(number, 'item')} {why}" for why, number in left_out.most_common())
+        raise UserError(
+            f"no item of {source} can be put into a library" + (f": {reasons}" if reasons else ""),
+            "give a set with items that are apart from each other, better with masks, or scans of single items",
+        )
+    writer.publish()
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _tracked(things: Sequence, total: int, title: str, show_progress: bool) -> Iterator:
+    console = Console(stderr=True)
+    hidden = not (show_progress and console.is_terminal)
+    return track(things, title, total, console=console, transient=True, disable=hidden)
+
+
+def _cut_record(
+    image: np.ndarray, annotations: Sequence[dict], most_overlap: float, left_out: Counter
+) -> Iterator[tuple[dict, Cut, tuple[float, float] | None]]:
+    rasters = MaskRasters(T.TransformList([]), image.shape[:2], image.shape[:2])
+    masks = [rasters.draw(a["segmentation"]) if "segmentation" in a else None for a in annotations]
+    boxes = [_box(annotation, image.shape) for annotation in annotations]
+    bags, step = silhouette(image), silhouette_step(image.shape)
+    for place, (annotation, box, mask) in enumerate(zip(annotations, boxes, masks, strict=True)):
+        if annotation["iscrowd"]:
+            continue
+        others = np.zeros(image.shape[:2], bool)
+        for other in range(len(annotations)):
+            if other != place:
+                _mark(others, boxes[other], masks[other])
+        try:
+            cut = _cut(image, box, mask, others, most_overlap)
+        except Unusable as error:
+            left_out[str(error)] += 1
+            continue
+        yield annotation, cut, _place_in_bag(bags, box, step)
+
+
+def _mark(bits: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None) -> None:
+    """Set the bits of a mask, or of a box where there is none."""
+    if mask is None:
+        bits[box[1] : box[3], box[0] : box[2]] = True
+    else:
+        height, width = mask.bits.shape
+        bits[mask.top : mask.top + height, mask.left : mask.left + width] |= mask.bits.astype(bool)
+
+
+def _cut(
+    image: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None, others: np.ndarray, most_overlap: float
+) -> Cut:
+    left, top, right, bottom = box
+    if min(right - left, bottom - top) < SMALLEST or (mask is not None and not mask.bits.any()):
+        raise Unusable(f"smaller than {SMALLEST} pixels")
+    if left <= 0 or top <= 0 or right >= image.shape[1] or bottom >= image.shape[0]:
+        raise Unusable("cut off by the image's edge")
+    covered = others[top:bottom, left:right]
+    if mask is not None:
+        y, x = mask.top, mask.left
+        covered = others[y : y + mask.bits.shape[0], x : x + mask.bits.shape[1]][mask.bits.astype(bool)]
+    if covered.mean() > most_overlap:
+        raise Unusable(f"covered to more than {most_overlap:.0%} by others")
+    return cut_by_box(image, box, others) if mask is None else cut_by_mask(image, mask, others)
+
+
+def _box(annotation: dict, size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    corners = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+    left, top, right, bottom = (round(value) for value in corners)
+    return max(left, 0), max(top, 0), min(right, size[1]), min(bottom, size[0])
+
+
+def _place_in_bag(bags: np.ndarray, box: tuple[int, int, int, int], step: int) -> tuple[float, float] | None:
+    """Where the middle of a box is in the box of its bag, x and y from 0 to 1."""
+    x, y = (box[0] + box[2]) / 2 / step, (box[1] + box[3]) / 2 / step
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(bags)
+    bag = labels[min(int(y), bags.shape[0] - 1), min(int(x), bags.shape[1] - 1)]
+    if not bag:
+        return None
+    left, top, width, height = facts[bag, : cv2.CC_STAT_AREA]
+    return float((x - left) / width), float((y - top) / height)
