@@ -10,6 +10,7 @@ import pytest
 from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
+from xray_lazy.analysis.inputs import coco_of, load_truth
 from xray_lazy.analysis.screening import froc, screen_inputs
 from xray_lazy.analysis.screening_files import warnings_of, write_screening
 from xray_lazy.analysis.screening_text import shown_threshold
@@ -161,6 +162,9 @@ def test_a_screening_is_printed_and_written(run_tool_here, bags):
     rows = list(csv.DictReader((folder / "screening.csv").open()))
     assert [row["class"] for row in rows[::4]] == ["all", "all, any class", "gun", "knife"]
     assert cv2.imread(str(folder / "screening.png")).std() > 5
+    missed_rows = list(csv.DictReader((folder / "missed_items.csv").open()))
+    assert [row["at"] for row in missed_rows[:4]] == [f"at P_FA {rate}" for rate in (1, 2, 5, 10)]
+    assert "missed items" in run.stdout and {row["by"] for row in missed_rows} >= {"size", "overlap"}
 
 
 @pytest.mark.parametrize(
@@ -176,3 +180,58 @@ def test_what_can_not_be_screened_is_one_message(run_tool_here, bags, arguments,
     run = screening(run_tool_here, bags, bags / "found.json", *arguments, "--output", tmp_path / "out")
     assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def missed(result, by):
+    return {one.name: (one.items, one.missed[0].value) for one in result.missed if one.by == by}
+
+
+def test_missed_items_are_counted_by_size_overlap_occlusion_and_clutter():
+    tiny, large = (0, 0, 10, 10), (0, 0, 100, 100)
+    annotations = [
+        thing(1, GUN, tiny, occlusion="high"),  # lies wholly on the knife
+        thing(1, KNIFE, large, occlusion="low"),
+        thing(2, GUN, (10, 10, 40, 40), occlusion="low"),
+        thing(2, GUN, (0, 0, 90, 90), iscrowd=1),
+        thing(3, KNIFE, tiny),
+    ]
+    detections = [
+        thing(1, GUN, tiny, score=0.3),  # below the false alarm
+        thing(1, KNIFE, large, score=0.9),
+        thing(2, KNIFE, (10, 10, 40, 40), score=0.9),  # as another class: missed
+        thing(3, KNIFE, tiny, score=0.8),
+        thing(4, GUN, FAR, score=0.5),
+    ]
+    result = screen_inputs(inputs_of(annotations, detections), rates=[0.1])
+    assert result.overall.points[0].threshold == 0.8
+    assert missed(result, "size") == {
+        "small (below 32 px)": (2, 0.5),
+        "medium (32 to 96 px)": (1, 1),
+        "large (over 96 px)": (1, 0),
+    }
+    assert missed(result, "size, in thirds") == {"up to 10 px": (2, 0.5), "10 to 40 px": (1, 1), "over 40 px": (1, 0)}
+    assert missed(result, "overlap") == {"free": (2, 0.5), "up to 10 %": (1, 0), "over 50 %": (1, 1)}
+    assert missed(result, "occlusion") == {"high": (1, 1), "low": (2, 0.5)}
+    assert missed(result, "items in the bag") == {"1 item": (2, 0.5), "2 items": (2, 0.5)}
+    [rate] = next(one for one in result.missed if one.name == "1 item").missed
+    assert (rate.low, rate.high) == pytest.approx((0.0126, 0.9874), abs=1e-4)  # one of two
+    # in no order of images
+    mixed = inputs_of(annotations[::-1], detections)
+    assert missed(screen_inputs(mixed, rates=[0.1]), "overlap") == missed(result, "overlap")
+
+
+def test_without_clean_bags_no_item_is_missed_at_a_rate_of_them():
+    assert screen_inputs(inputs_of([thing(1, GUN, BOX)], [], images=1)).missed == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [({"occlusion": 2}, 2), ({"attributes": {"occluded": True}}, True), ({"occlusion": [1]}, None), ({}, None)],
+)
+def test_an_annotated_occlusion_is_read_from_the_file(tmp_path, given, read):
+    content = write_set(tmp_path, count=4)
+    for annotation in content["annotations"]:
+        annotation |= given
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    annotations = coco_of(load_truth(str(tmp_path / "annotations.json")))["annotations"]
+    assert annotations and {one.get("occlusion") for one in annotations} == {read}

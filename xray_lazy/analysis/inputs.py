@@ -167,7 +167,7 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
 
 
 def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
-    """A data set as `Inputs.ground_truth`, with the ids of its JSON file."""
+    """A data set as `Inputs.ground_truth`, with the ids of its JSON file, and `occlusion` where that has it."""
     from xray_lazy.evaluation.ground_truth import coco_content
 
     content = coco_content(dataset, dataset)
@@ -176,6 +176,8 @@ def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
     instances = (instance for record in dataset for instance in record["annotations"])
     for annotation, instance in zip(content["annotations"], instances, strict=True):
         annotation["id"] = instance["id"]
+        if "occlusion" in instance:
+            annotation["occlusion"] = instance["occlusion"]
     return content
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.missed import MissedItems, missed_items
 from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
 from xray_lazy.errors import UserError
@@ -55,6 +56,8 @@ class ScreeningResult:
         class_ap: the mean of the classes' image-level AP in 0..1.
         froc: see `froc`.
         roc: (P_FA, P_D, threshold) of `overall`, at most `ROC_POINTS`.
+        missed: shares of items that are missed at the thresholds of `overall.points`, then at those of `at_point`;
+            empty without any of these.
         other, changes: a second evaluation and what it changes; empty without one.
         at_point: at an operating point that was chosen elsewhere; None without one.
     """
@@ -75,6 +78,7 @@ class ScreeningResult:
     class_ap: float
     froc: dict[float, float]
     roc: tuple[tuple[float, float, float], ...]
+    missed: tuple[MissedItems, ...] = ()
     other: str = ""
     changes: tuple[Change, ...] = ()
     at_point: AtPoint | None = None
@@ -110,9 +114,14 @@ def screen_inputs(
     """
     rule = rule or HitRule()
     options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
-    bags = bags_of(inputs, rule, group_by)
+    images = images_of(inputs, group_by)
+    bags = score_bags(images, len(inputs.ground_truth["categories"]), rule)
     classes = tuple(screen_classes(bags, inputs.matches("bbox").class_names, **options))
     overall = screen_all(bags, **options)
+    at_point = judge_at(point, bags, inputs, str(rule), group_by or "", confidence) if point else None
+    thresholds: list = [one.threshold for one in overall.points if not np.isnan(one.threshold)]
+    if at_point:
+        thresholds.append(list(at_point.thresholds.values()))
     result = ScreeningResult(
         dataset=inputs.dataset,
         origin=inputs.origin,
@@ -130,7 +139,8 @@ def screen_inputs(
         class_ap=float(np.nanmean([one.ap for one in classes])) if any(one.threats for one in classes) else np.nan,
         froc=froc(inputs),
         roc=_roc(bags),
-        at_point=judge_at(point, bags, inputs, str(rule), group_by or "", confidence) if point else None,
+        missed=missed_items(inputs, images, rule, thresholds, confidence) if thresholds else (),
+        at_point=at_point,
     )
     if other is None:
         return result
@@ -149,6 +159,11 @@ def screen_inputs(
 
 def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagScores:
     """The bags of an evaluation; see `screen_inputs`."""
+    return score_bags(images_of(inputs, group_by), len(inputs.ground_truth["categories"]), rule)
+
+
+def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]:
+    """The images of an evaluation, in the order of its ground truth; see `screen_inputs`."""
     from xray_lazy.data.split.plan import groups_of
 
     truth = inputs.ground_truth
@@ -156,7 +171,7 @@ def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagSc
         raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
     names = [PurePath(image["file_name"]).name for image in truth["images"]]
     keys = groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
-    return score_bags(_images(inputs, keys), len(truth["categories"]), rule)
+    return list(_images(inputs, keys))
 
 
 def froc(inputs: Inputs) -> dict[float, float]:

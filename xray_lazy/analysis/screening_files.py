@@ -13,6 +13,7 @@ from xray_lazy.analysis.screening_text import (
     print_at_point,
     shown_interval,
     shown_percent,
+    shown_rate,
     shown_threshold,
     too_few_clean,
 )
@@ -20,6 +21,7 @@ from xray_lazy.atomic_file import atomic_writer, write_json, write_text
 from xray_lazy.wording import counted
 
 JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
+MISSED_NAME = "missed_items.csv"
 
 
 def print_screening(result: ScreeningResult, folder: str | Path) -> None:
@@ -52,6 +54,8 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
     console.print(_classes(result))
     marks = ", ".join(f"{shown_percent(found)} at {marks:g}" for marks, found in result.froc.items())
     console.print(f"items found (IoU 0.5) by false marks per image: {marks}", soft_wrap=True)
+    if result.missed:
+        console.print(_missed(result))
     if result.at_point:
         print_at_point(console, result.at_point)
     for warning in warnings_of(result):
@@ -84,7 +88,8 @@ def warnings_of(result: ScreeningResult) -> list[str]:
 
 
 def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
-    """Write screening.json, screening.csv (a line per class and P_FA) and screening.png; gives the folder."""
+    """Write screening.json, screening.csv (a line per class and P_FA), missed_items.csv and screening.png; gives the
+    folder."""
     folder = Path(folder)
     rows = [
         {"class": one.name, "threats": one.threats, "clean": one.clean, **asdict(point)}
@@ -94,6 +99,7 @@ def write_screening(result: ScreeningResult, folder: str | Path) -> Path:
     for row in rows:  # in full: a rounded one may lie above the scores that it is to let through
         row["threshold"] = repr(row["threshold"]) if math.isfinite(row["threshold"]) else ""
     write_text(folder / TABLE_NAME, table_text(rows))
+    write_text(folder / MISSED_NAME, table_text(_missed_rows(result)))
     _draw(result, folder / PLOT_NAME)
     write_json(folder / JSON_NAME, result.as_json(), indent=1)
     return folder
@@ -110,6 +116,33 @@ def _classes(result: ScreeningResult):
     columns = ["-"] * (2 + len(rates)) + ["-", shown_percent(result.class_ap)]
     table.add_row("mean", *columns)
     return table
+
+
+def _missed(result: ScreeningResult):
+    """Shares of items that are missed, with the interval at the rate that is shown last."""
+    table = table_of("missed items, %, by", "", "items", *_missed_columns(result))
+    last = ""
+    for one in result.missed:
+        rates = [shown_percent(rate.value) for rate in one.missed[:-1]]
+        name = escape(one.by) if one.by != last else ""
+        table.add_row(name, escape(one.name), str(one.items), *rates, shown_rate(one.missed[-1]))
+        last = one.by
+    return table
+
+
+def _missed_columns(result: ScreeningResult) -> list[str]:
+    """What each of `MissedItems.missed` is at."""
+    points = [one for one in result.overall.points if not math.isnan(one.threshold)]
+    columns = [f"at P_FA {shown_percent(one.asked)}" for one in points]
+    return [*columns, "at the operating point"] if result.at_point else columns
+
+
+def _missed_rows(result: ScreeningResult) -> list[dict]:
+    return [
+        {"by": one.by, "group": one.name, "items": one.items, "at": at, **asdict(rate)}
+        for one in result.missed
+        for at, rate in zip(_missed_columns(result), one.missed, strict=True)
+    ]
 
 
 def _draw(result: ScreeningResult, path: Path) -> None:

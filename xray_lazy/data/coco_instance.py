@@ -29,12 +29,24 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
         "iscrowd": int(annotation.get("iscrowd") or 0),
         "area": area if 0 < area < math.inf else None,
     }
+    if (degree := _occlusion(annotation)) is not None:
+        instance["occlusion"] = degree
     given = annotation.get("segmentation") or []
     outlines = [part for part in given if _is_outline(part)] if isinstance(given, list) else given
     if outlines or isinstance(given, str):
         _refuse_broken(outlines, annotation["id"])
         instance["segmentation"] = _compressed(outlines) if isinstance(outlines, dict) else outlines
     return instance, len(outlines) == len(given)
+
+
+def _occlusion(annotation: dict) -> int | float | str | None:
+    """How much an item is covered, where the annotation says so: itself, or among CVAT's attributes."""
+    attributes = annotation.get("attributes")
+    for place in (annotation, attributes if isinstance(attributes, dict) else {}):
+        for name in ("occlusion", "occluded"):
+            if isinstance(place.get(name), int | float | str):
+                return place[name]
+    return None
 
 
 def fill_areas(record: dict) -> None:
