@@ -11,11 +11,15 @@ counts += [["stage*/**", "train/stage*/**"]]
 # what hooks.evaluation_media shows of an evaluation
 shown = ("pictures", "worst_pictures", "confusion_matrix", "precision_recall")
 media = [[f"media/{name}*", f"{{split}}/{name}*"] for name in shown]
+media += [[f"media/*/{name}*", f"{{split}}/*/{name}*"] for name in shown]  # of one of several test sets
 
 grouped = [
     ["*", "train/*"],  # losses, gradient_norm, and what a hook of one's own puts
     ["*/**", "{split}/*/**"],  # an evaluator's metrics: val/bbox/AP
     ["*/AP-**", "{split}_classes/*/AP-**"],  # apart, since 26 panels would hide the others
+    ["*/*/AP-**", "{split}_classes/*/*/AP-**"],  # of one of several test sets
+    ["*/P_*@*-**", "{split}_classes/*/P_*@*-**"],
+    ["*/*/P_*@*-**", "{split}_classes/*/*/P_*@*-**"],
     ["val_loss/*", "val/*"],  # val/total_loss beside train/total_loss
     ["val_loss_*/*", "val_*/*"],  # val_EMA/total_loss
     ["raw/**", "train_raw/**"],
@@ -31,17 +35,21 @@ grouped = [
 ]
 
 # those of MMDetection 2 in W&B and TensorBoard, and its units: AP of 0..1, accuracy in percent
+scored = [
+    ["*/AP", "{split}/*_mAP", 0.01],
+    ["*/AP-**", "{split}/*_mAP_**", 0.01],
+    *([f"*/AP{kind}", f"{{split}}/*_mAP_{kind}", 0.01] for kind in ("50", "75", "s", "m", "l")),
+    ["*/AR*", "{split}/*_AR@*", 0.01],
+    *([f"*/AR{size}", f"{{split}}/*_AR_{size}", 0.01] for size in ("s", "m", "l")),
+]
 mmdetection = [
     ["*", "train/*"],
     ["*/**", "{split}/*/**"],
     ["val_loss/*", "val/*"],
     ["val_loss_*/*", "val_*/*"],
     ["raw/**", "train_raw/**"],
-    ["*/AP", "{split}/*_mAP", 0.01],
-    ["*/AP-**", "{split}/*_mAP_**", 0.01],
-    *([f"*/AP{kind}", f"{{split}}/*_mAP_{kind}", 0.01] for kind in ("50", "75", "s", "m", "l")),
-    ["*/AR*", "{split}/*_AR@*", 0.01],
-    *([f"*/AR{size}", f"{{split}}/*_AR_{size}", 0.01] for size in ("s", "m", "l")),
+    *scored,
+    *([f"*/{event}", name.replace("/", "/*/", 1), factor] for event, name, factor in scored),
     *counts,
     *media,
     ["fast_rcnn/cls_accuracy", "train/acc", 100],

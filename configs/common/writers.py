@@ -39,7 +39,14 @@ writers = dict(
         raw="${train.tracking.raw}",
         axis="iteration",  # or "epoch", "images_seen"
         # in the summary beside the last value
-        best={"*/AP**": "max", "*/AR*": "max", "*loss*": "min", "val_loss*/*": "min"},
+        best={
+            "**/AP**": "max",
+            "**/AR*": "max",
+            "**/P_D@**": "max",
+            "**/P_FA@**": "min",
+            "*loss*": "min",
+            "val_loss*/*": "min",
+        },
         period="${train.log_period}",
     ),
 )

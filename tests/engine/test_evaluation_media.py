@@ -46,6 +46,7 @@ class KnownDetections(HookBase):
 
     def __init__(self, dataset, writer, suffixes=("",)):
         self.dataset, self.observers, self.writer, self.suffixes = dataset, [], writer, suffixes
+        self.datasets = [dataset]
 
     def check(self):
         self.trainer.evaluate, self.trainer.writers = self, {"numbers": object(), "own": self.writer}
@@ -163,8 +164,8 @@ def test_a_name_that_two_images_have_is_refused():
     records = [{"image_id": n, "file_name": f"set_{n}/bag.png", "annotations": []} for n in (1, 2)]
     dataset = DetectionDataset(records, "both", ("gun",), (1,))
     with pytest.raises(UserError, match="of which both has 2"):
-        chosen_records(dataset, ["bag.png"])
-    assert chosen_records(dataset, [2]) == [records[1]]
+        chosen_records([dataset], ["bag.png"])
+    assert chosen_records([dataset], [2]) == [records[1]]
 
 
 def test_a_large_scan_is_shown_smaller_with_all_that_is_on_it(scans):
@@ -222,7 +223,7 @@ class AreForgotten(HookBase):
     """The evaluators don't hold the set's detections while training goes on."""
 
     def after_step(self):
-        (evaluator,) = self.trainer.evaluate.evaluators
+        (evaluator,) = self.trainer.evaluate.sets[0].evaluators
         assert not evaluator.predictions and not evaluator.metrics
 
 

@@ -64,7 +64,8 @@ def test_plain_metrics_are_those_without_augmentation(overrides):
     before = read(folder, "iter_1/metrics.json"), read(folder, "iter_1/predictions.json")
     assert not (folder / "evaluation" / "tiny" / "iter_1_TTA").exists()
     results = evaluate(load_config(CONFIG, [*settings, AUGMENTED]), "cpu")
-    assert list(results) == ["bbox", "segm", "bbox_TTA", "segm_TTA"]
+    tasks = ("bbox", "segm", "screening")
+    assert list(results) == [task + suffix for suffix in ("", "_TTA") for task in tasks]
     assert (read(folder, "iter_1/metrics.json"), read(folder, "iter_1/predictions.json")) == before
 
 

@@ -41,7 +41,7 @@ class FailIn(HookBase):
         elif self.place == "forward":
             trainer.bare_model.backbone.register_forward_pre_hook(lambda *_: self._fail_in(last))
         elif self.place == "evaluation":
-            evaluator = trainer.evaluate.evaluators[0]
+            evaluator = trainer.evaluate.sets[0].evaluators[0]
             evaluator.evaluate = lambda: self._fail_in(last) or CocoEvaluator.evaluate(evaluator)
         elif self.place == "saving":
             trainer.checkpointer.write = lambda *_: self._fail_in(0)

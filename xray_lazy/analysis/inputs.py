@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
@@ -179,12 +179,6 @@ def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
         if "occlusion" in instance:
             annotation["occlusion"] = instance["occlusion"]
     return content
-
-
-def scanner_of(dataset_name: str) -> str:
-    """`smith` for `xray_smith_val`; other names stay whole."""
-    match = re.fullmatch(r"xray_(.+)_(train|val|test)", dataset_name)
-    return match[1] if match else dataset_name
 
 
 def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from xray_lazy.config.load import get_config
 from xray_lazy.config.suggest import did_you_mean, nearest, nearest_keys
 
 NODES = ("model", "optimizer", "lr_multiplier", "train", "test", "dataloader", "hooks", "writers")
-LOADERS = frozenset(f"dataloader.{name}" for name in ("root", "train", "test", "validation", "evaluator"))
+LOADERS = frozenset(f"dataloader.{name}" for name in ("root", "train", "test", "test_apart", "validation", "evaluator"))
 # what is in them is named by the user, or checked against the arguments of a function
 OPEN = ("train.ddp.*", "train.class_map.*", "train.tracking.tables.*")
 # `own_keys = dict(train=["mine*"])` in a config: patterns of keys that it adds on purpose

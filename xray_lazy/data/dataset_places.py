@@ -1,7 +1,8 @@
 """Where data sets lie: by name (`xray_<scanner>_<split>`) below one folder, or anywhere as JSON file and folder."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,32 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
     if not source.image_root.is_dir():
         raise UserError(f"data set {source.name}: there is no folder {source.image_root}", "put the set's images there")
     return source
+
+
+def full_name(reference: str | Mapping) -> str:
+    """The name of a data set that `find_source` would locate."""
+    if isinstance(reference, Mapping):
+        return str(reference.get("name") or Path(reference.get("json_file") or "").stem)
+    return str(reference)
+
+
+def scanner_of(name: str) -> str:
+    """`smith` for `xray_smith_val`; other names stay whole."""
+    match = re.fullmatch(r"xray_(.+)_(train|val|test)", name)
+    return match[1] if match else name
+
+
+def short_names(references: Sequence[str | Mapping]) -> list[str]:
+    """A name for each of several sets: the scanner's, or all whole where two sets are of one scanner.
+
+    Raises:
+        UserError: two sets have the same name.
+    """
+    names = [full_name(reference) for reference in references]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two test sets are called {twice}", "name each once; one with json_file has the key name")
+    short = [scanner_of(name) for name in names]
+    return short if len(set(short)) == len(names) else names
 
 
 def available_datasets(root: str | None = None) -> list[str]:

@@ -15,37 +15,45 @@ from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import FINAL, RunFolder, iteration_of
 
-MEASURES = ("model.", "dataloader.test.", "dataloader.evaluator.", "test.")  # what results depend on
+MEASURES = (
+    "model.",
+    "dataloader.test.",
+    "dataloader.test_apart",
+    "dataloader.evaluator.",
+    "test.",
+)  # what results depend on
 UNMEASURED = ("num_workers", "test.tta.enabled")  # it adds results under names of their own
 
 logger = logging.getLogger(__name__)
 
 
-def check_data_of_run(folder: str | Path, part: str, dataset: DetectionDataset) -> bool:
-    """Whether a data set is what the run in `folder` had; a warning where its content is another one.
+def check_data_of_run(folder: str | Path, part: str, *datasets: DetectionDataset) -> bool:
+    """Whether data sets are what the run in `folder` had; a warning where their content is another one.
 
     Args:
         folder: with `run.json`; without it nothing is known, and True is returned.
         part: "train" or "test".
-        dataset: that is used now.
+        datasets: that are used now.
 
     Raises:
         UserError: it has other classes or another order of them, so that each number of the model would mean another.
     """
     recorded, classes = recorded_datasets(folder), recorded_classes(folder)
-    names = tuple(getattr(dataset, "class_names", ()))
-    if classes and names and classes != names:
+    for dataset in datasets:
+        names = tuple(getattr(dataset, "class_names", ()))
+        if not classes or not names or classes == names:
+            continue
         raise UserError(
             f"the classes of {dataset.name} are not those that {folder} was trained with: "
             f"{', '.join(names)} / {', '.join(classes)}",
             "take the data set of that training, or bring its `categories` into that order; "
             "to train other classes, start a new run with train.init_checkpoint",
         )
-    before, now = recorded.get(part), fingerprint(dataset)
+    before, now = recorded.get(part), fingerprint(*datasets)
     if before is None or before.get("name") != now["name"] or _content(before) == _content(now):
         return before is None or before.get("name") == now["name"]
     counts = [f"{facts['pictures']} images and {facts['annotations']} annotations" for facts in (before, now)]
-    message = f"{dataset.name} has changed since {folder} was trained: {counts[0]} then, {counts[1]} now"
+    message = f"{now['name']} has changed since {folder} was trained: {counts[0]} then, {counts[1]} now"
     logger.warning("%s", message)
     return False
 

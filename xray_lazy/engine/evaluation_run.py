@@ -1,6 +1,7 @@
-"""Evaluate a model on the config's test set and keep the results in the output folder."""
+"""Evaluate a model on the config's test sets and keep the results in the output folder."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -14,15 +15,18 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from xray_lazy.atomic_file import write_json
 from xray_lazy.config.keys import describes_call
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import map_record
+from xray_lazy.engine.evaluated_sets import EvaluatedSet, Results, evaluated_sets, together
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
-from xray_lazy.evaluation.protocols import SavesResults
+from xray_lazy.evaluation.protocols import JoinsSets, SavesResults
 from xray_lazy.evaluation.results_table import format_results
-from xray_lazy.run_folder import RunFolder, check_folders
+from xray_lazy.run_folder import METRICS, RunFolder, check_folders
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
+from xray_lazy.wording import counted
 
 MARK_FILE = "evaluated_as.txt"
 AUGMENTED_SUFFIX = "_TTA"  # detectron2's, at the names of tasks
@@ -31,18 +35,20 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationRun:
-    """The test loader and evaluator of a config, built when they are first needed.
+    """The test sets of a config, whose loaders and evaluators are built when they are first needed.
 
     Args:
-        dataloader: the config's `dataloader` node, with `test` and `evaluator`, which may be a list of them.
+        dataloader: the config's `dataloader` node, with `test` and `evaluator`, which may be a list of them; see
+            `evaluated_sets`.
         output_dir: results go to `<output_dir>/evaluation/<dataset>/iter_<n><suffix>/`.
         autocast: gives the context that models run in.
 
     Attributes:
         is_unwanted: asked between two batches; where it is true on any process, the evaluation ends without results.
         mark: in the folder's name behind the iteration, where the results are not those of the run in `output_dir`.
-        observers: called on the first process at the end of each evaluation, with the evaluators and the suffix. The
-            evaluators then still hold all detections, which they forget when the observers have returned.
+        observers: called on the first process at the end of the evaluation of each set, with the evaluators, the suffix
+            and the set's name. The evaluators then still hold all detections, which they forget when the observers
+            have returned.
     """
 
     def __init__(
@@ -52,19 +58,17 @@ class EvaluationRun:
         self._dataloader, self._autocast = dataloader, autocast
         self.run_folder = RunFolder(output_dir)
         self.is_unwanted: Callable[[], bool] = bool  # never
-        self.observers: list[Callable[[Sequence[DatasetEvaluator], str], None]] = []
+        self.observers: list[Callable[[Sequence[DatasetEvaluator], str, str], None]] = []
 
     @cached_property
-    def loader(self):
-        return instantiate(self._dataloader.test)
-
-    @cached_property
-    def evaluators(self) -> list[DatasetEvaluator]:
-        made = instantiate(self._dataloader.evaluator)
-        return [made] if isinstance(made, DatasetEvaluator) else list(made)
+    def sets(self) -> list[EvaluatedSet]:
+        return evaluated_sets(self._dataloader)
 
     def __call__(self, model: nn.Module, iteration: int, suffix: str = "") -> dict[str, dict[str, float]]:
         """Evaluate on all processes together; the first gets the metrics by task and writes them, others get {}.
+
+        Of several sets that are evaluated apart, a task's metrics are the means over them, or what an evaluator tells
+        of all together; each set's own are those of the task `<set>/<task>`.
 
         Args:
             model: gives detections for the batches of the test loader.
@@ -74,20 +78,44 @@ class EvaluationRun:
         Raises:
             InferenceStopped: it was unwanted, on all processes.
         """
-        with self._autocast():
-            results = run_inference(model, self.loader, self.evaluators, is_unwanted=self.is_unwanted)
+        results = together(self.sets, [self._evaluate(one, model, iteration, suffix) for one in self.sets])
         if comm.is_main_process():
-            folder = self._folder(iteration, suffix)
-            for evaluator in self.evaluators:
+            for same in zip(*(one.evaluators for one in self.sets), strict=True):
+                if isinstance(same[0], JoinsSets):
+                    results |= same[0].over_sets(same)
+            if len(self.sets) > 1:
+                self._save(results, iteration, suffix)
+        return {f"{task}{suffix}": dict(metrics) for task, metrics in results.items()}
+
+    def _evaluate(
+        self, one: EvaluatedSet, model: nn.Module, iteration: int, suffix: str
+    ) -> dict[str, dict[str, float]]:
+        with self._autocast():
+            results = run_inference(model, one.loader, one.evaluators, is_unwanted=self.is_unwanted)
+        if comm.is_main_process():
+            folder = self._folder(one.dataset.name, iteration, suffix)
+            for evaluator in one.evaluators:
                 if isinstance(evaluator, SavesResults):
                     evaluator.save(folder)
             logger.info("results are in %s", folder)
             for observe in self.observers:
-                observe(self.evaluators, suffix)
+                observe(one.evaluators, suffix, one.name)
         comm.synchronize()
-        for evaluator in self.evaluators:
+        for evaluator in one.evaluators:
             evaluator.reset()  # a large set's detections take gigabytes, which training may need
-        return {f"{task}{suffix}": metrics for task, metrics in results.items()}
+        return results
+
+    def _save(self, results: Results, iteration: int, suffix: str) -> None:
+        """Tell and write what is known of all sets together."""
+        summaries = {task: {name: v for name, v in of.items() if "-" not in name} for task, of in results.items()}
+        rows = sorted(summaries.items(), key=lambda item: "/" not in item[0])  # those of all together last
+        logger.info("Each of %s, and all together:\n%s", counted(len(self.sets), "set"), format_results(dict(rows)))
+        own = {task: metrics for task, metrics in results.items() if "/" not in task}
+        content = {"dataset": self.name, "mean_of": [one.dataset.name for one in self.sets]}
+        content["pictures"] = sum(len(one.dataset) for one in self.sets)
+        for task, metrics in own.items():
+            content[task] = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+        write_json(self._folder(self.name, iteration, suffix) / METRICS, content, indent=2)
 
     def check_folders(self) -> None:
         """Refuse what would stop the results of an evaluation from being written.
@@ -95,12 +123,13 @@ class EvaluationRun:
         Raises:
             UserError: something else has the name of a folder of results.
         """
-        folder = self.run_folder.evaluations_on(self.dataset.name)
-        check_folders([folder, *folder.glob("iter_*")])
+        for name in {self.name, *(one.dataset.name for one in self.sets)}:
+            folder = self.run_folder.evaluations_on(name)
+            check_folders([folder, *folder.glob("iter_*")])
 
-    def _folder(self, iteration: int, suffix: str) -> Path:
-        folder = self.run_folder.evaluation(self.dataset.name, iteration, suffix)
-        marked = self.run_folder.evaluation(self.dataset.name, iteration, self.mark + suffix)
+    def _folder(self, dataset: str, iteration: int, suffix: str) -> Path:
+        folder = self.run_folder.evaluation(dataset, iteration, suffix)
+        marked = self.run_folder.evaluation(dataset, iteration, self.mark + suffix)
         if not self.mark or self.run_folder.config.is_file():
             return marked
         sign = folder / MARK_FILE  # without a run in this folder, the first ones to come have the plain name
@@ -111,18 +140,30 @@ class EvaluationRun:
         return folder
 
     @property
-    def dataset(self) -> DetectionDataset:
-        """The test set."""
-        return self.loader.dataset
+    def datasets(self) -> list[DetectionDataset]:
+        """The test sets."""
+        return [one.dataset for one in self.sets]
+
+    @property
+    def name(self) -> str:
+        """Of all test sets together."""
+        return "+".join(str(dataset.name) for dataset in self.datasets)
+
+    def dataset_of(self, metric: str) -> str:
+        """The name of the data set that a metric is of, or of all together."""
+        of = metric.partition("/")[0]
+        return next((one.dataset.name for one in self.sets if one.name and one.name == of), self.name)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, count: int) -> Iterator[tuple[dict, Instances]]:
-        """Records of up to `count` images, evenly spread over the test set, and the model's instances for them."""
+        """Records of about `count` images, evenly spread over the test sets, and the model's instances for them."""
+        share = math.ceil(count / len(self.sets))
         with evaluation_mode(model):
-            for record in evenly_spaced(self.dataset, count):
-                with self._autocast():
-                    (output,) = model([map_record(self.loader.mapper, record)])
-                yield record, output["instances"].to("cpu")
+            for one in self.sets:
+                for record in evenly_spaced(one.dataset, share):
+                    with self._autocast():
+                        (output,) = model([map_record(one.loader.mapper, record)])
+                    yield record, output["instances"].to("cpu")
 
 
 def augmentation_enabled(cfg: DictConfig) -> bool:
@@ -152,5 +193,5 @@ def evaluate_augmented(cfg: DictConfig, run: EvaluationRun, model: nn.Module, it
     logger.info("Once more, with test-time augmentation")
     results |= run(augmented, iteration, AUGMENTED_SUFFIX)
     if comm.is_main_process():
-        logger.info("%s plain and with test-time augmentation:\n%s", run.dataset.name, format_results(results))
+        logger.info("%s plain and with test-time augmentation:\n%s", run.name, format_results(results))
     return results

@@ -80,7 +80,7 @@ def _train(
     if resume and trainer.checkpointer.has_checkpoint():
         check_data_of_run(cfg.train.output_dir, "train", trainer.loader.dataset)
         if "test" in cfg.dataloader:
-            check_data_of_run(cfg.train.output_dir, "test", trainer.evaluate.dataset)
+            check_data_of_run(cfg.train.output_dir, "test", *trainer.evaluate.datasets)
         start_iteration = trainer.checkpointer.resume()
     else:
         load_initial_weights(cfg, trainer.checkpointer)
@@ -131,14 +131,14 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     model = build_model(cfg, device)
     checkpoint = load_trained_weights(model, cfg.train.init_checkpoint)
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir, Precision(device, **cfg.train.amp).evaluation_autocast)
-    is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", run.dataset)
+    is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", *run.datasets)
     run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
     run.check_folders()
     start_logging(cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
     results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)
     if comm.is_main_process():
-        add_evaluation(cfg, run.dataset.name, flatten_results_dict(results), iteration)
+        add_evaluation(cfg, run.name, flatten_results_dict(results), iteration)
     return results
 
 
@@ -261,7 +261,7 @@ def record_start(
     run.start_iteration = start_iteration
     run.datasets = {"train": fingerprint(trainer.loader.dataset)}
     if "test" in cfg.dataloader:
-        run.datasets["test"] = fingerprint(trainer.evaluate.dataset)
+        run.datasets["test"] = fingerprint(*trainer.evaluate.datasets)
     run.learning_rates = {f"lr/{g['name']}" if g.get("name") else "lr": g["lr"] for g in trainer.optimizer.param_groups}
     run.write_diff()
     run.wandb_id = run.wandb_id or trainer.run_facts.get("wandb_id")

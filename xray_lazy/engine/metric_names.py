@@ -10,12 +10,14 @@ logger = logging.getLogger(__name__)
 def possible_names(metric: str, suffixes: Iterable[str]) -> list[str]:
     """A metric's name, and its names where averaged weights alone are evaluated: `bbox/AP`, `bbox_EMA/AP`.
 
+    Before the task there may be the name of a test set: `smith/bbox_EMA/AP`.
+
     Args:
         metric: as the user gives it.
         suffixes: of the evaluated models.
     """
-    task, slash, rest = metric.partition("/")
-    return [metric, *(f"{task}{suffix}/{rest}" for suffix in suffixes if slash)]
+    places = [match.start() for match in re.finditer("/", metric)]
+    return [metric, *(metric[:place] + suffix + metric[place:] for suffix in suffixes for place in places)]
 
 
 def better(metric: str) -> str | None:
@@ -23,6 +25,8 @@ def better(metric: str) -> str | None:
     last = metric.rpartition("/")[2]
     if re.match(r"A[PR]([\dsml]*$|-|[\dsml]*-)", last):
         return "max"
+    if match := re.match(r"P_(D|FA)@", last):
+        return "max" if match[1] == "D" else "min"
     return "min" if "loss" in metric else None
 
 

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -19,6 +19,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.epochs import check_periods
+from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.engine.required_nodes import check_nodes
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.trial_build import build_on_trial
@@ -29,11 +30,13 @@ from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 
+TRAIN, TEST = "dataloader.train.dataset", "dataloader.test.dataset"
 IMAGES_LOOKED_AT = 5
 # how many detections of an image a model gives at most
 DETECTION_LIMITS = ("test_topk_per_image", "detections_per_image")
 # where evaluation meets a wrong value
-EVALUATED = ("model", "test", "dataloader.test", "dataloader.evaluator", "train.output_dir", "train.seed")
+EVALUATED = ("model", "test", "dataloader.test", "dataloader.test_apart", "dataloader.evaluator")
+EVALUATED += ("train.output_dir", "train.seed")
 
 
 def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) -> list[Fault]:
@@ -57,20 +60,24 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
 def check_data(cfg: DictConfig, training: bool = True) -> list[Fault]:
     """The faults of an experiment's data sets, and what doesn't fit between them and the model."""
     faults = []
-    names = ("train", "test") if training else ("test",)
-    datasets = {}
-    for name in names:
-        key = f"dataloader.{name}.dataset"
+    trained: DetectionDataset | None = None
+    datasets: list[tuple[str, DetectionDataset]] = []
+    try:
+        nodes = [(TEST, node.test.dataset) for node in nodes_of_sets(cfg.dataloader).values()]
+    except UserError as error:
+        return [Fault("dataloader.test_apart", error.message, error.fix)]
+    for key, node in [(TRAIN, cfg.dataloader.train.dataset), *nodes] if training else nodes:
         try:
-            datasets[key] = instantiate(cfg.dataloader[name].dataset)
+            datasets.append((key, instantiate(node)))
         except UserError as error:
             faults.append(Fault(key, error.message, error.fix))
-    for key, dataset in datasets.items():
+    for key, dataset in datasets:
         faults += _check_dataset(key, dataset)
         faults += _check_masks(cfg, key, dataset)
-    if training and (key := "dataloader.train.dataset") in datasets:
-        faults += _check_trained(cfg, key, datasets[key])
-        _warn_of_dark_images(datasets[key])
+        trained = dataset if key == TRAIN else trained
+    if trained is not None:
+        faults += _check_trained(cfg, TRAIN, trained)
+        _warn_of_dark_images(trained)
     return [*faults, *_check_classes(cfg, datasets)]
 
 
@@ -207,9 +214,10 @@ def _warn_of_dark_images(dataset: DetectionDataset) -> None:
             return
 
 
-def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> Iterator[Fault]:
-    if len({dataset.class_names for dataset in datasets.values()}) > 1:
-        (_, train), (key, test) = datasets.items()
+def _check_classes(cfg: DictConfig, datasets: Sequence[tuple[str, DetectionDataset]]) -> Iterator[Fault]:
+    if len({dataset.class_names for _, dataset in datasets}) > 1:
+        (_, train), *others = datasets
+        key, test = next((key, one) for key, one in others if one.class_names != train.class_names)
         yield Fault(
             key,
             f"{train.name} and {test.name} have different classes or another order of them: "
@@ -218,7 +226,7 @@ def _check_classes(cfg: DictConfig, datasets: dict[str, DetectionDataset]) -> It
         )
         return
     if datasets:
-        yield from _check_number_of_classes(cfg, next(iter(datasets.values())))
+        yield from _check_number_of_classes(cfg, datasets[0][1])
 
 
 def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:

@@ -18,6 +18,7 @@ SOME = Limits(least=1, whole=True)
 SEED = Limits(least=0, most=2**63 - 1, whole=True)  # torch takes no larger one
 SHARE = Limits(least=0, most=1)
 SOME_SHARE = Limits(above=0, most=1)
+PERCENT = Limits(above=0, below=100)
 POSITIVE = Limits(above=0)
 NOT_NEGATIVE = Limits(least=0)
 CHANNELS = ("BGR", "RGB")
@@ -78,7 +79,15 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "dataloader.*.target_height": SOME,
     "dataloader.*.target_width": SOME,
     "dataloader.*.m??_scale": POSITIVE,
+    "dataloader.test_apart": bool,
     "dataloader.evaluator.max_detections": SOME,
+    "dataloader.evaluator.screening.enabled": bool,
+    "dataloader.evaluator.screening.hit": ("iou", "centre"),
+    "dataloader.evaluator.screening.iou": SOME_SHARE,
+    "dataloader.evaluator.screening.group_by": str,
+    "dataloader.evaluator.screening.false_alarms": PERCENT,
+    "dataloader.evaluator.screening.detections": PERCENT,
+    "dataloader.evaluator.screening.per_class": bool,
     "hooks.checkpoint.period": PERIOD,
     "hooks.*.period": PERIOD_OR_OFF,
     "hooks.*.max_to_keep": COUNT,
@@ -174,6 +183,7 @@ OPTIONAL = (
     "dataloader.*.seed",
     "dataloader.*.max_pictures",
     "dataloader.*.cache.folder",
+    "dataloader.evaluator.screening.group_by",
     "writers.*.period",
     "optimizer.params.weight_decay*",
     "optimizer.params.lr_factors",

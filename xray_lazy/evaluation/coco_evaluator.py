@@ -25,10 +25,13 @@ from xray_lazy.evaluation.coco_metrics import (
     coco_metrics,
     has_hotcoco,
     image_positions,
+    summary_names,
 )
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
 from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
 from xray_lazy.evaluation.results_table import format_results
+from xray_lazy.evaluation.screening.bags import BagScores
+from xray_lazy.evaluation.screening.in_training import TASK, BagScreening, join_bags
 from xray_lazy.run_folder import CATEGORIES, METRICS, PREDICTIONS
 from xray_lazy.wording import counted
 
@@ -39,11 +42,12 @@ logger = logging.getLogger(__name__)
 
 
 class CocoEvaluator(DatasetEvaluator):
-    """Box and mask AP and AR of detectron2 outputs on one data set.
+    """Box and mask AP and AR of detectron2 outputs on one data set, and what a screening point asks.
 
     Args:
         dataset: detectron2 dataset dicts with the data set's names; their annotations are the ground truth.
         max_detections: how many detections count per image and class, the best first.
+        screening: what is told of bags, by the same detections; None for nothing.
 
     Images without a prediction count as images without detections.
 
@@ -53,12 +57,16 @@ class CocoEvaluator(DatasetEvaluator):
 
     takes_encoded_masks = True
 
-    def __init__(self, dataset: "DetectionDataset", max_detections: int = 100):
+    def __init__(self, dataset: "DetectionDataset", max_detections: int = 100, screening: BagScreening | None = None):
         self.dataset = dataset
         self.max_detections = max_detections
+        self.screening = screening if screening and screening.enabled else None
+        if self.screening:
+            self.screening.keys(dataset)  # what does not fit is told before the model runs
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
         self._share: set[int | str] = set()
         self._truths: dict[str, GroundTruth] = {}  # of the share
+        self.bags: BagScores | None = None  # of the last `evaluate()`, on the main process
         self.reset()
 
     def reset(self) -> None:
@@ -66,6 +74,7 @@ class CocoEvaluator(DatasetEvaluator):
         self._not_finite = 0
         self._predictions = CocoResults({}, self.dataset.category_ids)
         self._metrics: dict[str, Metrics] = {}
+        self._screened: dict[str, float] = {}
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
         """Take in one batch: dataset dicts, and the model's `{"instances": Instances}` for each.
@@ -93,8 +102,8 @@ class CocoEvaluator(DatasetEvaluator):
 
         Returns:
             `{"bbox": {"AP": ..., "AP50": ..., "AP-<class>": ..., ...}, "segm": {...}}` in percent, NaN where there is
-            no instance; `segm` only where both the data set and the predictions have masks. Empty on all processes
-            but the main one.
+            no instance; `segm` only where both the data set and the predictions have masks; `screening` where that is
+            asked for. Empty on all processes but the main one.
         """
         reports = comm.all_gather((list(self._images), self._not_finite, self._have_masks()))
         share = self._shares([image_ids for image_ids, _, _ in reports])[comm.get_rank()]
@@ -115,6 +124,9 @@ class CocoEvaluator(DatasetEvaluator):
             for iou_type in iou_types
         }
         results = OrderedDict((iou_type, _named(metrics)) for iou_type, metrics in self._metrics.items())
+        if self.screening:
+            self.bags = self.screening.score(self.dataset, images, self.max_detections)
+            results[TASK] = self._screened = self.screening.figures(self.bags, self.dataset.class_names)
         instances = {category.name: category.instances for category in self._metrics["bbox"].categories}
         logger.info("Evaluation on %s:\n%s", self.dataset.name, format_results(results, instances))
         return results
@@ -134,9 +146,11 @@ class CocoEvaluator(DatasetEvaluator):
             "detections": len(self._predictions),
             "max_detections": self.max_detections,
         }
-        for iou_type, found in self._metrics.items():
-            values = _named(found)
-            metrics[iou_type] = {name: None if math.isnan(value) else value for name, value in values.items()}
+        values_by_task = {iou_type: _named(found) for iou_type, found in self._metrics.items()}
+        if self._screened:
+            values_by_task[TASK] = self._screened
+        for task, values in values_by_task.items():
+            metrics[task] = {name: None if math.isnan(value) else value for name, value in values.items()}
         self._predictions.write(folder / PREDICTIONS)
         write_text(folder / CATEGORIES, _category_table(self._metrics))
         write_json(folder / METRICS, metrics, indent=2)
@@ -150,6 +164,22 @@ class CocoEvaluator(DatasetEvaluator):
     def metrics(self) -> Mapping[str, Metrics]:
         """The metrics of the last `evaluate()`: `bbox` and, where there are masks, `segm`; as `predictions`."""
         return self._metrics
+
+    def over_sets(self, evaluators: Sequence["CocoEvaluator"]) -> dict[str, dict[str, float]]:
+        """The screening of the bags of several sets together: those of one may have threats, those of another none."""
+        if not self.screening:
+            return {}
+        bags = join_bags([one.bags for one in evaluators if one.bags])
+        self.screening.warn_of_gaps(bags)
+        return {TASK: self.screening.figures(bags, self.dataset.class_names)}
+
+    def metric_names(self) -> list[str]:
+        """All that there can be, such as `bbox/AP`."""
+        figures = [*summary_names(self.max_detections), *(f"AP-{name}" for name in self.dataset.class_names)]
+        names = [f"{task}/{name}" for task in ("bbox", "segm") for name in figures]
+        if self.screening:
+            names += [f"{TASK}/{name}" for name in self.screening.metric_names(self.dataset.class_names)]
+        return names
 
     @cached_property
     def ground_truth(self) -> dict:

@@ -153,7 +153,7 @@ class Problem:
                 | _detection_shape(d, images[d["image_id"]], iou_type)
                 for number, d in enumerate((d for d in detections if d["category_id"] in known), 1)
             ],
-            detection_limits=sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections}),
+            detection_limits=_limits(max_detections),
         )
 
 
@@ -297,6 +297,17 @@ def count_instances(problem: Problem) -> InstanceCounts:
     """Of the ground truth; those of parts of a data set add up to its own."""
     places = [(a["category_id"], a["image_id"]) for a in problem.annotations if not a["iscrowd"]]
     return InstanceCounts(Counter(category for category, _ in places), Counter(category for category, _ in set(places)))
+
+
+def summary_names(max_detections: int) -> list[str]:
+    """The keys of `Metrics.summary`."""
+    sizes = [area[0] for area in AREA_NAMES[1:]]
+    recalls = [f"AR{one}" for one in (*_limits(max_detections), *sizes)]
+    return ["AP", "AP50", "AP75", *(f"AP{size}" for size in sizes), *recalls]
+
+
+def _limits(max_detections: int) -> list[int]:
+    return sorted({limit for limit in (1, 10, max_detections) if limit <= max_detections})
 
 
 def summarize(

@@ -1,13 +1,28 @@
 """What evaluators and models may have beside what detectron2 asks of them; each of these is optional."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class SavesResults(Protocol):
     def save(self, folder: Path) -> None:
         """Called on the first process after `evaluate`, with the folder of this evaluation."""
+
+
+@runtime_checkable
+class JoinsSets(Protocol):
+    def over_sets(self, evaluators: Sequence[Any]) -> Mapping[str, Mapping[str, float]]:
+        """Called on the first process after all test sets, of which there may be one, with the evaluators of its kind
+        of each, itself the first: metrics by task of all sets together, in the place of means."""
+
+
+@runtime_checkable
+class NamesMetrics(Protocol):
+    def metric_names(self) -> Sequence[str]:
+        """All that its evaluation may give, such as `bbox/AP`: others are refused before training, where nothing else
+        can give them."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from xray_lazy.tracking.writer import Writer
 logger = logging.getLogger(__name__)
 
 TASK_NAMES = {"bbox": "box", "segm": "mask"}
+SCREENED = re.compile(r"screening([^/]*)/P_D@([\d.]+)")
 
 
 class ConsoleWriter(Writer):
@@ -42,7 +43,7 @@ class ConsoleWriter(Writer):
         parts = [f"[{storage.iter + 1:{width}}/{self._max_iter}]"]
         if "epoch" in values:
             parts.append(f"epoch {values['epoch']:.2f}")
-        parts += [_losses(values), _average_precisions(values)]
+        parts += [_losses(values), _average_precisions(values), _screening(values)]
         if "lr" in values:
             parts.append(f"lr {values['lr']:.2e}")
         parts += [_speed(values), _memory(values), _time_to_go(values)]
@@ -70,10 +71,21 @@ def _digits(value: float) -> str:
 
 
 def _average_precisions(values: dict[str, float]) -> str:
+    """Of the set that is evaluated, or the mean over several: `bbox/AP`, but not `smith/bbox/AP`."""
     found = {n.removesuffix("/AP"): v for n, v in values.items() if n.endswith("/AP") and not math.isnan(v)}
+    found = {task: value for task, value in found.items() if "/" not in task}
     if not found:
         return ""
     return "AP " + " ".join(f"{TASK_NAMES.get(task, task)} {value:.1f}" for task, value in found.items())
+
+
+def _screening(values: dict[str, float]) -> str:
+    """P_D at each P_FA: `P_D 62.0@1 81.5@5`, each set of weights by itself."""
+    found: dict[str, list[str]] = {}
+    for name, value in values.items():
+        if (match := SCREENED.fullmatch(name)) and not math.isnan(value):
+            found.setdefault(match[1], []).append(f"{value:.1f}@{match[2]}")
+    return "  ".join(f"P_D{suffix} {' '.join(points)}" for suffix, points in found.items())
 
 
 def _speed(values: dict[str, float]) -> str:

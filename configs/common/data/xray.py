@@ -10,6 +10,7 @@ from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.data.validation_loader import ValidationLoader
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
+from xray_lazy.evaluation.screening.in_training import BagScreening
 
 dataloader = dict(
     root=None,  # folder with annotations/ and images/; None takes $XRAY_DATASETS, else datasets/xray
@@ -60,6 +61,7 @@ dataloader = dict(
         batch_size=1,
         num_workers=4,
     ),
+    test_apart=False,  # of several `names` each by itself, and their mean; see docs/evaluation.md
     # the test set as training sees it, for hooks.validation_loss
     validation=L(ValidationLoader)(
         dataset=L(load_datasets)(
@@ -79,5 +81,18 @@ dataloader = dict(
         total_batch_size="${dataloader.train.total_batch_size}",
         num_workers="${dataloader.test.num_workers}",
     ),
-    evaluator=L(CocoEvaluator)(dataset="${dataloader.test.dataset}", max_detections=100),
+    evaluator=L(CocoEvaluator)(
+        dataset="${dataloader.test.dataset}",
+        max_detections=100,
+        # of bags: P_D at a P_FA of so many percent (screening/P_D@5) and P_FA at a P_D; see docs/screening.md
+        screening=L(BagScreening)(
+            enabled=True,
+            hit="iou",  # a detection counts by the IoU of its box, or where its "centre" lies in the item's
+            iou=0.5,
+            group_by=None,  # regular expression: file names with an equal first group are one bag; None: each image
+            false_alarms=[1, 2, 5, 10],
+            detections=[90, 95],
+            per_class=False,
+        ),
+    ),
 )

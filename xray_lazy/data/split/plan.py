@@ -82,8 +82,8 @@ def _require_shares(ratios: Sequence[float]) -> None:
         raise UserError(f"the ratios {shown} sum to {sum(ratios):g}, not to 1", "e.g. --ratios 0.7 0.15 0.15")
 
 
-def groups_of(names: Sequence[str], pattern: str) -> list[str]:
-    """The group of each file name, as `plan_split` joins them.
+def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[str]:
+    """The group of each file name, as `plan_split` joins them; `option` is what a person has given the pattern by.
 
     Raises:
         UserError: the pattern is no regular expression, or is not in all names.
@@ -92,13 +92,13 @@ def groups_of(names: Sequence[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"--group-by {shlex.quote(pattern)} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
+            f"{option}{shlex.quote(pattern)} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
         ) from None
     matches = list(map(expression.search, names))
     strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
     if strangers:
         raise UserError(
-            f"--group-by {shlex.quote(pattern)} does not fit {len(strangers)} of {len(names)} file names, "
+            f"{option}{shlex.quote(pattern)} does not fit {len(strangers)} of {len(names)} file names, "
             f"e.g. {strangers[0]}",
             f"make it fit them all; with {shlex.quote(pattern + '|.*')} each of these is a group of its own",
         )

@@ -107,14 +107,14 @@ class BestCheckpoint(HookBase):
         """The folder of the evaluation relative to the output folder; None for a metric that is of no evaluation."""
         if "/" not in name:
             return None
-        dataset = self.trainer.evaluate.dataset.name
+        dataset = self.trainer.evaluate.dataset_of(name)
         path = self._folder.evaluation(dataset, self.trainer.iter, self._suffix(name))
         return str(path.relative_to(self._folder.path)) if path.is_dir() else None
 
     def _suffix(self, name: str) -> str:
         """Of the evaluated model that a metric is of."""
-        task = name.partition("/")[0]
-        return max((suffix for suffix in self.trainer.evaluated_models if task.endswith(suffix)), key=len, default="")
+        suffixes = [suffix for suffix in self.trainer.evaluated_models if f"{suffix}/" in name]
+        return max(suffixes, key=len, default="")
 
     def _save(self, ranking: list[dict[str, Any]], new: dict[str, Any]) -> None:
         """Write the new weights, then the record, then delete what it no longer names."""

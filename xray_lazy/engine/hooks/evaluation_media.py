@@ -34,7 +34,8 @@ class EvaluationMedia(HookBase):
     They get `media/images`, always of the same scans; `media/confusion_matrix`; `media/precision_recall` by class, at
     IoU 0.5; and `media/worst_pictures`. TensorBoard and W&B log them as `val/images` and so on. Masks count where
     they are evaluated, else boxes. Where averaged weights are evaluated, they are looked at, and the names end with
-    their suffix. Without a writer for it, nothing is done.
+    their suffix. Of sets that are evaluated apart each has its own: `media/smith/images`. Without a writer for it,
+    nothing is done.
 
     Args:
         period: in iterations; the first evaluation after each period is shown, and the last one. 0 shows that only.
@@ -57,11 +58,12 @@ class EvaluationMedia(HookBase):
         self.period, self.count, self.worst, self.chosen = period, count, worst, list(chosen)
         self.score_threshold, self.long_edge = score_threshold, long_edge
         self.shown_at = 0  # iterations that were done then
+        self._showing = 0  # likewise, of all sets that are evaluated then
 
     def check(self) -> None:
         """Called before anything is written: a wrong name is told now, not hours later."""
         if self.chosen:
-            chosen_records(self.trainer.evaluate.dataset, self.chosen)
+            chosen_records(self.trainer.evaluate.datasets, self.chosen)
 
     def before_train(self) -> None:
         self.join_evaluation()
@@ -73,28 +75,32 @@ class EvaluationMedia(HookBase):
     def after_train(self) -> None:
         self.trainer.evaluate.observers.remove(self._show)
 
-    def _show(self, evaluators: Sequence[DatasetEvaluator], suffix: str) -> None:
+    def _show(self, evaluators: Sequence[DatasetEvaluator], suffix: str, name: str = "") -> None:
         trainer = self.trainer
         writers = [one for one in trainer.writers.values() if isinstance(one, Writer) and one.takes_media]
         evaluator = next((e for e in evaluators if isinstance(e, ReviewableEvaluator)), None)
         *_, last_suffix = trainer.evaluated_models
         if not writers or evaluator is None or suffix != last_suffix or not self._is_due():
             return
-        self.shown_at = trainer.iterations_done
+        self.shown_at = self._showing = trainer.iterations_done
         start = time.perf_counter()
-        media = {f"media/{name}{suffix}": value for name, value in self._media(evaluator).items()}
+        of_set = f"{name}/" if name else ""
+        media = {f"media/{of_set}{kind}{suffix}": value for kind, value in self._media(evaluator).items()}
         for writer in writers:
             writer.write_media(media, trainer.iter)
         logger.info("images and charts of the evaluation took %.1f s", time.perf_counter() - start)
 
     def _is_due(self) -> bool:
         done = self.trainer.iterations_done
-        return self.trainer.is_finished or bool(self.period > 0 and done // self.period > self.shown_at // self.period)
+        if self.trainer.is_finished or done == self._showing:
+            return True
+        return bool(self.period > 0 and done // self.period > self.shown_at // self.period)
 
     def _media(self, evaluator: ReviewableEvaluator) -> dict[str, Media]:
         iou_type = "segm" if "segm" in evaluator.metrics else "bbox"
         media: dict[str, Media] = {"precision_recall": precision_recall(evaluator.metrics[iou_type])}
-        records = chosen_records(evaluator.dataset, self.chosen) + evenly_spaced(evaluator.dataset, self.count)
+        records = [record for name in self.chosen for record in _called(evaluator.dataset, name)]
+        records += evenly_spaced(evaluator.dataset, self.count)
         ids = list(dict.fromkeys(record["image_id"] for record in records))
         worst = []
         if has_hotcoco():
@@ -118,21 +124,26 @@ class EvaluationMedia(HookBase):
         self.shown_at = state_dict["shown_at"]
 
 
-def chosen_records(dataset: DetectionDataset, chosen: Iterable[str | int]) -> list[dict]:
+def chosen_records(datasets: Sequence[DetectionDataset], chosen: Iterable[str | int]) -> list[dict]:
     """The records of images that are named by file name or image id.
 
     Raises:
-        UserError: the data set has no such image, or more than one.
+        UserError: the data sets together have no such image, or more than one.
     """
     found = []
     for name in chosen:
-        matching = [r for r in dataset if name in (r["image_id"], Path(r["file_name"]).name)]
+        matching = [record for dataset in datasets for record in _called(dataset, name)]
         if len(matching) != 1:
-            names = [Path(record["file_name"]).name for record in dataset]
+            names = [Path(record["file_name"]).name for dataset in datasets for record in dataset]
             near = nearest(str(name), names) or names[:1]
+            sets = " and ".join(dataset.name for dataset in datasets)
             raise UserError(
-                f"hooks.evaluation_media.chosen has {name!r}, of which {dataset.name} has {len(matching) or 'none'}",
+                f"hooks.evaluation_media.chosen has {name!r}, of which {sets} has {len(matching) or 'none'}",
                 f"name an image by its file, such as {near[0]}, or by its id",
             )
         found += matching
     return found
+
+
+def _called(dataset: DetectionDataset, name: str | int) -> list[dict]:
+    return [record for record in dataset if name in (record["image_id"], Path(record["file_name"]).name)]

@@ -30,6 +30,8 @@ class PredictionPictures(HookBase):
         folder = RunFolder(trainer.checkpointer.save_dir).visualizations
         *_, model = trainer.evaluated_models.values()  # averaged weights, where there are any
         predictions = trainer.evaluate.predict(model, self.count)
-        paths = save_prediction_images(predictions, trainer.evaluate.dataset.class_names, folder, self.score_threshold)
+        paths = save_prediction_images(
+            predictions, trainer.evaluate.datasets[0].class_names, folder, self.score_threshold
+        )
         count = max(len(paths) - 1, 0)  # the last one is the sheet of all
         logger.info("wrote %s of detections to %s", counted(count, "image"), folder)

@@ -1,0 +1,140 @@
+"""P_D at P_FA of each evaluation: the figures of a screening test without their intervals."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Literal
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_detections import ImageDetections
+from xray_lazy.data.split.plan import groups_of
+from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
+from xray_lazy.evaluation.screening.curve import Curve
+
+TASK = "screening"  # of its metrics, as `bbox` is one of COCO's
+
+logger = logging.getLogger(__name__)
+
+
+class BagScreening:
+    """P_D at P_FA and P_FA at P_D, in percent, by names such as `P_D@5` and `P_FA@90`; docs/screening.md says of what.
+
+    Args:
+        enabled: whether evaluations have these figures.
+        hit: when a detection shows an item: `iou`, their boxes overlap enough; `centre`, its centre lies in the item's.
+        iou: that is enough.
+        group_by: a regular expression in file names; images for which its first group is equal are one bag.
+        false_alarms: P_FA in percent at which P_D is told.
+        detections: P_D in percent at which P_FA is told.
+        per_class: also of each class: `P_D@5-knife`, where bags without a knife are the clean ones.
+    """
+
+    def __init__(
+        self,
+        enabled: bool = True,
+        hit: Literal["iou", "centre"] = "iou",
+        iou: float = 0.5,
+        group_by: str | None = None,
+        false_alarms: Sequence[float] = (1, 2, 5, 10),
+        detections: Sequence[float] = (90, 95),
+        per_class: bool = False,
+    ):
+        self.enabled, self.group_by, self.per_class = enabled, group_by, per_class
+        self.rule = HitRule(hit, iou)
+        self.false_alarms, self.detections = tuple(false_alarms), tuple(detections)
+        self._has_warned = False
+
+    def keys(self, dataset: DetectionDataset) -> list:
+        """The bag of each image.
+
+        Raises:
+            UserError: `group_by` is no regular expression, or does not fit all file names.
+        """
+        if not self.group_by:
+            return [record["image_id"] for record in dataset]
+        names = [PurePath(record["file_name"]).name for record in dataset]
+        return groups_of(names, self.group_by, "dataloader.evaluator.screening.group_by=")
+
+    def score(
+        self, dataset: DetectionDataset, found: Mapping[int | str, ImageDetections], max_detections: int
+    ) -> BagScores:
+        """The bags of a set, by the detections that COCO's metrics count: so many per image and class, the best."""
+        images = _images(dataset, found, self.keys(dataset), max_detections)
+        return score_bags(images, len(dataset.class_names), self.rule)
+
+    def figures(self, bags: BagScores, class_names: Sequence[str]) -> dict[str, float]:
+        """In percent; NaN where there are no clean bags, or none with a threat."""
+        figures = self._of_curve(Curve.of(*bags.of_all), "")
+        for k, name in enumerate(class_names if self.per_class else ()):
+            curve = Curve.of(bags.shows[:, k], bags.alarm[:, k], bags.hit[:, k])
+            figures |= self._of_curve(curve, f"-{name}")
+        return figures
+
+    def metric_names(self, class_names: Sequence[str]) -> list[str]:
+        """Of all `figures`."""
+        suffixes = ["", *(f"-{name}" for name in class_names if self.per_class)]
+        return [name + suffix for suffix in suffixes for name in self._names()]
+
+    def warn_of_gaps(self, bags: BagScores) -> None:
+        """Say once why there are no figures over all classes."""
+        threats = int(bags.is_threat.sum())
+        missing = "no bag is clean" if threats == len(bags.bags) else "" if threats else "no bag has a threat"
+        if missing and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s: there is no P_D at a P_FA (screening/P_D@...); docs/screening.md says how a set of clean bags is "
+                "evaluated with others",
+                missing,
+            )
+
+    def _names(self) -> list[str]:
+        return [*(f"P_D@{rate:g}" for rate in self.false_alarms), *(f"P_FA@{rate:g}" for rate in self.detections)]
+
+    def _of_curve(self, curve: Curve, suffix: str) -> dict[str, float]:
+        values = [curve.detection_at(rate / 100) for rate in self.false_alarms]
+        values += [curve.false_alarms_at(rate / 100) for rate in self.detections]
+        if not curve.threats:
+            values = [math.nan] * len(values)
+        return {name + suffix: 100 * value for name, value in zip(self._names(), values, strict=True)}
+
+
+def join_bags(parts: Sequence[BagScores]) -> BagScores:
+    """The bags of several sets with the same classes; those of two sets are never one bag."""
+    return BagScores(
+        [(number, bag) for number, part in enumerate(parts) for bag in part.bags],
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("shows", "alarm", "hit", "hit_of_any")),
+    )
+
+
+def _images(
+    dataset: DetectionDataset, found: Mapping[int | str, ImageDetections], keys: Sequence, max_detections: int
+) -> Iterator[BoxesOfImage]:
+    for record, key in zip(dataset, keys, strict=True):
+        there, seen = record["annotations"], found.get(record["image_id"])
+        items = [BoxMode.convert(list(one["bbox"]), one["bbox_mode"], BoxMode.XYWH_ABS) for one in there]
+        boxes = np.zeros((0, 4)) if seen is None else seen.xywh.astype(float)
+        classes = np.zeros(0, int) if seen is None else seen.classes.astype(int)
+        scores = np.zeros(0) if seen is None else seen.scores.astype(float)
+        counted = _best(classes, scores, max_detections)
+        yield BoxesOfImage(
+            key,
+            np.array(items, float).reshape(-1, 4),
+            np.array([one["category_id"] for one in there], int),
+            np.array([bool(one.get("iscrowd")) for one in there], bool),
+            boxes[counted],
+            classes[counted],
+            scores[counted],
+        )
+
+
+def _best(classes: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """The places of the `count` best of each class, in their order."""
+    if len(scores) <= count:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    chosen = [order[classes[order] == one][:count] for one in np.unique(classes)]
+    return np.sort(np.concatenate(chosen))
