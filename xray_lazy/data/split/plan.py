@@ -83,7 +83,7 @@ def _require_shares(ratios: Sequence[float]) -> None:
 
 
 def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[str]:
-    """The group of each file name, as `plan_split` joins them; `option` is what a person has given the pattern by.
+    """The group of each file name, as `plan_split` joins them; `option` is how the user gave the pattern.
 
     Raises:
         UserError: the pattern is no regular expression, or is not in all names.
