@@ -16,6 +16,7 @@ CONFIG, RECORD, METRICS, LOG, LAST = "config.yaml", "run.json", "metrics.json", 
 FINAL, FINAL_AVERAGE, BEST = "model_final", "model_final_ema", "model_best"  # checkpoints, without their ending
 PREDICTIONS, CATEGORIES = "predictions.json", "per_category.csv"  # beside METRICS in the folder of an evaluation
 EVALUATIONS = "evaluation"
+MEAN_OF = "mean_of"  # in METRICS of several sets that are evaluated apart: their names
 FOLDERS = ("tensorboard", "wandb", EVALUATIONS, "evaluator", "visualizations", "profile", "analysis")
 FILES = (LAST, RECORD, "code*.diff", f"{LOG}*", METRICS, "report.html", FAILURE_FILE)
 MAIN_METRICS = ("segm/AP", "bbox/AP")
@@ -58,6 +59,19 @@ class Evaluation:
     @property
     def predictions(self) -> Path:
         return self.folder / PREDICTIONS
+
+    @cached_property
+    def parts(self) -> list["Evaluation"]:
+        """Those of each set, where this one is of several sets that were evaluated apart; itself else."""
+        names = self.content.get(MEAN_OF)
+        if not isinstance(names, list):
+            return [self]
+        folders = [self.folder.parents[1] / str(name) / self.folder.name for name in names]
+        return [Evaluation(folder, self.iteration, self.suffix, *_metrics(folder)) for folder in folders]
+
+    @property
+    def has_predictions(self) -> bool:
+        return all(one.predictions.is_file() for one in self.parts)
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:

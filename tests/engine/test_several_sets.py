@@ -8,11 +8,14 @@ import pytest
 from tests.data.coco_sets import write_set
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group
+from xray_lazy.analysis.inputs import inputs_of_run
+from xray_lazy.analysis.screening import screen_inputs
 from xray_lazy.config import load_config
 from xray_lazy.data.dataset_places import short_names
 from xray_lazy.engine.evaluated_sets import nodes_of_sets, together
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
+from xray_lazy.report.write import write_report
 from xray_lazy.run_folder import RunFolder, read_json_lines
 
 WHOLE = "xray_threats_val+xray_clean_val"
@@ -44,6 +47,10 @@ def trained(two_sets, tmp_path_factory):
     options = [f"train.output_dir={folder}", "train.device=cpu", *two_sets, *judged]
     with pytest.raises(UserError, match="of which xray_threats_val and xray_clean_val has 2"):
         run(RunOptions(CONFIG, [*options, "hooks.evaluation_media.chosen=[bag_1.png]"]))
+    for wrong, right in (("threats/bbox/AR10O", "threats/bbox/AR100"), ("thraets/bbox/AP", "threats/bbox/AP")):
+        with pytest.raises(UserError, match="no evaluation gives") as error:
+            run(RunOptions(CONFIG, [*options, f"hooks.best_checkpoint.metric={wrong}"]))
+        assert right in error.value.fix and not list(folder.iterdir())
     run(RunOptions(CONFIG, options))
     return folder
 
@@ -65,6 +72,19 @@ def test_each_set_has_its_folder_and_the_mean_has_one(trained):
     assert one.predictions.is_file() and mean.images == 6
     assert mean.metrics["bbox_EMA/AR100"] == one.metrics["bbox_EMA/AR100"]
     assert mean.metrics["screening_EMA/P_D@5"] == last_line(trained)["screening_EMA/P_D@5"]
+
+
+def test_the_tools_read_all_sets_together(trained, tmp_path):
+    inputs = inputs_of_run(trained, "newest")
+    assert inputs.dataset == WHOLE
+    assert {image["scanner"] for image in inputs.ground_truth["images"]} == {"threats", "clean"}
+    told = screen_inputs(inputs, resamples=2)
+    assert (told.overall.threats, told.overall.clean) == (3, 3)
+    for point in told.overall.points:
+        assert last_line(trained)[f"screening_EMA/P_D@{100 * point.asked:g}"] == pytest.approx(100 * point.detection)
+    assert inputs_of_run(trained, "xray_clean_val/iter_3_EMA").dataset == "xray_clean_val"
+    page = write_report([trained], tmp_path / "report.html").read_text()
+    assert "By data set" in page and WHOLE in page
 
 
 def test_the_best_weights_are_chosen_by_a_set(trained):

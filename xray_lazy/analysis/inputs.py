@@ -77,12 +77,15 @@ def inputs_of_run(
     """
     folder = Path(output_dir)
     found = find_evaluation(folder, evaluation)
-    dataset = load_truth(ground_truth, images) if ground_truth else _dataset_of_run(folder, found.dataset)
+    if len(found.parts) > 1 and not ground_truth:
+        dataset, detections = _joined(folder, found)
+    else:
+        dataset = load_truth(ground_truth, images) if ground_truth else _dataset_of_run(folder, found.dataset)
+        _check_evaluation(found, dataset)
+        detections = read_detections(found.predictions)
     truth = coco_of(dataset)
-    _check_evaluation(found, dataset)
-    detections = read_detections(found.predictions)
     check_fit(truth, detections, dataset.name, str(found.predictions))
-    limit = max_detections or int(found.content.get("max_detections") or 100)
+    limit = max_detections or int(found.parts[0].content.get("max_detections") or 100)
     results = RunFolder(folder).analysis / found.name
     return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results)
 
@@ -122,7 +125,7 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     if not run_folder.is_dir():
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
     files = RunFolder(run_folder)
-    present = [evaluation for evaluation in files.evaluations() if evaluation.predictions.is_file()]
+    present = [evaluation for evaluation in files.evaluations() if evaluation.has_predictions]
     if not present:
         evaluate = (
             f"python tools/lazy_train.py --config-file {files.config} --eval-only "
@@ -140,6 +143,8 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     else:
         # with test-time augmentation a model is better than itself
         chosen = [evaluation for evaluation in present if not evaluation.suffix] or present
+    # of sets that are evaluated apart there is one of all together
+    chosen = [evaluation for evaluation in chosen if len(evaluation.parts) > 1] or chosen
     if len({evaluation.dataset for evaluation in chosen}) > 1:
         raise UserError(f"{run_folder} has evaluations on several data sets", f"choose one with --evaluation: {names}")
     best = best_evaluation(chosen) if wanted == "best" else None
@@ -301,13 +306,15 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
 
     from xray_lazy.config import load_config
     from xray_lazy.data.datasets import load_datasets
+    from xray_lazy.engine.evaluated_sets import nodes_of_sets
 
     config = RunFolder(run_folder).config
-    if config.is_file():
-        node = OmegaConf.select(load_config(config), "dataloader.test.dataset")
-        dataset = instantiate(node) if node is not None else None
-        if dataset is not None and dataset.name == name:
-            return dataset
+    dataloader = OmegaConf.select(load_config(config), "dataloader") if config.is_file() else None
+    if dataloader is not None and OmegaConf.select(dataloader, "test.dataset") is not None:
+        for node in nodes_of_sets(dataloader).values():
+            dataset = instantiate(node.test.dataset)
+            if dataset.name == name:
+                return dataset
     try:
         return load_datasets(name.split("+"))
     except UserError as error:
@@ -315,6 +322,28 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
             f"the data set {name} of the evaluation is not that of the run's config: {error.message}",
             "name the ground truth with --ground-truth",
         ) from None
+
+
+def _joined(run_folder: Path, evaluation: Evaluation) -> tuple["DetectionDataset", list[dict[str, Any]]]:
+    """The sets of an evaluation as one, and all their detections with its ids."""
+    from xray_lazy.data.datasets import join_datasets
+
+    datasets = [_dataset_of_run(run_folder, one.dataset) for one in evaluation.parts]
+    whole, detections, before = join_datasets(datasets), [], 0
+    for one, dataset in zip(evaluation.parts, datasets, strict=True):
+        _check_evaluation(one, dataset)
+        own = read_detections(one.predictions)
+        check_fit(coco_of(dataset), own, dataset.name, str(one.predictions))
+        images = {record["image_id"]: number for number, record in enumerate(dataset, before + 1)}
+        categories = {
+            category: whole.category_ids[whole.class_names.index(name)]
+            for category, name in zip(dataset.category_ids, dataset.class_names, strict=True)
+        }
+        detections += [
+            {**d, "image_id": images[d["image_id"]], "category_id": categories[d["category_id"]]} for d in own
+        ]
+        before += len(dataset)
+    return whole, detections
 
 
 def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> None:

@@ -131,7 +131,7 @@ def _read(
     finally:
         if gc_was_on:
             gc.enable()
-    dataset = parts[0] if len(parts) == 1 else _join(parts)
+    dataset = parts[0] if len(parts) == 1 else join_datasets(parts)
     if filter_empty:
         kept = [r for r in dataset if any(not a["iscrowd"] for a in r["annotations"])]
         if dataset and not kept:
@@ -284,7 +284,12 @@ def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     logger.info("%s: read the sizes of %s from the files", source.name, counted(len(unsized), "image"))
 
 
-def _join(parts: list[DetectionDataset]) -> DetectionDataset:
+def join_datasets(parts: Sequence[DetectionDataset]) -> DetectionDataset:
+    """Several sets as one, whose images and annotations count from 1.
+
+    Raises:
+        UserError: they do not have the same classes.
+    """
     first = parts[0]
     for part in parts[1:]:
         if set(part.class_names) != set(first.class_names):

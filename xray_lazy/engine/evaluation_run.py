@@ -22,9 +22,9 @@ from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, Results, evaluated_sets, together
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
-from xray_lazy.evaluation.protocols import JoinsSets, SavesResults
+from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults
 from xray_lazy.evaluation.results_table import format_results
-from xray_lazy.run_folder import METRICS, RunFolder, check_folders
+from xray_lazy.run_folder import MEAN_OF, METRICS, RunFolder, check_folders
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
 from xray_lazy.wording import counted
 
@@ -111,7 +111,7 @@ class EvaluationRun:
         rows = sorted(summaries.items(), key=lambda item: "/" not in item[0])  # those of all together last
         logger.info("Each of %s, and all together:\n%s", counted(len(self.sets), "set"), format_results(dict(rows)))
         own = {task: metrics for task, metrics in results.items() if "/" not in task}
-        content = {"dataset": self.name, "mean_of": [one.dataset.name for one in self.sets]}
+        content = {"dataset": self.name, MEAN_OF: [one.dataset.name for one in self.sets]}
         content["pictures"] = sum(len(one.dataset) for one in self.sets)
         for task, metrics in own.items():
             content[task] = {name: None if math.isnan(value) else value for name, value in metrics.items()}
@@ -153,6 +153,16 @@ class EvaluationRun:
         """The name of the data set that a metric is of, or of all together."""
         of = metric.partition("/")[0]
         return next((one.dataset.name for one in self.sets if one.name and one.name == of), self.name)
+
+    def metric_names(self) -> list[str] | None:
+        """All metrics that there may be: `bbox/AP`, `smith/bbox/AP`; None where an evaluator doesn't tell its own."""
+        if not {"test", "evaluator"} <= set(self._dataloader):
+            return None
+        evaluators = [(one.name, evaluator) for one in self.sets for evaluator in one.evaluators]
+        if not all(isinstance(evaluator, NamesMetrics) for _, evaluator in evaluators):
+            return None
+        own = [(of, name) for of, evaluator in evaluators for name in evaluator.metric_names()]
+        return list(dict.fromkeys([name for _, name in own] + [f"{of}/{name}" for of, name in own if of]))
 
     @torch.no_grad()
     def predict(self, model: nn.Module, count: int) -> Iterator[tuple[dict, Instances]]:

@@ -3,6 +3,13 @@
 import logging
 import re
 from collections.abc import Iterable
+from typing import Any
+
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.errors import UserError
+
+OWN_PACKAGES = ("xray_lazy.", "detectron2.")
+NAMES_SHOWN = 12
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +25,36 @@ def possible_names(metric: str, suffixes: Iterable[str]) -> list[str]:
     """
     places = [match.start() for match in re.finditer("/", metric)]
     return [metric, *(metric[:place] + suffix + metric[place:] for suffix in suffixes for place in places)]
+
+
+def check_name(metric: str, key: str, trainer: Any) -> None:
+    """Refuse a metric that no evaluation of a training gives, before it begins.
+
+    Names that look like none of an evaluation's are let pass: losses, and what models put. So are all where a hook or
+    evaluator of the user's own may give them.
+
+    Args:
+        key: of the config, which names the metric.
+        trainer: with its hooks and its `evaluate`.
+
+    Raises:
+        UserError: with near names.
+    """
+    ask = getattr(trainer.evaluate, "metric_names", None)
+    names = ask() if ask else None
+    hooks = trainer.named_hooks.values()
+    if names is None or any(not type(hook).__module__.startswith(OWN_PACKAGES) for hook in hooks):
+        return
+    # averaged weights have a suffix at the task
+    plain = [metric, *(metric[: m.start()] + metric[m.end() :] for m in re.finditer(r"_[A-Z]+(?=/)", metric))]
+    near = nearest(plain[-1], names)
+    tasks = {name.partition("/")[0] for name in (*names, "screening/")}
+    if set(plain) & set(names) or not (near or plain[-1].partition("/")[0] in tasks):
+        return
+    listed = f"there are {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}"
+    rates = "; dataloader.evaluator.screening says which rates there are, if it is enabled"
+    fix = (did_you_mean(near) or listed) + (rates if "screening/" in plain[-1] else "")
+    raise UserError(f"{key}: no evaluation gives {metric}", fix)
 
 
 def better(metric: str) -> str | None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from xray_lazy import run_folder
+from xray_lazy.engine.metric_names import better, possible_names
 from xray_lazy.report.run_files import RunFiles, log_times
 from xray_lazy.run_folder import MAIN_METRICS, Evaluation, RunFolder
 
@@ -69,7 +70,8 @@ def main_metric(run: RunFiles) -> str:
     chosen = setting(run, "hooks", "best_checkpoint", "metric")
     for metric in (chosen, *MAIN_METRICS):
         task, _, rest = str(metric).partition("/")
-        variants = [metric, *sorted(name for name in present if name.startswith(task) and name.endswith(f"/{rest}"))]
+        of_task = sorted(name for name in present if name.startswith(task) and name.endswith(f"/{rest}"))
+        variants = [metric, *possible_names(str(metric), ["_EMA"]), *of_task]
         for name in variants:
             if name in present:
                 return name
@@ -83,19 +85,24 @@ def common_metric(runs: Sequence[RunFiles]) -> str | None:
 
 
 def best_of(run: RunFiles, metric: str) -> Best | None:
-    """The highest value and the first iteration that reached it."""
+    """The best value and the first iteration that reached it."""
     values = [(scores[metric], -i) for i, scores in run.scores.items() if scores.get(metric) is not None]
     if not values:
         return None
-    value, place = max(values)
+    sign = -1 if better(metric) == "min" else 1
+    value, place = max(values, key=lambda one: (sign * one[0], one[1]))
     return Best(metric, value, -place + 1)
 
 
 def best_evaluation(run: RunFiles, with_detections: bool = True) -> Evaluation | None:
     """The evaluation on the test set with the best main metric, of those whose detections are still there."""
     own = [evaluation for evaluation in run.evaluations if evaluation.dataset == run.dataset]
-    kept = [evaluation for evaluation in own if evaluation.predictions.is_file() or not with_detections]
-    return run_folder.best_evaluation(kept, main_metric(run))
+    kept = [evaluation for evaluation in own if evaluation.has_predictions or not with_detections]
+    metric = main_metric(run)
+    if all(metric not in evaluation.metrics for evaluation in kept):  # it may be of one of several sets
+        best = best_of(run, metric)
+        kept = [evaluation for evaluation in kept if best and evaluation.iteration == best.done - 1] or kept
+    return run_folder.best_evaluation(kept, metric)
 
 
 def setting(run: RunFiles, *keys: str) -> Any:

@@ -1,13 +1,13 @@
 """The metrics: summary, by class, and of each evaluation."""
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 
 from xray_lazy.analysis.comparison import compare
+from xray_lazy.engine.metric_names import better
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Note, Table
-from xray_lazy.report.outcome import best_evaluation, main_metric
+from xray_lazy.report.outcome import best_evaluation, best_of, main_metric
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
 from xray_lazy.report.wording import MINUS, difference, numeric, text, whole
@@ -44,7 +44,7 @@ def result_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
         return [summary_comparison(runs), *_significance(runs, reviews), *_class_comparison(best)]
     run = runs[0]
     evaluation = best[run.name]
-    return [_summary(evaluation), *_classes(run, evaluation, reviews), _history(run)]
+    return [_summary(evaluation), *_sets(evaluation), *_classes(run, evaluation, reviews), _history(run)]
 
 
 def summary_comparison(runs: Sequence[RunFiles], figures: Sequence[str] = SUMMARY) -> Block:
@@ -126,6 +126,23 @@ def _summary(evaluation: Evaluation) -> Block:
     return Table("Best evaluation", ["", *titles, ""], rows, about)
 
 
+def _sets(evaluation: Evaluation) -> list[Block]:
+    """Each of several sets that were evaluated apart."""
+    if len(evaluation.parts) == 1:
+        return []
+    figures = [("segm", "AP"), ("segm", "AP50"), ("bbox", "AP"), ("bbox", "AP50"), ("screening", "P_D@5")]
+    names = {f"{task}{evaluation.suffix}/{figure}": f"{_short(task)} {figure}" for task, figure in figures}
+    all_of_them = [*evaluation.parts, evaluation]
+    names = {n: title for n, title in names.items() if any(one.metrics.get(n) is not None for one in all_of_them)}
+    rows = [
+        [text(one.dataset if one is not evaluation else "all"), whole(one.images)]
+        + [numeric(one.metrics.get(name)) for name in names]
+        for one in all_of_them
+    ]
+    about = "AP of all sets is their mean; P_D at 5 % of false alarms is of the bags of all of them together."
+    return [Table("By data set", ["set", "images", *names.values()], rows, about, sortable=True)]
+
+
 def _classes(run: RunFiles, evaluation: Evaluation, reviews: Reviews) -> list[Block]:
     rows = read_categories(evaluation)
     if not rows:
@@ -180,22 +197,23 @@ def _class_comparison(best: Mapping[str, Evaluation]) -> list[Block]:
 
 def _history(run: RunFiles) -> Block:
     metric = main_metric(run)
-    suffix = metric.partition("/")[0].partition("_")[2]
+    suffix = metric.rpartition("/")[0].rpartition("/")[2].partition("_")[2]
     suffix = f"_{suffix}" if suffix else ""
     present = {name for scores in run.scores.values() for name in scores}
     names = [f"{task}{suffix}/{figure}" for task in ("segm", "bbox") for figure in ("AP", "AP50", "AP75", "AR100")]
+    names = [*names, *((metric,) if metric not in names else ())]
     names = [name for name in names if name in present]
-    best = max((scores.get(metric) or -math.inf for scores in run.scores.values()), default=None)
+    best = best_of(run, metric)
     rows = []
     for iteration, scores in run.scores.items():
-        mark = "best" if scores.get(metric) is not None and scores[metric] == best else ""
+        mark = "best" if best and scores.get(metric) == best.value else ""
         rows.append([whole(iteration + 1), *(numeric(scores.get(name)) for name in names), Cell(mark, tone="good")])
-    heads = [_named(name.partition("/")[0], name.rpartition("/")[2]) for name in names]
+    heads = [_named(*name.rpartition("/")[::2]) for name in names]
     return Table(
         "All evaluations",
         ["iterations", *heads, ""],
         rows,
-        f"The best one is that of the highest {metric}.",
+        f"The best one is that of the {'lowest' if better(metric) == 'min' else 'highest'} {metric}.",
         sortable=True,
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_TASK_METRIC = re.compile(r"(bbox|segm|keypoints)\w*/")
+_TASK_METRIC = re.compile(r"([^/]+/)?(bbox|segm|keypoints|screening)\w*/")  # perhaps of one of several sets
 _LOG_TIME = re.compile(r"^\[(\d\d)/(\d\d) (\d\d):(\d\d):(\d\d)\]", re.MULTILINE)
 
 
