@@ -9,7 +9,7 @@ counts = [[f"{part}/*", f"train/{part}/*"] for part in ("fast_rcnn", "keypoint_h
 counts += [["stage*/**", "train/stage*/**"]]
 
 # what hooks.evaluation_media shows of an evaluation
-shown = ("pictures", "worst_pictures", "confusion_matrix", "precision_recall")
+shown = ("pictures", "worst_pictures", "confusion_matrix", "precision_recall", "screening_roc", "screening_froc")
 media = [[f"media/{name}*", f"{{split}}/{name}*"] for name in shown]
 media += [[f"media/*/{name}*", f"{{split}}/*/{name}*"] for name in shown]  # of one of several test sets
 

@@ -46,7 +46,7 @@ class KnownDetections(HookBase):
 
     def __init__(self, dataset, writer, suffixes=("",)):
         self.dataset, self.observers, self.writer, self.suffixes = dataset, [], writer, suffixes
-        self.datasets = [dataset]
+        self.datasets, self.observers_of_all = [dataset], []
 
     def check(self):
         self.trainer.evaluate, self.trainer.writers = self, {"numbers": object(), "own": self.writer}
@@ -208,7 +208,7 @@ def test_a_run_shows_its_evaluations_in_tensorboard_and_forgets_the_detections(o
     forgotten = f"+hooks.forgotten={{_target_: {__name__}.AreForgotten}}"
     run(RunOptions(CONFIG, [*overrides, *few, forgotten, "~hooks.prediction_pictures"]))
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    for tag in ("pictures/01_bag_0", "pictures/02_bag_4", "worst_pictures/1", "confusion_matrix"):
+    for tag in ("pictures/01_bag_0", "pictures/02_bag_4", "worst_pictures/1", "confusion_matrix", "screening_roc"):
         assert [event.step for event in events.Images(f"val/{tag}")] == [0, 1], tag
     assert {"val/precision_recall/gun", "val/precision_recall/knife"} <= set(events.Tags()["tensors"])
     sets = json.loads((folder / "run.json").read_text())["datasets"]

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.data.coco_sets import write_set
 from tests.engine.conftest import CONFIG
@@ -12,11 +14,13 @@ from xray_lazy.analysis.inputs import inputs_of_run
 from xray_lazy.analysis.screening import screen_inputs
 from xray_lazy.config import load_config
 from xray_lazy.data.dataset_places import short_names
+from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
+from xray_lazy.engine.checkpoint_evaluation.worker import EvaluatorOptions, evaluate_checkpoints
 from xray_lazy.engine.evaluated_sets import nodes_of_sets, together
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 from xray_lazy.report.write import write_report
-from xray_lazy.run_folder import RunFolder, read_json_lines
+from xray_lazy.run_folder import FINAL, RunFolder, read_json_lines
 
 WHOLE = "xray_threats_val+xray_clean_val"
 
@@ -72,6 +76,24 @@ def test_each_set_has_its_folder_and_the_mean_has_one(trained):
     assert one.predictions.is_file() and mean.images == 6
     assert mean.metrics["bbox_EMA/AR100"] == one.metrics["bbox_EMA/AR100"]
     assert mean.metrics["screening_EMA/P_D@5"] == last_line(trained)["screening_EMA/P_D@5"]
+
+
+def test_each_set_is_shown_and_the_screening_of_all(trained):
+    events = EventAccumulator(str(trained / "tensorboard")).Reload()
+    for tag in ("threats/pictures_EMA/01_bag_0", "clean/pictures_EMA/01_bag_0", "screening_roc_EMA"):
+        assert [event.step for event in events.Images(f"val/{tag}")] == [1, 3], tag
+    assert {"val/threats/bbox_EMA/AP", "val_classes/threats/bbox_EMA/AP-gun"} <= set(events.Tags()["scalars"])
+
+
+def test_checkpoints_evaluated_beside_training_have_the_same_names(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    evaluate_checkpoints(tmp_path / "run", EvaluatorOptions(device="cpu", follow=False, poll=0.05))
+    [result] = [one for one in CheckpointQueue(tmp_path / "run").results() if one.name == FINAL]
+    found = {name: value for name, value in last_line(trained).items() if name.endswith("/AR100")}
+    assert "threats/bbox_EMA/AR100" in found
+    assert {name: result.metrics[name] for name in found if found[name] is not None} == pytest.approx(
+        {name: value for name, value in found.items() if value is not None}
+    )
 
 
 def test_the_tools_read_all_sets_together(trained, tmp_path):

@@ -9,6 +9,7 @@ from xray_lazy.tracking.media import (
     ConfusionMatrix,
     Images,
     PrecisionRecall,
+    RateCurve,
     WorstImages,
 )
 
@@ -55,4 +56,5 @@ def shown_media() -> dict:
             scores={"gun": np.where(recalls <= 0.25, 0.9, np.where(recalls <= 0.5, 0.4, 0.0))},
             instances={"gun": 8},
         ),
+        "media/screening_roc": RateCurve(np.array([0, 50, 100]), np.array([40, 60, 80]), ("x", "y"), drawn(60)),
     }

@@ -33,6 +33,7 @@ def test_each_image_has_a_tag_of_its_own(events):
         "val/pictures/02_bag_2",
         "val/worst_pictures/1",
         "val/confusion_matrix",
+        "val/screening_roc",
     }
     (event,) = events.Images("val/pictures/02_bag_2")
     assert (event.step, event.width, event.height) == (19, 90, 30)

@@ -58,6 +58,7 @@ def test_all_media_are_one_row_with_its_place_on_each_axis(recording):
         "val/worst_pictures",
         "val/confusion_matrix_table",
         "val/precision_recall_table",
+        "val/screening_roc_table",
     }
 
 

@@ -12,15 +12,22 @@ from pycocotools import mask as mask_util
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn, by_image
 from xray_lazy.data.image_file import read_image
+from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
-from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, WorstImages
+from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.in_training import join_bags
+from xray_lazy.evaluation.screening.marks import Marks
+from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, RateCurve, WorstImages
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
+from xray_lazy.visualization.rate_curve import draw_rate_curve
 from xray_lazy.wording import printable
 
 BACKGROUND = "background"
+CURVE_POINTS = 500
+MOST_FALSE_MARKS = 8  # per image: LUNA16 looks no further
 
 
 @runtime_checkable
@@ -114,6 +121,33 @@ def precision_recall(metrics: Metrics) -> PrecisionRecall:
         scores={category.name: np.array(category.scores50) for category in present},
         instances={category.name: category.instances for category in present},
     )
+
+
+def screening_curves(evaluators: Sequence[CocoEvaluator]) -> dict[str, RateCurve]:
+    """ROC of the bags and FROC of the items of all sets together; nothing where there is no screening."""
+    bags = [one.bags for one in evaluators if one.bags is not None]
+    marks = Marks.joined([one.marks for one in evaluators if one.marks is not None])
+    if not bags:
+        return {}
+    curves: dict[str, RateCurve] = {}
+    roc = Curve.of(*join_bags(bags).of_all)
+    if roc.clean and roc.threats:
+        names = ("false alarms, % of clean bags", "detected, % of bags with a threat")
+        curves["screening_roc"] = _rate_curve(100 * roc.false_alarms, 100 * roc.detections, names, "Bags")
+    false, found = marks.curve()
+    inside = false <= MOST_FALSE_MARKS
+    if marks.items:
+        names = ("false marks per image", "items found, %")
+        curves["screening_froc"] = _rate_curve(false[inside], 100 * found[inside], names, "Items")
+    return curves
+
+
+def _rate_curve(x: np.ndarray, y: np.ndarray, names: tuple[str, str], title: str) -> RateCurve:
+    """With the most that is reached at each price, thinned to a number of points that charts take."""
+    corners = np.flatnonzero(np.diff(x, append=np.inf))
+    corners = corners[np.unique(np.linspace(0, len(corners) - 1, CURVE_POINTS).round().astype(int))]
+    x, y = x[corners], y[corners]
+    return RateCurve(x, y, names, lambda: draw_rate_curve(x, y, names, title))
 
 
 def _resized_mask(mask: dict, size: tuple[int, int]) -> dict:

@@ -49,6 +49,7 @@ class EvaluationRun:
         observers: called on the first process at the end of the evaluation of each set, with the evaluators, the suffix
             and the set's name. The evaluators then still hold all detections, which they forget when the observers
             have returned.
+        observers_of_all: likewise after all sets, with them and the suffix.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class EvaluationRun:
         self.run_folder = RunFolder(output_dir)
         self.is_unwanted: Callable[[], bool] = bool  # never
         self.observers: list[Callable[[Sequence[DatasetEvaluator], str, str], None]] = []
+        self.observers_of_all: list[Callable[[Sequence[EvaluatedSet], str], None]] = []
 
     @cached_property
     def sets(self) -> list[EvaluatedSet]:
@@ -85,6 +87,8 @@ class EvaluationRun:
                     results |= same[0].over_sets(same)
             if len(self.sets) > 1:
                 self._save(results, iteration, suffix)
+            for observe in self.observers_of_all:
+                observe(self.sets, suffix)
         return {f"{task}{suffix}": dict(metrics) for task, metrics in results.items()}
 
     def _evaluate(

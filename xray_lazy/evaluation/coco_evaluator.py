@@ -32,6 +32,7 @@ from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.in_training import TASK, BagScreening, join_bags
+from xray_lazy.evaluation.screening.marks import Marks
 from xray_lazy.run_folder import CATEGORIES, METRICS, PREDICTIONS
 from xray_lazy.wording import counted
 
@@ -66,7 +67,9 @@ class CocoEvaluator(DatasetEvaluator):
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
         self._share: set[int | str] = set()
         self._truths: dict[str, GroundTruth] = {}  # of the share
-        self.bags: BagScores | None = None  # of the last `evaluate()`, on the main process
+        # of the last `evaluate()`, on the main process, where there is a screening
+        self.bags: BagScores | None = None
+        self.marks: Marks | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -125,7 +128,7 @@ class CocoEvaluator(DatasetEvaluator):
         }
         results = OrderedDict((iou_type, _named(metrics)) for iou_type, metrics in self._metrics.items())
         if self.screening:
-            self.bags = self.screening.score(self.dataset, images, self.max_detections)
+            self.bags, self.marks = self.screening.score(self.dataset, images, self.max_detections)
             results[TASK] = self._screened = self.screening.figures(self.bags, self.dataset.class_names)
         instances = {category.name: category.instances for category in self._metrics["bbox"].categories}
         logger.info("Evaluation on %s:\n%s", self.dataset.name, format_results(results, instances))

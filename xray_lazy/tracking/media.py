@@ -79,4 +79,20 @@ class PrecisionRecall:
     instances: Mapping[str, int]
 
 
-Media: TypeAlias = Images | WorstImages | ConfusionMatrix | PrecisionRecall
+@dataclass(frozen=True)
+class RateCurve:
+    """What is reached at what price, over all thresholds.
+
+    Attributes:
+        x, y: (N,), rising.
+        names: of the two axes.
+        drawn: draws it as (h, w, 3) RGB, uint8.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    names: tuple[str, str]
+    drawn: Drawing
+
+
+Media: TypeAlias = Images | WorstImages | ConfusionMatrix | PrecisionRecall | RateCurve

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from xray_lazy.tracking.media import ConfusionMatrix, Images, Media, PrecisionRecall, WorstImages
+from xray_lazy.tracking.media import ConfusionMatrix, Images, Media, PrecisionRecall, RateCurve, WorstImages
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,7 +26,7 @@ def add_media(events: "SummaryWriter", media: Mapping[str, Media], iteration: in
             case WorstImages(images):
                 for rank, shown in enumerate(images, 1):
                     add_image(events, f"{name}/{rank}", shown.drawn(), iteration)
-            case ConfusionMatrix():
+            case ConfusionMatrix() | RateCurve():
                 add_image(events, name, item.drawn(), iteration)
             case PrecisionRecall():
                 for class_name in item.precisions:

@@ -21,6 +21,7 @@ from xray_lazy.tracking.media import (
     Images,
     Media,
     PrecisionRecall,
+    RateCurve,
     WorstImages,
 )
 
@@ -67,6 +68,8 @@ def _value(media: Media, name: str) -> Any:
             return _confusion_chart(media, name)
         case PrecisionRecall():
             return _precision_recall_chart(media, name)
+        case RateCurve():
+            return _rate_chart(media, name)
     raise TypeError(f"W&B has no form for {type(media).__name__}")
 
 
@@ -182,4 +185,14 @@ def _precision_recall_chart(curves: PrecisionRecall, title: str) -> Any:
         wandb.Table(columns=["class", "recall", "precision", "score"], data=points),
         fields={"x": "recall", "y": "precision", "class": "class"},
         string_fields={"title": title, "x-axis-title": "Recall", "y-axis-title": "Precision at IoU 0.5"},
+    )
+
+
+def _rate_chart(curve: RateCurve, title: str) -> Any:
+    points = [["all", float(x), float(y)] for x, y in zip(curve.x, curve.y, strict=True)]
+    return wandb.plot_table(
+        "wandb/area-under-curve/v0",
+        wandb.Table(columns=["class", "x", "y"], data=points),
+        fields={"x": "x", "y": "y", "class": "class"},
+        string_fields={"title": title, "x-axis-title": curve.names[0], "y-axis-title": curve.names[1]},
     )

@@ -70,6 +70,9 @@ def test_the_figures_are_those_of_the_tool(some_bags, tmp_path, options, rule, g
             assert results["screening"][name] == pytest.approx(100 * point.detection, nan_ok=True), name
         found, due = results["screening"][f"P_FA@90{suffix}"], 100 * one.false_alarms_at[0.9]
         assert found == pytest.approx(due, nan_ok=True)
+    false, found = evaluator.marks.curve()
+    for marks, share in told.froc.items():
+        assert found[false <= marks].max() == pytest.approx(share)
     if not group_by:
         assert any(0 < value < 100 for value in results["screening"].values())
     assert set(results["screening"]) == set(screening.metric_names(dataset.class_names))

@@ -69,6 +69,7 @@ class SavedTraining:
         self.iterations_done, self.is_finished = self.iter + 1, path.stem == FINAL
         self.evaluated_models = {"": self.bare_model}
         self.evaluate.observers.clear()
+        self.evaluate.observers_of_all.clear()
         states = content.get("trainer", {}).get("hooks", {})
         self.named_hooks = {n: hook for n, hook in self._new_hooks().items() if isinstance(hook, JoinsEvaluation)}
         for name, hook in self.named_hooks.items():

@@ -11,14 +11,17 @@ from detectron2.evaluation import DatasetEvaluator
 from xray_lazy.config.suggest import nearest
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.engine.evaluated_sets import EvaluatedSet
 from xray_lazy.engine.evaluation_media import (
     ImageMaker,
     ReviewableEvaluator,
     confusion_matrix,
     precision_recall,
+    screening_curves,
     worst_pictures,
 )
 from xray_lazy.errors import UserError
+from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import has_hotcoco
 from xray_lazy.evaluation.matching import find_mistakes
 from xray_lazy.tracking.media import Images, Media
@@ -32,10 +35,10 @@ class EvaluationMedia(HookBase):
     """Give the writers that take media a look at an evaluation, from the very detections that it has counted.
 
     They get `media/images`, always of the same scans; `media/confusion_matrix`; `media/precision_recall` by class, at
-    IoU 0.5; and `media/worst_pictures`. TensorBoard and W&B log them as `val/images` and so on. Masks count where
-    they are evaluated, else boxes. Where averaged weights are evaluated, they are looked at, and the names end with
-    their suffix. Of sets that are evaluated apart each has its own: `media/smith/images`. Without a writer for it,
-    nothing is done.
+    IoU 0.5; `media/worst_pictures`; `media/screening_roc` and `media/screening_froc`. TensorBoard and W&B log them as
+    `val/images` and so on. Masks count where they are evaluated, else boxes. Where averaged weights are evaluated, they
+    are looked at, and the names end with their suffix. Of sets that are evaluated apart each has its own:
+    `media/smith/images`; the curves of the screening are of all. Without a writer for it, nothing is done.
 
     Args:
         period: in iterations; the first evaluation after each period is shown, and the last one. 0 shows that only.
@@ -71,16 +74,17 @@ class EvaluationMedia(HookBase):
     def join_evaluation(self) -> None:
         """Look at evaluations from now on; called by itself where a checkpoint is evaluated outside of training."""
         self.trainer.evaluate.observers.append(self._show)
+        self.trainer.evaluate.observers_of_all.append(self._show_all)
 
     def after_train(self) -> None:
         self.trainer.evaluate.observers.remove(self._show)
+        self.trainer.evaluate.observers_of_all.remove(self._show_all)
 
     def _show(self, evaluators: Sequence[DatasetEvaluator], suffix: str, name: str = "") -> None:
         trainer = self.trainer
-        writers = [one for one in trainer.writers.values() if isinstance(one, Writer) and one.takes_media]
+        writers = self._writers(suffix)
         evaluator = next((e for e in evaluators if isinstance(e, ReviewableEvaluator)), None)
-        *_, last_suffix = trainer.evaluated_models
-        if not writers or evaluator is None or suffix != last_suffix or not self._is_due():
+        if not writers or evaluator is None or not self._is_due():
             return
         self.shown_at = self._showing = trainer.iterations_done
         start = time.perf_counter()
@@ -89,6 +93,20 @@ class EvaluationMedia(HookBase):
         for writer in writers:
             writer.write_media(media, trainer.iter)
         logger.info("images and charts of the evaluation took %.1f s", time.perf_counter() - start)
+
+    def _show_all(self, sets: Sequence[EvaluatedSet], suffix: str) -> None:
+        evaluators = [e for one in sets for e in one.evaluators if isinstance(e, CocoEvaluator)]
+        writers = self._writers(suffix)
+        if writers and self._is_due():
+            media = {f"media/{name}{suffix}": curve for name, curve in screening_curves(evaluators).items()}
+            for writer in writers if media else ():
+                writer.write_media(media, self.trainer.iter)
+
+    def _writers(self, suffix: str) -> list[Writer]:
+        """Those that show media; none for weights beside which others are evaluated that are shown."""
+        *_, last_suffix = self.trainer.evaluated_models
+        found = [one for one in self.trainer.writers.values() if isinstance(one, Writer) and one.takes_media]
+        return found if suffix == last_suffix else []
 
     def _is_due(self) -> bool:
         done = self.trainer.iterations_done

@@ -14,6 +14,7 @@ from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.data.split.plan import groups_of
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.marks import Marks, marks_of
 
 TASK = "screening"  # of its metrics, as `bbox` is one of COCO's
 
@@ -61,10 +62,17 @@ class BagScreening:
 
     def score(
         self, dataset: DetectionDataset, found: Mapping[int | str, ImageDetections], max_detections: int
-    ) -> BagScores:
-        """The bags of a set, by the detections that COCO's metrics count: so many per image and class, the best."""
-        images = _images(dataset, found, self.keys(dataset), max_detections)
-        return score_bags(images, len(dataset.class_names), self.rule)
+    ) -> tuple[BagScores, Marks]:
+        """Bags and marks of a set, by the best detections per image and class, which COCO's metrics count."""
+        marks: list[Marks] = []
+
+        def images() -> Iterator[BoxesOfImage]:
+            for image in _images(dataset, found, self.keys(dataset), max_detections):
+                marks.append(marks_of(image))
+                yield image
+
+        bags = score_bags(images(), len(dataset.class_names), self.rule)
+        return bags, Marks.joined(marks)
 
     def figures(self, bags: BagScores, class_names: Sequence[str]) -> dict[str, float]:
         """In percent; NaN where there are no clean bags, or none with a threat."""
