@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   python tools/analyze.py screening output/x output/y --group-by '^(bag[0-9]+)_'
   python tools/analyze.py operating-point output/x --false-alarms 5
   python tools/analyze.py screening output/x_on_test --operating-point operating_point.json
+  python tools/analyze.py protocol pidray output/x
   python tools/analyze.py model output/x
   python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
 """
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_screening(commands)
     add_operating_point(commands)
+    add_protocol(commands)
     add_model(commands)
     return parser
 
@@ -288,6 +290,69 @@ def run_operating_point(options: argparse.Namespace) -> None:
         inputs, options.false_alarms / 100, rule, options.group_by, options.confidence, options.seed
     )
     print_choice(found, write_operating_point(found, folder))
+
+
+def add_protocol(commands) -> None:
+    """`protocol`: the figures of papers."""
+    parser = commands.add_parser(
+        "protocol",
+        help="the figures that papers on a public X-ray set give",
+        description="Judge as the papers on a set do. pidray: COCO's AP of the easy, hard and hidden images and both "
+        "overall figures. opixray: VOC's AP50 by occlusion level. sixray: image-level AP. eds: AP50 from scanner to "
+        "scanner, of several runs. voc: VOC's AP50 of any set, as HiXray's.",
+    )
+    parser.add_argument("protocol", choices=["pidray", "opixray", "sixray", "eds", "voc"], metavar="PROTOCOL")
+    parser.add_argument(
+        "runs", nargs="+", type=path, metavar="RUN", help="an output folder, or COCO results (.json); several for eds"
+    )
+    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
+    add_truth(parser)
+    parser.add_argument(
+        "--subset",
+        action="append",
+        type=word,
+        metavar="NAME=FILE",
+        help="images of a part of the set: a COCO file, or a list with a name on each line; for each part",
+    )
+    parser.set_defaults(run_command=run_protocol, parser=parser)
+
+
+def run_protocol(options: argparse.Namespace) -> None:
+    refuse_idle_images(options)
+    if options.protocol == "eds":
+        idle = ["ground_truth", "images", "max_detections", "subset"]
+        refuse_idle(options.parser, options, idle, "with eds, which reads what evaluations found")
+    elif len(options.runs) > 1:
+        raise UserError(f"{options.protocol} is of one run, and {len(options.runs)} are given", "one call for each")
+    from xray_lazy.analysis.protocol_files import print_protocol, protocol_file, write_protocol
+    from xray_lazy.analysis.protocols import ON_ONE_RUN, eds
+    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.run_folder import RunFolder
+
+    if options.protocol == "eds":
+        found, folder = eds(options.runs, options.evaluation), RunFolder(options.runs[0]).analysis
+    else:
+        subsets = read_subsets(options.subset or ())
+        inputs = read_inputs(options, options.runs[0])
+        found, folder = ON_ONE_RUN[options.protocol](inputs, subsets), inputs.folder
+    file = protocol_file(options.protocol, options.output or folder)
+    check_result_file(file, lambda path: json_with(path, "schema", "protocol"), "the figures of a protocol")
+    write_protocol(found, file)
+    print_protocol(found, file)
+
+
+def read_subsets(given) -> dict[str, set[str]]:
+    """The images of each part, by NAME=FILE."""
+    from xray_lazy.analysis.subsets import read_subset
+
+    subsets = {}
+    for one in given:
+        name, equals, file = one.partition("=")
+        if not (name and equals and file) or name in subsets:
+            fault = f"--subset {one} is not NAME=FILE with a name of its own"
+            raise UserError(fault, "e.g. --subset OL1=test_knife-1.txt")
+        subsets[name] = read_subset(path(file))
+    return subsets
 
 
 def add_model(commands) -> None:

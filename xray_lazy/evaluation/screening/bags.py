@@ -10,6 +10,11 @@ from pycocotools import mask as mask_util
 NEVER = -np.inf  # the score of a bag without any detection
 
 
+def box_ious(boxes: np.ndarray, items: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """(D, G) of xywh boxes; of a crowd region the detection's own area counts, as COCO has it."""
+    return np.asarray(mask_util.iou(boxes.astype(float), items.astype(float), crowd.astype(np.uint8)))
+
+
 @dataclass(frozen=True)
 class HitRule:
     """When a detection shows an item.
@@ -33,9 +38,8 @@ class HitRule:
         if not len(boxes) or not len(items):
             return np.zeros((len(boxes), len(items)), bool)
         if self.kind == "iou":
-            ious = mask_util.iou(boxes.astype(float), items.astype(float), crowd.astype(np.uint8))
             # equal boxes may have an IoU of a little less than 1; COCO's matching has the same bound
-            return np.greater_equal(ious, min(self.iou, 1 - 1e-10))
+            return np.greater_equal(box_ious(boxes, items, crowd), min(self.iou, 1 - 1e-10))
         centres = (boxes[:, :2] + boxes[:, 2:] / 2)[:, None]
         inside = (centres >= items[:, :2]) & (centres <= items[:, :2] + items[:, 2:])
         return np.all(inside, axis=2)
