@@ -132,14 +132,14 @@ def new_annotation(mask: MaskWindow, size: tuple[int, int], category_id: int) ->
 def encode_window(mask: MaskWindow, size: tuple[int, int]) -> dict:
     """COCO's compressed RLE of a mask in an image of `size` (height, width), whose other pixels are not looked at."""
     height, width = size
-    bits = np.asarray(mask.bits, np.int8)
     # along the columns, with nothing above and below: where runs begin and end
-    steps = np.diff(np.pad(bits, ((1, 1), (0, 0))).T, axis=1)
-    columns, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    first = (mask.left + columns) * height + mask.top
-    # a run to the lower edge goes on in one from the upper edge: a run of no 0 lies between, which COCO allows
-    edges = np.stack([first + starts, first + ends], 1).ravel()
+    rows = mask.bits.shape[0] + 2
+    columns = np.zeros((mask.bits.shape[1], rows), bool)
+    columns[:, 1:-1] = mask.bits.T
+    flat = columns.ravel()
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows)
+    # a run to the lower edge may go on at the upper edge: a run of no 0 lies between, which COCO allows
+    edges = (mask.left + column) * height + mask.top + row
     counts = np.diff(edges, prepend=0, append=height * width)
     rle = mask_util.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
