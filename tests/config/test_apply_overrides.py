@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from xray_lazy.config import apply_overrides, flatten, load_config
+from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.errors import UserError
 
 
@@ -73,6 +74,18 @@ def test_overrides_may_refer_to_keys_that_later_ones_add(tiny):
 
 def test_derived_values_follow_an_override(tiny):
     assert apply_overrides(tiny, ["model.num_classes=4"]).model.net.num_classes == 4
+
+
+@pytest.mark.parametrize("value", ["xray_smith_val", "[a_val,b_val]", "{json_file: a.json, image_root: a}"])
+@pytest.mark.parametrize("before", ["one", ["one", "two"], {"json_file": "one.json", "image_root": "."}])
+def test_data_sets_may_be_one_or_several_whichever_was_there(value, before):
+    cfg = OmegaConf.create({"test": {"dataset": {"names": before}}})
+    assert (
+        apply_overrides(cfg, [f"test.dataset.names={value}"]).test.dataset.names == parse_override(f"a={value}").value
+    )
+    for wrong in ("5", "[1,2]", "true"):
+        with pytest.raises(UserError, match="doesn't fit"):
+            apply_overrides(cfg, [f"test.dataset.names={wrong}"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from tests.engine.quick_processes import run_tool, start_tool
 from tests.patience import PATIENCE
 from xray_lazy.config import get_config, load_config
+from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.run import SweepOptions, run_sweep, trial_limit
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
@@ -22,7 +23,7 @@ CONFIG = ROOT / "tests" / "engine" / "tiny.py"
 READY = {
     "mask_rcnn_bayes": "xray/mask_rcnn_r50.py",
     "mask_rcnn_mask_ap": "xray/mask_rcnn_r50.py",
-    "scanners_and_seeds": "xray/mask_rcnn_r50.py",
+    "across_scanners": "xray/mask_rcnn_r50.py",
     "sparse_rcnn_bayes": "xray/sparse_rcnn_r50.py",
 }
 SWEEP = """
@@ -163,14 +164,15 @@ def test_every_ready_sweep_has_its_config():
     assert {path.stem for path in (ROOT / "configs/sweeps").glob("*.yaml")} == set(READY)
 
 
-def test_the_scanners_sweep_trains_and_validates_on_the_same_scanner():
-    sweep = read_sweep(ROOT / "configs/sweeps/scanners_and_seeds.yaml")
-    fixed = [f"{key}={parameter.values[0]}" for key, parameter in sweep.parameters.items() if parameter.is_constant]
-    cfg = load_config(ROOT / "configs/xray/mask_rcnn_r50.py", ["writers.wandb.group=smith", *fixed])
-    assert (cfg.dataloader.train.dataset.names, cfg.dataloader.test.dataset.names) == (
-        "xray_smith_train",
-        "xray_smith_val",
-    )
+def test_the_sweep_across_scanners_trains_on_each_and_on_all_but_one_and_tests_on_all():
+    parameters = read_sweep(ROOT / "configs/sweeps/across_scanners.yaml").parameters
+    trained = parameters["dataloader.train.dataset.names"].values
+    (tested,) = parameters["dataloader.test.dataset.names"].values
+    scanners = {scanner_of(name) for name in tested}
+    rows = [{scanner_of(name) for name in names} for names in trained]
+    assert [{one} for one in scanners if {one} not in rows] == []
+    assert [scanners - {one} for one in scanners if scanners - {one} not in rows] == []
+    assert len(rows) == 2 * len(scanners)
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])

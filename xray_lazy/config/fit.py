@@ -1,5 +1,6 @@
 """Whether a new value may replace the present one: the rules that overrides are checked by."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from xray_lazy.config.names import locate
 from xray_lazy.config.period import PERIOD_FIX, is_period_key, parse_epochs
 from xray_lazy.errors import UserError
 
+DATA_SETS = ("dataset", "names")
 _NAMES = {"NoneType": "null", "dict": "group", "DictConfig": "group", "ListConfig": "list"}
 
 
@@ -51,12 +53,19 @@ def fit(value: Any, present: Any) -> Any:
     return value
 
 
-def fit_at(part: Any, value: Any, present: Any) -> Any:
-    """`value` as `fit` has it, but where `part`, the last of the key, names a period, which takes iterations or epochs.
+def fit_at(parts: Sequence, value: Any, present: Any) -> Any:
+    """`value` as `fit` has it, but for two kinds of keys, which their `parts` tell.
+
+    A period takes iterations or epochs, and the `names` of a `dataset` one set or a list of sets, whichever was there.
 
     Raises:
         TypeError, UserError: as `fit`; the text for a period in epochs can't be read.
     """
+    part = parts[-1]
+    if tuple(parts[-2:]) == DATA_SETS and value is not None and _are_sets(present):
+        if not _are_sets(value):
+            raise _misfit(value, present)
+        return value
     in_epochs = parse_epochs(present) is not None
     if is_period_key(part) and (in_epochs or type(present) is int):
         if parse_epochs(value) is not None:
@@ -87,6 +96,11 @@ def type_name(value: Any) -> str:
     """The type of a value as messages name it."""
     name = type(value).__name__
     return _NAMES.get(name, name)
+
+
+def _are_sets(value: Any) -> bool:
+    sets = value if isinstance(value, list | ListConfig) else [value]
+    return all((isinstance(one, str) and one) or isinstance(one, dict) or OmegaConf.is_dict(one) for one in sets)
 
 
 def _fit_null(present: Any) -> None:

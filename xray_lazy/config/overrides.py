@@ -124,7 +124,7 @@ def _fitted(change: Change, present: Any) -> Any:
         return change.value
     try:
         part = change.parts[-1]
-        return fit_target(change.value) if part == "_target_" else fit_at(part, change.value, present)
+        return fit_target(change.value) if part == "_target_" else fit_at(change.parts, change.value, present)
     except TypeError as error:
         raise UserError(f"{change.text}: {error}", _fit_fix(change, present)) from None
     except UserError as error:
@@ -205,7 +205,7 @@ def _interpolation_errors(config: DictConfig, changes: list[tuple[Change, Any]])
             continue  # a later override has removed the group that it was in
         try:
             if not (change.forces or value == MISSING):
-                fit_at(change.parts[-1], value, present)
+                fit_at(change.parts, value, present)
         except TypeError as error:
             yield UserError(f"{change.text}: {error}", "refer to a key of the same type")
         except UserError as error:

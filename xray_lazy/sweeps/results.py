@@ -11,6 +11,7 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.config.override_text import override, value_text
 from xray_lazy.sweeps.axes import short_names
 from xray_lazy.sweeps.best_config import write_best_config
+from xray_lazy.sweeps.matrix import draw_matrix, format_matrix, matrix_of
 from xray_lazy.sweeps.page import Section, make_page
 from xray_lazy.sweeps.plots import (
     FEWEST_FOR_IMPORTANCES,
@@ -57,6 +58,8 @@ def format_results(sweep: Sweep, trials: Sequence[Trial]) -> str:
     best = best_trial(sweep.metric, trials)
     if best:
         text.append("  " + " ".join(override(key, best.parameters[key]) for key in sweep.varied))
+    if matrix := matrix_of(sweep, trials):
+        text.append(f"\n{format_matrix(matrix)}")
     return "\n".join(text)
 
 
@@ -103,7 +106,7 @@ def _plots(sweep: Sweep, trials: Sequence[Trial]) -> list[Section]:
     if best_trial(metric, trials) is None:
         return [Section("No plots yet", "They come with the first finished trial."), *_curves(metric, trials)]
     text = f"{metric.name}, to {metric.goal}, trial by trial."
-    sections = [Section("History", text, draw_history(metric, trials))]
+    sections = [*_matrix_section(sweep, trials), Section("History", text, draw_history(metric, trials))]
     if sweep.varied:
         text = (
             "A line per finished trial; orange is better. Drag along an axis to choose trials, drag a name to move it."
@@ -114,6 +117,15 @@ def _plots(sweep: Sweep, trials: Sequence[Trial]) -> list[Section]:
         sections.append(Section("Slices", text, draw_slices(sweep, trials), least_width=800))
         sections.append(_importance_section(sweep, trials))
     return [*sections, *_curves(metric, trials)]
+
+
+def _matrix_section(sweep: Sweep, trials: Sequence[Trial]) -> list[Section]:
+    matrix = matrix_of(sweep, trials)
+    if matrix is None:
+        return []
+    text = f"{matrix.metric} of what was trained on some sets, on each of the test sets; the last columns are means."
+    width = 160 + 90 * len(matrix.tested)
+    return [Section("Across sets", text, draw_matrix(matrix), least_width=width)]
 
 
 def _curves(metric: Metric, trials: Sequence[Trial]) -> list[Section]:

@@ -107,7 +107,7 @@ class Draft:
 def _force(key: str, value: Any, before: Any) -> str:
     """`++` where the present value is of another type."""
     try:
-        fit_at(key.rpartition(".")[2], value, before)
+        fit_at(key.split("."), value, before)
     except (TypeError, UserError):
         return "++"
     return ""
