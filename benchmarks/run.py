@@ -9,6 +9,7 @@ from benchmarks import (
     data_reading,
     evaluation,
     inference,
+    mixing,
     sparse_rcnn_step,
     start_up,
     trainer_overhead,
@@ -19,6 +20,7 @@ from benchmarks.pairs import report
 
 SUITES = {
     "data": data_reading.compare_all,
+    "mixing": mixing.compare_all,
     "evaluation": evaluation.compare_all,
     "inference": inference.compare_all,
     "training": training_step.compare_all,

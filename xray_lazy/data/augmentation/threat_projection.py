@@ -13,8 +13,6 @@ from xray_lazy.data.augmentation.transmission import put_behind
 from xray_lazy.data.mask_rasters import MaskWindow
 from xray_lazy.errors import UserError
 
-# Below this scale, pixels are averaged before an item is turned
-AVERAGED = 0.75
 # What bags may attenuate where an item is put that attenuates too much itself
 LEAST_ROOM = 0.3
 # Noise is drawn once, and each item gets another part of it
@@ -75,13 +73,13 @@ class ThreatProjection:
         self.most_attenuation, self.most_overlap = most_attenuation, most_overlap
         self.balance, self.noise, self.pixel_size = balance, noise, pixel_size
         self.names = dict(names or {})
-        # each with its four planes, the last one of its mask, and its mean attenuation
-        self._by_class: dict[str, list[tuple[Threat, np.ndarray, float]]] = {}
+        # each with its four channels, the last one of its mask, and its mean attenuation
+        self._by_class: dict[str, list[tuple[np.ndarray, float]]] = {}
         threats = read_library(library)
         for threat in threats:
             name = self.names.get(threat.class_name, threat.class_name)
             if name is not None:
-                self._by_class.setdefault(name, []).append((threat, _with_mask(threat), _mean_attenuation(threat)))
+                self._by_class.setdefault(name, []).append((self._scaled(threat), _mean_attenuation(threat)))
         if not self._by_class:
             raise UserError(
                 f"no item of the threat library {library} is used", "leave fewer classes out of it by `names`"
@@ -105,8 +103,8 @@ class ThreatProjection:
         for _ in range(int(random.integers(self.items[0], self.items[1] + 1))):
             name = names[int(np.searchsorted(ends, random.random() * ends[-1], side="right"))]
             of_class = self._by_class[name]
-            threat, item, attenuation = of_class[int(random.integers(len(of_class)))]
-            transmission, bits = self._turned(threat, item, random)
+            item, attenuation = of_class[int(random.integers(len(of_class)))]
+            transmission, bits = self._turned(item, random)
             near = self._places if random.random() < self.near_items else None
             room = max(self.most_attenuation - attenuation, LEAST_ROOM)
             place = places.find(bits, random, near, room, self.most_overlap)
@@ -132,16 +130,20 @@ class ThreatProjection:
             self._classes = others.class_names, names, np.cumsum(counts ** -float(self.balance))
         return self._classes[1:]
 
-    def _turned(self, threat: Threat, item: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _scaled(self, threat: Threat) -> np.ndarray:
+        """An item (h, w, 4), its transmission and its mask, with pixels as large as the training set's."""
+        item = np.dstack([threat.transmission, 255 * threat.bits.view(np.uint8)])
+        if not self.pixel_size or not threat.pixel_size:
+            return item
+        factor = threat.pixel_size / self.pixel_size
+        size = max(1, round(factor * item.shape[1])), max(1, round(factor * item.shape[0]))
+        return cv2.resize(item, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+
+    def _turned(self, item: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The item as it is put in: (h, w, 3) uint8, and its mask (h, w) bool."""
         scale = float(random.uniform(*self.scale))
         angle = float(random.uniform(-self.rotation, self.rotation))
         angle += 90 * int(random.integers(4)) if self.quarter_turns else 0
-        if self.pixel_size and threat.pixel_size:
-            scale *= threat.pixel_size / self.pixel_size
-        if scale < AVERAGED:
-            size = max(1, round(scale * item.shape[1])), max(1, round(scale * item.shape[0]))
-            item, scale = cv2.resize(item, size, interpolation=cv2.INTER_AREA), 1.0
         height, width = item.shape[:2]
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
         if self.mirror and random.random() < 0.5:
@@ -163,10 +165,6 @@ class ThreatProjection:
             on = part[: noise.shape[0], : noise.shape[1]]
             there = transmission[: noise.shape[0], : noise.shape[1]].min(2, keepdims=True) < 250
             on[:] = np.clip(on + noise * there, 0, 255)
-
-
-def _with_mask(threat: Threat) -> np.ndarray:
-    return np.dstack([threat.transmission, 255 * threat.bits.view(np.uint8)])
 
 
 def _mean_attenuation(threat: Threat) -> float:
