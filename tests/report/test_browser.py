@@ -6,6 +6,7 @@ import pytest
 
 from tests.report.made_run import make_run
 from tests.report.test_report import TABS
+from tests.report.test_screening import with_false_alarms
 from xray_lazy.report.write import write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -129,6 +130,26 @@ def test_rows_of_the_config_are_found(run, open_page):
     everything = rows.count()
     page.locator("details .filter").fill("optimizer.lr")
     assert page.locator("details tbody tr:visible").count() == 1 < everything
+
+
+def test_the_slider_tells_rates_and_bags_at_each_threshold(run, open_page):
+    page = open_page(write_report([with_false_alarms(run)]))
+    page.click("#tab-screening")
+    choice = page.locator("#screening .choice")
+    slider, told = choice.locator("input"), choice.locator("output")
+    assert "P_FA 0.0 % 0 of 3" in " ".join(told.inner_text().split())
+    assert choice.locator(".false li").count() == 0
+    slider.focus()
+    page.keyboard.press("End")
+    assert "P_FA 66.7 % 2 of 3" in " ".join(told.inner_text().split())
+    assert choice.locator(".false li").all_inner_texts() == ["bag_3.png, 0.4", "bag_7.png, 0.2"]
+    assert choice.locator(".false img").first.evaluate("image => image.complete && image.naturalWidth") > 50
+    missed = choice.locator(".missed li").count()
+    page.keyboard.press("ArrowLeft")
+    assert choice.locator(".false li").all_inner_texts() == ["bag_3.png, 0.4"]
+    assert "P_FA 33.3 %" in slider.get_attribute("aria-valuetext")
+    page.keyboard.press("Home")
+    assert "Missed bags: 9" in choice.inner_text() and choice.locator(".missed li").count() == 9 > missed
 
 
 def test_a_image_is_enlarged_and_closed_again(run, open_page):

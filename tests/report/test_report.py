@@ -13,7 +13,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.report.run_files import read_run
 from xray_lazy.report.write import make_tabs, write_report
 
-TABS = ("overview", "curves", "results", "errors", "images", "data", "speed", "config", "environment")
+TABS = ("overview", "curves", "results", "errors", "screening", "images", "data", "speed", "config", "environment")
 
 
 class Page(HTMLParser):

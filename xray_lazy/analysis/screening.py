@@ -179,14 +179,25 @@ def froc(inputs: Inputs) -> dict[float, float]:
 
     Where a model has fewer false marks than that, all that it finds; NaN without items.
     """
+    marks, found = froc_steps(inputs)
+    if not len(marks):
+        return dict.fromkeys(FALSE_MARKS, np.nan)
+    # by whole marks: a quotient may lie a little beside what was asked for
+    places = [int(np.searchsorted(marks, most * (1 + 1e-12), side="right")) - 1 for most in FALSE_MARKS]
+    return {most: float(found[place]) for most, place in zip(FALSE_MARKS, places, strict=True)}
+
+
+def froc_steps(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """False marks per image, and the share of items found (T,), from no detection at all to all of them; empty
+    without items."""
     matches = inputs.matches("bbox")
     images, items = len(matches.image_ids), int((~matches.crowd).sum())
+    if not items:
+        return np.zeros(0), np.zeros(0)
     order = np.argsort(-matches.scores, kind="stable")
     ends = ends_of_ties(matches.scores[order])
-    right, wrong = (marks[0][order].cumsum()[ends] for marks in (matches.right, matches.wrong))
-    places = [int(np.searchsorted(wrong, marks * images, side="right")) for marks in FALSE_MARKS]
-    found = np.append(0, right)[places]
-    return dict(zip(FALSE_MARKS, (found / items if items else np.full(len(places), np.nan)).tolist(), strict=True))
+    right, wrong = (np.append(0, marks[0][order].cumsum()[ends]) for marks in (matches.right, matches.wrong))
+    return wrong / images, right / items
 
 
 def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:

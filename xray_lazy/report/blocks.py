@@ -169,6 +169,55 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Bag:
+    """A bag by its name, with the score that decides about it, None for none, and perhaps an image."""
+
+    name: str
+    score: float | None
+    shot: Shot | None = None
+
+    def content(self) -> dict:
+        shot = self.shot and {"source": self.shot.source, "caption": self.shot.caption}
+        return {"name": self.name, "score": _short(self.score)} | ({"shot": shot} if shot else {})
+
+
+@dataclass(frozen=True)
+class ThresholdChoice:
+    """A slider over thresholds, falling, with what each of them gives.
+
+    Attributes:
+        false_counts, detected_counts: of the `clean` bags and of the `threats`, at each threshold.
+        start: the threshold that is shown first.
+        missed: bags with a threat; those that a threshold misses are the first ones.
+        false: clean bags; those that alarm at a threshold are the first ones.
+    """
+
+    kind: ClassVar[str] = "threshold_choice"
+    title: str
+    text: str
+    thresholds: Sequence[str]
+    false_counts: Sequence[int]
+    detected_counts: Sequence[int]
+    clean: int
+    threats: int
+    start: int
+    missed: Sequence[Bag]
+    false: Sequence[Bag]
+
+    def content(self) -> dict:
+        """What the page's program shows."""
+        return {
+            "thresholds": list(self.thresholds),
+            "falseCounts": list(self.false_counts),
+            "detectedCounts": list(self.detected_counts),
+            "clean": self.clean,
+            "threats": self.threats,
+            "missed": [bag.content() for bag in self.missed],
+            "false": [bag.content() for bag in self.false],
+        }
+
+
+@dataclass(frozen=True)
 class Note:
     """A remark, such as what is missing and how to get it."""
 
@@ -202,7 +251,7 @@ class Heading:
     text: str = ""
 
 
-Block = Facts | Table | Chart | Charts | Matrix | Images | Note | Findings | Code | Heading
+Block = Facts | Table | Chart | Charts | Matrix | Images | ThresholdChoice | Note | Findings | Code | Heading
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from xray_lazy.report.run_files import RunFiles
 from xray_lazy.tracking.media import ComparedImage
 from xray_lazy.visualization.overlay import draw_instances
 
-LONG_EDGE = 720  # pixels
+LONG_EDGE, THUMBNAIL_EDGE = 720, 320  # pixels
 JPEG_QUALITY = 80
 WORST, BEST = 8, 4
 # of a comparison, about 70 kB each: what makes a page too large to send
@@ -53,6 +54,20 @@ def typical_image(run: RunFiles, reviews: Reviews) -> list[Block]:
     with_items = [image for image in review.mistakes if image.found + image.missed]
     middle = with_items[len(with_items) // 2 :][:1]
     return _rows("A typical image", "As many are better as are worse.", middle, [("prediction", review)])
+
+
+def thumbnails(
+    review: Review, image_ids: Sequence[int | str], score_threshold: float, what: Literal["annotated", "detected"]
+) -> dict[int | str, Shot]:
+    """Small images with their items as annotated, or as detected with at least a score; those that can be read."""
+    make, shots = ImageMaker(review, image_ids, score_threshold, THUMBNAIL_EDGE), {}
+    for image_id in image_ids:
+        try:
+            image = make(image_id)
+        except UnreadableImage:
+            continue
+        shots[image_id] = _shot(image, image.truth if what == "annotated" else image.detections, what, THUMBNAIL_EDGE)
+    return shots
 
 
 def _of_one(review: Review) -> list[Block]:
@@ -125,16 +140,16 @@ def _counted(image: ImageMistakes | None) -> str:
     return f"{image.found} found, {image.missed} missed, {image.false} false" if image else "not evaluated"
 
 
-def _shot(image: ComparedImage, items: Sequence[Drawn], caption: str) -> Shot:
+def _shot(image: ComparedImage, items: Sequence[Drawn], caption: str, long_edge: int = LONG_EDGE) -> Shot:
     scan = np.ascontiguousarray(image.image[..., ::-1])
-    enlargement = max(1, round(LONG_EDGE / max(scan.shape[:2])))
+    enlargement = max(1, round(long_edge / max(scan.shape[:2])))
     drawn = draw_instances(scan, items, image.class_names, enlargement)
-    return _encoded(drawn, caption)
+    return _encoded(drawn, caption, long_edge)
 
 
-def _encoded(image: np.ndarray, caption: str) -> Shot:
+def _encoded(image: np.ndarray, caption: str, long_edge: int) -> Shot:
     """A BGR image as a JPEG in a data URI."""
-    factor = LONG_EDGE / max(image.shape[:2])
+    factor = long_edge / max(image.shape[:2])
     if factor < 1:
         size = tuple(max(1, round(edge * factor)) for edge in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

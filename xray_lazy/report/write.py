@@ -18,6 +18,7 @@ from xray_lazy.report.page import render_page
 from xray_lazy.report.results import result_blocks
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles, read_run
+from xray_lazy.report.screening import screening_blocks
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
 from xray_lazy.results_place import check_result_file
@@ -55,20 +56,22 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
 
 
 def make_tabs(runs: Sequence[RunFiles]) -> list[Tab]:
-    """All parts of the page; one that fails says so, and the others are there all the same."""
+    """All parts of the page that have something; one that fails says so, and the others are there all the same."""
     reviews = Reviews()
     makers: list[tuple[str, str, Callable[[], list[Block]]]] = [
         ("overview", "Overview", lambda: overview_blocks(runs, reviews)),
         ("curves", "Curves", lambda: curve_blocks(runs)),
         ("results", "Results", lambda: result_blocks(runs, reviews)),
         ("errors", "Errors", lambda: error_blocks(runs, reviews)),
+        ("screening", "Screening", lambda: screening_blocks(runs, reviews)),
         ("images", "Images", lambda: image_blocks(runs, reviews)),
         ("data", "Data", lambda: data_blocks(runs)),
         ("speed", "Speed", lambda: speed_blocks(runs)),
         ("config", "Config", lambda: settings_blocks(runs)),
         ("environment", "Environment", lambda: environment_blocks(runs)),
     ]
-    return [Tab(name, title, _made(title, make)) for name, title, make in makers]
+    tabs = [Tab(name, title, _made(title, make)) for name, title, make in makers]
+    return [tab for tab in tabs if tab.blocks]
 
 
 def _made(title: str, make: Callable[[], list[Block]]) -> list[Block]:

@@ -1,0 +1,106 @@
+"""The report's tab of detection against false alarms."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.report.made_run import make_run, make_set
+from tests.report.test_report import blocks_of, notes, table
+from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.report import screening
+from xray_lazy.report.run_files import read_run
+from xray_lazy.report.write import make_tabs, write_report
+
+CLEAN = {3: 0.4, 7: 0.2}  # false alarms by the number of the image; the third clean bag has none
+
+
+def with_false_alarms(run):
+    """Below all scores of the run, so that AP stays as it is."""
+    for path in run.glob("evaluation/*/*/predictions.json"):
+        found = json.loads(path.read_text())
+        alarms = [
+            {**found[0], "image_id": 10 + number, "bbox": [1, 1, 9, 9], "score": score}
+            for number, score in CLEAN.items()
+        ]
+        path.write_text(json.dumps(found + alarms))
+    return run
+
+
+def choice_of(run):
+    return next(block for block in blocks_of(run, "screening") if block.kind == "threshold_choice")
+
+
+def test_the_tab_has_curves_rates_classes_and_a_choice(run):
+    blocks = blocks_of(with_false_alarms(run), "screening")
+    charts = next(block for block in blocks if block.kind == "charts").charts
+    assert [chart.title for chart in charts] == ["ROC", "ROC up to 20 %", "FROC"]
+    rates = table(blocks, "P_D at P_FA")
+    assert [row[0].value for row in rates.rows] == [1, 2, 5, 10]
+    assert [row[0].text for row in table(blocks, "By class").rows] == ["<b>gun", "knife & fork"]
+    assert "3 clean bags can't show a P_FA" in notes(blocks)
+
+
+def test_the_choice_counts_what_each_threshold_gives(run):
+    choice = choice_of(with_false_alarms(run))
+    assert (choice.clean, choice.threats, len(choice.missed)) == (3, 9, 9)
+    assert [(bag.name, bag.score) for bag in choice.false] == [("bag_3.png", 0.4), ("bag_7.png", 0.2)]
+    assert choice.false_counts[-1] == 2 and choice.false_counts[choice.start] == 0
+    # all that is found lies above the false alarms, so that it is found where nothing else alarms
+    assert choice.detected_counts[choice.start] == choice.detected_counts[-1] == max(choice.detected_counts)
+    found = [bag.score for bag in choice.missed if bag.score is not None]
+    assert found == sorted(found) and len(found) == choice.detected_counts[-1]
+    assert all(bag.shot.source.startswith("data:image/jpeg") for bag in (*choice.missed, *choice.false))
+    assert all(max(bag.shot.width, bag.shot.height) <= 320 for bag in choice.missed)
+
+
+def test_named_and_drawn_bags_are_limited(run, monkeypatch):
+    monkeypatch.setattr(screening, "MOST_NAMED", 4)
+    monkeypatch.setattr(screening, "MOST_THUMBNAILS", 2)
+    choice = choice_of(run)
+    assert len(choice.missed) == 4 and [bag.shot is not None for bag in choice.missed] == [True, True, False, False]
+    assert choice.threats == 9
+
+
+def test_a_curve_goes_by_steps_to_the_end():
+    scores = np.array([0.5, 0.3, 0.9, 0.4])
+    curve = Curve.of(np.array([False, False, True, True]), scores, scores)
+    x, y = screening._staircase(curve)
+    assert list(zip(x, y, strict=True)) == [
+        (0, 50),
+        (50, 50),
+        (50, 100),
+        (100, 100),
+        (100, 100),
+        (100, 100),
+        (100, 100),
+    ]
+    assert screening._up_to(x, y, 20) == ([0, 20], [50, 50])
+
+
+def test_several_runs_have_a_curve_each_and_no_slider(run, tmp_path, monkeypatch):
+    runs = [run, make_run(tmp_path / "other", monkeypatch)]
+    blocks = next(tab for tab in make_tabs([read_run(one) for one in runs]) if tab.id == "screening").blocks
+    charts = next(block for block in blocks if block.kind == "charts").charts
+    assert all([series.name for series in chart.series] == ["run", "other"] for chart in charts)
+    assert not any(block.kind == "threshold_choice" for block in blocks)
+    assert table(blocks, "run: By class") and table(blocks, "other: By class")
+
+
+def test_without_clean_bags_classes_are_judged_alone(tmp_path, monkeypatch):
+    data = make_set(tmp_path / "full", images=3)
+    monkeypatch.setenv("TINY_SET", str(data))
+    blocks = blocks_of(make_run(tmp_path / "run", monkeypatch), "screening")
+    assert "every bag has a threat" in notes(blocks)
+    [chart] = next(block for block in blocks if block.kind == "charts").charts
+    assert chart.title == "FROC" and not any(block.kind == "threshold_choice" for block in blocks)
+    assert table(blocks, "By class").rows[0][3].value is not None
+
+
+@pytest.mark.parametrize("case", ["no evaluation", "no data"])
+def test_without_bags_to_judge_there_is_no_tab(tmp_path, data, monkeypatch, case):
+    run = make_run(tmp_path / "run", monkeypatch, evaluations=() if case == "no evaluation" else (0.5,))
+    if case == "no data":
+        (data / "annotations.json").unlink()
+    assert "screening" not in {tab.id for tab in make_tabs([read_run(run)])}
+    assert 'id="tab-screening"' not in write_report([run]).read_text()

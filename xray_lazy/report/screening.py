@@ -1,0 +1,219 @@
+"""Detection against false alarms per bag: curves, a threshold to move, missed and false bags, classes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+
+from xray_lazy.analysis.screening import ScreeningResult, bags_of, froc_steps, screen_inputs
+from xray_lazy.analysis.screening_files import warnings_of
+from xray_lazy.analysis.screening_text import shown_threshold
+from xray_lazy.errors import UserError
+from xray_lazy.evaluation.screening.bags import BagScores, HitRule
+from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.report.blocks import (
+    MOST_POINTS,
+    Bag,
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Note,
+    Series,
+    Table,
+    ThresholdChoice,
+)
+from xray_lazy.report.images import thumbnails
+from xray_lazy.report.review import Review, Reviews
+from xray_lazy.report.run_files import RunFiles
+from xray_lazy.report.wording import DASH, NOTHING, numeric, text, whole
+
+FIRST_RATE = 0.05  # P_FA at which the slider stands
+LOW_RATES = 20.0  # percent; where a checkpoint works
+MOST_NAMED, MOST_THUMBNAILS = 1000, 12  # of the missed and of the false bags
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A run's bags and their figures."""
+
+    run: RunFiles
+    review: Review
+    bags: BagScores
+    result: ScreeningResult
+    curve: Curve
+
+
+def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
+    """Nothing where no run has an evaluation whose bags can be judged."""
+    found = [_screened(run, reviews) for run in runs]
+    screened = [one for one in found if one is not None]
+    if not screened:
+        return []
+    first = screened[0]
+    about = (
+        f"A bag is an image; it is detected by a detection of the right class with an {first.result.rule}, and a clean "
+        f"one alarms by any. Intervals are at {first.result.confidence:.0%}."
+    )
+    blocks: list[Block] = [Note(about)]
+    blocks += [Note(_of(one, screened) + note, warning=True) for one in screened for note in warnings_of(one.result)]
+    judged = [one for one in screened if one.curve.clean and one.curve.threats]
+    blocks += [_charts(judged, screened), *_rates(judged)]
+    if len(judged) == 1 == len(screened):
+        blocks.append(_choice(judged[0]))
+    return [*blocks, *(_classes(one, screened) for one in screened)]
+
+
+def _screened(run: RunFiles, reviews: Reviews) -> Screened | None:
+    try:
+        review = reviews[run]
+    except UserError:  # the tabs of errors and images say why
+        return None
+    bags = bags_of(review.inputs, HitRule())
+    if not bags.is_threat.any():
+        return None
+    return Screened(run, review, bags, screen_inputs(review.inputs), Curve.of(*bags.of_all))
+
+
+def _of(one: Screened, screened: Sequence[Screened]) -> str:
+    return f"{one.run.name}: " if len(screened) > 1 else ""
+
+
+def _charts(judged: Sequence[Screened], screened: Sequence[Screened]) -> Block:
+    charts = []
+    if judged:
+        curves = [(one.run.name if len(screened) > 1 else "P_D", _staircase(one.curve)) for one in judged]
+        about = "The share of bags with a threat that is detected, over the share of clean bags that alarm."
+        axes = ("P_FA, % of clean bags", "P_D, % of bags with a threat")
+        whole_series = [Series(name, *steps) for name, steps in curves]
+        low_series = [Series(name, *_up_to(*steps, LOW_RATES)) for name, steps in curves]
+        low_title = f"ROC up to {LOW_RATES:g} %"
+        charts = [
+            Chart("ROC", whole_series, *axes, about, (0, 100), (0, 100)),
+            Chart(low_title, low_series, *axes, "", (0, LOW_RATES), (0, 100)),
+        ]
+    items = []
+    for one in screened:
+        marks, shares = froc_steps(one.review.inputs)
+        if len(marks):
+            places = _spread(len(marks), MOST_POINTS)
+            items.append(
+                Series(
+                    one.run.name if len(screened) > 1 else "items found",
+                    marks[places].tolist(),
+                    (100 * shares[places]).tolist(),
+                )
+            )
+    if items:
+        about = "Items that are found at IoU 0.5, over false marks per image."
+        charts.append(Chart("FROC", items, "false marks per image", "items found, %", about, y_range=(0, 100)))
+    return Charts(charts, "Detection against false alarms")
+
+
+def _staircase(curve: Curve) -> tuple[list[float], list[float]]:
+    """In percent: nothing lies between two thresholds."""
+    corners = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf))
+    corners = corners[_spread(len(corners), MOST_POINTS // 2 - 1)]
+    rates, values = 100 * curve.false_alarms[corners], 100 * curve.detections[corners]
+    x, y = np.repeat(np.append(rates, 100.0), 2)[1:], np.repeat(np.append(values, values[-1]), 2)[:-1]
+    return x.tolist(), y.tolist()
+
+
+def _up_to(x: Sequence[float], y: Sequence[float], most: float) -> tuple[list[float], list[float]]:
+    inside = sum(value <= most for value in x)
+    return [*x[:inside], most], [*y[:inside], y[inside - 1]]
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many of the places 0, 1, ..., the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def _rates(judged: Sequence[Screened]) -> list[Block]:
+    if not judged:
+        return []
+    columns = ["P_FA at most, %", "threshold", "P_FA, %", "P_D, %", "any class, %", "alarms, %"]
+    rows = []
+    for one in judged:
+        for point, any_class in zip(one.result.overall.points, one.result.any_class.points, strict=True):
+            cells = [
+                numeric(100 * point.asked, 0),
+                Cell(shown_threshold(point.threshold)),
+                _with_interval(point.false_alarms, point.false_alarms_low, point.false_alarms_high),
+                _with_interval(point.detection, point.detection_low, point.detection_high),
+                numeric(100 * any_class.detection),
+                numeric(100 * point.alarms),
+            ]
+            rows.append([text(one.run.name), *cells] if len(judged) > 1 else cells)
+    about = (
+        "With the threshold chosen on these very bags. Any class: an item that is marked as another counts, too. "
+        "Alarms: bags with a threat that alarm at all, also beside it."
+    )
+    return [Table("P_D at P_FA", ["run", *columns] if len(judged) > 1 else columns, rows, about)]
+
+
+def _classes(one: Screened, screened: Sequence[Screened]) -> Block:
+    rates = [f"P_D at {100 * point.asked:g} %" for point in one.result.overall.points]
+    rows = [
+        [
+            text(found.name),
+            whole(found.threats),
+            whole(found.clean),
+            *(_with_interval(point.detection, point.detection_low, point.detection_high) for point in found.points),
+            numeric(100 * found.area),
+            numeric(100 * found.ap),
+        ]
+        for found in one.result.classes
+    ]
+    columns = ["class", "bags with it", "without", *rates, "area, %", "AP of bags, %"]
+    about = "P_FA is of the bags without an item of the class, whatever else is in them."
+    return Table(f"{_of(one, screened)}By class", columns, rows, about, sortable=True, filterable=len(rows) > 15)
+
+
+def _with_interval(value: float, low: float, high: float) -> Cell:
+    if math.isnan(value):
+        return Cell(NOTHING, tone="quiet")
+    return Cell(f"{100 * value:.1f} ({100 * low:.0f}{DASH}{100 * high:.0f})", 100 * value)
+
+
+def _choice(one: Screened) -> Block:
+    is_threat, alarm, hit = one.bags.of_all
+    curve = one.curve
+    # all that changes something, thinned where there is much of it, with the place of the rate that is shown first
+    changes = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf) + np.diff(curve.detections, append=np.inf))
+    first = curve.place_at(FIRST_RATE)
+    places = np.unique([*changes[_spread(len(changes), MOST_POINTS)], first])
+    missed = _bags(one, is_threat, hit, "annotated")
+    false = _bags(one, ~is_threat & np.isfinite(alarm), -alarm, "detected")
+    return ThresholdChoice(
+        title="Choose a threshold",
+        text="One for all classes. The missed bags with the lowest scores and the false ones with the highest come "
+        f"first; at most {MOST_NAMED:,} of each are named.",
+        thresholds=[shown_threshold(value) for value in curve.thresholds[places]],
+        false_counts=np.rint(curve.false_alarms[places] * curve.clean).astype(int).tolist(),
+        detected_counts=np.rint(curve.detections[places] * curve.threats).astype(int).tolist(),
+        clean=curve.clean,
+        threats=curve.threats,
+        start=int(np.searchsorted(places, first)),
+        missed=missed,
+        false=false,
+    )
+
+
+def _bags(one: Screened, chosen: np.ndarray, order: np.ndarray, what: str) -> list[Bag]:
+    """Those of a kind, the lowest `order` first; the first ones with an image."""
+    places = np.flatnonzero(chosen)
+    places = places[np.argsort(order[chosen], kind="stable")][:MOST_NAMED]
+    images = one.review.ground_truth["images"]
+    ids = [one.bags.bags[place] for place in places]
+    names = {image["id"]: PurePath(image["file_name"]).name for image in images}
+    scores = [abs(float(order[place])) for place in places]
+    first = [score for score in scores[:MOST_THUMBNAILS] if math.isfinite(score)]
+    lowest = min(first, default=math.inf) if what == "detected" else 0.0
+    shots = thumbnails(one.review, ids[:MOST_THUMBNAILS], lowest, what)
+    return [
+        Bag(names[image_id], score if math.isfinite(score) else None, shots.get(image_id))
+        for image_id, score in zip(ids, scores, strict=True)
+    ]
