@@ -59,6 +59,13 @@ def test_a_bag_that_alarms_already_costs_nothing_more():
 
 
 @pytest.mark.fast
+def test_further_items_of_detected_bags_are_taken_where_they_cost_nothing():
+    # the gun is found in both bags; of the knives one lies above the silent clean bag's score
+    bags = scores([[None, 0.3], [None, None]], [[0.9, 0.4], [0.8, 0.2]])
+    assert choose_thresholds(bags, 0).tolist() == [0.8, 0.4]
+
+
+@pytest.mark.fast
 def test_a_class_that_no_bag_shows_has_the_common_threshold():
     bags = scores([[0.4, 0.6], [None, None]], [[0.5, None], [0.7, None]])
     assert common_threshold(bags, 0) == 0.7

@@ -75,7 +75,8 @@ def choose_thresholds(bags: BagScores, false_alarms: float) -> np.ndarray:
     Bags that alarm by several classes make this the budgeted maximum coverage problem, which nobody solves fast. It is
     approached as Khuller, Moss and Naor (1999) do: of all ways to lower one threshold take the one that detects the
     most bags for each false alarm, until the budget is used up; where one common threshold is better, take that. Then
-    each class in turn gives back what it has, and the budget is spent anew, as long as that detects more.
+    each class in turn gives back what it has, and the budget is spent anew, as long as that detects more. At last
+    thresholds go down to further items of bags that are detected already, where no further clean bag alarms by it.
 
     A class without an item in any bag has nothing to choose by: it gets the common threshold.
     """
@@ -94,7 +95,7 @@ def choose_thresholds(bags: BagScores, false_alarms: float) -> np.ndarray:
                 found = changed
         if choice.value(found) == before:
             break
-    return found
+    return choice.with_other_items(found, np.isinf(given))
 
 
 def judge_across(
@@ -149,6 +150,13 @@ class _Choice:
             thresholds[k] = threshold
             detected |= self.hit[:, k] >= threshold
             alarms |= self.alarm[:, k] >= threshold
+
+    def with_other_items(self, thresholds: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Those that are `free` (K,) as low as they detect more of their class without another false alarm."""
+        silent = ~(self.alarm >= thresholds).any(axis=1)
+        bounds = self.alarm[silent].max(axis=0, initial=-np.inf)
+        lowest = np.where(self.hit > bounds, self.hit, np.inf).min(axis=0, initial=np.inf)
+        return np.where(free, np.minimum(thresholds, lowest), thresholds)
 
     def _step(self, k: int, detected: np.ndarray, alarms: np.ndarray, left: int) -> tuple[float, int, int, float]:
         """The best way to lower a class: detections for each false alarm, detections, -k, the threshold."""
