@@ -111,10 +111,23 @@ def test_a_ground_truth_without_sizes_needs_its_images(tmp_path, truth):
     assert inputs_of_files(file, *truth).ground_truth["images"][0]["width"] == 64
 
 
-@pytest.mark.parametrize("changes", [{"bbox": [1, 2, 3]}, {"score": "0.9"}, {"score": None}, {"image_id": [10]}])
-def test_a_result_with_a_value_of_another_kind_is_refused(tmp_path, truth, changes):
-    with pytest.raises(UserError, match="COCO results"):
-        inputs_of_files(write_detections(tmp_path, detection(**changes)), *truth)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bbox": [1, 2, 3]},
+        {"bbox": [float("nan"), 2, 3, 4]},
+        {"bbox": [1, 2, float("inf"), 4]},
+        {"score": "0.9"},
+        {"score": None},
+        {"score": True},
+        {"image_id": [10]},
+    ],
+)
+def test_a_result_with_a_value_of_another_kind_is_refused_by_its_place(tmp_path, truth, changes):
+    bad = detection(**changes)
+    with pytest.raises(UserError, match=r"COCO results: entry 1 is \{") as refused:
+        inputs_of_files(write_detections(tmp_path, detection(), bad), *truth)
+    assert json.dumps(bad)[:100] in refused.value.message
 
 
 @pytest.mark.parametrize(

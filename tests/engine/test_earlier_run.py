@@ -71,6 +71,14 @@ def test_a_set_that_lost_images_is_told(tmp_path, own_set, capsys):
     assert len(results(folder)) == 2
 
 
+def test_a_set_in_another_order_is_not_told_by_equal_numbers(tmp_path, own_set, capsys):
+    folder = tmp_path / "run"
+    start(folder)
+    change(own_set, lambda content: content["images"].reverse())
+    start(folder, f"train.init_checkpoint={folder / 'model_final.pth'}", eval_only=True)
+    assert "annotations as then, but not the same" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("options", [{"eval_only": True}, {"resume": True, "overwrite": True}])
 def test_other_class_names_are_refused(tmp_path, own_set, options):
     folder = tmp_path / "run"

@@ -5,6 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
+from detectron2.config import instantiate
 
 from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
@@ -39,6 +41,7 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
     [
         ("optimizer.lr=-0.01", "optimizer.lr", "less than 0"),
         ("optimizer.momentum=-1", "optimizer.momentum", "less than 0"),
+        ("++dataloader.train.total_batch_size=2.0", "dataloader.train.total_batch_size", "2.0 is not a whole number"),
         ("++optimizer.lr='abc'", "optimizer.lr", "not a number"),
         ("+optimizer.dampening=0.5 +optimizer.nesterov=True", "optimizer", "Nesterov"),
         ("optimizer.params.layer_decay=0", "optimizer.params.layer_decay", "not above 0"),
@@ -306,6 +309,22 @@ def test_evaluation_takes_what_only_training_would_refuse(tiny):
 def test_augmentation_that_evaluation_could_not_do_is_a_fault_before_it(output, override, key, words):
     cfg = load_config(TTA_CONFIG, ["test.tta.enabled=True", f"++{override}".replace("++~", "~")])
     assert [(fault.key, words in fault.message) for fault in check_parts(cfg, training=False)] == [(key, True)]
+
+
+def test_weights_of_another_model_are_refused_before_evaluation_and_named_for_training(tiny, tmp_path):
+    model = instantiate(tiny.model)
+    others = {name: value for name, value in model.state_dict().items() if "roi_heads" not in name}
+    torch.save({"model": others}, tmp_path / "part.pth")
+    torch.save({"model": {"layer.weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    for name, when, words in (
+        ("part", False, "the checkpoint does not fit the model"),
+        ("other", False, "none of this model's weights"),
+        ("other", True, "none of this model's weights"),
+    ):
+        cfg = apply_overrides(tiny, [f"train.init_checkpoint={tmp_path}/{name}.pth"])
+        (fault,) = check_experiment(cfg, world_size=1, training=when)
+        assert fault.key == "train.init_checkpoint" and words in fault.message
+    assert not check_experiment(apply_overrides(tiny, [f"train.init_checkpoint={tmp_path}/part.pth"]), world_size=1)
 
 
 def test_a_config_without_train_is_told_so(tmp_path):

@@ -1,6 +1,7 @@
 """Read what is analyzed: detections of a run's evaluation or of a file, and the ground truth that belongs to them."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 NAMES_NAME = "annotations.json"  # of the images that `tools/predict.py` made the detections on
 _SHOWN = 5
+_CHARACTERS_SHOWN = 200
 MOST_OUTSIDE = 0.05  # share of detections
 
 
@@ -198,11 +200,14 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise UserError(f"there is no file of detections {path}", "give a JSON file of COCO results") from None
     except (IsADirectoryError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a JSON file: {error}", "give a JSON file of COCO results") from None
-    if not (isinstance(content, list) and all(map(_is_result, content))):
+    places = enumerate(content) if isinstance(content, list) else [(None, content)]
+    bad = next(((place, one) for place, one in places if place is None or not _is_result(one)), None)
+    if bad:
+        where = "it" if bad[0] is None else f"entry {bad[0]}"
         raise UserError(
-            f"{path} does not hold COCO results",
-            "it should be a list of objects with image_id, category_id, score (a number), and bbox (x, y, width, "
-            "height) or segmentation or both",
+            f"{path} does not hold COCO results: {where} is {_shortened(bad[1])}",
+            "it should be a list of objects with image_id, category_id, score (a finite number), and bbox (x, y, "
+            "width, height) or segmentation or both",
         )
     return content
 
@@ -211,8 +216,17 @@ def _is_result(one: Any) -> bool:
     if not (isinstance(one, dict) and all(isinstance(one.get(key), int | str) for key in ("image_id", "category_id"))):
         return False
     box = one.get("bbox")
-    boxed = isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
-    return isinstance(one.get("score"), int | float) and (boxed or (not box and "segmentation" in one))
+    boxed = isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+    return _is_number(one.get("score")) and (boxed or (not box and "segmentation" in one))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]} ..."
 
 
 def with_ids_of(

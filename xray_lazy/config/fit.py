@@ -143,7 +143,8 @@ def _fit_item(item: Any, template: Any) -> Any:
 def _fit_group(value: Any, present: Any) -> Any:
     keys = [str(key) for key in present]
     if not (isinstance(value, dict) or OmegaConf.is_dict(value)):
-        raise TypeError(f"it is a group with keys {', '.join(keys)}, and {value!r} is of type {type_name(value)}")
+        group = f"a group with keys {', '.join(keys)}" if keys else "a group of keys, empty as yet"
+        raise TypeError(f"it is {group}, and {value!r} is of type {type_name(value)}")
     if "_target_" in keys and "_target_" not in value:
         raise TypeError("it is a group with a _target_, and the new one, which replaces all of it, has none")
     return value

@@ -140,7 +140,9 @@ def _fit_fix(change: Change, present: Any) -> str:
         return f"write true or false{otherwise}"
     if isinstance(present, (int, float)):
         return f"write a {'whole ' if isinstance(present, int) else ''}number{otherwise}"
-    if OmegaConf.is_dict(present) and len(present):
+    if OmegaConf.is_dict(present) and not len(present):
+        return f"write a group: '{key}={{KEY: VALUE}}'"
+    if OmegaConf.is_dict(present):
         values = [part for part in parts_of(present) if not OmegaConf.is_config(read_or_none(present, part))]
         return f"set one of its keys: {key}.{(values or parts_of(present))[0]}=..."
     if isinstance(present, str) and isinstance(value, (bool, int, float)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from xray_lazy.config.suggest import did_you_mean, nearest
@@ -39,13 +39,13 @@ class ClassRows:
         class_names: of the model's classes, in their order.
 
     Raises:
-        UserError: `train.class_map` names a class that the model has not.
+        UserError: `train.class_map` is no map or names a class that the model has not; `train.checkpoint_classes` is
+            no list of different names.
     """
 
     def __init__(self, cfg: DictConfig, model: nn.Module, class_names: Sequence[str]):
         self._cfg, self._model, self._names = cfg, model, tuple(class_names)
-        self._map = {str(own): there for own, there in (cfg.train.get("class_map") or {}).items()}
-        self._given = tuple(map(str, cfg.train.get("checkpoint_classes") or ()))
+        self._map, self._given = _class_map(cfg), _checkpoint_classes(cfg)
         for own in self._map:
             if own not in self._names:
                 raise UserError(
@@ -190,6 +190,36 @@ def _fitted(
 
 def _bare(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold()) or name
+
+
+def _class_map(cfg: DictConfig) -> dict[str, Any]:
+    given = cfg.train.get("class_map") or {}
+    fix = "write it as '{gun: knife}': by a class of the data set, one of the checkpoint, or null for none"
+    if not isinstance(given, DictConfig | dict):
+        raise UserError(f"train.class_map: {given!r} is no map of classes", fix)
+    lists = [there for there in given.values() if isinstance(there, DictConfig | ListConfig | dict | list)]
+    if lists:
+        raise UserError(f"train.class_map: {lists[0]!r} is no class of the checkpoint", fix)
+    return {str(own): there for own, there in given.items()}
+
+
+def _checkpoint_classes(cfg: DictConfig) -> tuple[str, ...]:
+    given = cfg.train.get("checkpoint_classes")
+    if given is None:
+        return ()
+    if not isinstance(given, ListConfig | list):
+        raise UserError(
+            f"train.checkpoint_classes: {given!r} is no list of names",
+            f"write '[{given}, ...]', all of the checkpoint's classes in the order of their category ids",
+        )
+    names = tuple(map(str, given))
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"train.checkpoint_classes: named more than once: {_listed(twice)}",
+            "name each class of the checkpoint once, in the order of their category ids",
+        )
+    return names
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -54,6 +54,8 @@ def check_data_of_run(folder: str | Path, part: str, *datasets: DetectionDataset
         return before is None or before.get("name") == now["name"]
     counts = [f"{facts['pictures']} images and {facts['annotations']} annotations" for facts in (before, now)]
     message = f"{now['name']} has changed since {folder} was trained: {counts[0]} then, {counts[1]} now"
+    if counts[0] == counts[1]:
+        message = f"{now['name']} has changed since {folder} was trained: {counts[0]} as then, but not the same"
     logger.warning("%s", message)
     return False
 

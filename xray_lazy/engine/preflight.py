@@ -3,7 +3,9 @@
 import itertools
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -16,6 +18,7 @@ from xray_lazy.config import Fault, check_config, flatten
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.image_facts import image_facts
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.epochs import check_periods
@@ -138,22 +141,34 @@ def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
     if not isinstance(path, str):
         yield Fault(key, f"{path!r} is not a text", "give the path or the URL of a file")
         return
-    if urlparse(path).scheme:
-        yield from _check_download(key, path)
+    if urlparse(path).scheme and (faults := list(_check_download(key, path))):
+        yield from faults
         return
+    checkpointer = Checkpointer(build_weightless(cfg.model))
+    checkpointer.must_fit = not training
     try:
-        expected = read_weights_file(path).get("expected")
-        if expected is not None:
-            expected.check(instantiate(cfg.model))
+        with _silence(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of each weight that a tensor without values doesn't take
+            checkpointer.load(path, checkpointables=[])
     except UserError as error:
         yield Fault(key, error.message, error.fix)
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without log: what is wrong becomes a fault, and the start says the rest."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _check_download(key: str, url: str) -> Iterator[Fault]:
     """Fetch weights once, before processes start: detectron2 keeps them in its cache."""
-    logging.disable(logging.ERROR)  # the fault says it in one message
     try:
-        PathManager.get_local_path(url.split("?")[0])
+        with _silence():
+            PathManager.get_local_path(url.split("?")[0])
     except UserError as error:
         yield Fault(key, error.message, error.fix)
     except Exception as error:  # whatever is wrong with network, proxy or server
@@ -162,12 +177,10 @@ def _check_download(key: str, url: str) -> Iterator[Fault]:
             f"can't fetch {url} ({type(error).__name__}: {error})",
             "on a machine without internet give the path of a file, or train.init_checkpoint='' to train from scratch",
         )
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _check_class_map(cfg: DictConfig) -> Iterator[Fault]:
-    if not (cfg.train.get("class_map") or cfg.train.get("checkpoint_classes")):
+    if not (cfg.train.get("class_map") or cfg.train.get("checkpoint_classes") is not None):
         return
     dataset = instantiate(cfg.dataloader.train.dataset)
     try:

@@ -245,6 +245,8 @@ def _complaint(value: Any, allowed: Limits | type | tuple[str, ...]) -> tuple[st
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return f"{shown} is not a number", f"write {allowed}"
+        if allowed.whole and isinstance(value, float) and value.is_integer():
+            return f"{shown} is not a whole number", f"write {int(value)}"  # as a float it is no number of images
         complaint = allowed.complaint(value)
         return (complaint, f"write {allowed}") if complaint else None
     if isinstance(allowed, tuple):
