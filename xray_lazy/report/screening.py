@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Literal
 
 import numpy as np
 
@@ -202,7 +203,7 @@ def _choice(one: Screened) -> Block:
     )
 
 
-def _bags(one: Screened, chosen: np.ndarray, order: np.ndarray, what: str) -> list[Bag]:
+def _bags(one: Screened, chosen: np.ndarray, order: np.ndarray, what: Literal["annotated", "detected"]) -> list[Bag]:
     """Those of a kind, the lowest `order` first; the first ones with an image."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(order[chosen], kind="stable")][:MOST_NAMED]

@@ -55,9 +55,9 @@ def judge(bags: BagScores, thresholds: Sequence[float] | np.ndarray, confidence:
     """Of bags at (K,) thresholds, or at (B, K) of their own."""
     hit, alarm, is_threat = bags.hit >= thresholds, bags.alarm >= thresholds, bags.is_threat
     return Judgement(
-        Rate.of(alarm[~is_threat].any(axis=1), confidence),
-        Rate.of(hit[is_threat].any(axis=1), confidence),
-        Rate.of(alarm[is_threat].any(axis=1), confidence),
+        Rate.of(np.any(alarm[~is_threat], axis=1), confidence),
+        Rate.of(np.any(hit[is_threat], axis=1), confidence),
+        Rate.of(np.any(alarm[is_threat], axis=1), confidence),
         tuple(Rate.of(hit[there, k], confidence) for k, there in enumerate(bags.shows.T)),
         tuple(Rate.of(column, confidence) for column in alarm[~is_threat].T),
     )
@@ -135,12 +135,12 @@ class _Choice:
 
     def value(self, thresholds: np.ndarray) -> tuple[int, int]:
         """How many are detected; of equal ones the fewer false alarms."""
-        return int((self.hit >= thresholds).any(axis=1).sum()), -int((self.alarm >= thresholds).any(axis=1).sum())
+        return int(np.any(self.hit >= thresholds, axis=1).sum()), -int(np.any(self.alarm >= thresholds, axis=1).sum())
 
     def lowered(self, thresholds: np.ndarray) -> np.ndarray:
         """Thresholds as far down as the budget goes."""
         thresholds = thresholds.copy()
-        detected, alarms = (self.hit >= thresholds).any(axis=1), (self.alarm >= thresholds).any(axis=1)
+        detected, alarms = np.any(self.hit >= thresholds, axis=1), np.any(self.alarm >= thresholds, axis=1)
         while True:
             steps = [self._step(k, detected, alarms, self.most - int(alarms.sum())) for k in range(len(thresholds))]
             _, gain, k, threshold = max(steps)
@@ -153,7 +153,7 @@ class _Choice:
 
     def with_other_items(self, thresholds: np.ndarray, free: np.ndarray) -> np.ndarray:
         """Those that are `free` (K,) as low as they detect more of their class without another false alarm."""
-        silent = ~(self.alarm >= thresholds).any(axis=1)
+        silent = ~np.any(self.alarm >= thresholds, axis=1)
         bounds = self.alarm[silent].max(axis=0, initial=-np.inf)
         lowest = np.where(self.hit > bounds, self.hit, np.inf).min(axis=0, initial=np.inf)
         return np.where(free, np.minimum(thresholds, lowest), thresholds)
