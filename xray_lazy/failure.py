@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,14 +130,31 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
         return error.message, error.fix, error.exit_code
     if failure := memory_failure(error):
         return failure.message, failure.fix, failure.exit_code
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _FULL_DISK:
+    if isinstance(error, OSError) and error.errno in _FULL_DISK:
         fix = "free some space; what was complete before is untouched"
         return f"the disk is full: {error}", fix, EXIT_FAILURE
-    # of a renaming the second name is the person's, the first that of the temporary file
-    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    if isinstance(error, OSError) and number in _UNUSABLE_PATH and isinstance(path, (str, os.PathLike)):
-        fix = "give another path, or mend its rights; --debug shows where it happened"
-        return f"can't use {os.fspath(path)}: {error.strerror}", fix, UserError.exit_code
+    if refused := _refused_path(error):
+        return refused, "give another path, or mend its rights; --debug shows where it happened", UserError.exit_code
     fix = "run again with --debug to see where it happened"
     return f"{type(error).__name__}: {error}", fix, EXIT_FAILURE
+
+
+def _refused_path(error: BaseException) -> str:
+    """What the system says of a path that can't be used; empty where the error is another one."""
+    # of a renaming the second name is the person's, the first that of the temporary file
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if isinstance(error, OSError) and error.errno in _UNUSABLE_PATH and isinstance(path, (str, os.PathLike)):
+        return f"can't use {os.fspath(path)}: {error.strerror}"
+    return ""
+
+
+@contextlib.contextmanager
+def refused_paths_are_failures() -> Iterator[None]:
+    """A path that can't be used is a failure of the run that is at work: it could be used when the run began."""
+    try:
+        yield
+    except OSError as error:
+        if not (refused := _refused_path(error)):
+            raise
+        fix = "mend its rights, or remove what lies in its place, then go on with --resume"
+        raise RunFailure(refused, fix) from error

@@ -200,6 +200,12 @@ class RunFolder:
             names += (f"model_{best}.pth", f"model_{best}_{_NUMBER}.pth")
         return [path for name in (*names, "best*.json", CONFIG) for path in self.path.glob(name)]
 
+    def remove_leftovers(self) -> None:
+        """Delete the temporary files that a killed run has left; nothing may be at work there."""
+        for place in (".*.tmp", f"{EVALUATIONS}/*/*/.*.tmp"):
+            for path in self.path.glob(place):
+                path.unlink(missing_ok=True)
+
     def check(self) -> None:
         """Refuse a folder that can't be made, or in which something else is where a run writes.
 

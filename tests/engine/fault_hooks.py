@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -51,6 +52,18 @@ class FullDiskFrom(AtIteration):
     def act(self):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.size))
+
+
+class FileForFolderAt(AtIteration):
+    """Something else takes the place of a folder of the run, which can't be written to any more."""
+
+    def __init__(self, iteration: int, folder: str):
+        super().__init__(iteration)
+        self.folder = Path(folder)
+
+    def act(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.touch()
 
 
 class NotFiniteAt(AtIteration):

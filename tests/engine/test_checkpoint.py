@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xray_lazy.engine import checkpoint
-from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights, remove_leftovers
+from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
 
@@ -107,8 +107,11 @@ def test_what_a_signal_raises_during_a_save_is_no_failure_of_the_disk(tmp_path, 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / ".model_0000009.pth.abc.tmp").write_bytes(b"half")
     (tmp_path / "model_0000009.pth").write_bytes(b"whole")
-    remove_leftovers(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["model_0000009.pth"]
+    evaluation = tmp_path / "evaluation" / "val" / "iter_9"
+    evaluation.mkdir(parents=True)
+    (evaluation / ".predictions.json.abc.tmp").write_bytes(b"half")
+    RunFolder(tmp_path).remove_leftovers()
+    assert {p.name for p in tmp_path.iterdir()} == {"model_0000009.pth", "evaluation"} and not any(evaluation.iterdir())
 
 
 def test_periodic_files_are_the_numbered_ones_newest_first(tmp_path):

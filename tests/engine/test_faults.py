@@ -232,3 +232,11 @@ def test_memory_that_runs_out_in_a_step_or_an_evaluation_is_one_message(override
     with pytest.raises(RunFailure, match="out of memory") as failure:
         train(["train.max_iter=2", *overrides], tmp_path / "run")
     assert "tools/find_batch_size.py" in failure.value.fix
+
+
+def test_a_folder_that_can_not_be_used_any_more_is_a_failure_of_the_run_and_no_fault_of_its_command(tmp_path):
+    folder = tmp_path / "run"
+    spoil = add_hook("FileForFolderAt", iteration=1, folder=folder / "evaluation")
+    with pytest.raises(RunFailure, match=r"can't use .*evaluation") as failed:
+        train(["train.max_iter=2", "train.eval_period=2", spoil], folder)
+    assert failed.value.exit_code == 1 and "--resume" in failed.value.fix

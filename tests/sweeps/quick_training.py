@@ -44,6 +44,7 @@ if end == "user_error":
 if end == "wordless":
     sys.exit(3)
 if end == "kill":
+    (folder / ".model_0000003.pth.abc.tmp").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 (folder / "model_final.pth").touch()
 last.write_text("model_final.pth")

@@ -69,6 +69,7 @@ def test_each_way_to_fail_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_
     assert (user_error.state, user_error.reason) == ("failed", "exit code 2: there are no images")
     assert wordless.reason == "exit code 3: it did not say why, see its output.txt"
     assert kill.state == "killed" and kill.reason.startswith("killed by SIGKILL") and "memory" in kill.reason
+    assert not list(kill.folder.glob(".*.tmp"))
     assert (not_finite.state, not_finite.reason) == ("failed", "no value of total_loss is finite")
     assert no_metric.state == "failed" and "did you mean total_los?" in no_metric.reason
     assert (well.state, well.value, well.reason) == ("finished", 2.0, "")

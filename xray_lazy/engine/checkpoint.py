@@ -236,9 +236,3 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _summary(names: list[str], shown: int = 5) -> str:
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + rest
-
-
-def remove_leftovers(folder: str | Path) -> None:
-    """Delete the temporary files that a killed run left in its folder."""
-    for path in Path(folder).glob(".*.tmp"):
-        path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from xray_lazy.engine.precision import Precision, set_float32_matmul
 from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
-from xray_lazy.failure import FAILURE_FILE, tell_failures_in
+from xray_lazy.failure import FAILURE_FILE, refused_paths_are_failures, tell_failures_in
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
 from xray_lazy.run_folder import RunFolder
@@ -108,7 +108,8 @@ def _train(
             trainer.checkpointer.kept = KeptFiles(folder.config, folder.record)
             if claim is not None:
                 trainer.checkpointer.check_folder = partial(check_claim, claim)
-        trainer.train(start_iteration, cfg.train.max_iter)
+        with refused_paths_are_failures():
+            trainer.train(start_iteration, cfg.train.max_iter)
         if not trainer.is_finished:
             for writer in trainer.writers.values():
                 writer.pause()

@@ -10,7 +10,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, keys_missing_in, load_config, save_config
-from xray_lazy.engine.checkpoint import remove_leftovers
 from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, tell_failures_in
@@ -145,7 +144,7 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
                 _delete(path)
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
+        files.remove_leftovers()
         (folder / FAILURE_FILE).unlink(missing_ok=True)
         if not (resume and files.is_under_way()):  # else it was meant for the run that goes on
             files.stop.unlink(missing_ok=True)

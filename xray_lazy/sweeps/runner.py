@@ -144,6 +144,7 @@ class SweepRunner:
         has_news = self._read_values(running, has_ended=code is not None)
         if code is not None:
             running.handle.kill()  # what may be left of its processes
+            RunFolder(running.trial.folder).remove_leftovers()
             self._running.remove(running)
             self._ask_at = 0.0
             self._record_end(running, code)
