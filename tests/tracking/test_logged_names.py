@@ -13,6 +13,12 @@ CONFIG = get_config("xray/mask_rcnn_r50.py")
 TABLES = {name: LoggedNames(rows) for name, rows in CONFIG.train.tracking.tables.items()}
 
 GROUPED = {
+    "smith/bbox_EMA/AP": "val/smith/bbox_EMA/AP",
+    "smith/segm/AP-Knife/Blade": "val_classes/smith/segm/AP-Knife/Blade",
+    "screening/P_D@5": "val/screening/P_D@5",
+    "smith/screening/P_FA@90-gun": "val_classes/smith/screening/P_FA@90-gun",
+    "media/smith/pictures_EMA": "val/smith/pictures_EMA",
+    "media/screening_roc": "val/screening_roc",
     "total_loss": "train/total_loss",
     "loss_ce_0": "train/loss_ce_0",
     "raw/total_loss": "train_raw/total_loss",
@@ -43,6 +49,9 @@ GROUPED = {
     "images_seen": "images_seen",
 }
 MMDETECTION = {
+    "smith/bbox_EMA/AP50": "val/smith/bbox_EMA_mAP_50",
+    "smith/segm/AP-gun": "val/smith/segm_mAP_gun",
+    "screening/P_D@5": "val/screening/P_D@5",
     "bbox/AP": "val/bbox_mAP",
     "bbox/AP50": "val/bbox_mAP_50",
     "bbox/AP75": "val/bbox_mAP_75",

@@ -51,6 +51,15 @@ def test_a_model_comes_with_its_config_and_is_not_copied(logged_out, run, folder
     assert files == {name: str(folder / name) for name in ("model_final.pth", "config.yaml")}
 
 
+def test_of_several_test_sets_the_mean_is_told(logged_out, run, folder):
+    for name, content in {"other_val": {"bbox": {"AP": 10}}, "demo_val+other_val": {"bbox": {"AP": 20.25}}}.items():
+        path = folder / "evaluation" / name / "iter_39" / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content | ({"mean_of": name.split("+")} if "+" in name else {})))
+    (final,) = logged_artifacts(run, "final")
+    assert json.loads(final.metadata)["bbox/AP"] == 20.25
+
+
 @pytest.mark.parametrize("checkpoints", ["none", "best", "final"])
 def test_only_what_was_asked_for_is_logged(logged_out, run, folder, checkpoints):
     aliases = {alias for artifact in logged_artifacts(run, checkpoints) for alias in artifact.aliases}

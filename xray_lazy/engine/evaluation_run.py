@@ -121,12 +121,15 @@ class EvaluationRun:
             content[task] = {name: None if math.isnan(value) else value for name, value in metrics.items()}
         write_json(self._folder(self.name, iteration, suffix) / METRICS, content, indent=2)
 
-    def check_folders(self) -> None:
-        """Refuse what would stop the results of an evaluation from being written.
+    def check(self) -> None:
+        """Refuse what would stop an evaluation, or its results from being written.
 
         Raises:
-            UserError: something else has the name of a folder of results.
+            UserError: an evaluator refuses its arguments or the data, or something else has the name of a folder of
+                results.
         """
+        for one in self.sets:
+            _ = one.evaluators
         for name in {self.name, *(one.dataset.name for one in self.sets)}:
             folder = self.run_folder.evaluations_on(name)
             check_folders([folder, *folder.glob("iter_*")])

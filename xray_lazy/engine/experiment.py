@@ -92,7 +92,7 @@ def _train(
         return
     trainer.check()
     if "test" in cfg.dataloader:
-        trainer.evaluate.check_folders()
+        trainer.evaluate.check()
     if comm.is_main_process():
         if resume:
             RunRecord.read_earlier(cfg.train.output_dir)  # one that can't go on is refused before anything changes
@@ -134,7 +134,7 @@ def evaluate(cfg: DictConfig, device: str) -> dict[str, dict[str, float]]:
     run = EvaluationRun(cfg.dataloader, cfg.train.output_dir, Precision(device, **cfg.train.amp).evaluation_autocast)
     is_same_data = check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", *run.datasets)
     run.mark = mark_of_evaluation(cfg, checkpoint, is_same_data)
-    run.check_folders()
+    run.check()
     start_logging(cfg.train.output_dir)
     iteration = checkpoint.get("iteration", 0)
     results = evaluate_augmented(cfg, run, model, iteration) if augmentation_enabled(cfg) else run(model, iteration)

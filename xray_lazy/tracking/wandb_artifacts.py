@@ -68,7 +68,7 @@ def finished_checkpoints(folder: RunFolder, kinds: str, iteration: int) -> list[
 def _metrics(folder: RunFolder, iteration: int) -> dict[str, float | None]:
     """Box and mask AP of the evaluation of these weights, where there was one."""
     metrics = {}
-    for evaluation in folder.evaluations():
+    for evaluation in sorted(folder.evaluations(), key=lambda one: len(one.parts)):  # that of several sets counts
         if (evaluation.iteration, evaluation.suffix) == (iteration, ""):
             metrics |= {k: value for k, value in evaluation.metrics.items() if k.endswith(("/AP", "/AP50"))}
     return metrics
