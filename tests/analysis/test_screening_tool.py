@@ -10,7 +10,7 @@ import pytest
 from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
-from xray_lazy.analysis.inputs import coco_of, load_truth
+from xray_lazy.analysis.inputs import Inputs, coco_of, load_truth
 from xray_lazy.analysis.screening import froc, screen_inputs
 from xray_lazy.analysis.screening_files import warnings_of, write_screening
 from xray_lazy.analysis.screening_text import shown_threshold
@@ -235,3 +235,15 @@ def test_an_annotated_occlusion_is_read_from_the_file(tmp_path, given, read):
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     annotations = coco_of(load_truth(str(tmp_path / "annotations.json")))["annotations"]
     assert annotations and {one.get("occlusion") for one in annotations} == {read}
+
+
+def test_an_image_that_lost_all_of_its_annotations_is_not_taken_for_a_clean_one(tmp_path):
+    content = write_set(tmp_path, count=4)
+    (lost,) = [one for one in content["annotations"] if one["image_id"] == content["annotations"][0]["image_id"]]
+    lost["bbox"] = [float("nan"), 1, 5, 5]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    truth = coco_of(load_truth(str(tmp_path / "annotations.json"), str(tmp_path / "images")))
+    detections = [{"image_id": truth["images"][1]["id"], "category_id": 1, "score": 0.5, "bbox": [1, 1, 5, 5]}]
+    inputs = Inputs("val", "a.json", "a", truth, detections, 100, tmp_path)
+    with pytest.raises(UserError, match="1 image of val would count as clean"):
+        screen_inputs(inputs)

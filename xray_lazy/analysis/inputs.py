@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import scanner_of
+from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
@@ -180,6 +181,8 @@ def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
     content = coco_content(dataset, dataset)
     for image, record in zip(content["images"], dataset, strict=True):
         image["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
+        if LEFT_OUT in record:
+            image[LEFT_OUT] = record[LEFT_OUT]
     instances = (instance for record in dataset for instance in record["annotations"])
     for annotation, instance in zip(content["annotations"], instances, strict=True):
         annotation["id"] = instance["id"]

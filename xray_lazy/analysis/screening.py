@@ -11,6 +11,7 @@ from xray_lazy.analysis.inputs import Inputs, same_truth
 from xray_lazy.analysis.missed import MissedItems, missed_items
 from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
+from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.resampling import ends_of_ties, verdict
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
@@ -24,6 +25,7 @@ from xray_lazy.evaluation.screening.figures import (
     screen_any_class,
     screen_classes,
 )
+from xray_lazy.wording import counted
 
 SCHEMA = 1  # of screening.json
 FALSE_MARKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # per image, at which LUNA16 reads the curve
@@ -169,9 +171,23 @@ def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]
     truth = inputs.ground_truth
     if not all(detection.get("bbox") for detection in inputs.detections):
         raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
+    _refuse_unknown_content(inputs)
     names = [PurePath(image["file_name"]).name for image in truth["images"]]
     keys = groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
     return list(_images(inputs, keys))
+
+
+def _refuse_unknown_content(inputs: Inputs) -> None:
+    """An image all of whose annotations were left out is not clean, nor is it known what it holds."""
+    annotated = {annotation["image_id"] for annotation in inputs.ground_truth["annotations"]}
+    images = inputs.ground_truth["images"]
+    unknown = [image for image in images if image.get(LEFT_OUT) and image["id"] not in annotated]
+    if unknown:
+        raise UserError(
+            f"{counted(len(unknown), 'image')} of {inputs.dataset} would count as clean, because none of the "
+            f"annotations there can be used, e.g. {unknown[0]['file_name']}",
+            "`tools/dataset.py check` tells what is wrong with them; mend them, or take these images out of the set",
+        )
 
 
 def froc(inputs: Inputs) -> dict[float, float]:

@@ -17,6 +17,8 @@ from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
 
+LEFT_OUT = "left_out"  # in a record: how many of its annotations can't be used, where there are some
+
 logger = logging.getLogger(__name__)
 
 
@@ -199,11 +201,12 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     no_outlines: list[int | str] = []
     for annotation in content["annotations"]:
         record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
-        if record is None or index is None:
+        if record is None:
             left_out += 1
             continue
-        instance, is_whole = read_instance(annotation, index)
+        instance, is_whole = (None, False) if index is None else read_instance(annotation, index)
         if instance is None:
+            record[LEFT_OUT] = record.get(LEFT_OUT, 0) + 1
             left_out += 1
             continue
         record["annotations"].append(instance)
