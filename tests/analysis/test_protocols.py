@@ -111,7 +111,7 @@ def run_with(folder, trained_on, results):
     for name, values in results.items():
         at = folder / "evaluation" / name
         at.mkdir(parents=True)
-        (at / "metrics.json").write_text(json.dumps({"pictures": 5, "bbox": values}))
+        (at / "metrics.json").write_text(json.dumps({"pictures": 5, **values}))
     return str(folder)
 
 
@@ -120,13 +120,16 @@ def test_eds_is_of_runs_on_scanners_that_they_were_not_trained_on(tmp_path):
         tmp_path / "one",
         "xray_domain1_train",
         {
-            "xray_domain1_val/iter_9": {"AP": 90, "AP50": 99},
-            "xray_domain2_val/iter_4": {"AP": 30, "AP50": 50},
-            "xray_domain2_val/iter_9": {"AP": 20, "AP50": 60},
-            "xray_domain3_val/iter_9": {"AP": 10, "AP50": 20},
+            "xray_domain1_val/iter_9": {"bbox": {"AP": 90, "AP50": 99}},
+            "xray_domain2_val/iter_4": {"bbox": {"AP": 30, "AP50": 50}},
+            "xray_domain2_val/iter_9": {"bbox": {"AP": 20, "AP50": 60}},
+            "all/iter_9": {"mean_of": ["xray_domain2_val", "xray_domain3_val"], "bbox": {"AP": 15, "AP50": 40}},
+            "xray_domain3_val/iter_9": {"bbox": {"AP": 10, "AP50": 20}},
         },
     )
-    second = run_with(tmp_path / "two", "xray_domain2_train", {"xray_domain1_val/iter_9": {"AP": 30, "AP50": 40}})
+    second = run_with(
+        tmp_path / "two", "xray_domain2_train", {"xray_domain1_val/iter_9": {"bbox": {"AP": 30, "AP50": 40}}}
+    )
     found = eds([first, second])
     assert rows_of(found) == {
         "domain1 -> domain2": (50, 30),
@@ -137,7 +140,7 @@ def test_eds_is_of_runs_on_scanners_that_they_were_not_trained_on(tmp_path):
     assert found.notes == ("EDS' mean is of six transfers, here are 3",)
     assert rows_of(eds([first], "newest"))["domain1 -> domain2"] == (60, 20)
     with pytest.raises(UserError, match="has no evaluation on another scanner"):
-        eds([run_with(tmp_path / "three", "xray_a_train", {"xray_a_val/iter_9": {"AP": 1}})])
+        eds([run_with(tmp_path / "three", "xray_a_train", {"xray_a_val/iter_9": {"bbox": {"AP": 1}}})])
     with pytest.raises(UserError, match="does not tell what the run was trained on"):
         eds([str(tmp_path)])
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -79,8 +79,8 @@ def _kinds(annotations: Sequence[Mapping[str, Any]], shares: np.ndarray, bags: S
     if not is_item.any():
         return
 
-    def numbered(values, edges, side="left"):
-        return np.where(is_item, np.searchsorted(edges, values, side=side), -1)
+    def numbered(values: Sequence[float] | np.ndarray, edges: Sequence[float], side: Literal["left", "right"] = "left"):
+        return np.where(is_item, np.searchsorted(np.asarray(edges), values, side=side), -1)
 
     areas = np.array([one.get("area") or one["bbox"][2] * one["bbox"][3] for one in annotations], float)
     yield "size", list(COCO_SIZES), numbered(areas, list(COCO_SIZES.values())[:-1], "right")

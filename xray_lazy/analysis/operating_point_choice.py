@@ -84,7 +84,7 @@ def choose_operating_point(
         across=judge_across(bags, false_alarms, confidence, seed=seed),
         common=common,
         common_judgement=judge(bags, np.full(len(names), common), confidence),
-        unseen=tuple(name for name, there in zip(names, bags.shows.any(axis=0), strict=True) if not there),
+        unseen=tuple(name for name, there in zip(names, np.any(bags.shows, axis=0), strict=True) if not there),
         chosen_on={
             "dataset": inputs.dataset,
             "origin": inputs.origin,

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xray_lazy.analysis.inputs import Inputs, scanner_of
+from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.results import plain
 from xray_lazy.analysis.screening import images_of
 from xray_lazy.analysis.subsets import Subsets, parts_of
+from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule, score_bags
@@ -78,7 +79,7 @@ def pidray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
             "name the lists: --subset easy=xray_test_easy.json --subset hard=... --subset hidden=...",
         )
     both: tuple[IouType, IouType] = ("bbox", "segm")
-    tasks = [task for task in both if _has(inputs, task)]
+    tasks: list[IouType] = [task for task in both if _has(inputs, task)]
     figures: dict[str, list[float]] = {name: [] for name in (*parts, "all")}
     for task in tasks:
         matching = inputs.matching(task)
@@ -239,7 +240,8 @@ def _evaluations(folder: RunFolder, wanted: str) -> list[Evaluation]:
     """One of each test set."""
     by_set: dict[str, list[Evaluation]] = {}
     for one in folder.evaluations():
-        if not one.suffix or one.folder.name == wanted:
+        # of sets that are evaluated apart there is a mean, too
+        if len(one.parts) == 1 and (not one.suffix or one.folder.name == wanted):
             by_set.setdefault(one.dataset, []).append(one)
     chosen = []
     for _, own in sorted(by_set.items()):
