@@ -1,11 +1,13 @@
 """A file is written whole or not at all."""
 
+import fcntl
 import os
 import stat
+import time
 
 import pytest
 
-from xray_lazy.atomic_file import atomic_writer, write_json, write_text
+from xray_lazy.atomic_file import ABANDONED_SECONDS, atomic_writer, write_json, write_text
 
 
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path):
@@ -40,3 +42,24 @@ def test_only_a_file_is_replaced(tmp_path, make):
     with pytest.raises(OSError, match="there"):
         write_text(tmp_path / "there", "content")
     assert [path.name for path in tmp_path.iterdir()] == ["there"] and not (tmp_path / "there").is_file()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_write_or_own_stays(tmp_path):
+    long_ago = time.time() - 2 * ABANDONED_SECONDS
+    names = (".a.png.abandone.tmp", ".b.png.lockedup.tmp", ".c.png.justnow_.tmp", ".of_a_person.tmp")
+    left, locked, new, other = (tmp_path / name for name in names)
+    for path in (left, locked, new, other):
+        path.write_bytes(b"half")
+        if path != new:
+            os.utime(path, (long_ago, long_ago))
+    with open(locked, "rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        write_text(tmp_path / "a.txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {locked.name, new.name, other.name, "a.txt"}
+
+
+def test_what_is_being_written_is_locked(tmp_path):
+    with atomic_writer(tmp_path / "a.txt"):
+        (temporary,) = tmp_path.iterdir()
+        with open(temporary, "r+b") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

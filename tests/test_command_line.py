@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.patience import PATIENCE
+from xray_lazy import interruption
 from xray_lazy.atomic_file import write_text
 from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
@@ -245,6 +246,20 @@ def test_ctrl_c_that_became_another_error_on_its_way_is_told_as_what_it_is(capsy
 
     assert end_of(main) == end_of(main, debug=True) == 130
     assert capsys.readouterr().err == "error: interrupted\n" * 2
+
+
+def test_ctrl_c_of_which_a_library_makes_another_error_is_told_as_what_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(interruption, "_has_come", False)
+
+    def main():
+        try:
+            interruption._interrupt(signal.SIGINT, sys._getframe())
+        except KeyboardInterrupt:
+            error = SystemError("returned a result with an exception set")
+        raise error
+
+    assert end_of(main) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 @pytest.mark.parametrize("words", [["--output="], ["--output", " "], [""], ["--output=x", "--", ""]])

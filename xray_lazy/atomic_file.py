@@ -1,13 +1,20 @@
 """Write files so that a reader, a crash or a full disk never leaves half of one: temporary name, then rename."""
 
 import errno
+import fcntl
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+ABANDONED_SECONDS = 60
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # as mkstemp makes them below
+_looked_at: set[Path] = set()
 
 
 @contextmanager
@@ -26,10 +33,13 @@ def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[Bin
         number = errno.EISDIR if path.is_dir() else errno.EEXIST
         raise OSError(number, os.strerror(number) if path.is_dir() else "A pipe or a device", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
     # not all of a long name: what makes it temporary would make it too long
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:48]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(stream, fcntl.LOCK_EX)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -40,6 +50,20 @@ def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[Bin
             _rename_to_new(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what a killed process has left of its temporary files; a folder is looked at once, as it may be large."""
+    if folder in _looked_at:
+        return
+    _looked_at.add(folder)
+    for leftover in folder.glob(".*.tmp"):
+        # what somebody writes is locked, or was touched just now
+        with suppress(OSError):
+            if _TEMPORARY.fullmatch(leftover.name) and time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                with open(leftover, "r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    leftover.unlink()
 
 
 def _rename_to_new(temporary: str, path: Path) -> None:

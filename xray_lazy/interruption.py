@@ -10,6 +10,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 MESSAGE = "error: interrupted"
 
 _is_caught = False
+_has_come = False
 
 
 def end_tool_on_interrupt() -> None:
@@ -28,7 +29,12 @@ def interrupts_are_caught() -> None:
 
 
 def comes_from_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is a `KeyboardInterrupt`, or one that came up while that went on its way."""
+    """Whether an error is a `KeyboardInterrupt`, or one that came up while that went on its way.
+
+    Code in C that calls Python back may make another error of it, which does not tell.
+    """
+    if _has_come and error is not None:
+        return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -42,6 +48,8 @@ def _runs_tool() -> bool:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _has_come
+    _has_come = True
     if _is_caught and not _is_importing(frame):
         raise KeyboardInterrupt
     with contextlib.suppress(Exception):  # it may be at work just now
