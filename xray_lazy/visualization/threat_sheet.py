@@ -32,9 +32,11 @@ def _cell(threat: Threat) -> np.ndarray:
     """An item on white, and its mask's outline beside it."""
     outlined = np.full_like(threat.transmission, 255)
     contours, _ = cv2.findContours(threat.bits.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(outlined, contours, -1, OUTLINE, 1)
-    both = [fit_into(image, CELL // 2, CELL) for image in (threat.transmission, outlined)]
+    cv2.drawContours(outlined, contours, -1, OUTLINE, max(1, max(threat.bits.shape) // CELL + 1))
+    half = CELL // 2
     cell = np.full((CELL, CELL, 3), 255, np.uint8)
-    for place, image in enumerate(both):
-        cell[: image.shape[0], place * CELL // 2 : place * CELL // 2 + image.shape[1]] = image
+    for place, image in enumerate((threat.transmission, outlined)):
+        fitted = fit_into(image, half - 4, CELL - 4)
+        top, left = (CELL - fitted.shape[0]) // 2, place * half + (half - fitted.shape[1]) // 2
+        cell[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
     return cell
