@@ -70,6 +70,8 @@ def test_pidrays_subsets_may_be_lists():
     parts = {name: {str(number) for number in range(1, 31) if number % 3 == k} for k, name in enumerate(NAMES)}
     by_name = pidray(some(names=lambda number: f"{NAMES[number % 3]}/{number}.png"), {})
     assert rows_of(pidray(inputs, parts)) == rows_of(by_name)
+    by_set = some(scanners=[NAMES[number % 3] for number in range(1, 31)])
+    assert rows_of(pidray(by_set, {})) == rows_of(by_name)
     with pytest.raises(UserError, match="30 of 30 images of bags are not of just one of easy, hard, hidden"):
         pidray(inputs, {})
     with pytest.raises(UserError, match="the subsets are easy, but the protocol has easy, hard, hidden"):

@@ -59,7 +59,8 @@ class ProtocolResult:
 def pidray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
     """COCO's AP of the easy, the hard and the hidden images, and both ways to an overall figure.
 
-    Images are told apart by `subsets`, else by a part of their path or name: `hard/x.png`, `xray_hard00001.png`.
+    Images are told apart by `subsets`, else by a part of their path or name: `hard/x.png`, `xray_hard00001.png`; or by
+    the name of their set: `xray_hard_test`.
 
     Raises:
         UserError: an image is of no subset, or a subset is empty.
@@ -68,7 +69,8 @@ def pidray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
     if subsets:
         parts = parts_of(names, _need(subsets, PIDRAY))
     else:
-        words = ["/".join(PurePath(one).parts[-2:]).lower() for one in names]
+        scanners = [str(image.get("scanner", "")) for image in inputs.ground_truth["images"]]
+        words = ["/".join([s, *PurePath(one).parts[-2:]]).lower() for s, one in zip(scanners, names, strict=True)]
         parts = {part: [place for place, text in enumerate(words) if part in text] for part in PIDRAY}
     counts = np.bincount([place for part in parts.values() for place in part], minlength=len(names))
     if (counts != 1).any() or not all(parts.values()):
