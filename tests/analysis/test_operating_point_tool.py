@@ -72,6 +72,23 @@ def test_it_is_told_that_the_set_is_the_one_it_was_chosen_on(chosen, tmp_path):
     assert note == "bags are joined in another way than where it was chosen: not at all there, bag_[0-9]+ here"
 
 
+def test_it_is_told_that_some_images_are_those_it_was_chosen_on(chosen, tmp_path):
+    point = OperatingPoint.read(write_operating_point(chosen, tmp_path))
+    part = bags(0)
+    part.ground_truth["images"] = part.ground_truth["images"][:30]
+    part.ground_truth["annotations"] = part.ground_truth["annotations"][:30]
+    part.detections[:] = [one for one in part.detections if one["image_id"] <= 30]
+    [note] = screen_inputs(part, point=point).at_point.notes
+    assert "30 of 40 images that it was chosen on" in note
+    # other images of these names are others
+    renamed = bags(1)
+    for image in renamed.ground_truth["images"]:
+        image["file_name"] = image["file_name"].replace("1_", "0_", 1)
+    for annotation in renamed.ground_truth["annotations"]:
+        annotation["bbox"][0] += 1
+    assert screen_inputs(renamed, point=point).at_point.notes == ()
+
+
 def test_too_few_bags_are_told():
     notes = notes_of(choose_operating_point(bags(0, threats=4, clean=3), 0.05))
     assert [note.split(" ")[0] for note in notes] == ["3", "4", "the"]

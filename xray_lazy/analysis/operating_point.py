@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xray_lazy.analysis.inputs import Inputs
 
 SCHEMA = 1  # of operating_point.json
+SAMPLE_SIZE = 500  # images that are known again
 FILE_NAME = "operating_point.json"
 _CHOOSE = "tools/analyze.py operating-point RUN makes such a file"
 
@@ -111,9 +112,7 @@ def judge_at(
     """
     names = inputs.matches("bbox").class_names
     thresholds = point.of_classes(names, inputs.dataset)
-    notes = []
-    if point.chosen_on.get("fingerprint") == truth_fingerprint(inputs.ground_truth):
-        notes.append("it was chosen on this very set: on other bags P_FA is higher and P_D lower")
+    notes = _shared_images(point.chosen_on, inputs.ground_truth)
     for what, before, now in (
         ("a detection counts", point.chosen_on.get("rule"), rule),
         ("bags are joined", point.chosen_on.get("group_by"), group_by),
@@ -134,11 +133,42 @@ def judge_at(
 
 def truth_fingerprint(ground_truth: Mapping[str, Any]) -> str:
     """SHA-256 of images, by their names without folders, classes, and boxes; equal wherever the set lies."""
-    names = {one["id"]: PurePath(one["file_name"]).name for one in ground_truth["images"]}
+    classes = sorted(one["name"] for one in ground_truth["categories"])
+    return _digest([classes, sorted(map(list, _contents(ground_truth)))])
+
+
+def image_sample(ground_truth: Mapping[str, Any]) -> list[str]:
+    """Digests of images with items, at most `SAMPLE_SIZE`: the lowest, so that sets that share images share these."""
+    return sorted(_digest(one)[:16] for one in _contents(ground_truth) if one[1])[:SAMPLE_SIZE]
+
+
+def _contents(ground_truth: Mapping[str, Any]) -> list[tuple[str, list]]:
+    """Of each image its name without folders, and classes and boxes of its items."""
     classes = {one["id"]: one["name"] for one in ground_truth["categories"]}
-    items = [(names[a["image_id"]], classes[a["category_id"]], list(a["bbox"])) for a in ground_truth["annotations"]]
-    content = [sorted(names.values()), sorted(classes.values()), sorted(items)]
+    items: dict[Any, list] = {one["id"]: [] for one in ground_truth["images"]}
+    for one in ground_truth["annotations"]:
+        items[one["image_id"]].append([classes[one["category_id"]], *one["bbox"]])
+    names = {one["id"]: PurePath(one["file_name"]).name for one in ground_truth["images"]}
+    return [(names[image_id], sorted(own)) for image_id, own in items.items()]
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _shared_images(chosen_on: Mapping[str, Any], ground_truth: Mapping[str, Any]) -> list[str]:
+    """A note where thresholds are judged on what they were chosen on."""
+    worse = "other bags have a higher P_FA and a lower P_D"
+    if chosen_on.get("fingerprint") == truth_fingerprint(ground_truth):
+        return [f"it was chosen on this very set: {worse}"]
+    sample = chosen_on.get("image_sample") or []
+    here = {_digest(one)[:16] for one in _contents(ground_truth) if one[1]}
+    shared = sum(one in here for one in sample)
+    if not shared:
+        return []
+    return [
+        f"{shared} of {len(sample)} images that it was chosen on, looked up by name and items, are here, too: {worse}"
+    ]
 
 
 def _is_point(content: Any) -> bool:

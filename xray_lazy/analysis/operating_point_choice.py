@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.operating_point import FILE_NAME, SCHEMA, truth_fingerprint
+from xray_lazy.analysis.operating_point import FILE_NAME, SCHEMA, image_sample, truth_fingerprint
 from xray_lazy.analysis.results import plain
 from xray_lazy.analysis.screening import bags_of
 from xray_lazy.atomic_file import write_json
@@ -90,6 +90,7 @@ def choose_operating_point(
             "origin": inputs.origin,
             "evaluation": inputs.evaluation,
             "fingerprint": truth_fingerprint(inputs.ground_truth),
+            "image_sample": image_sample(inputs.ground_truth),
             "images": len(inputs.ground_truth["images"]),
             "bags": len(bags.bags),
             "threats": threats,
