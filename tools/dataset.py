@@ -2,6 +2,7 @@
 """Make, check, repair, split and convert COCO-format X-ray data sets, and libraries of threats."""
 
 import argparse
+import os
 
 from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
@@ -396,6 +397,8 @@ def _annotated_set(options: argparse.Namespace) -> tuple[str | dict, str | None]
         raise UserError("no items are named", "give ANNOTATIONS.json --images DIR, a set's name, or --scans DIR")
     if options.images:
         refuse_idle(options.parser, options, ("root",), "with --images")
+        if not os.path.isfile(options.annotations):
+            raise UserError(f"there is no file {options.annotations}", "give the COCO file of the images")
         return {"json_file": options.annotations, "image_root": options.images}, options.scanner
     if options.annotations.endswith(".json"):
         raise UserError(f"the images of {options.annotations} are not named", "add --images DIR")

@@ -10,7 +10,7 @@ from tests.data.augmentation.conftest import as_image, empty_bag, knife, write_b
 from tools.dataset import build_parser
 from xray_lazy.data.augmentation.cutting import Unusable, cut_by_box, cut_by_mask, cut_single
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset, cut_scans
-from xray_lazy.data.augmentation.threat_library import read_library
+from xray_lazy.data.augmentation.threat_library import LibraryWriter, read_library
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.mask_rasters import MaskWindow
@@ -164,12 +164,27 @@ def test_a_library_that_fails_leaves_nothing(knives, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bags"]
 
 
+def test_a_library_that_another_process_made_meanwhile_stays(knives, tmp_path):
+    library, dataset = tmp_path / "library", load(knives)
+    with LibraryWriter(library, dataset.class_names) as writer:
+        cut_dataset(dataset, library)
+        before = (library / "threats.json").read_bytes()
+        with pytest.raises(UserError, match="already"):
+            writer.publish()
+    assert (library / "threats.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bags", "library"]
+
+
 def test_what_the_tool_needs_is_said(knives, tmp_path):
     library = tmp_path / "library"
     with pytest.raises(UserError, match="no items are named"):
         run("--output", library)
     with pytest.raises(UserError, match="are not named"):
         run(knives / "set.json", "--output", library)
+    with pytest.raises(UserError, match="there is no file"):
+        run(knives / "other.json", "--images", knives / "images", "--output", library)
+    with pytest.raises(UserError, match="is not the name of a data set"):
+        run("smith", "--output", library)
     with pytest.raises(UserError, match="no images in subfolders"):
         run("--scans", knives / "images", "--output", library)
     with pytest.raises(UserError, match="there is no folder"):

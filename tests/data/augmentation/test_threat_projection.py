@@ -204,6 +204,18 @@ def test_projected_items_reach_the_model_with_their_masks(bags):
     assert instances.gt_masks.get_bounding_boxes().tensor.tolist() == instances.gt_boxes.tensor.tolist()
 
 
+@pytest.mark.parametrize("options", [{"with_masks": False}, {"plain": True}, {"recompute_boxes": True}])
+def test_every_kind_of_mapper_gets_the_same_boxes_of_projected_items(bags, options):
+    dataset, library = bags
+    boxes = []
+    for chosen in ({}, options):
+        mapper = DetectionMapper([], mixing=[ThreatProjection(library, items=(2, 2), empty=1.0)], **chosen)
+        mapper.mix_from(dataset)
+        np.random.seed(0)
+        boxes.append(mapper(dataset[2])["instances"].gt_boxes.tensor.tolist())
+    assert boxes[0] and boxes[0] == boxes[1]
+
+
 def test_the_librarys_classes_go_by_name(bags, others, tmp_path):
     dataset, library = bags
     renamed = OtherRecords(dataset, ("knives", "gun"), (1, 1), read_record)

@@ -114,10 +114,16 @@ class LibraryWriter:
         categories = [{"id": number, "name": name} for number, name in enumerate(self.class_names, start=1)]
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
         write_json(self._unfinished / INDEX, content)
+        require_free(self.folder, self.overwrite)  # another process may have been faster
         old = self._unfinished.with_name(self._unfinished.name + ".old")
         if self.folder.exists():
             os.replace(self.folder, old)
-        os.replace(self._unfinished, self.folder)
+        try:
+            os.replace(self._unfinished, self.folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, self.folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
 
     def __enter__(self) -> "LibraryWriter":
