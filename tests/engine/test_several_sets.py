@@ -19,10 +19,13 @@ from xray_lazy.engine.checkpoint_evaluation.worker import EvaluatorOptions, eval
 from xray_lazy.engine.evaluated_sets import nodes_of_sets, together
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
+from xray_lazy.report.review import review_of
+from xray_lazy.report.run_files import read_run
 from xray_lazy.report.write import write_report
 from xray_lazy.run_folder import FINAL, RunFolder, read_json_lines
 
-WHOLE = "xray_threats_val+xray_clean_val"
+THREATS, CLEAN = "xray_threats_val_2of3", "xray_clean_val_2of3"
+WHOLE = f"{THREATS}+{CLEAN}"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,11 @@ def two_sets(tmp_path_factory):
         f"{{name: xray_{name}_val, json_file: {folder}/{name}/annotations.json, image_root: {folder}/{name}/images}}"
         for name in ("threats", "clean")
     )
-    return [f"++dataloader.test.dataset.names=[{','.join(named)}]", "dataloader.test_apart=True"]
+    return [
+        f"++dataloader.test.dataset.names=[{','.join(named)}]",
+        "dataloader.test_apart=True",
+        "dataloader.test.dataset.max_pictures=2",
+    ]
 
 
 def last_line(folder):
@@ -49,8 +56,8 @@ def trained(two_sets, tmp_path_factory):
     judged = ["hooks.best_checkpoint.metric=threats/bbox/AR100", "hooks.early_stopping.patience=5"]
     judged += ["hooks.ema.decay=0.5", "hooks.ema.evaluate=instead", "hooks.validation_loss.period=2"]
     options = [f"train.output_dir={folder}", "train.device=cpu", *two_sets, *judged]
-    with pytest.raises(UserError, match="of which xray_threats_val and xray_clean_val has 2"):
-        run(RunOptions(CONFIG, [*options, "hooks.evaluation_media.chosen=[bag_1.png]"]))
+    with pytest.raises(UserError, match="has 2"):
+        run(RunOptions(CONFIG, [*options, "hooks.evaluation_media.chosen=[bag_0.png]"]))
     for wrong, right in (("threats/bbox/AR10O", "threats/bbox/AR100"), ("thraets/bbox/AP", "threats/bbox/AP")):
         with pytest.raises(UserError, match="no evaluation gives") as error:
             run(RunOptions(CONFIG, [*options, f"hooks.best_checkpoint.metric={wrong}"]))
@@ -72,8 +79,8 @@ def test_each_set_has_its_names_and_the_mean_has_the_plain_ones(trained):
 def test_each_set_has_its_folder_and_the_mean_has_one(trained):
     found = {(e.dataset, e.iteration, e.suffix): e for e in RunFolder(trained).evaluations()}
     assert set(found) == {(name, i, "_EMA") for name in (*WHOLE.split("+"), WHOLE) for i in (1, 3)}
-    one, mean = found["xray_threats_val", 3, "_EMA"], found[WHOLE, 3, "_EMA"]
-    assert one.predictions.is_file() and mean.images == 6
+    one, mean = found[THREATS, 3, "_EMA"], found[WHOLE, 3, "_EMA"]
+    assert one.predictions.is_file() and mean.images == 4
     assert mean.metrics["bbox_EMA/AR100"] == one.metrics["bbox_EMA/AR100"]
     assert mean.metrics["screening_EMA/P_D@5"] == last_line(trained)["screening_EMA/P_D@5"]
 
@@ -101,18 +108,19 @@ def test_the_tools_read_all_sets_together(trained, tmp_path):
     assert inputs.dataset == WHOLE
     assert {image["scanner"] for image in inputs.ground_truth["images"]} == {"threats", "clean"}
     told = screen_inputs(inputs, resamples=2)
-    assert (told.overall.threats, told.overall.clean) == (3, 3)
+    assert (told.overall.threats, told.overall.clean) == (2, 2)
     for point in told.overall.points:
         assert last_line(trained)[f"screening_EMA/P_D@{100 * point.asked:g}"] == pytest.approx(100 * point.detection)
-    assert inputs_of_run(trained, "xray_clean_val/iter_3_EMA").dataset == "xray_clean_val"
+    assert inputs_of_run(trained, f"{CLEAN}/iter_3_EMA").dataset == CLEAN
     page = write_report([trained], tmp_path / "report.html").read_text()
     assert "By data set" in page and WHOLE in page
+    assert review_of(read_run(trained)).dataset.name == WHOLE
 
 
 def test_the_best_weights_are_chosen_by_a_set(trained):
     best = json.loads((trained / "best.json").read_bytes())
     assert best["metric"] == "threats/bbox_EMA/AR100"
-    assert best["evaluation"] == f"evaluation/xray_threats_val/iter_{best['iteration']}_EMA"
+    assert best["evaluation"] == f"evaluation/{THREATS}/iter_{best['iteration']}_EMA"
     assert json.loads((trained / "run.json").read_bytes())["datasets"]["test"]["name"] == WHOLE
 
 

@@ -131,7 +131,10 @@ def _sets(evaluation: Evaluation) -> list[Block]:
     if len(evaluation.parts) == 1:
         return []
     figures = [("segm", "AP"), ("segm", "AP50"), ("bbox", "AP"), ("bbox", "AP50"), ("screening", "P_D@5")]
-    names = {f"{task}{evaluation.suffix}/{figure}": f"{_short(task)} {figure}" for task, figure in figures}
+    names = {
+        f"{task}{evaluation.suffix}/{figure}": _named(task, figure).removeprefix("screening ")
+        for task, figure in figures
+    }
     all_of_them = [*evaluation.parts, evaluation]
     names = {n: title for n, title in names.items() if any(one.metrics.get(n) is not None for one in all_of_them)}
     rows = [

@@ -9,7 +9,8 @@ from typing import Any
 from xray_lazy.analysis.detections import analyze
 from xray_lazy.analysis.inputs import Inputs, inputs_of_run
 from xray_lazy.analysis.results import Analysis
-from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.datasets import DetectionDataset, join_datasets
+from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import Metrics
 from xray_lazy.evaluation.matching import ImageMistakes
@@ -77,7 +78,7 @@ def review_of(run: RunFiles) -> Review:
 
 
 def load_dataset(run: RunFiles, part: str) -> DetectionDataset:
-    """The data set of the config's `dataloader.<part>`.
+    """The data set of the config's `dataloader.<part>`; test sets that are evaluated apart as one.
 
     Raises:
         UserError: the config does not tell it, or it is not on this machine.
@@ -88,10 +89,12 @@ def load_dataset(run: RunFiles, part: str) -> DetectionDataset:
     node = None if run.config is None else OmegaConf.select(run.config, f"dataloader.{part}.dataset")
     if node is None:
         raise UserError(f"the config names no data set dataloader.{part}.dataset")
-    dataset = instantiate(node)
-    if not isinstance(dataset, DetectionDataset):
-        raise UserError(f"dataloader.{part}.dataset gives a {type(dataset).__name__}, not a DetectionDataset")
-    return dataset
+    sets = nodes_of_sets(run.config.dataloader).values() if part == "test" else ()
+    datasets = [instantiate(one) for one in [own.test.dataset for own in sets] or [node]]
+    for dataset in datasets:
+        if not isinstance(dataset, DetectionDataset):
+            raise UserError(f"dataloader.{part}.dataset gives a {type(dataset).__name__}, not a DetectionDataset")
+    return datasets[0] if len(datasets) == 1 else join_datasets(datasets)
 
 
 class Reviews:
