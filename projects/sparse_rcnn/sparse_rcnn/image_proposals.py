@@ -53,6 +53,8 @@ class ImageProposals(nn.Module):
         nms_threshold: IoU from which on the lower one of two candidates is left out while there are others.
         assigner: which cells are to find which object.
         class_weight, giou_weight: of the losses of all cells.
+        focusing: exponent by which the class loss of a cell counts less the nearer its score is to the wanted one
+            (Li et al., "Generalized Focal Loss", NeurIPS 2020); 0 for plain cross entropy.
         prior_probability: score of each class before training.
     """
 
@@ -69,12 +71,13 @@ class ImageProposals(nn.Module):
         assigner: TaskAlignedAssigner | None = None,
         class_weight: float = 1.0,
         giou_weight: float = 2.0,
+        focusing: float = 2.0,
         prior_probability: float = 0.01,
     ) -> None:
         super().__init__()
         self.num_proposals, self.num_candidates, self.nms_threshold = num_proposals, num_candidates, nms_threshold
         self.assigner = assigner or TaskAlignedAssigner()
-        self.class_weight, self.giou_weight = class_weight, giou_weight
+        self.class_weight, self.giou_weight, self.focusing = class_weight, giou_weight, focusing
         layers: list[nn.Module] = []
         for _ in range(num_convs):
             layers += [nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(math.gcd(32, dim), dim), nn.ReLU()]
@@ -152,8 +155,9 @@ class ImageProposals(nn.Module):
             dense.logits.sigmoid(), dense.boxes, dense.centers, dense.strides, dense.is_padding, targets
         )
         total = mean_count(wanted.weights.sum(), dense.boxes.device)
-        classes = F.binary_cross_entropy_with_logits(dense.logits, wanted.scores, reduction="none").sum(-1)
-        classes = classes.masked_fill(dense.is_padding, 0).sum()
+        distance = (wanted.scores - dense.logits.sigmoid()).abs()
+        classes = F.binary_cross_entropy_with_logits(dense.logits, wanted.scores, reduction="none")
+        classes = (distance**self.focusing * classes).sum(-1).masked_fill(dense.is_padding, 0).sum()
         boxes = (giou_loss(dense.boxes, wanted.boxes) * wanted.weights).sum()
         return {
             "loss_ce_dense": self.class_weight * classes / total,

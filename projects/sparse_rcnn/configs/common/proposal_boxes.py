@@ -35,5 +35,6 @@ image_proposals = L(ImageProposals)(
     assigner=L(TaskAlignedAssigner)(top_k=8, alpha=0.5, beta=6.0),
     class_weight=1.0,
     giou_weight=2.0,
+    focusing=2.0,
     prior_probability=0.01,
 )
