@@ -1,7 +1,6 @@
 """How every tool ends: 0 done, 1 failure while running, 2 the person's to fix; tracebacks only with --debug."""
 
 import argparse
-import io
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from xray_lazy.errors import EXIT_FAILURE, UserError
 from xray_lazy.failure import Failure
 from xray_lazy.interruption import comes_from_interrupt, interrupts_are_caught
 from xray_lazy.limits import Limits
+from xray_lazy.wording import clean_what_is_printed
 
 EMPTY = "an empty argument; a variable of the shell may have no value"
 
@@ -31,8 +31,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     global _show_tracebacks
     _show_tracebacks = debug
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files and classes may hold what its encoding doesn't know
-            stream.reconfigure(errors="backslashreplace")
+        clean_what_is_printed(stream)
     try:
         interrupts_are_caught()
         sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name

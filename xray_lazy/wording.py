@@ -1,5 +1,14 @@
 """Texts as people read them."""
 
+import io
+import re
+
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)  # the last ones turn the order round
+_CONTROL_OF_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL_OF_TERMINAL = re.compile(rf"(?!\x1b\[(?:[\d;]*m|[0-2]?K|\d*A|\?25[lh])){_CONTROL_OF_LINES.pattern}")
+
 AS_UTF_8 = "save it as UTF-8, e.g. `iconv -f GBK -t UTF-8 OLD > NEW`, with its own encoding after -f"
 
 
@@ -14,8 +23,31 @@ def not_utf_8(error: UnicodeDecodeError) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from outside that can be drawn and written: bytes of a name that are not UTF-8 are `\\udcXX` in it.
+    """A text from outside that can be drawn and written, in one line: bytes of a name that are not UTF-8 are `\\udcXX`
+    in it, control characters `\\x1b`.
 
     Python has such bytes as lone surrogates, at which UTF-8 files end with an error and OpenCV with the process.
     """
-    return text.encode("utf-8", "backslashreplace").decode()
+    return _CONTROL.sub(_escaped, text.encode("utf-8", "backslashreplace").decode())
+
+
+def for_console(text: str, is_terminal: bool) -> str:
+    """What a tool prints, lines and tables, without control characters that a name in it brings along.
+
+    A terminal gets the colours and the moves of the cursor that tables and bars are made of; it gets no others.
+    """
+    return (_CONTROL_OF_TERMINAL if is_terminal else _CONTROL_OF_LINES).sub(_escaped, text)
+
+
+def _escaped(match: re.Match) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def clean_what_is_printed(stream: object) -> None:
+    """Let a console's stream print names of files and classes that its encoding doesn't know, or a terminal obeys."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    stream.reconfigure(errors="backslashreplace")
+    if "write" not in vars(stream):
+        write, is_terminal = stream.write, stream.isatty()
+        stream.write = lambda text: write(for_console(text, is_terminal))

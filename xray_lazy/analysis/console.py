@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
 from xray_lazy.analysis.plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.model_cost import ModelCost, PartCost
@@ -206,3 +206,8 @@ def _number(value: float, digits: int = 1, sign: bool = False) -> str:
 def wide_console() -> Console:
     """The terminal, or a file with lines of a fixed width."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+
+
+def escape(text: str) -> str:
+    """A name for a cell: in one line, and no markup."""
+    return markup.escape(printable(text))

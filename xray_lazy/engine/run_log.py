@@ -1,6 +1,5 @@
 """Where a run's log goes: to the console, and into `log.txt` once the output folder is the run's."""
 
-import io
 import logging
 import sys
 from logging.handlers import MemoryHandler, WatchedFileHandler
@@ -10,6 +9,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.wording import clean_what_is_printed
 
 LOGGED = ("xray_lazy", "detectron2", "fvcore")
 # they tell of each data set's bytes, and of torch functions that detectron2 calls
@@ -86,7 +86,6 @@ def _log_to_console() -> None:
         setup_logger.cache_clear()
         setup_logger(None, distributed_rank=comm.get_rank(), name=name)
         for handler in logger.handlers:
-            if isinstance(stream := getattr(handler, "stream", None), io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # names of files and classes may not be UTF-8
+            clean_what_is_printed(getattr(handler, "stream", None))
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

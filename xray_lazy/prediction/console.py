@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.prediction.detections import Found
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 
 class Console:
@@ -30,7 +30,7 @@ class Console:
             yield lambda: bars.advance(task)
 
     def warn(self, text: str) -> None:
-        self._errors.print(Text(text, style="yellow"))
+        self._errors.print(Text(printable(text), style="yellow"))
 
     def summary(self, found: Sequence[Found], names: Sequence[str], seconds: float, skipped: int) -> None:
         """Print what was found, by class, and how fast."""

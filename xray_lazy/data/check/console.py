@@ -10,7 +10,7 @@ from rich.text import Text
 
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 FIRST_IDS = 10
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
@@ -101,9 +101,9 @@ def _which(findings: Sequence[Finding]) -> str:
 
 
 def _example(finding: Finding, show_change: bool) -> str:
-    text = finding.detail
+    text = printable(finding.detail or "")
     if show_change and finding.change:
-        text = f"{text} -> {finding.change}" if text else finding.change
+        text = f"{text} -> {printable(finding.change)}" if text else printable(finding.change)
     if not text or finding.id is None:
         return text
     return f"e.g. {finding.id}: {text}"
