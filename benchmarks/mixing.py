@@ -36,7 +36,7 @@ def compare_all(folder: Path) -> list[Comparison]:
     cv2.setNumThreads(1)
     try:
         small = [resize(read_record(record), EDGE, LONGEST) for record in dataset]
-        others = OtherRecords(dataset, dataset.class_names, dataset.trained_boxes, lambda record: small[0].copy())
+        others = OtherRecords(dataset, dataset.class_names, dataset.trained_boxes, lambda record: small[0])
 
         def step() -> None:
             np.random.seed(0)
@@ -62,6 +62,7 @@ def compare_all(folder: Path) -> list[Comparison]:
 
 
 def _mix(part: Mixing, images: list[np.ndarray], others: OtherRecords) -> None:
-    random = np.random.default_rng(0)
+    random, scene = np.random.default_rng(0), Scene(np.empty_like(images[0]), [])
     for image in images:
-        part(Scene(image.copy(), []), random, others)
+        np.copyto(scene.image, image)
+        part(scene, random, others)

@@ -1,18 +1,20 @@
 """Where in a scene something can be put: inside of bags, not on what is annotated, and where the bag isn't black."""
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 from detectron2.structures import BoxMode
 
 from xray_lazy.data.augmentation.mixing import Scene
-from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step, white_level
+from xray_lazy.data.augmentation.transmission import every_nth, silhouette, silhouette_step, white_level
 
 # So many places are tried for an item
 TRIES = 32
 # A place is moved away from a known one by so much of the bag's extent (standard deviation)
 JITTER = 0.1
 # Pixels of an item that are looked at
-MOST_POINTS = 256
+MOST_POINTS = 192
 
 
 class BagPlaces:
@@ -25,15 +27,14 @@ class BagPlaces:
     """
 
     def __init__(self, scene: Scene):
-        white = white_level(scene.image)
         self.step = silhouette_step(scene.size)
+        seen = every_nth(scene.image, self.step)
+        white = white_level(seen)
         # without their outermost pixels, which lie on both sides of an outline
-        self.bags = cv2.erode(silhouette(scene.image, white), np.ones((3, 3), np.uint8))
+        self.bags = cv2.erode(silhouette(seen, white), np.ones((3, 3), np.uint8))
         levels = np.maximum(np.arange(256, dtype=np.float32), 1)[:, None] / white
-        seen = np.ascontiguousarray(scene.image[:: self.step, :: self.step])
         logarithms = cv2.LUT(seen, -np.log(np.minimum(levels, 1))[:, None] / 3)
         self.attenuation = cv2.transform(logarithms, np.ones((1, 3), np.float32))
-        _, _, self._boxes, _ = cv2.connectedComponentsWithStats(self.bags)
         self._inside = np.flatnonzero(self.bags)
         self._taken = np.zeros(self.bags.shape, bool)
         for annotation in scene.annotations:
@@ -76,14 +77,13 @@ class BagPlaces:
         last = np.floor(corners + extent).astype(np.int64)
         inside = (corners >= 0).all(1) & (last[:, 0] < width) & (last[:, 1] < height)
         at = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
-        fits = inside & self.bags.ravel()[at].all(1)
-        fits &= self.attenuation.ravel()[at].mean(1) <= most_attenuation
-        fits &= self._taken.ravel()[at].mean(1) <= most_overlap
-        found = np.flatnonzero(fits)
-        if not len(found):
-            return None
-        left, top = corners[found[0]] * self.step
-        return int(left), int(top)
+        for place in np.flatnonzero(inside & self.bags.ravel()[at].all(1)):
+            under = at[place]
+            lets_through = self.attenuation.ravel()[under].mean() <= most_attenuation
+            if lets_through and self._taken.ravel()[under].mean() <= most_overlap:
+                left, top = corners[place] * self.step
+                return int(left), int(top)
+        return None
 
     def take(self, left: int, top: int, bits: np.ndarray, attenuation: float) -> None:
         """Remember that an item of this mean attenuation was put there."""
@@ -93,13 +93,17 @@ class BagPlaces:
         self._taken[place] |= small
         self.attenuation[place] += attenuation * small
 
+    @cached_property
+    def _boxes(self) -> np.ndarray:
+        """Left, top, width, height and area of each bag."""
+        return cv2.connectedComponentsWithStats(self.bags)[2][1:]
+
     def _anywhere(self, random: np.random.Generator) -> np.ndarray:
         pixels = self._inside[random.integers(len(self._inside), size=TRIES)]
         return np.stack([pixels % self.bags.shape[1], pixels // self.bags.shape[1]], 1).astype(float)
 
     def _near(self, known: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        areas = self._boxes[1:, cv2.CC_STAT_AREA]
-        ends = np.cumsum(areas)
-        chosen = self._boxes[1:][np.searchsorted(ends, random.integers(ends[-1], size=TRIES), side="right")]
+        ends = np.cumsum(self._boxes[:, cv2.CC_STAT_AREA])
+        chosen = self._boxes[np.searchsorted(ends, random.integers(ends[-1], size=TRIES), side="right")]
         places = known[random.integers(len(known), size=TRIES)] + random.normal(0, JITTER, (TRIES, 2))
         return chosen[:, :2] + places * chosen[:, 2:4]

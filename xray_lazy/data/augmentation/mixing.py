@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import cv2
 import numpy as np
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
@@ -135,7 +136,7 @@ def encode_window(mask: MaskWindow, size: tuple[int, int]) -> dict:
     # along the columns, with nothing above and below: where runs begin and end
     rows = mask.bits.shape[0] + 2
     columns = np.zeros((mask.bits.shape[1], rows), bool)
-    columns[:, 1:-1] = mask.bits.T
+    columns[:, 1:-1] = cv2.transpose(np.ascontiguousarray(mask.bits, np.uint8))
     flat = columns.ravel()
     column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows)
     # a run to the lower edge may go on at the upper edge: a run of no 0 lies between, which COCO allows

@@ -152,7 +152,7 @@ class ThreatProjection:
         new = max(1, round(extent[0])), max(1, round(extent[1]))
         matrix[:, 2] += (np.array(new) - (width, height)) / 2
         turned = cv2.warpAffine(item, matrix, new, flags=cv2.INTER_LINEAR, borderValue=(255, 255, 255, 0))
-        return cv2.cvtColor(turned, cv2.COLOR_BGRA2BGR), turned[:, :, 3] >= 128
+        return cv2.cvtColor(turned, cv2.COLOR_BGRA2BGR), cv2.extractChannel(turned, 3) >= 128
 
     def _put(self, scene: Scene, transmission: np.ndarray, place: tuple[int, int], random: np.random.Generator) -> None:
         left, top = place
