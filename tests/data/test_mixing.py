@@ -151,6 +151,7 @@ def test_only_wanted_images_are_drawn(dataset):
 def test_mixing_belongs_to_the_training_loader(dataset):
     with pytest.raises(UserError, match=r"dataloader\.train\.mapper\.mixing"):
         mixing_mapper(half_of_another)(dataset[0])
+    assert DetectionMapper([], mixing=None)(dataset[0])["image"].any()  # `mixing=null` of a command line
     with pytest.raises(UserError, match="mixes nothing"):
         mixing_mapper("mosaic")
 

@@ -79,8 +79,9 @@ class DetectionMapper:
         recompute_boxes: bool = False,
         plain: bool = False,
         cache: PictureCache | None = None,
-        mixing: Sequence[Mixing] = (),
+        mixing: Sequence[Mixing] | None = (),
     ):
+        mixing = tuple(mixing or ())
         for part in mixing:
             if not callable(part):
                 raise UserError(f"{part!r} in the mapper's mixing mixes nothing", "name parts with a `_target_`")
@@ -93,7 +94,7 @@ class DetectionMapper:
         self.recompute_boxes = recompute_boxes and with_masks
         self.plain = plain
         self.cache = cache or PictureCache()
-        self.mixing = tuple(mixing)
+        self.mixing = mixing
         self._others: OtherRecords | None = None
 
     def mix_from(self, dataset: DetectionDataset) -> None:

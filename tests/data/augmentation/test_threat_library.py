@@ -199,6 +199,23 @@ def test_a_set_without_a_usable_item_makes_no_library(knives, tmp_path):
         cut_dataset(load(knives), tmp_path / "library")
 
 
+def test_masks_of_an_edited_library_may_be_polygons(knives, tmp_path):
+    library = tmp_path / "library"
+    cut_dataset(load(knives), library)
+    before = read_library(library)[0]
+    index = json.loads((library / "threats.json").read_text())
+    index["annotations"] = index["annotations"][:1]
+    contours, _ = cv2.findContours(before.bits.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    index["annotations"][0]["segmentation"] = [contour.ravel().tolist() for contour in contours]
+    (library / "threats.json").write_text(json.dumps(index))
+    (after,) = read_library(library)
+    assert (after.bits & before.bits).sum() / (after.bits | before.bits).sum() > 0.85
+    index["annotations"][0]["segmentation"] = {"size": list(before.bits.shape), "counts": "0"}
+    (library / "threats.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="is empty"):
+        read_library(library)
+
+
 def test_a_library_that_cannot_be_read_says_which_file(knives, tmp_path):
     library = tmp_path / "library"
     with pytest.raises(UserError, match="no threat library: there is no folder"):

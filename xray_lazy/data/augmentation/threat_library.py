@@ -16,12 +16,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as mask_util
+from detectron2.data import transforms as T
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_file import UnreadableImage, read_image
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.data.run_lengths import encode
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_folder
@@ -187,7 +187,7 @@ def _read(folder: Path, state: tuple) -> tuple[Threat, ...]:
     return threats
 
 
-def _read_threat(folder: Path, image: dict, class_name: str, segmentation: dict) -> Threat:
+def _read_threat(folder: Path, image: dict, class_name: str, segmentation: dict | list) -> Threat:
     path = folder / image["file_name"]
     try:
         transmission = read_image(path)
@@ -196,13 +196,16 @@ def _read_threat(folder: Path, image: dict, class_name: str, segmentation: dict)
             f"an item of the threat library can't be read: {error.path} {error.why}",
             f"copy it again, or {MAKE_ONE}",
         ) from None
-    if transmission.shape[:2] != tuple(segmentation["size"]):
+    size = transmission.shape[:2]
+    if isinstance(segmentation, dict) and size != tuple(segmentation["size"]):
         raise UserError(
             f"{path} is {transmission.shape[1]}x{transmission.shape[0]}, its mask in {INDEX} "
             f"{segmentation['size'][1]}x{segmentation['size'][0]}",
             f"copy it again, or {MAKE_ONE}",
         )
-    bits = mask_util.decode(segmentation).astype(bool)
+    left, top, drawn = MaskRasters(T.TransformList([]), size, size).draw(segmentation)
+    bits = np.zeros(size, bool)
+    bits[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
     if not bits.any():
         raise ValueError(f"the mask of {image['file_name']} is empty")
     place = image.get("place")
