@@ -60,7 +60,7 @@ class BackgroundMixing:
             return scene
         white, items = white_level(other.image), _boxes(other)
         for _ in range(int(random.integers(self.patches[0], self.patches[1] + 1))):
-            share = random.uniform(*self.size, 2)
+            share = random.uniform(self.size[0], self.size[1], 2)
             height, width = (max(1, min(round(share[axis] * scene.size[axis]), other.size[axis])) for axis in range(2))
             source = _free_place(other, (height, width), items, random)
             middle = np.divmod(inside[int(random.integers(len(inside)))], bags.shape[1])
@@ -68,7 +68,7 @@ class BackgroundMixing:
                 int(np.clip(middle[axis] * step - side // 2, 0, scene.size[axis] - side))
                 for axis, side in enumerate((height, width))
             )
-            strength = random.uniform(*self.strength)
+            strength = random.uniform(self.strength[0], self.strength[1])
             if source is None:
                 continue
             patch = other.image[source[1] : source[1] + height, source[0] : source[0] + width]

@@ -1,6 +1,6 @@
 """Single items out of scans of bags: what they alone let through, the bag behind them divided out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -186,7 +186,7 @@ def _fill(values: np.ndarray, known: np.ndarray, finest: int = 1) -> np.ndarray:
     if not known.any():
         return np.full_like(values, values.max())
     weight = known.astype(np.float32)
-    levels = [(values * weight[..., None], weight)]
+    levels: list[tuple[Any, Any]] = [(values * weight[..., None], weight)]
     while max(levels[-1][1].shape) > 1:
         levels.append((cv2.pyrDown(levels[-1][0]).reshape(*_half(levels[-1][1]), 3), cv2.pyrDown(levels[-1][1])))
     total, weight = levels.pop()

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -117,7 +117,7 @@ def _images(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _tracked(things: Sequence, total: int, title: str, show_progress: bool) -> Iterator:
+def _tracked(things: Sequence, total: int, title: str, show_progress: bool) -> Iterable:
     console = Console(stderr=True)
     hidden = not (show_progress and console.is_terminal)
     return track(things, title, total, console=console, transient=True, disable=hidden)

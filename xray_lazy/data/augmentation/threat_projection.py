@@ -141,7 +141,7 @@ class ThreatProjection:
 
     def _turned(self, item: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The item as it is put in: (h, w, 3) uint8, and its mask (h, w) bool."""
-        scale = float(random.uniform(*self.scale))
+        scale = float(random.uniform(self.scale[0], self.scale[1]))
         angle = float(random.uniform(-self.rotation, self.rotation))
         angle += 90 * int(random.integers(4)) if self.quarter_turns else 0
         height, width = item.shape[:2]

@@ -70,7 +70,7 @@ def silhouette(image: np.ndarray, white: np.ndarray | None = None) -> np.ndarray
     every = silhouette_step(image.shape)
     seen = cv2.medianBlur(every_nth(image, every), 3)
     blue, green, red = cv2.split(cv2.LUT(seen, (np.arange(256)[:, None] < EMPTY * white).astype(np.uint8)[:, None]))
-    something = blue | green | red
+    something = cv2.max(cv2.max(blue, green), red)
     # a frame around the image is no bag, and connects bags
     something[:2] = something[-2:] = something[:, :2] = something[:, -2:] = 0
     # fabric lets nearly all through: its outline and what is in it are near one another
