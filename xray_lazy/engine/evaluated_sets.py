@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator
@@ -77,7 +78,7 @@ def _with_names(dataloader: DictConfig, reference: str | DictConfig) -> DictConf
     """The node in a copy of its whole config, so that all that refers to the names follows."""
     place = dataloader._get_full_key("")
     root = copy.deepcopy(dataloader._get_root())
-    node = OmegaConf.select(root, place) if place else root
+    node: Any = OmegaConf.select(root, place) if place else root
     OmegaConf.update(node, NAMES, copy.deepcopy(reference), merge=False)
     return node
 

@@ -16,6 +16,7 @@ class JoinsSets(Protocol):
     def over_sets(self, evaluators: Sequence[Any]) -> Mapping[str, Mapping[str, float]]:
         """Called on the first process after all test sets, of which there may be one, with the evaluators of its kind
         of each, itself the first: metrics by task of all sets together, in the place of means."""
+        ...
 
 
 @runtime_checkable
@@ -23,6 +24,7 @@ class NamesMetrics(Protocol):
     def metric_names(self) -> Sequence[str]:
         """All that its evaluation may give, such as `bbox/AP`: others are refused before training, where nothing else
         can give them."""
+        ...
 
 
 @runtime_checkable
