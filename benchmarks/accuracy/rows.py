@@ -64,6 +64,21 @@ EFFICIENTNET = (
     "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
 )
 
+DENOISING = ("model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 30, box_noise: 0.4}",)
+# half of the backbone stays as ImageNet left it, the rest learns slowly: a few hundred images are soon known by heart
+SLOW_BACKBONE = (
+    "dataloader.train.total_batch_size=8",
+    "optimizer.lr=0.0007",
+    "optimizer.params.lr_factors={backbone.bottom_up: 0.2}",
+    "model.hidden_dim=96",
+    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,"
+    "backbone.bottom_up.network.blocks.1,backbone.bottom_up.network.blocks.2]",
+    "dataloader.train.mapper.augmentations=[{_target_: detectron2.data.transforms.ResizeShortestEdge,"
+    " short_edge_length: [160,176,192,208,224,240], sample_style: choice, max_size: 352},"
+    " {_target_: detectron2.data.transforms.RandomFlip, horizontal: True},"
+    " {_target_: detectron2.data.transforms.RandomFlip, horizontal: False, vertical: True}]",
+)
+
 ROWS: dict[str, Row] = {
     "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
     "learned_boxes": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_demo.py", queries=True),
@@ -75,6 +90,15 @@ ROWS: dict[str, Row] = {
     ),
     "image_proposals_pretrained": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, *EFFICIENTNET, queries=True, pretrained=True
+    ),
+    "image_proposals_pretrained_denoising": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
+        *RECIPE,
+        *EFFICIENTNET,
+        *DENOISING,
+        *SLOW_BACKBONE,
+        queries=True,
+        pretrained=True,
     ),
     "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
     "torchvision": Row(HERE / "peers" / "torchvision_faster_rcnn.py", peers=True),
