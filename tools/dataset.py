@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_split(commands)
     add_convert(commands)
     add_threats(commands)
+    add_colours(commands)
     return parser
 
 
@@ -404,6 +405,50 @@ def _annotated_set(options: argparse.Namespace) -> tuple[str | dict, str | None]
         raise UserError(f"the images of {options.annotations} are not named", "add --images DIR")
     name = options.annotations.removeprefix("xray_").rpartition("_")[0]
     return options.annotations, options.scanner or name or None
+
+
+def add_colours(commands) -> None:
+    """`colours`: of several scanners, for the augmentation ScannerColours."""
+    parser = commands.add_parser(
+        "colours",
+        help="measure the colours of scanners, so that training can shift one's to another's",
+        description="Count the colours of images of several scanners and write them to a small JSON file, from which "
+        "the augmentation ScannerColours shifts the images of one towards those of another. No labels are needed.",
+        epilog="example: dataset.py colours --scanner smith datasets/xray/images/smith --scanner new 'scans/new_*' "
+        "--output colours.json",
+    )
+    parser.add_argument(
+        "--scanner",
+        nargs=2,
+        action="append",
+        required=True,
+        type=path,
+        metavar=("NAME", "IMAGES"),
+        help="two or more times: a folder with images of this scanner, or a pattern of their paths in quotes",
+    )
+    parser.add_argument(
+        "--images", type=whole(1), default=200, metavar="N", help="of each scanner at most (default: %(default)s)"
+    )
+    parser.add_argument("--output", required=True, type=path, metavar="FILE.json", help="the file to write")
+    parser.set_defaults(run=run_colours)
+
+
+def run_colours(options: argparse.Namespace) -> int:
+    from xray_lazy.atomic_file import write_json
+    from xray_lazy.data.augmentation.scanner_statistics import measure_scanners
+    from xray_lazy.results_place import check_result_file, json_with
+
+    check_result_file(options.output, lambda path: json_with(path, "kind", "scanners"), "a file of colours")
+    names = [name for name, _ in options.scanner]
+    if len(set(names)) < len(names):
+        raise UserError(f"a scanner is named twice: {' '.join(names)}", "give each scanner once; a pattern holds more")
+    content = measure_scanners(dict(options.scanner), options.images)
+    write_json(options.output, content, indent=2)
+    for name, one in content["scanners"].items():
+        white = " ".join(f"{value:.0f}" for value in one["white"].values())
+        print(f"{name}: {counted(one['images'], 'image')} of {one['files']}, white (blue green red) {white}")
+    print(f"written to {options.output}: L(ScannerColours)(statistics={options.output!r})")
+    return 0
 
 
 if __name__ == "__main__":

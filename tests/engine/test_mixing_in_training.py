@@ -1,5 +1,6 @@
 """Threat projection and background mixing in an experiment: checked before, trained with, the same after a resume."""
 
+import importlib
 import itertools
 from pathlib import Path
 
@@ -79,3 +80,17 @@ def test_parts_can_be_named_on_the_command_line(bags):
     cfg.dataloader.train.dataset.names = bags[0]
     (projection,) = instantiate(cfg.dataloader.train.mapper).mixing
     assert Path(projection.library) == bags[1] and projection.empty == 1.0
+
+
+def test_an_experiment_trains_on_mosaics_with_the_augmentations_of_scans(bags):
+    cfg = experiment_with(bags, bags[1])
+    parts = get_config("common/data/mixing.py")
+    parts.mosaic.probability = 1.0
+    cfg.dataloader.train.mapper.mixing = [parts.mosaic]
+    scans = importlib.import_module("configs.common.data.xray_augmentations").augmentations
+    scans[1].update(short_edge_length=(48, 64), max_size=96)
+    cfg.dataloader.train.mapper.augmentations = scans
+    assert check_experiment(cfg, world_size=1) == []
+    batches = [list(itertools.islice(instantiate(cfg.dataloader.train).batches(start), 3 - start)) for start in (0, 1)]
+    for before, after in zip(batches[0][1:], batches[1], strict=True):
+        assert all(torch.equal(one["image"], two["image"]) for one, two in zip(before, after, strict=True))

@@ -1,11 +1,12 @@
-"""Parts that put items of a library (`tools/dataset.py threats`), or patches of other bags, into bags.
+"""Parts that put items of a library (`tools/dataset.py threats`), patches of other bags, or other images, into images.
 
-An experiment takes them by `dataloader.train.mapper.mixing = [threat_projection, background_mixing]`.
+An experiment takes some by `dataloader.train.mapper.mixing = [mosaic, threat_projection, background_mixing]`.
 """
 
 from detectron2.config import LazyCall as L
 
 from xray_lazy.data.augmentation.background_mixing import BackgroundMixing
+from xray_lazy.data.augmentation.mosaic import Mosaic
 from xray_lazy.data.augmentation.threat_projection import ThreatProjection
 
 threat_projection = L(ThreatProjection)(
@@ -33,3 +34,4 @@ threat_projection = L(ThreatProjection)(
     names={},
 )
 background_mixing = L(BackgroundMixing)(probability=0.25, patches=(1, 4), size=(0.15, 0.4), strength=(0.3, 0.8))
+mosaic = L(Mosaic)(probability=0.5, middle=(0.3, 0.7), scale=(0.5, 1.0), least_visible=0.3)
