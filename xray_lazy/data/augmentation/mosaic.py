@@ -46,7 +46,7 @@ class Mosaic:
         if random.random() >= self.probability:
             return scene
         height, width = scene.size
-        x, y = (round(side * random.uniform(*self.middle)) for side in (width, height))
+        x, y = (round(side * random.uniform(self.middle[0], self.middle[1])) for side in (width, height))
         canvas = np.empty_like(scene.image)
         canvas[:] = white_level(scene.image).round()
         annotations: list[dict] = []
@@ -63,7 +63,7 @@ class Mosaic:
     ) -> list[dict]:
         """Write a part of the scene into a quarter (xyxy) of the canvas; its annotations there."""
         left, top, right, bottom = quarter
-        (height, width), scale = part.size, random.uniform(*self.scale)
+        (height, width), scale = part.size, random.uniform(self.scale[0], self.scale[1])
         scaled_height, scaled_width = max(1, round(scale * height)), max(1, round(scale * width))
         shown_height, shown_width = min(bottom - top, scaled_height), min(right - left, scaled_width)
         if not (shown_height and shown_width):
