@@ -28,10 +28,10 @@ class QuarterTurnTransform(T.Transform):
         if img.dtype == np.uint8 and img.ndim == 3:
             size = img.shape[:2] if self.turns == 2 else (img.shape[1], img.shape[0])
             return on_planes(img, lambda plane, place: cv2.rotate(plane, OPENCV_TURNS[self.turns], place), size)
-        return np.ascontiguousarray(np.rot90(img, self.turns))
+        return np.rot90(img, self.turns).copy()
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.rot90(segmentation, self.turns))
+        return np.rot90(segmentation, self.turns).copy()  # of one pixel, a view would keep its strides
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         x, y = coords[:, 0].copy(), coords[:, 1].copy()

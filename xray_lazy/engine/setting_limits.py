@@ -163,6 +163,9 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "model.*.num_blocks": SOME,
     "model.*.num_anchors": SOME,
     "model.*.num_candidates": SOME,
+    "model.*.focusing": NOT_NEGATIVE,
+    "model.denoising.num_queries": SOME,
+    "model.denoising.box_noise": Limits(least=0, below=1),  # at 1 a box may have no width
     "model.*.top_k": SOME,
     "model.*_points": SOME,
     "model.*.oversample_ratio": SOME,
