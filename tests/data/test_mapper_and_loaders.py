@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import threading
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
 from tests.data.coco_sets import reference, write_set
+from xray_lazy.data import loaders
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with Test would be collected
 from xray_lazy.data.loaders import TrainLoader
@@ -234,3 +236,19 @@ def test_workers_leave_the_objects_that_they_share_to_themselves(dataset):
     alone = next(TrainLoader(dataset, FrozenObjects(), ShuffledEpochs(seed=0), 1, num_workers=0).batches(0))
     worker = next(TrainLoader(dataset, FrozenObjects(), ShuffledEpochs(seed=0), 1, num_workers=1).batches(0))
     assert worker[0]["frozen"] > alone[0]["frozen"] + 10_000
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(EOFError(), False), (ConnectionResetError(), False), (ValueError("a fault"), True), (OSError("no space"), True)],
+)
+def test_a_thread_of_a_reader_tells_errors_but_for_a_connection_that_training_left(error, told, capsys):
+    thread = threading.Thread(target=loaders._print_unless_connection_is_lost, args=(type(error), error, None))
+    thread.start()
+    thread.join()
+    assert bool(capsys.readouterr().err) == told
+
+
+def test_the_main_thread_of_a_reader_tells_all_errors(capsys):
+    loaders._print_unless_connection_is_lost(EOFError, EOFError("cut off"), None)
+    assert "EOFError" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import multiprocessing.queues
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -324,6 +325,7 @@ def _start_worker(worker: int) -> None:
     # torch's queue would print a traceback, and its reader wait for the batch for ever
     queue: Any = multiprocessing.queues.Queue
     queue._on_queue_feeder_error = _send_error_instead
+    sys.excepthook = _print_unless_connection_is_lost
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
     # a terminal signals the whole process group, and a batch system all processes, with a SIGTERM that is blocked here;
@@ -340,6 +342,16 @@ def _send_error_instead(queue: multiprocessing.queues.Queue, error: Exception, i
     if not isinstance(item, tuple):  # it was pickled already: the pipe is broken, and with it the way to say so
         os._exit(1)
     queue.put((item[0], _unsent(error)))
+
+
+def _print_unless_connection_is_lost(kind: type[BaseException], error: BaseException, where: Any) -> None:
+    """Print a traceback, but for a connection that the training process left in the middle of taking a batch.
+
+    The thread that hands shared memory over would print one when another reader's death ends the run.
+    """
+    lost = isinstance(error, EOFError | ConnectionError | multiprocessing.AuthenticationError)
+    if not lost or threading.current_thread() is threading.main_thread():
+        sys.__excepthook__(kind, error, where)
 
 
 def _end_for_parent() -> None:
