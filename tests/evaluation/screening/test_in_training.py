@@ -1,6 +1,8 @@
 """The screening of an evaluation: what tools/analyze.py says of the same detections."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,3 +115,20 @@ def test_it_is_off_where_nobody_asks(some_bags):
 def test_an_expression_that_does_not_fit_is_told_before_the_model_runs(some_bags):
     with pytest.raises(UserError, match=r"screening.group_by='\^case' does not fit"):
         CocoEvaluator(some_bags[0], screening=BagScreening(group_by="^case"))
+
+
+def test_a_bag_whose_annotations_can_not_be_used_is_neither_clean_nor_a_threat(tmp_path, caplog):
+    write_set(tmp_path, count=12)
+    source = reference(tmp_path)
+    content = json.loads(Path(source["json_file"]).read_text())
+    spoilt = content["annotations"][0]["image_id"]
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == spoilt:
+            annotation["bbox"] = [0, 0, 0, 0]
+            annotation.pop("segmentation", None)
+    Path(source["json_file"]).write_text(json.dumps(content))
+    dataset = load_datasets(source)
+    bags, _ = BagScreening().score(dataset, {}, 100)
+    assert len(bags.bags) == len(dataset) - 1 and spoilt not in bags.bags
+    BagScreening().score(dataset, {}, 100)
+    assert "1 bag of" in caplog.text and "not known what it holds" in caplog.text

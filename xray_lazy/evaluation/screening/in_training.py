@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 from detectron2.structures import BoxMode
 
-from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.datasets import LEFT_OUT, DetectionDataset
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.data.split.plan import groups_of
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.marks import Marks, marks_of
+from xray_lazy.wording import counted
 
 TASK = "screening"  # of its metrics, as `bbox` is one of COCO's
 
@@ -47,7 +48,7 @@ class BagScreening:
         self.enabled, self.group_by, self.per_class = enabled, group_by, per_class
         self.rule = HitRule(hit, iou)
         self.false_alarms, self.detections = tuple(false_alarms), tuple(detections)
-        self._has_warned = False
+        self._has_warned = self._has_told_unknown = False
 
     def keys(self, dataset: DetectionDataset) -> list:
         """The bag of each image.
@@ -65,11 +66,22 @@ class BagScreening:
     ) -> tuple[BagScores, Marks]:
         """Bags and marks of a set, by the best detections per image and class, which COCO's metrics count."""
         marks: list[Marks] = []
+        keys = self.keys(dataset)
+        unknown = _unknown_bags(dataset, keys)
+        if unknown and not self._has_told_unknown:
+            self._has_told_unknown = True
+            logger.warning(
+                "%s of %s left out of screening/...: none of the annotations of an image there can be used, so it is "
+                "not known what it holds; `tools/dataset.py check` tells what is wrong with them",
+                counted(len(unknown), "bag"),
+                dataset.name,
+            )
 
         def images() -> Iterator[BoxesOfImage]:
-            for image in _images(dataset, found, self.keys(dataset), max_detections):
-                marks.append(marks_of(image))
-                yield image
+            for image in _images(dataset, found, keys, max_detections):
+                if image.bag not in unknown:
+                    marks.append(marks_of(image))
+                    yield image
 
         bags = score_bags(images(), len(dataset.class_names), self.rule)
         return bags, Marks.joined(marks)
@@ -116,6 +128,13 @@ def join_bags(parts: Sequence[BagScores]) -> BagScores:
         [(number, bag) for number, part in enumerate(parts) for bag in part.bags],
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("shows", "alarm", "hit", "hit_of_any")),
     )
+
+
+def _unknown_bags(dataset: DetectionDataset, keys: Sequence) -> set:
+    """Bags that show nothing because annotations were left out as they were read: it is not known what is in them."""
+    pairs = list(zip(dataset, keys, strict=True))
+    lost = {key for record, key in pairs if record.get(LEFT_OUT) and not record["annotations"]}
+    return lost - {key for record, key in pairs if record["annotations"]}
 
 
 def _images(
