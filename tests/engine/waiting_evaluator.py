@@ -15,8 +15,8 @@ class WaitingEvaluator(CocoEvaluator):
     It waits no longer than its parent lives.
     """
 
-    def __init__(self, dataset: DetectionDataset, max_detections: int, meeting: str, processes: int, number: int):
-        super().__init__(dataset, max_detections)
+    def __init__(self, dataset: DetectionDataset, meeting: str, processes: int, number: int, **options):
+        super().__init__(dataset, **options)
         self.meeting, self.processes, self.left = Path(meeting), processes, number
         self.parent = os.getppid()
 
