@@ -44,8 +44,7 @@ def test_for_a_generated_set_by_its_name(check_command, monkeypatch, tmp_path):
     monkeypatch.setenv("XRAY_DATASETS", str(tmp_path))
     recipe, config = check_command("xray_demo_train", "--config-file", TINY)
     assert (
-        "names: xray_demo_val" in config
-        and recipe["overrides"][0] == "++dataloader.train.dataset.names=xray_demo_train"
+        "names: xray_demo_val" in config and recipe["overrides"][0] == "dataloader.train.dataset.names=xray_demo_train"
     )
     assert not any("no validation set" in caution for caution in recipe["cautions"])
 
