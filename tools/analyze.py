@@ -145,6 +145,7 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.results_place import check_result_folder
 
     refuse_idle_images(options)
+    refuse_idle_evaluation(options, options.first, options.second)
     first, second = read_inputs(options, options.first), read_inputs(options, options.second)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
     check_result_folder(folder)
@@ -152,14 +153,24 @@ def run_compare(options: argparse.Namespace) -> None:
     print_comparison(found, write_comparison(found, folder))
 
 
-def read_inputs(options: argparse.Namespace, run: str):
-    """Of a run's folder, or of COCO results in a JSON file."""
+def is_results_file(run: str) -> bool:
+    """COCO results, and not a run's folder."""
     from pathlib import Path
 
+    return run.endswith(".json") and not Path(run).is_dir()
+
+
+def refuse_idle_evaluation(options: argparse.Namespace, *runs: str) -> None:
+    if all(map(is_results_file, runs)):
+        refuse_idle(options.parser, options, ["evaluation"], "on COCO results: they are of one")
+
+
+def read_inputs(options: argparse.Namespace, run: str):
+    """Of a run's folder, or of COCO results in a JSON file."""
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
 
     truth = (options.ground_truth, options.images, options.max_detections)
-    if Path(run).is_dir() or not run.endswith(".json"):
+    if not is_results_file(run):
         return inputs_of_run(run, options.evaluation, *truth)
     if not options.ground_truth:
         raise UserError(f"{run} needs --ground-truth", "name a data set or its JSON file")
@@ -219,6 +230,7 @@ def hit_rule(options: argparse.Namespace):
 
 def run_screening(options: argparse.Namespace) -> None:
     refuse_idle_images(options)
+    refuse_idle_evaluation(options, *filter(None, (options.run, options.other)))
     if options.other:
         refuse_idle(options.parser, options, ["operating_point"], "beside OTHER: it is of one model")
     rule = hit_rule(options)
@@ -275,6 +287,7 @@ def add_operating_point(commands) -> None:
 
 def run_operating_point(options: argparse.Namespace) -> None:
     refuse_idle_images(options)
+    refuse_idle_evaluation(options, options.run)
     rule = hit_rule(options)
     from pathlib import Path
 
@@ -324,6 +337,8 @@ def run_protocol(options: argparse.Namespace) -> None:
         refuse_idle(options.parser, options, idle, "with eds, which reads what evaluations found")
     elif len(options.runs) > 1:
         raise UserError(f"{options.protocol} is of one run, and {len(options.runs)} are given", "one call for each")
+    else:
+        refuse_idle_evaluation(options, *options.runs)
     from xray_lazy.analysis.protocol_files import print_protocol, protocol_file, write_protocol
     from xray_lazy.analysis.protocols import ON_ONE_RUN, eds
     from xray_lazy.results_place import check_result_file, json_with

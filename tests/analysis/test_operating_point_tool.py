@@ -104,11 +104,22 @@ def test_a_class_without_items_is_told_and_one_that_never_alarms_is_null(tmp_pat
     assert OperatingPoint.read(path).thresholds == {"gun": math.inf, "knife": math.inf}
 
 
-@pytest.mark.parametrize(("annotations", "lacking"), [([], "a bag with a threat"), ([1, 2], "a clean bag")])
-def test_a_set_of_one_kind_of_bags_is_refused(annotations, lacking):
+@pytest.mark.parametrize("detections", [[], [thing(n, GUN, BOX, score=0.5) for n in (1, 2)]], ids=["none", "equal"])
+def test_a_point_at_which_nothing_ever_alarms_is_told(detections):
+    silent = choose_operating_point(inputs_of([thing(1, GUN, BOX)], detections, images=2), 0.05)
+    assert any("no class ever alarms" in note for note in notes_of(silent))
+    assert not any("no class ever alarms" in note for note in notes_of(choose_operating_point(bags(0), 0.05)))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "lacking", "fix"),
+    [([], "a bag with a threat", "add bags with a threat"), ([1, 2], "a clean bag", "add clean bags")],
+)
+def test_a_set_of_one_kind_of_bags_is_refused(annotations, lacking, fix):
     one_kind = inputs_of([thing(n, GUN, BOX) for n in annotations], [thing(1, GUN, BOX, score=0.4)], images=2)
-    with pytest.raises(UserError, match=f"has not {lacking}"):
+    with pytest.raises(UserError, match=f"has not {lacking}") as refused:
         choose_operating_point(one_kind, 0.05)
+    assert refused.value.fix.startswith(fix)
 
 
 def test_other_classes_are_refused_with_the_nearest_name(chosen, tmp_path):
@@ -129,6 +140,16 @@ def test_other_classes_are_refused_with_the_nearest_name(chosen, tmp_path):
             '{"schema": 1, "thresholds": {"a": "high"}, "false_alarms": 0.1, "chosen_on": {}}',
             "holds no operating point",
         ),
+        ('{"schema": 1, "thresholds": {"a": 0.5}, "false_alarms": 5, "chosen_on": {}}', "not a share between 0 and 1"),
+        ('{"schema": 1, "thresholds": {"a": 0.5}, "false_alarms": 0.1, "chosen_on": []}', "what it was chosen on"),
+        (
+            '{"schema": 1, "thresholds": {"a": 0.5}, "false_alarms": 0.1, "chosen_on": {"image_sample": 5}}',
+            "not a list of texts",
+        ),
+        (
+            '{"schema": 1, "thresholds": {"a": 0.5}, "false_alarms": 0.1, "chosen_on": {"image_sample": [[1]]}}',
+            "not a list of texts",
+        ),
         ('{"schema": 2}', "is of a newer version"),
     ],
 )
@@ -139,6 +160,13 @@ def test_another_file_is_refused(tmp_path, content, words):
         OperatingPoint.read(path)
     with pytest.raises(UserError, match="there is no operating point"):
         OperatingPoint.read(tmp_path / "gone.json")
+
+
+def test_what_a_file_does_not_tell_is_not_compared(tmp_path):
+    path = tmp_path / "file.json"
+    content = {"schema": 1, "thresholds": {"knife": 0.5, "gun": 0.5}, "false_alarms": 0.1, "chosen_on": {}}
+    path.write_text(json.dumps(content))
+    assert screen_inputs(bags(1), resamples=100, point=OperatingPoint.read(path)).at_point.notes == ()
 
 
 @pytest.fixture
@@ -166,13 +194,15 @@ def test_the_tool_chooses_on_one_set_and_judges_on_another(run_tool_here, files)
     assert list(written["at_point"]["thresholds"]) == [one["name"] for one in CATEGORIES]
 
 
-@pytest.mark.parametrize("case", ["no clean bag", "beside OTHER", "a file of another kind"])
+@pytest.mark.parametrize("case", ["no clean bag", "beside OTHER", "a file of another kind", "which of one"])
 def test_what_can_not_be_done_is_one_message(run_tool_here, files, case):
     tool, found, truth = ROOT / "tools" / "analyze.py", files / "found_0.json", files / "truth_0.json"
     before = truth.read_bytes()
     if case == "beside OTHER":
         given = ["screening", found, found, "--operating-point", files / "gone.json"]
         words = "--operating-point has no effect beside OTHER"
+    elif case == "which of one":
+        given, words = ["screening", found, "--evaluation", "iter_3"], "--evaluation has no effect on COCO results"
     elif case == "no clean bag":
         given, words = ["operating-point", found, "--group-by", "(0)"], "has not a clean bag"
     else:

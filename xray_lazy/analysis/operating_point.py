@@ -58,8 +58,9 @@ class OperatingPoint:
                 f"{path} is of a newer version: its schema is {schema}, and this one reads up to {SCHEMA}",
                 "choose the thresholds anew, or use the newer version",
             )
-        if schema != SCHEMA or not _is_point(content):
-            raise UserError(f"{path} holds no operating point: it has no thresholds by class", _CHOOSE)
+        fault = _fault_of(content) if schema == SCHEMA else "it has no thresholds by class"
+        if fault:
+            raise UserError(f"{path} holds no operating point: {fault}", _CHOOSE)
         thresholds = {name: math.inf if one is None else float(one) for name, one in content["thresholds"].items()}
         return cls(str(path), thresholds, float(content["false_alarms"]), content["chosen_on"])
 
@@ -113,11 +114,12 @@ def judge_at(
     names = inputs.matches("bbox").class_names
     thresholds = point.of_classes(names, inputs.dataset)
     notes = _shared_images(point.chosen_on, inputs.ground_truth)
-    for what, before, now in (
-        ("a detection counts", point.chosen_on.get("rule"), rule),
-        ("bags are joined", point.chosen_on.get("group_by"), group_by),
-        ("detections are limited", point.chosen_on.get("max_detections"), inputs.max_detections),
+    for what, key, now in (
+        ("a detection counts", "rule", rule),
+        ("bags are joined", "group_by", group_by),
+        ("detections are limited", "max_detections", inputs.max_detections),
     ):
+        before = point.chosen_on.get(key, now)  # a file that was made elsewhere need not tell
         if before != now:
             there, here = (value or "not at all" for value in (before, now))
             notes.append(f"{what} in another way than where it was chosen: {there} there, {here} here")
@@ -171,14 +173,19 @@ def _shared_images(chosen_on: Mapping[str, Any], ground_truth: Mapping[str, Any]
     ]
 
 
-def _is_point(content: Any) -> bool:
-    thresholds = content.get("thresholds")
-    return (
-        isinstance(thresholds, dict)
-        and all(one is None or _is_number(one) for one in thresholds.values())
-        and _is_number(content.get("false_alarms"))
-        and isinstance(content.get("chosen_on"), dict)
-    )
+def _fault_of(content: Mapping[str, Any]) -> str:
+    """What is wrong with a file of this schema; empty if nothing is."""
+    thresholds, rate, chosen_on = (content.get(key) for key in ("thresholds", "false_alarms", "chosen_on"))
+    if not isinstance(thresholds, dict) or not all(one is None or _is_number(one) for one in thresholds.values()):
+        return "it has no thresholds by class"
+    if not _is_number(rate) or not 0 < rate < 1:
+        return "its false_alarms is not a share between 0 and 1"
+    if not isinstance(chosen_on, dict):
+        return "it does not tell what it was chosen on"
+    sample = chosen_on.get("image_sample") or []
+    if not isinstance(sample, list) or not all(isinstance(one, str) for one in sample):
+        return "its chosen_on.image_sample is not a list of texts"
+    return ""
 
 
 def _is_number(value: Any) -> bool:

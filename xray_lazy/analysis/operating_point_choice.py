@@ -73,8 +73,8 @@ def choose_operating_point(
     bags = bags_of(inputs, rule, group_by)
     threats, names = int(bags.is_threat.sum()), inputs.matches("bbox").class_names
     if not threats or threats == len(bags.bags):
-        lacking = "a clean bag" if threats else "a bag with a threat"
-        raise UserError(f"{inputs.dataset} has not {lacking}: there is nothing to weigh", f"add {lacking[2:]}s to it")
+        lacking, fix = ("a clean bag", "clean bags") if threats else ("a bag with a threat", "bags with a threat")
+        raise UserError(f"{inputs.dataset} has not {lacking}: there is nothing to weigh", f"add {fix} to it")
     chosen, common = choose_thresholds(bags, false_alarms), common_threshold(bags, false_alarms)
     return Choice(
         thresholds=dict(zip(names, chosen.tolist(), strict=True)),

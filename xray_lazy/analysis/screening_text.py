@@ -58,6 +58,8 @@ def notes_of(choice: "Choice") -> list[str]:
     on, notes = choice.chosen_on, too_few_clean(choice.chosen_on["clean"], [choice.false_alarms], choice.confidence)
     if on["threats"] < LEAST_THREATS:
         notes.append(f"{counted(on['threats'], 'bag')} with a threat tell little about thresholds")
+    if all(math.isinf(one) for one in choice.thresholds.values()):
+        notes.append("no class ever alarms at this point: no threshold detects a threat with so few false alarms")
     if choice.unseen:
         notes.append(f"no bag has {', '.join(choice.unseen)}: these have the threshold that all have together")
     if choice.across is None:

@@ -35,6 +35,18 @@ def test_the_threshold_is_the_lowest_that_keeps_the_false_alarms():
     assert np.isnan(found.false_alarms_at(0.76))
 
 
+@pytest.mark.parametrize(("percent", "count", "bags"), [(2.8, 7, 250), (0.7, 7, 1000), (56.7, 567, 1000)])
+def test_a_percentage_is_the_share_of_bags_that_it_means(percent, count, bags):
+    scores = np.linspace(0.9, 0.1, bags)
+    by_clean = curve(scores, [0.95])
+    assert by_clean.false_alarms[by_clean.place_at(percent / 100)] == count / bags
+    # one of two clean bags alarms just where the last bag that is needed does
+    by_threats = curve([scores[count - 1], 0.05], scores)
+    assert by_threats.false_alarms_at(percent / 100) == 0.5
+    by_threats = curve([scores[count], 0.05], scores)
+    assert by_threats.false_alarms_at(percent / 100) == 0
+
+
 @pytest.mark.parametrize(("clean", "threats"), [([], [0.5]), ([0.5], []), ([], [])])
 def test_without_bags_of_a_kind_there_is_no_figure(clean, threats):
     found = curve(clean, threats)

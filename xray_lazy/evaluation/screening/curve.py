@@ -7,6 +7,8 @@ import numpy as np
 
 # Numbers of an array at a time in a bootstrap: 32 MB of doubles.
 ARRAY_SIZE = 4_000_000
+# A rate from a percentage may lie a little beside the share of bags that it means: 2.8 / 100 is less than 7 / 250.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Curve:
 
     def place_at(self, false_alarms: float) -> int:
         """The number of the lowest threshold with P_FA of at most so much."""
-        return int(np.searchsorted(self.false_alarms, false_alarms, side="right")) - 1
+        return int(np.searchsorted(self.false_alarms, false_alarms + ROUNDING, side="right")) - 1
 
     def detection_at(self, false_alarms: float) -> float:
         """P_D at the lowest threshold with P_FA of at most so much; NaN where there are no such bags.
@@ -61,7 +63,7 @@ class Curve:
 
     def false_alarms_at(self, detection: float) -> float:
         """P_FA at the highest threshold with P_D of at least so much; NaN where no threshold has it."""
-        place = int(np.searchsorted(self.detections, detection, side="left"))
+        place = int(np.searchsorted(self.detections, detection - ROUNDING, side="left"))
         return float(self.false_alarms[place]) if place < len(self.thresholds) and self.clean else np.nan
 
     def area(self, most_false_alarms: float = 1.0) -> float:
@@ -109,7 +111,7 @@ def drawn_detections(
         rates = _drawn_shares(random, clean, len(thresholds), count)
         values = _drawn_shares(random, threats, len(thresholds), count)
         for column, rate in enumerate(false_alarms):
-            places = (rates <= rate).sum(axis=1) - 1
+            places = (rates <= rate + ROUNDING).sum(axis=1) - 1
             found[part, column] = np.take_along_axis(values, places[:, None], axis=1)[:, 0]
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xray_lazy.evaluation.screening.bags import BagScores
-from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.curve import ROUNDING, Curve
 from xray_lazy.evaluation.screening.figures import exact_interval
 
 FOLDS = 5  # of bags, each judged at thresholds that were chosen on the others
@@ -122,8 +122,7 @@ class _Choice:
     def __init__(self, bags: BagScores, false_alarms: float, given: np.ndarray):
         is_threat = bags.is_threat
         self.hit, self.alarm = bags.hit[is_threat], bags.alarm[~is_threat]
-        # not one more by the rounding of the product
-        self.most = int(np.floor(false_alarms * len(self.alarm) + 1e-9))
+        self.most = int(np.floor((false_alarms + ROUNDING) * len(self.alarm)))
         self.hits = [self._places(self.hit[:, k], k) for k in range(len(given))]
         self.false = [self._places(self.alarm[:, k], k) for k in range(len(given))]
 
