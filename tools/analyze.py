@@ -46,8 +46,7 @@ def add_detections(commands) -> None:
     )
     parser.add_argument("run", nargs="?", type=path, metavar="OUTPUT_DIR", help="of a training; or give --predictions")
     parser.add_argument("--predictions", type=path, metavar="FILE", help="COCO results as JSON; needs --ground-truth")
-    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
-    add_truth(parser)
+    add_evaluation(parser)
     parser.add_argument(
         "--score-threshold",
         type=real(least=0, most=1),
@@ -76,6 +75,11 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
+    add_truth(parser)
+
+
 def add_evaluation_of_both(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evaluation", default="best", metavar="NAME", help="of both: best (default), newest, iter_4999"
@@ -85,6 +89,10 @@ def add_evaluation_of_both(parser: argparse.ArgumentParser) -> None:
 
 def add_bootstrap(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resamples", type=whole(100, 1_000_000), default=1000, metavar="N", help="default: 1000")
+    add_confidence(parser)
+
+
+def add_confidence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
     )
@@ -268,8 +276,7 @@ def add_operating_point(commands) -> None:
         "screening --operating-point judges them on a test set.",
     )
     parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
-    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
-    add_truth(parser)
+    add_evaluation(parser)
     parser.add_argument(
         "--false-alarms",
         type=real(above=0, below=100),
@@ -278,10 +285,7 @@ def add_operating_point(commands) -> None:
         help="of the clean bags that may alarm (default: 5)",
     )
     add_bags(parser)
-    parser.add_argument(
-        "--confidence", type=real(above=0, below=1), default=0.95, metavar="SHARE", help="default: 0.95"
-    )
-    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default: 0")
+    add_confidence(parser)
     parser.set_defaults(run_command=run_operating_point, parser=parser)
 
 
@@ -318,8 +322,7 @@ def add_protocol(commands) -> None:
     parser.add_argument(
         "runs", nargs="+", type=path, metavar="RUN", help="an output folder, or COCO results (.json); several for eds"
     )
-    parser.add_argument("--evaluation", default="best", metavar="NAME", help="best (default), newest, or iter_4999")
-    add_truth(parser)
+    add_evaluation(parser)
     parser.add_argument(
         "--subset",
         action="append",

@@ -64,7 +64,6 @@ EFFICIENTNET = (
     "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
 )
 
-DENOISING = ("model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 30, box_noise: 0.4}",)
 # half of the backbone stays as ImageNet left it, the rest learns slowly: a few hundred images are soon known by heart
 SLOW_BACKBONE = (
     "dataloader.train.total_batch_size=8",
@@ -91,11 +90,10 @@ ROWS: dict[str, Row] = {
     "image_proposals_pretrained": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, *EFFICIENTNET, queries=True, pretrained=True
     ),
-    "image_proposals_pretrained_denoising": own(
+    "image_proposals_slow_backbone": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
         *RECIPE,
         *EFFICIENTNET,
-        *DENOISING,
         *SLOW_BACKBONE,
         queries=True,
         pretrained=True,

@@ -1,7 +1,6 @@
 """Read what is analyzed: detections of a run's evaluation or of a file, and the ground truth that belongs to them."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
-from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation
+from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation, number_or_none
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
@@ -219,12 +218,8 @@ def _is_result(one: Any) -> bool:
     if not (isinstance(one, dict) and all(isinstance(one.get(key), int | str) for key in ("image_id", "category_id"))):
         return False
     box = one.get("bbox")
-    boxed = isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
-    return _is_number(one.get("score")) and (boxed or (not box and "segmentation" in one))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    boxed = isinstance(box, list) and len(box) == 4 and all(number_or_none(value) is not None for value in box)
+    return number_or_none(one.get("score")) is not None and (boxed or (not box and "segmentation" in one))
 
 
 def _shortened(value: Any) -> str:

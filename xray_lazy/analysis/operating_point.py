@@ -13,6 +13,7 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.operating_point import Judgement, judge
+from xray_lazy.run_folder import number_or_none
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.inputs import Inputs
@@ -176,9 +177,11 @@ def _shared_images(chosen_on: Mapping[str, Any], ground_truth: Mapping[str, Any]
 def _fault_of(content: Mapping[str, Any]) -> str:
     """What is wrong with a file of this schema; empty if nothing is."""
     thresholds, rate, chosen_on = (content.get(key) for key in ("thresholds", "false_alarms", "chosen_on"))
-    if not isinstance(thresholds, dict) or not all(one is None or _is_number(one) for one in thresholds.values()):
+    if not isinstance(thresholds, dict) or not all(
+        one is None or number_or_none(one) is not None for one in thresholds.values()
+    ):
         return "it has no thresholds by class"
-    if not _is_number(rate) or not 0 < rate < 1:
+    if number_or_none(rate) is None or not 0 < rate < 1:
         return "its false_alarms is not a share between 0 and 1"
     if not isinstance(chosen_on, dict):
         return "it does not tell what it was chosen on"
@@ -186,7 +189,3 @@ def _fault_of(content: Mapping[str, Any]) -> str:
     if not isinstance(sample, list) or not all(isinstance(one, str) for one in sample):
         return "its chosen_on.image_sample is not a list of texts"
     return ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

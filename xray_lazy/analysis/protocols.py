@@ -133,7 +133,7 @@ def sixray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
         bags = score_bags([images[place] for place in places], len(classes), HitRule())
         aps = [100 * ranking_precision(bags.shows[:, k], bags.alarm[:, k]) for k in range(len(classes))]
         columns[name] = [*aps, _mean(aps)]
-    counts = [sum(k in image.item_classes[~image.crowd] for image in images) for k in range(len(classes))]
+    counts = _images_with(images, len(classes))
     values = list(zip(*columns.values(), strict=True))
     rows = [Row(*row) for row in zip([*classes, "mean"], [*counts, len(names)], values, strict=True)]
     how = "average precision in percent of images by their best score of the class, not interpolated"
@@ -214,7 +214,7 @@ def _voc_result(
 ) -> ProtocolResult:
     classes = _class_names(inputs)
     eleven, all_points = voc_precisions(images, len(classes))
-    counts = [sum(k in image.item_classes[~image.crowd] for image in images) for k in range(len(classes))]
+    counts = _images_with(images, len(classes))
     of_classes = [
         Row(name, count, (100 * float(a), 100 * float(b)))
         for name, count, a, b in zip(classes, counts, eleven, all_points, strict=True)
@@ -223,6 +223,11 @@ def _voc_result(
     how = "PASCAL VOC's AP50 in percent: the mean of classes for parts of the set, then of each class over all"
     columns = ("AP50, 11 points", "AP50, all points")
     return ProtocolResult(protocol, inputs.dataset, inputs.origin, how, columns, tuple(rows), tuple(notes))
+
+
+def _images_with(images: Sequence[BoxesOfImage], classes: int) -> list[int]:
+    """How many images have an item of each class."""
+    return [sum(k in image.item_classes[~image.crowd] for image in images) for k in range(classes)]
 
 
 def _trained_on(folder: RunFolder) -> str:

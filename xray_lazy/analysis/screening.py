@@ -13,9 +13,9 @@ from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
 from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.resampling import ends_of_ties, verdict
+from xray_lazy.evaluation.resampling import verdict
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
-from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.curve import Curve, corner_places
 from xray_lazy.evaluation.screening.figures import (
     FALSE_ALARM_RATES,
     LEAST_THREATS,
@@ -25,6 +25,7 @@ from xray_lazy.evaluation.screening.figures import (
     screen_any_class,
     screen_classes,
 )
+from xray_lazy.evaluation.screening.marks import Marks
 from xray_lazy.wording import counted
 
 SCHEMA = 1  # of screening.json
@@ -210,10 +211,8 @@ def froc_steps(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     images, items = len(matches.image_ids), int((~matches.crowd).sum())
     if not items:
         return np.zeros(0), np.zeros(0)
-    order = np.argsort(-matches.scores, kind="stable")
-    ends = ends_of_ties(matches.scores[order])
-    right, wrong = (np.append(0, marks[0][order].cumsum()[ends]) for marks in (matches.right, matches.wrong))
-    return wrong / images, right / items
+    right, judged = matches.right[0], matches.right[0] | matches.wrong[0]
+    return Marks(matches.scores[judged], right[judged], images, items).curve()
 
 
 def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
@@ -242,7 +241,6 @@ def _roc(bags: BagScores) -> tuple[tuple[float, float, float], ...]:
     curve = Curve.of(*bags.of_all)
     if not (curve.clean and curve.threats):
         return ()
-    corners = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf))  # the most that is detected at each P_FA
-    chosen = corners[np.unique(np.linspace(0, len(corners) - 1, ROC_POINTS).round().astype(int))]
+    chosen = corner_places(curve.false_alarms, ROC_POINTS)
     columns = (curve.false_alarms, curve.detections, curve.thresholds)
     return tuple(tuple(float(column[place]) for column in columns) for place in chosen)  # type: ignore[misc]

@@ -59,12 +59,17 @@ def moved_boxes(annotations: Sequence[dict], transforms: T.TransformList, size: 
     """Boxes after `transforms`, clipped to an image of `size` (height, width): (N, 4) float32, xyxy pixels."""
     if not annotations:
         return np.zeros((0, 4), np.float32)
-    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64)
+    height, width = size
+    return transforms.apply_box(boxes_of(annotations)).clip(0, [width, height, width, height]).astype(np.float32)
+
+
+def boxes_of(annotations: Sequence[dict]) -> np.ndarray:
+    """Boxes of annotations, (N, 4) float64, xyxy pixels."""
+    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4)
     modes = np.array([annotation["bbox_mode"] for annotation in annotations])
     for mode in set(modes.tolist()):
         boxes[modes == mode] = BoxMode.convert(boxes[modes == mode], BoxMode(mode), BoxMode.XYXY_ABS)
-    height, width = size
-    return transforms.apply_box(boxes).clip(0, [width, height, width, height]).astype(np.float32)
+    return boxes
 
 
 def keep_a_pixel(transform: T.Transform, size: tuple[int, int]) -> None:

@@ -15,7 +15,7 @@ from xray_lazy.data.image_file import read_image
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
-from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.curve import Curve, corner_places
 from xray_lazy.evaluation.screening.in_training import join_bags
 from xray_lazy.evaluation.screening.marks import Marks
 from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, RateCurve, WorstImages
@@ -144,8 +144,7 @@ def screening_curves(evaluators: Sequence[CocoEvaluator]) -> dict[str, RateCurve
 
 def _rate_curve(x: np.ndarray, y: np.ndarray, names: tuple[str, str], title: str) -> RateCurve:
     """With the most that is reached at each price, thinned to a number of points that charts take."""
-    corners = np.flatnonzero(np.diff(x, append=np.inf))
-    corners = corners[np.unique(np.linspace(0, len(corners) - 1, CURVE_POINTS).round().astype(int))]
+    corners = corner_places(x, CURVE_POINTS)
     x, y = x[corners], y[corners]
     return RateCurve(x, y, names, lambda: draw_rate_curve(x, y, names, title))
 

@@ -13,7 +13,7 @@ from xray_lazy.analysis.screening_files import warnings_of
 from xray_lazy.analysis.screening_text import shown_threshold
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores, HitRule
-from xray_lazy.evaluation.screening.curve import Curve
+from xray_lazy.evaluation.screening.curve import Curve, corner_places, spread
 from xray_lazy.report.blocks import (
     MOST_POINTS,
     Bag,
@@ -99,7 +99,7 @@ def _charts(judged: Sequence[Screened], screened: Sequence[Screened]) -> Block:
     for one in screened:
         marks, shares = froc_steps(one.review.inputs)
         if len(marks):
-            places = _spread(len(marks), MOST_POINTS)
+            places = spread(len(marks), MOST_POINTS)
             items.append(
                 Series(
                     one.run.name if len(screened) > 1 else "items found",
@@ -115,8 +115,7 @@ def _charts(judged: Sequence[Screened], screened: Sequence[Screened]) -> Block:
 
 def _staircase(curve: Curve) -> tuple[list[float], list[float]]:
     """In percent: nothing lies between two thresholds."""
-    corners = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf))
-    corners = corners[_spread(len(corners), MOST_POINTS // 2 - 1)]
+    corners = corner_places(curve.false_alarms, MOST_POINTS // 2 - 1)
     rates, values = 100 * curve.false_alarms[corners], 100 * curve.detections[corners]
     x, y = np.repeat(np.append(rates, 100.0), 2)[1:], np.repeat(np.append(values, values[-1]), 2)[:-1]
     return x.tolist(), y.tolist()
@@ -125,11 +124,6 @@ def _staircase(curve: Curve) -> tuple[list[float], list[float]]:
 def _up_to(x: Sequence[float], y: Sequence[float], most: float) -> tuple[list[float], list[float]]:
     inside = sum(value <= most for value in x)
     return [*x[:inside], most], [*y[:inside], y[inside - 1]]
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of the places 0, 1, ..., the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def _rates(judged: Sequence[Screened]) -> list[Block]:
@@ -185,7 +179,7 @@ def _choice(one: Screened) -> Block:
     # all that changes something, thinned where there is much of it, with the place of the rate that is shown first
     changes = np.flatnonzero(np.diff(curve.false_alarms, append=np.inf) + np.diff(curve.detections, append=np.inf))
     first = curve.place_at(FIRST_RATE)
-    places = np.unique([*changes[_spread(len(changes), MOST_POINTS)], first])
+    places = np.unique([*changes[spread(len(changes), MOST_POINTS)], first])
     missed = _bags(one, is_threat, hit, "annotated")
     false = _bags(one, ~is_threat & np.isfinite(alarm), -alarm, "detected")
     return ThresholdChoice(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode
 
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene
+from xray_lazy.data.augmentation.ranges import check_range, check_share
 from xray_lazy.data.augmentation.transmission import (
     put_behind,
     silhouette,
@@ -14,7 +14,7 @@ from xray_lazy.data.augmentation.transmission import (
     transmission,
     white_level,
 )
-from xray_lazy.errors import UserError
+from xray_lazy.data.image_transforms import boxes_of
 
 # So many places in the other image are tried for a patch without annotated items
 TRIES = 8
@@ -43,11 +43,10 @@ class BackgroundMixing:
         size: Sequence[float] = (0.15, 0.4),
         strength: Sequence[float] = (0.3, 0.8),
     ):
-        if not 0 <= probability <= 1:
-            raise UserError(f"background mixing has probability={probability}", "give one from 0 to 1")
-        for name, ends, most in (("patches", patches, np.inf), ("size", size, 1), ("strength", strength, 1)):
-            if len(ends) != 2 or not 0 < ends[0] <= ends[1] <= most:
-                raise UserError(f"background mixing has {name}={ends}", f"give from and to, above 0, to {most} at most")
+        check_share("background mixing", "probability", probability)
+        check_range("background mixing", "patches", patches, above=0)
+        check_range("background mixing", "size", size, above=0, most=1)
+        check_range("background mixing", "strength", strength, above=0, most=1)
         self.probability, self.patches, self.size, self.strength = probability, patches, size, strength
 
     def __call__(self, scene: Scene, random: np.random.Generator, others: OtherRecords) -> Scene:
@@ -58,7 +57,7 @@ class BackgroundMixing:
         inside = np.flatnonzero(bags)
         if other is None or not len(inside):
             return scene
-        white, items = white_level(other.image), _boxes(other)
+        white, items = white_level(other.image), boxes_of(other.annotations)
         for _ in range(int(random.integers(self.patches[0], self.patches[1] + 1))):
             share = random.uniform(self.size[0], self.size[1], 2)
             height, width = (max(1, min(round(share[axis] * scene.size[axis]), other.size[axis])) for axis in range(2))
@@ -77,11 +76,6 @@ class BackgroundMixing:
             let_through = 255 - cv2.multiply(attenuated, cv2.merge([weight] * 3), dtype=cv2.CV_8U)
             put_behind(scene.image[top : top + height, left : left + width], let_through)
         return scene
-
-
-def _boxes(scene: Scene) -> np.ndarray:
-    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in scene.annotations]
-    return np.array(boxes, float).reshape(-1, 4)
 
 
 def _free_place(

@@ -4,10 +4,10 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode
 
 from xray_lazy.data.augmentation.mixing import Scene
 from xray_lazy.data.augmentation.transmission import every_nth, silhouette, silhouette_step, white_level
+from xray_lazy.data.image_transforms import boxes_of
 
 # So many places are tried for an item
 TRIES = 32
@@ -37,11 +37,9 @@ class BagPlaces:
         self.attenuation = cv2.transform(logarithms, np.ones((1, 3), np.float32))
         self._inside = np.flatnonzero(self.bags)
         self._taken = np.zeros(self.bags.shape, bool)
-        for annotation in scene.annotations:
-            if not annotation["iscrowd"]:
-                box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-                left, top, right, bottom = (max(round(value / self.step), 0) for value in box)
-                self._taken[top : bottom + 1, left : right + 1] = True
+        for box in boxes_of([annotation for annotation in scene.annotations if not annotation["iscrowd"]]):
+            left, top, right, bottom = (max(round(float(value) / self.step), 0) for value in box)
+            self._taken[top : bottom + 1, left : right + 1] = True
 
     def __bool__(self) -> bool:
         """Whether there is any bag."""

@@ -7,11 +7,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 from detectron2.structures import BoxMode
-from pycocotools import mask as mask_util
 
 from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mask_rasters import MaskWindow
 from xray_lazy.data.packed_records import packed
+from xray_lazy.data.run_lengths import compressed
 from xray_lazy.errors import UserError
 
 # A data set in which so many draws in a row can't be read has another trouble than a broken file.
@@ -142,5 +142,4 @@ def encode_window(mask: MaskWindow, size: tuple[int, int]) -> dict:
     # a run to the lower edge may go on at the upper edge: a run of no 0 lies between, which COCO allows
     edges = (mask.left + column) * height + mask.top + row
     counts = np.diff(edges, prepend=0, append=height * width)
-    rle = mask_util.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+    return compressed({"size": [height, width], "counts": counts.tolist()})

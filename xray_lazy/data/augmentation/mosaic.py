@@ -7,10 +7,10 @@ from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, encode_window
+from xray_lazy.data.augmentation.ranges import check_range, check_share
 from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.image_transforms import moved_boxes, transform_image
 from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
-from xray_lazy.errors import UserError
 
 
 class Mosaic:
@@ -34,12 +34,10 @@ class Mosaic:
         scale: Sequence[float] = (0.5, 1.0),
         least_visible: float = 0.3,
     ):
-        for name, share in (("probability", probability), ("least_visible", least_visible)):
-            if not 0 <= share <= 1:
-                raise UserError(f"a mosaic has {name}={share}", "give a share from 0 to 1")
-        for name, ends, most in (("middle", middle, 1.0), ("scale", scale, 10.0)):
-            if len(ends) != 2 or not 0 < ends[0] <= ends[1] <= most:
-                raise UserError(f"a mosaic has {name}={list(ends)}", f"give from and to, above 0, to {most:g} at most")
+        check_share("a mosaic", "probability", probability)
+        check_share("a mosaic", "least_visible", least_visible)
+        check_range("a mosaic", "middle", middle, above=0, most=1)
+        check_range("a mosaic", "scale", scale, above=0, most=10)
         self.probability, self.middle, self.scale, self.least_visible = probability, middle, scale, least_visible
 
     def __call__(self, scene: Scene, random: np.random.Generator, others: OtherRecords) -> Scene:

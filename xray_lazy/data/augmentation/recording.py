@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
+from xray_lazy.data.augmentation.ranges import check_range
 from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.followed_transforms import PixelTransform
 from xray_lazy.errors import UserError
@@ -39,9 +40,9 @@ class RandomScannerResponse(T.Augmentation):
         noise: Sequence[float] = (0.0, 4.0),
     ):
         super().__init__()
-        check_range("gain", gain, 0.01)
-        check_range("attenuation", attenuation, 0.01)
-        check_range("noise", noise, 0.0, MOST_NOISE)
+        check_range("a scanner's response", "gain", gain, least=0.01)
+        check_range("a scanner's response", "attenuation", attenuation, least=0.01)
+        check_range("a scanner's response", "noise", noise, least=0, most=MOST_NOISE)
         if not 0 <= channels < 1:
             raise UserError(f"channels can't differ by {channels} of their value", "set channels to 0 up to 1")
         self.gain, self.attenuation, self.channels, self.noise = gain, attenuation, channels, noise
@@ -101,7 +102,7 @@ class RandomJpeg(T.Augmentation):
 
     def __init__(self, quality: Sequence[int] = (60, 95), image_format: str = "BGR"):
         super().__init__()
-        check_range("quality", quality, 1, 100)
+        check_range("JPEG", "quality", quality, least=1, most=100)
         self.quality, self.image_format = quality, image_format
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -123,10 +124,3 @@ def drawn(values: Sequence[float]) -> float:
     """Evenly between the two, from numpy's global state, which the loader seeds."""
     low, high = values
     return float(np.random.uniform(low, high))
-
-
-def check_range(name: str, values: Sequence[float], least: float, most: float = float("inf")) -> None:
-    """Raises: UserError: `values` are no two numbers that ascend, from `least` to `most`."""
-    if len(values) != 2 or not least <= values[0] <= values[1] <= most:
-        bounds = f"{least} or more" if most == float("inf") else f"{least} to {most}"
-        raise UserError(f"{name} can't range over {list(values)}", f"give two numbers that ascend, of {bounds}")

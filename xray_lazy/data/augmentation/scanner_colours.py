@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-from xray_lazy.data.augmentation.recording import check_range, drawn
+from xray_lazy.data.augmentation.ranges import check_range
+from xray_lazy.data.augmentation.recording import drawn
 from xray_lazy.data.augmentation.scanner_statistics import CHANNELS, read_colours, scanner_of
 from xray_lazy.data.followed_transforms import PixelTransform
 from xray_lazy.errors import UserError
@@ -28,7 +29,7 @@ class ScannerColours(T.Augmentation):
 
     def __init__(self, statistics: str, strength: Sequence[float] = (0.3, 1.0), image_format: str = "BGR"):
         super().__init__()
-        check_range("strength", strength, 0.0, 1.0)
+        check_range("a scanner's colours", "strength", strength, least=0, most=1)
         self.statistics, self.strength, self.image_format = statistics, strength, image_format
         self._scanners = read_colours(statistics)
 

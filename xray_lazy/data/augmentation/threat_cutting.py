@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from detectron2.data import transforms as T
-from detectron2.structures import BoxMode
 from rich.console import Console
 from rich.progress import track
 
@@ -17,6 +16,7 @@ from xray_lazy.data.augmentation.threat_library import LibraryWriter, Threat
 from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image, read_record
+from xray_lazy.data.image_transforms import boxes_of
 from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
@@ -128,30 +128,33 @@ def _cut_record(
 ) -> Iterator[tuple[dict, Cut, tuple[float, float] | None]]:
     rasters = MaskRasters(T.TransformList([]), image.shape[:2], image.shape[:2])
     masks = [rasters.draw(a["segmentation"]) if "segmentation" in a else None for a in annotations]
-    boxes = [_box(annotation, image.shape) for annotation in annotations]
-    bags, step = silhouette(image), silhouette_step(image.shape)
-    for place, (annotation, box, mask) in enumerate(zip(annotations, boxes, masks, strict=True)):
+    boxes = [_rounded(box, image.shape) for box in boxes_of(annotations)]
+    step = silhouette_step(image.shape)
+    _, labels, facts, _ = cv2.connectedComponentsWithStats(silhouette(image))
+    covers = np.zeros(image.shape[:2], np.int32)  # how many items lie on a pixel
+    for box, mask in zip(boxes, masks, strict=True):
+        _mark(covers, box, mask)
+    for annotation, box, mask in zip(annotations, boxes, masks, strict=True):
         if annotation["iscrowd"]:
             continue
-        others = np.zeros(image.shape[:2], bool)
-        for other in range(len(annotations)):
-            if other != place:
-                _mark(others, boxes[other], masks[other])
+        own = np.zeros_like(covers)
+        _mark(own, box, mask)
+        others = covers > own
         try:
             cut = _cut(image, box, mask, others, most_overlap)
         except Unusable as error:
             left_out[str(error)] += 1
             continue
-        yield annotation, cut, _place_in_bag(bags, box, step)
+        yield annotation, cut, _place_in_bag(labels, facts, box, step)
 
 
-def _mark(bits: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None) -> None:
-    """Set the bits of a mask, or of a box where there is none."""
+def _mark(covers: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None) -> None:
+    """Add one on a mask, or on a box where there is none."""
     if mask is None:
-        bits[box[1] : box[3], box[0] : box[2]] = True
+        covers[box[1] : box[3], box[0] : box[2]] += 1
     else:
         height, width = mask.bits.shape
-        bits[mask.top : mask.top + height, mask.left : mask.left + width] |= mask.bits.astype(bool)
+        covers[mask.top : mask.top + height, mask.left : mask.left + width] += mask.bits.astype(bool)
 
 
 def _cut(
@@ -171,17 +174,22 @@ def _cut(
     return cut_by_box(image, box, others) if mask is None else cut_by_mask(image, mask, others)
 
 
-def _box(annotation: dict, size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    corners = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-    left, top, right, bottom = (round(value) for value in corners)
+def _rounded(box: np.ndarray, size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """A box (4,) in whole pixels of an image of `size` (height, width)."""
+    left, top, right, bottom = (round(float(value)) for value in box)
     return max(left, 0), max(top, 0), min(right, size[1]), min(bottom, size[0])
 
 
-def _place_in_bag(bags: np.ndarray, box: tuple[int, int, int, int], step: int) -> tuple[float, float] | None:
-    """Where the middle of a box is in the box of its bag, x and y from 0 to 1."""
+def _place_in_bag(
+    labels: np.ndarray, facts: np.ndarray, box: tuple[int, int, int, int], step: int
+) -> tuple[float, float] | None:
+    """Where the middle of a box is in the box of its bag, x and y from 0 to 1.
+
+    Args:
+        labels, facts: of the silhouette's components, as OpenCV tells them.
+    """
     x, y = (box[0] + box[2]) / 2 / step, (box[1] + box[3]) / 2 / step
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(bags)
-    bag = labels[min(int(y), bags.shape[0] - 1), min(int(x), bags.shape[1] - 1)]
+    bag = labels[min(int(y), labels.shape[0] - 1), min(int(x), labels.shape[1] - 1)]
     if not bag:
         return None
     left, top, width, height = facts[bag, : cv2.CC_STAT_AREA]

@@ -8,6 +8,7 @@ import numpy as np
 from xray_lazy.config.suggest import nearest
 from xray_lazy.data.augmentation.bag_places import BagPlaces
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, new_annotation
+from xray_lazy.data.augmentation.ranges import check_range, check_share
 from xray_lazy.data.augmentation.threat_library import Threat, read_library
 from xray_lazy.data.augmentation.transmission import put_behind
 from xray_lazy.data.mask_rasters import MaskWindow
@@ -65,7 +66,10 @@ class ThreatProjection:
         pixel_size: float | None = None,
         names: Mapping[str, str | None] | None = None,
     ):
-        _refuse_values(items, scale, {"empty": empty, "occupied": occupied, "near_items": near_items})
+        check_range("threat projection", "items", items, above=0)
+        check_range("threat projection", "scale", scale, above=0)
+        for name, share in (("empty", empty), ("occupied", occupied), ("near_items", near_items)):
+            check_share("threat projection", name, share)
         self.library = library
         self.items, self.scale, self.rotation = tuple(items), tuple(scale), rotation
         self.empty, self.occupied = empty, occupied
@@ -169,13 +173,3 @@ class ThreatProjection:
 
 def _mean_attenuation(threat: Threat) -> float:
     return float(-np.log(np.maximum(threat.transmission[threat.bits], 1) / 255).mean())
-
-
-def _refuse_values(items: Sequence[int], scale: Sequence[float], shares: Mapping[str, float]) -> None:
-    if len(items) != 2 or not 0 < items[0] <= items[1]:
-        raise UserError(f"threat projection can't put in {items} items", "give from and to, e.g. items=[1, 3]")
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise UserError(f"threat projection can't scale items by {scale}", "give from and to, e.g. scale=[0.9, 1.1]")
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise UserError(f"threat projection has {name}={share}, which is no share", "give one from 0 to 1")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import transforms as T
 
+from xray_lazy.data.augmentation.ranges import check_range
 from xray_lazy.errors import UserError
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom
@@ -21,8 +22,7 @@ class RandomWholeItemCrop(T.Augmentation):
 
     def __init__(self, sides: Sequence[float] = (0.5, 1.0), tries: int = 10):
         super().__init__()
-        if len(sides) != 2 or not 0 < sides[0] <= sides[1] <= 1:
-            raise UserError(f"a crop can't have sides of {list(sides)} of its image", "give two shares: sides=[0.5,1]")
+        check_range("a crop", "sides", sides, above=0, most=1)
         if tries < 1:
             raise UserError(f"a crop can't be found in {tries} tries", "give tries of 1 or more")
         self.sides, self.tries = sides, tries

@@ -82,6 +82,18 @@ class Curve:
         return float(np.trapezoid(values, rates)) / most_false_alarms
 
 
+def corner_places(rates: np.ndarray, most: int) -> np.ndarray:
+    """Places of the most that is reached at each of the rates (T,), which rise: at most `most` of them, evenly spread,
+    the first and the last among them."""
+    corners = np.flatnonzero(np.diff(rates, append=np.inf))
+    return corners[spread(len(corners), most)]
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of the places 0, 1, ... of `count`, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
 def drawn_detections(
     is_threat: np.ndarray,
     alarm: np.ndarray,

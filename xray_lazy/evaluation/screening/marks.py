@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pycocotools import mask as mask_util
 
 from xray_lazy.evaluation.resampling import ends_of_ties
-from xray_lazy.evaluation.screening.bags import BoxesOfImage
+from xray_lazy.evaluation.screening.bags import BoxesOfImage, box_ious
 
 IOU = 0.5
 
@@ -48,7 +47,7 @@ def marks_of(image: BoxesOfImage) -> Marks:
     order = np.argsort(-image.scores, kind="stable")
     right, counts = np.zeros(len(order), bool), np.ones(len(order), bool)
     if len(order) and len(image.items):
-        ious = mask_util.iou(image.boxes.astype(float), image.items.astype(float), image.crowd.astype(np.uint8))
+        ious = box_ious(image.boxes, image.items, image.crowd)
         fits = (ious >= IOU) & (image.classes[:, None] == image.item_classes)
         is_free = ~image.crowd
         for place in order[fits[order].any(axis=1)]:
