@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -25,7 +24,7 @@ from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.engine.required_nodes import check_nodes
 from xray_lazy.engine.setting_limits import check_settings
-from xray_lazy.engine.trial_build import build_on_trial
+from xray_lazy.engine.trial_build import build_on_trial, without_log
 from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
@@ -147,27 +146,17 @@ def _check_weights(cfg: DictConfig, training: bool) -> Iterator[Fault]:
     checkpointer = Checkpointer(build_weightless(cfg.model))
     checkpointer.must_fit = not training
     try:
-        with _silence(), warnings.catch_warnings():
+        with without_log(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of each weight that a tensor without values doesn't take
             checkpointer.load(path, checkpointables=[])
     except UserError as error:
         yield Fault(key, error.message, error.fix)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Without log: what is wrong becomes a fault, and the start says the rest."""
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 def _check_download(key: str, url: str) -> Iterator[Fault]:
     """Fetch weights once, before processes start: detectron2 keeps them in its cache."""
     try:
-        with _silence():
+        with without_log():
             PathManager.get_local_path(url.split("?")[0])
     except UserError as error:
         yield Fault(key, error.message, error.fix)

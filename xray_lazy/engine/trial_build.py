@@ -36,7 +36,7 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
     cfg = copy.deepcopy(cfg)
     put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
     faults: list[Fault] = []
-    with _quiet():
+    with without_log():
         built = _try(faults, "model", lambda: build_weightless(cfg.model), cfg.model)
         model: Any = built
         if built is not None:
@@ -88,8 +88,8 @@ def _is_our_writer(node: Any) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the log of detectron2, which tells of a failure what the fault tells, or of what is built again later."""
+def without_log() -> Iterator[None]:
+    """Without the log, which tells of a failure what the fault tells, or of what is built again later."""
     logging.disable(logging.ERROR)
     try:
         yield
