@@ -23,6 +23,7 @@ class Job:
     Attributes:
         images: folder of the images.
         train, test: COCO files.
+        tests: COCO files of the parts of `test`, by protocol.
         folder: for everything that the trainer writes.
         seed: of weights and order.
         seconds: processor time to train for, one thread.
@@ -33,6 +34,7 @@ class Job:
     images: str
     train: str
     test: str
+    tests: dict[str, str]
     folder: str
     seed: int
     seconds: float
