@@ -53,30 +53,51 @@ OVERLAP = (
     "model.classification={_target_: sparse_rcnn.classification.OverlapClassification,"
     " num_classes: '${model.num_classes}'}"
 )
+
+
 # depthwise convolutions are slower in half precision; the first stages stay as ImageNet left them
-EFFICIENTNET = (
-    "model.backbone.bottom_up={_target_: xray_lazy.modeling.timm_backbone.TimmBackbone,"
-    " name: tf_efficientnet_lite0, out_features: [res3, res4, res5]}",
-    "model.pixel_mean=[127.0,127.0,127.0]",
-    "model.pixel_std=[128.0,128.0,128.0]",
-    "model.input_format=RGB",
-    "train.amp.enabled=False",
-    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
-)
+def efficientnet(*levels: str) -> tuple[str, ...]:
+    """Overrides that take the pretrained backbone for these levels."""
+    return (
+        "model.backbone.bottom_up={_target_: xray_lazy.modeling.timm_backbone.TimmBackbone,"
+        f" name: tf_efficientnet_lite0, out_features: [{','.join(levels)}]}}",
+        "model.pixel_mean=[127.0,127.0,127.0]",
+        "model.pixel_std=[128.0,128.0,128.0]",
+        "model.input_format=RGB",
+        "train.amp.enabled=False",
+        "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
+    )
+
 
 # half of the backbone stays as ImageNet left it, the rest learns slowly: a few hundred images are soon known by heart
 SLOW_BACKBONE = (
     "dataloader.train.total_batch_size=8",
-    "optimizer.lr=0.0007",
     "optimizer.params.lr_factors={backbone.bottom_up: 0.2}",
-    "model.hidden_dim=96",
     "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,"
     "backbone.bottom_up.network.blocks.1,backbone.bottom_up.network.blocks.2]",
-    "dataloader.train.mapper.augmentations=[{_target_: detectron2.data.transforms.ResizeShortestEdge,"
-    " short_edge_length: [160,176,192,208,224,240], sample_style: choice, max_size: 352},"
-    " {_target_: detectron2.data.transforms.RandomFlip, horizontal: True},"
-    " {_target_: detectron2.data.transforms.RandomFlip, horizontal: False, vertical: True}]",
 )
+RESIZE = (
+    "{_target_: detectron2.data.transforms.ResizeShortestEdge, short_edge_length: [160,176,192,208,224,240],"
+    " sample_style: choice, max_size: 352}"
+)
+FLIPS = (
+    "{_target_: detectron2.data.transforms.RandomFlip, horizontal: True},"
+    "{_target_: detectron2.data.transforms.RandomFlip, horizontal: False, vertical: True}"
+)
+BOTH_FLIPS = (f"dataloader.train.mapper.augmentations=[{RESIZE},{FLIPS}]",)
+OURS = "xray_lazy.data.augmentation"
+SCANNER_RESPONSE = (
+    f"{{_target_: {OURS}.recording.RandomScannerResponse, gain: [0.85,1.08], attenuation: [0.7,1.4], channels: 0.15,"
+    " noise: [0.0,6.0]}"
+)
+AS_XRAYS_ALLOW = (
+    f"dataloader.train.mapper.augmentations=[{{_target_: {OURS}.whole_item_crop.RandomWholeItemCrop, sides: [0.6,1.0],"
+    f" tries: 10}},{RESIZE},{FLIPS},{SCANNER_RESPONSE}]",
+    f"dataloader.train.mapper.mixing=[{{_target_: {OURS}.mosaic.Mosaic, probability: 0.3}},"
+    f"{{_target_: {OURS}.background_mixing.BackgroundMixing, probability: 0.25}}]",
+)
+OF_QUERIES = ("res3", "res4", "res5")
+SLOW_QUERIES = (*RECIPE, *efficientnet(*OF_QUERIES), *SLOW_BACKBONE, "optimizer.lr=0.0007", "model.hidden_dim=96")
 
 ROWS: dict[str, Row] = {
     "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
@@ -88,14 +109,34 @@ ROWS: dict[str, Row] = {
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, OVERLAP, queries=True
     ),
     "image_proposals_pretrained": own(
-        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, *EFFICIENTNET, queries=True, pretrained=True
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
+        *RECIPE,
+        *efficientnet(*OF_QUERIES),
+        queries=True,
+        pretrained=True,
     ),
     "image_proposals_slow_backbone": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
-        *RECIPE,
-        *EFFICIENTNET,
-        *SLOW_BACKBONE,
+        *SLOW_QUERIES,
+        *BOTH_FLIPS,
         queries=True,
+        pretrained=True,
+    ),
+    "image_proposals_augmented": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
+        *SLOW_QUERIES,
+        *AS_XRAYS_ALLOW,
+        queries=True,
+        pretrained=True,
+    ),
+    "faster_rcnn_slow_backbone": own(
+        "configs/xray/mask_rcnn_r18_demo.py",
+        *WITHOUT_MASKS,
+        *efficientnet("res2", *OF_QUERIES),
+        *SLOW_BACKBONE,
+        *BOTH_FLIPS,
+        "hooks.ema.decay=0.998",
+        "hooks.ema.evaluate=instead",
         pretrained=True,
     ),
     "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
