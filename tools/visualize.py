@@ -14,6 +14,7 @@ examples:
   visualize.py data --scanner smith --faulty                what tools/dataset.py check complains about
   visualize.py data --statistics                            all sets side by side, as charts, JSON and CSV
   visualize.py data --augmented --config-file configs/xray/mask_rcnn_r50.py --count 5 --draws 6
+  visualize.py data --augmented --each --config-file my_experiment.py          and what each of its parts does alone
   visualize.py data xray_smith_val --browse                 hotcoco's browser
 """
 FEATURES_EXAMPLES = """\
@@ -79,6 +80,7 @@ def add_data(commands) -> None:
     drawn.add_argument("--columns", type=whole(1), default=4, metavar="N", help="of a sheet (default: %(default)s)")
     drawn.add_argument("--config-file", type=path, metavar="FILE", help="whose training augments (with --augmented)")
     drawn.add_argument("--draws", type=whole(1), default=4, metavar="N", help="of each image (default: %(default)s)")
+    drawn.add_argument("--each", action="store_true", help="each part of the augmentation by itself, too")
     drawn.add_argument(
         "--port", type=whole(1, 65535), default=7860, metavar="N", help="of --browse (default: %(default)s)"
     )
@@ -90,7 +92,7 @@ def add_data(commands) -> None:
 CHOICE = ("ids", "names", "classes", "size")
 FAULTS = ("faulty", "fault_kind")
 DRAWN = ("grey", "columns")
-OF_TRAINING = ("config_file", "overrides", "draws")
+OF_TRAINING = ("config_file", "overrides", "draws", "each")
 IDLE = {
     "statistics": (*CHOICE, "count", "seed", *FAULTS, *DRAWN, *OF_TRAINING, "port"),
     "augmented": (*FAULTS, *DRAWN, "port"),
@@ -130,6 +132,7 @@ def run_data(options: argparse.Namespace) -> None:
         config_file=options.config_file,
         overrides=options.overrides,
         draws=options.draws,
+        each_part=options.each,
     )
     if options.browse:
         data_report.show_browser(request, options.port)

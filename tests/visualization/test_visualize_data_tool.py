@@ -93,6 +93,19 @@ def test_augmented_images_are_those_of_the_config(run, files, tmp_path):
     assert run(*files, "--augmented").returncode == 2
 
 
+def test_each_part_of_the_augmentation_is_shown_by_itself(run, files, tmp_path):
+    mixing = "dataloader.train.mapper.mixing=[{_target_: xray_lazy.data.augmentation.mosaic.Mosaic, probability: 1.0}]"
+    arguments = (*files, "--augmented", "--each", "--config-file", DEMO, "--ids", "10", "--draws", "1")
+    told = run(*arguments, "--output", tmp_path, mixing)
+    assert told.returncode == 0, told.stderr
+    parts = ["part_1_Mosaic", "part_2_ResizeShortestEdge", "part_3_RandomFlip"]
+    assert sorted(path.stem for path in tmp_path.glob("*.jpg")) == ["augmented", *parts]
+    # that of the mosaic is not resized, that of the flip not put together
+    together, mosaic, resized, flipped = (cv2.imread(str(tmp_path / f"{name}.jpg")) for name in ["augmented", *parts])
+    assert mosaic.shape == flipped.shape and not (mosaic == flipped).all()
+    assert not (together == resized).all()
+
+
 def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
     for split, folder in (("train", "train"), ("val", "valid")):
         content = write_set(tmp_path / "images" / "a" / folder, count=4)

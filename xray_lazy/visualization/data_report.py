@@ -1,8 +1,11 @@
 """What `tools/visualize.py data` does: images of ground truth, augmentation, statistics, or the browser."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from omegaconf import DictConfig
 
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.image_choice import Choice
@@ -20,6 +23,7 @@ class DataRequest:
         faulty: only images with faults; with `fault_kinds`, with these.
         config_file: gives `augmented` its training mapper, and its data set where `sets` is empty.
         draws: of each image, `augmented`.
+        each_part: show each part of the augmentation by itself, too.
     """
 
     sets: Sequence[str] = ()
@@ -36,6 +40,7 @@ class DataRequest:
     config_file: str | None = None
     overrides: Sequence[str] = ()
     draws: int = 4
+    each_part: bool = False
 
 
 def show_images(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
@@ -73,6 +78,8 @@ def show_images(request: DataRequest, folder: str | Path, report: Callable[[str]
 def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
     """Write `augmented.jpg` into `folder`: images as training with the config would see them.
 
+    With `each_part` there is a sheet for each part of the mapper's `mixing` and `augmentations` alone besides.
+
     Raises:
         UserError: there is no config, or no image is as asked for.
     """
@@ -86,7 +93,8 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     from xray_lazy.visualization.ground_truth import save_augmented_sheet
     from xray_lazy.visualization.image_choice import check_classes, choose_records, draw_at_random
 
-    loader = load_config(request.config_file, request.overrides).dataloader.train
+    cfg = load_config(request.config_file, request.overrides)
+    loader = cfg.dataloader.train
     if request.sets:
         sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
         datasets = load_side_by_side(sets)
@@ -98,11 +106,30 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     records = draw_at_random(records, request.count, request.seed)
     if not records:
         raise UserError("no image is as asked for", "leave some of --ids, --names, --class, --size away")
-    path = Path(folder) / "augmented.jpg"
-    mapper = instantiate(loader.mapper)
-    give_dataset(mapper, datasets[0])
-    save_augmented_sheet(records, mapper, class_names, path, request.draws, request.seed)
-    report(f"{path}: {counted(len(records), 'image')}, {counted(request.draws, 'draw')} of each")
+    sheets = {"augmented": cfg}
+    if request.each_part:
+        sheets |= _parts_alone(cfg)
+    for name, alone in sheets.items():
+        path = Path(folder) / f"{name}.jpg"
+        mapper = instantiate(alone.dataloader.train.mapper)
+        give_dataset(mapper, datasets[0])
+        save_augmented_sheet(records, mapper, class_names, path, request.draws, request.seed)
+        report(f"{path}: {counted(len(records), 'image')}, {counted(request.draws, 'draw')} of each")
+
+
+def _parts_alone(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The config with each part of the training mapper alone, by a name for its sheet."""
+    mapper = cfg.dataloader.train.mapper
+    kinds = [key for key in ("mixing", "augmentations") if key in mapper]
+    alone = {}
+    for key in kinds:
+        for part in mapper[key] or ():
+            one = deepcopy(cfg)
+            one.dataloader.train.mapper.update({kind: [part] if kind == key else [] for kind in kinds})
+            target = part.get("_target_") if isinstance(part, DictConfig) else type(part)
+            kind = getattr(target, "__name__", None) or str(target).rpartition(".")[2]
+            alone[f"part_{len(alone) + 1}_{kind}"] = one
+    return alone
 
 
 def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
