@@ -75,6 +75,17 @@ def test_what_is_not_apart_from_its_surroundings_is_not_cut():
         cut_by_mask(bag, MaskWindow(100, 80, np.ones((30, 40), bool)), nothing)
 
 
+def test_an_item_before_a_black_bag_is_not_cut():
+    let_through, bits = knife((240, 320), (160, 120))
+    mask, others = MaskWindow(0, 0, bits), np.zeros(bits.shape, bool)
+    bag = empty_bag()
+    assert cut_by_mask(as_image(bag * let_through), mask, others).bits.any()
+    # one channel is black already, as behind a laptop in pseudo-colours
+    bag[60:180, 60:260, 2] = np.random.default_rng(0).normal(6, 2, (120, 200))
+    with pytest.raises(Unusable, match="nothing through"):
+        cut_by_mask(as_image(bag * let_through), mask, others)
+
+
 def test_a_scan_of_one_item_is_cut_at_its_outline():
     let_through, bits = knife(SIZE, (170, 120), 20)
     image = as_image(np.float32(228) * let_through)

@@ -22,6 +22,9 @@ LEAST_ATTENUATION = 0.12
 CLUTTER, LEAST_CONTRAST = 0.95, 2.0
 # So wide, as a share of its box's shorter side, are most parts of an item, by area
 SOLID, LEAST_SOLID = 0.06, 0.7
+# Grey level of the bag behind an item, in its darkest channel: of less, what an item lets through is noise; and the
+# share of an item that may have less
+DARKEST, MOST_DARK = 40, 0.25
 # Weight of what a coarser level of a pyramid says, where that of a whole pixel is 1
 OF_COARSER = 1e-3
 
@@ -47,7 +50,7 @@ def cut_by_mask(image: np.ndarray, mask: MaskWindow, others: np.ndarray) -> Cut:
         others: (H, W) bool, where other items are.
 
     Raises:
-        Unusable: it lets nearly all through.
+        Unusable: it lets nearly all through, or the bag behind it nearly nothing.
     """
     box = mask.box()
     left, top, right, bottom = _window(box, image.shape)
@@ -57,6 +60,7 @@ def cut_by_mask(image: np.ndarray, mask: MaskWindow, others: np.ndarray) -> Cut:
     bits[y : y + inside.bits.shape[0], x : x + inside.bits.shape[1]] = inside.bits
     seen = _logarithms(image[top:bottom, left:right])
     behind = _fill(seen, ~(_grown(bits, EDGE + 1) | others[top:bottom, left:right]))
+    _refuse_dark(behind, bits)
     return _finished(behind - seen, bits)
 
 
@@ -92,11 +96,13 @@ def cut_by_box(image: np.ndarray, box: tuple[float, float, float, float], others
         raise Unusable("that can't be told apart from what is around")
     # nearer to the item, what is in its box with it is known too
     around |= usable & (attenuation < clutter / 2)
-    attenuation = _fill(seen, around & ~_grown(bits, EDGE + 1)) - seen
+    behind = _fill(seen, around & ~_grown(bits, EDGE + 1))
+    attenuation = behind - seen
     bits = (attenuation.mean(2) > clutter) & in_box
     # without the pinholes of noise
     bits = _without_specks(cv2.morphologyEx(bits.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0)
     _refuse_doubtful(attenuation.mean(2), clutter, bits, in_box)
+    _refuse_dark(behind, bits)
     return _finished(attenuation, bits)
 
 
@@ -128,6 +134,12 @@ def _finished(attenuation: np.ndarray, bits: np.ndarray) -> Cut:
     left, top, right, bottom = MaskWindow(0, 0, bits).box()
     rows, columns = slice(max(top - EDGE, 0), bottom + EDGE), slice(max(left - EDGE, 0), right + EDGE)
     return Cut(np.rint(let_through[rows, columns]).astype(np.uint8), bits[rows, columns])
+
+
+def _refuse_dark(behind: np.ndarray, bits: np.ndarray) -> None:
+    """Where the bag is black in a channel already, dividing by it gives any colour."""
+    if bits.any() and (behind.min(2)[bits] < np.log(DARKEST)).mean() > MOST_DARK:
+        raise Unusable("behind which the bag lets nearly nothing through")
 
 
 def _unexplained(seen: np.ndarray, around: np.ndarray, extent: int) -> tuple[np.ndarray, float]:

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from detectron2.data import transforms as T
 from rich.console import Console
 from rich.progress import track
 
-from xray_lazy.data.augmentation.cutting import Cut, Unusable, cut_by_box, cut_by_mask, cut_single
+from xray_lazy.data.augmentation.cutting import Unusable, cut_single
+from xray_lazy.data.augmentation.item_cutting import cut_items
 from xray_lazy.data.augmentation.threat_library import LibraryWriter, Threat
 from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image, read_record
-from xray_lazy.data.image_transforms import boxes_of
-from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
-
-SMALLEST = 12  # shorter side of an item's box, pixels: smaller ones show nothing
 
 
 def cut_dataset(
@@ -59,9 +55,15 @@ def cut_dataset(
                 raise UserError(
                     f"an image can't be read: {error.path} {error.why}", "find all with `tools/dataset.py check`"
                 ) from None
-            for annotation, cut, place in _cut_record(image, record["annotations"], most_overlap, left_out):
+            step = silhouette_step(image.shape)
+            _, labels, bags, _ = cv2.connectedComponentsWithStats(silhouette(image))
+            for annotation, box, cut in cut_items(image, record["annotations"], most_overlap):
+                if isinstance(cut, Unusable):
+                    left_out[str(cut)] += 1
+                    continue
                 class_name = dataset.class_names[annotation["category_id"]]
                 source = os.path.basename(record["file_name"])
+                place = _place_in_bag(labels, bags, box, step)
                 facts = {"scanner": scanner, "source": source, "place": place, "pixel_size": pixel_size}
                 writer.add(Threat(cut.transmission, cut.bits, class_name, **facts))
         _publish(writer, dataset.name, left_out)
@@ -121,63 +123,6 @@ def _tracked(things: Sequence, total: int, title: str, show_progress: bool) -> I
     console = Console(stderr=True)
     hidden = not (show_progress and console.is_terminal)
     return track(things, title, total, console=console, transient=True, disable=hidden)
-
-
-def _cut_record(
-    image: np.ndarray, annotations: Sequence[dict], most_overlap: float, left_out: Counter
-) -> Iterator[tuple[dict, Cut, tuple[float, float] | None]]:
-    rasters = MaskRasters(T.TransformList([]), image.shape[:2], image.shape[:2])
-    masks = [rasters.draw(a["segmentation"]) if "segmentation" in a else None for a in annotations]
-    boxes = [_rounded(box, image.shape) for box in boxes_of(annotations)]
-    step = silhouette_step(image.shape)
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(silhouette(image))
-    covers = np.zeros(image.shape[:2], np.int32)  # how many items lie on a pixel
-    for box, mask in zip(boxes, masks, strict=True):
-        _mark(covers, box, mask)
-    for annotation, box, mask in zip(annotations, boxes, masks, strict=True):
-        if annotation["iscrowd"]:
-            continue
-        own = np.zeros_like(covers)
-        _mark(own, box, mask)
-        others = covers > own
-        try:
-            cut = _cut(image, box, mask, others, most_overlap)
-        except Unusable as error:
-            left_out[str(error)] += 1
-            continue
-        yield annotation, cut, _place_in_bag(labels, facts, box, step)
-
-
-def _mark(covers: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None) -> None:
-    """Add one on a mask, or on a box where there is none."""
-    if mask is None:
-        covers[box[1] : box[3], box[0] : box[2]] += 1
-    else:
-        height, width = mask.bits.shape
-        covers[mask.top : mask.top + height, mask.left : mask.left + width] += mask.bits.astype(bool)
-
-
-def _cut(
-    image: np.ndarray, box: tuple[int, int, int, int], mask: MaskWindow | None, others: np.ndarray, most_overlap: float
-) -> Cut:
-    left, top, right, bottom = box
-    if min(right - left, bottom - top) < SMALLEST or (mask is not None and not mask.bits.any()):
-        raise Unusable(f"smaller than {SMALLEST} pixels")
-    if left <= 0 or top <= 0 or right >= image.shape[1] or bottom >= image.shape[0]:
-        raise Unusable("cut off by the image's edge")
-    covered = others[top:bottom, left:right]
-    if mask is not None:
-        y, x = mask.top, mask.left
-        covered = others[y : y + mask.bits.shape[0], x : x + mask.bits.shape[1]][mask.bits.astype(bool)]
-    if covered.mean() > most_overlap:
-        raise Unusable(f"covered to more than {most_overlap:.0%} by others")
-    return cut_by_box(image, box, others) if mask is None else cut_by_mask(image, mask, others)
-
-
-def _rounded(box: np.ndarray, size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """A box (4,) in whole pixels of an image of `size` (height, width)."""
-    left, top, right, bottom = (round(float(value)) for value in box)
-    return max(left, 0), max(top, 0), min(right, size[1]), min(bottom, size[0])
 
 
 def _place_in_bag(

@@ -7,17 +7,11 @@ import numpy as np
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.data.augmentation.bag_places import BagPlaces
+from xray_lazy.data.augmentation.item_placing import ItemPlacing, as_item, mean_attenuation
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, new_annotation
 from xray_lazy.data.augmentation.ranges import check_range, check_share
 from xray_lazy.data.augmentation.threat_library import Threat, read_library
-from xray_lazy.data.augmentation.transmission import put_behind
-from xray_lazy.data.mask_rasters import MaskWindow
 from xray_lazy.errors import UserError
-
-# What bags may attenuate where an item is put that attenuates too much itself
-LEAST_ROOM = 0.3
-# Noise is drawn once, and each item gets another part of it
-NOISE = 512
 
 
 class ThreatProjection:
@@ -67,15 +61,14 @@ class ThreatProjection:
         names: Mapping[str, str | None] | None = None,
     ):
         check_range("threat projection", "items", items, above=0)
-        check_range("threat projection", "scale", scale, above=0)
         for name, share in (("empty", empty), ("occupied", occupied), ("near_items", near_items)):
             check_share("threat projection", name, share)
         self.library = library
-        self.items, self.scale, self.rotation = tuple(items), tuple(scale), rotation
-        self.empty, self.occupied = empty, occupied
-        self.quarter_turns, self.mirror, self.near_items = quarter_turns, mirror, near_items
-        self.most_attenuation, self.most_overlap = most_attenuation, most_overlap
-        self.balance, self.noise, self.pixel_size = balance, noise, pixel_size
+        self.items, self.empty, self.occupied = tuple(items), empty, occupied
+        self.near_items, self.balance, self.pixel_size = near_items, balance, pixel_size
+        self._placing = ItemPlacing(
+            "threat projection", scale, rotation, quarter_turns, mirror, most_attenuation, most_overlap, noise
+        )
         self.names = dict(names or {})
         # each with its four channels, the last one of its mask, and its mean attenuation
         self._by_class: dict[str, list[tuple[np.ndarray, float]]] = {}
@@ -83,7 +76,7 @@ class ThreatProjection:
         for threat in threats:
             name = self.names.get(threat.class_name, threat.class_name)
             if name is not None:
-                self._by_class.setdefault(name, []).append((self._scaled(threat), _mean_attenuation(threat)))
+                self._by_class.setdefault(name, []).append(self._scaled(threat))
         if not self._by_class:
             raise UserError(
                 f"no item of the threat library {library} is used", "leave fewer classes out of it by `names`"
@@ -91,8 +84,6 @@ class ThreatProjection:
         places = [threat.place for threat in threats if threat.place]
         self._places = np.array(places) if places else None
         self._classes: tuple[Sequence[str], list[str], np.ndarray] | None = None
-        drawn = np.random.default_rng(0).normal(0, noise, (NOISE, NOISE, 3)) if noise else None
-        self._noise = None if drawn is None else drawn.round().astype(np.int16)
 
     def __call__(self, scene: Scene, random: np.random.Generator, others: OtherRecords) -> Scene:
         """Raises: UserError where the training set lacks a class of the library."""
@@ -108,16 +99,11 @@ class ThreatProjection:
             name = names[int(np.searchsorted(ends, random.random() * ends[-1], side="right"))]
             of_class = self._by_class[name]
             item, attenuation = of_class[int(random.integers(len(of_class)))]
-            transmission, bits = self._turned(item, random)
             near = self._places if random.random() < self.near_items else None
-            room = max(self.most_attenuation - attenuation, LEAST_ROOM)
-            place = places.find(bits, random, near, room, self.most_overlap)
-            if place is None:
-                continue
-            self._put(scene, transmission, place, random)
-            places.take(*place, bits, attenuation)
-            mask = MaskWindow(*place, bits)
-            annotations.append(new_annotation(mask, scene.size, others.class_names.index(name)))
+            item = item if scene.image_format == "BGR" else item[:, :, [2, 1, 0, 3]]
+            mask = self._placing.put(scene, places, item, attenuation, random, near)
+            if mask is not None:
+                annotations.append(new_annotation(mask, scene.size, others.class_names.index(name)))
         return Scene(scene.image, annotations, scene.image_format)
 
     def _class_draws(self, others: OtherRecords) -> tuple[list[str], np.ndarray]:
@@ -134,42 +120,13 @@ class ThreatProjection:
             self._classes = others.class_names, names, np.cumsum(counts ** -float(self.balance))
         return self._classes[1:]
 
-    def _scaled(self, threat: Threat) -> np.ndarray:
-        """An item (h, w, 4), its transmission and its mask, with pixels as large as the training set's."""
-        item = np.dstack([threat.transmission, 255 * threat.bits.view(np.uint8)])
+    def _scaled(self, threat: Threat) -> tuple[np.ndarray, float]:
+        """An item with pixels as large as the training set's, and its mean attenuation."""
+        item = as_item(threat.transmission, threat.bits)
+        attenuation = mean_attenuation(threat.transmission, threat.bits)
         if not self.pixel_size or not threat.pixel_size:
-            return item
+            return item, attenuation
         factor = threat.pixel_size / self.pixel_size
         size = max(1, round(factor * item.shape[1])), max(1, round(factor * item.shape[0]))
-        return cv2.resize(item, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-
-    def _turned(self, item: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The item as it is put in: (h, w, 3) uint8, and its mask (h, w) bool."""
-        scale = float(random.uniform(self.scale[0], self.scale[1]))
-        angle = float(random.uniform(-self.rotation, self.rotation))
-        angle += 90 * int(random.integers(4)) if self.quarter_turns else 0
-        height, width = item.shape[:2]
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-        if self.mirror and random.random() < 0.5:
-            matrix = matrix @ np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])
-        extent = np.abs(matrix[:, :2]) @ (width, height)
-        new = max(1, round(extent[0])), max(1, round(extent[1]))
-        matrix[:, 2] += (np.array(new) - (width, height)) / 2
-        turned = cv2.warpAffine(item, matrix, new, flags=cv2.INTER_LINEAR, borderValue=(255, 255, 255, 0))
-        return cv2.cvtColor(turned, cv2.COLOR_BGRA2BGR), cv2.extractChannel(turned, 3) >= 128
-
-    def _put(self, scene: Scene, transmission: np.ndarray, place: tuple[int, int], random: np.random.Generator) -> None:
-        left, top = place
-        part = scene.image[top : top + transmission.shape[0], left : left + transmission.shape[1]]
-        transmission = transmission[: part.shape[0], : part.shape[1]]
-        put_behind(part, transmission if scene.image_format == "BGR" else transmission[:, :, ::-1])
-        if self._noise is not None:
-            y, x = (int(random.integers(NOISE - min(side, NOISE) + 1)) for side in part.shape[:2])
-            noise = self._noise[y : y + part.shape[0], x : x + part.shape[1]]
-            on = part[: noise.shape[0], : noise.shape[1]]
-            there = transmission[: noise.shape[0], : noise.shape[1]].min(2, keepdims=True) < 250
-            on[:] = np.clip(on + noise * there, 0, 255)
-
-
-def _mean_attenuation(threat: Threat) -> float:
-    return float(-np.log(np.maximum(threat.transmission[threat.bits], 1) / 255).mean())
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        return cv2.resize(item, size, interpolation=interpolation), attenuation
