@@ -1,7 +1,16 @@
-"""Sparse R-CNN with a mask branch, on the astrophysics scanner."""
+"""Sparse R-CNN with proposals from the image and a mask branch, on the astrophysics scanner."""
 
 from .common.mask_head import mask_head
-from .sparse_rcnn_r50_xray import dataloader, hooks, lr_multiplier, model, optimizer, test, train, writers
+from .sparse_rcnn_image_proposals_r50_xray import (
+    dataloader,
+    hooks,
+    lr_multiplier,
+    model,
+    optimizer,
+    test,
+    train,
+    writers,
+)
 
 model.mask_head = mask_head
 dataloader.train.mapper.with_masks = True
