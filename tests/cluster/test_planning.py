@@ -45,6 +45,8 @@ def test_a_fault_in_any_job_of_an_array_is_found_and_the_job_named(plan):
         plan(missing)
     with pytest.raises(UserError, match=r"in the job total_batch_size=3: .*evenly over 2 processes"):
         plan("dataloader.train.total_batch_size=2,3", profile=dataclasses.replace(LOCAL, tasks_per_node=2))
+    with pytest.raises(UserError, match=r"in the job metric=bbox-PA: hooks.best_checkpoint.metric: no evaluation"):
+        plan("hooks.best_checkpoint.metric=bbox/AP,bbox/PA")
 
 
 @pytest.mark.parametrize(

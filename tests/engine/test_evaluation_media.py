@@ -155,7 +155,7 @@ def test_chosen_images_come_first(tmp_path, scans):
 
 
 def test_a_chosen_image_that_is_not_there_is_told_before_training(tmp_path, scans):
-    with pytest.raises(UserError, match=r"chosen has '91.png', of which xray_test_val has none") as raised:
+    with pytest.raises(UserError, match=r"chosen: of .91.png., xray_test_val has none") as raised:
         train(tmp_path / "run", scans, chosen=["91.png"])
     assert "90.png" in raised.value.fix
 

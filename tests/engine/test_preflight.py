@@ -94,6 +94,26 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
         ),
         ("model.roi_heads.box_pooler.sampling_ratio=-1", "model.roi_heads.box_pooler.sampling_ratio", "less than 0"),
         ("model.roi_heads.positive_fraction=2", "model.roi_heads.positive_fraction", "more than 1"),
+        ("hooks.best_checkpoint.metric=bbx/AP", "hooks.best_checkpoint.metric", "no evaluation gives bbx/AP"),
+        ("hooks.best_checkpoint.metric=screening/P_D@7", "hooks.best_checkpoint.metric", "gives screening/P_D@7"),
+        (
+            "hooks.early_stopping.metric=bbox/AP-gnu ++hooks.early_stopping.patience=2",
+            "hooks.early_stopping.metric",
+            "no evaluation gives bbox/AP-gnu",
+        ),
+        (
+            "+hooks.best_of_few={_target_: xray_lazy.engine.hooks.best_checkpoint.BestCheckpoint, metric: bbox/AP5, "
+            "file_name: few}",
+            "hooks.best_of_few.metric",
+            "no evaluation gives bbox/AP5",
+        ),
+        (
+            "+hooks.second={_target_: xray_lazy.engine.hooks.best_checkpoint.BestCheckpoint, metric: bbox/AP}",
+            "hooks.best_checkpoint",
+            "two hooks write model_best.pth",
+        ),
+        ("hooks.evaluation_media.chosen=[nowhere.png]", "hooks.evaluation_media.chosen", "tiny has none"),
+        ("dataloader.evaluator.screening.group_by='(x)y'", "dataloader.evaluator", "group_by"),
     ],
 )
 def test_a_value_that_can_not_be_meant_is_a_fault_of_its_key(tiny, override, key, words):
@@ -200,6 +220,14 @@ def test_parts_that_do_not_fit_one_another_are_found_by_the_first_images(tiny, o
 def test_a_model_whose_numbers_grow_beyond_all_bounds_before_its_weights_are_loaded_is_no_fault(tiny):
     cfg = apply_overrides(tiny, ["model.pixel_std=[1e-30,1e-30,1e-30]", "model.backbone.bottom_up.stem.norm=''"])
     assert try_images(cfg) == []
+
+
+def test_metrics_are_not_judged_where_an_evaluator_or_hook_of_ones_own_may_give_them(tiny):
+    wrong = "hooks.best_checkpoint.metric=bbox/F1"
+    evaluator = "dataloader.evaluator={_target_: tests.engine.fault_hooks.EvaluatorWithoutMemory}"
+    assert faults_of(tiny, wrong)
+    assert not faults_of(tiny, wrong, f"++{evaluator}")
+    assert not faults_of(tiny, wrong, "+hooks.mine={_target_: tests.engine.hooks_for_tests.CrashAt, iteration: 1}")
 
 
 def test_the_dry_run_tries_the_first_images_and_writes_nothing(tmp_path):

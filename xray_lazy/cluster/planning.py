@@ -100,6 +100,7 @@ def _move_below(cfg: DictConfig, name: str) -> None:
 def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[Fault]:
     from xray_lazy.engine.epochs import resolve_epochs
     from xray_lazy.engine.preflight import check_experiment, check_parts
+    from xray_lazy.engine.start_checks import check_start
     from xray_lazy.engine.trial_step import try_images
 
     cfg = prepared.cfg
@@ -111,8 +112,9 @@ def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[F
     if device == "cpu" and profile.gpus_per_node:
         return [Fault("train.device", "it is cpu, and the job asks for GPUs", "leave out --gpus-per-node, or this key")]
     to_look_at = _what_data_checks_need(cfg)
-    faults = check_parts(cfg)
-    if not faults and to_look_at not in looked_at:
+    if to_look_at in looked_at:
+        faults = check_parts(cfg) or list(check_start(cfg))
+    else:
         faults = check_experiment(cfg, prepared.plan.world_size) or try_images(cfg)
         looked_at.add(to_look_at)
     if not faults and _has_epochs(cfg):

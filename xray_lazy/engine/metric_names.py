@@ -27,6 +27,11 @@ def possible_names(metric: str, suffixes: Iterable[str]) -> list[str]:
     return [metric, *(metric[:place] + suffix + metric[place:] for suffix in suffixes for place in places)]
 
 
+def key_of(hook: Any) -> str:
+    """Where a hook is in the config."""
+    return f"hooks.{next(name for name, one in hook.trainer.named_hooks.items() if one is hook)}"
+
+
 def check_name(metric: str, key: str, trainer: Any) -> None:
     """Refuse a metric that no evaluation of a training gives, before it begins.
 

@@ -24,6 +24,7 @@ from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.engine.required_nodes import check_nodes
 from xray_lazy.engine.setting_limits import check_settings
+from xray_lazy.engine.start_checks import check_start
 from xray_lazy.engine.trial_build import build_on_trial, without_log
 from xray_lazy.engine.weightless import build_weightless
 from xray_lazy.engine.weights_file import read_weights_file
@@ -42,7 +43,8 @@ EVALUATED += ("train.output_dir", "train.seed")
 
 
 def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) -> list[Fault]:
-    """All faults of an experiment: its nodes and arguments, data sets, classes, batch size and weights.
+    """All faults of an experiment: its nodes and arguments, data sets, classes, batch size and weights, and what
+    hooks and evaluators refuse.
 
     Args:
         cfg: the whole config.
@@ -56,7 +58,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     faults += [*_check_weights(cfg, training), *check_data(cfg, training)]
     if training and not faults:
         faults += _check_class_map(cfg)
-    return faults
+    return faults or list(check_start(cfg, training))
 
 
 def check_data(cfg: DictConfig, training: bool = True) -> list[Fault]:

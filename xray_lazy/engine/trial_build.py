@@ -82,9 +82,15 @@ def _build_hook(node: Any) -> None:
 
 
 def _is_our_writer(node: Any) -> bool:
+    target = target_class(node)
+    return target is not None and issubclass(target, Writer)
+
+
+def target_class(node: Any) -> type | None:
+    """The class that a node builds; None for what functions build."""
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     target = locate(target) if isinstance(target, str) else target
-    return isinstance(target, type) and issubclass(target, Writer)
+    return target if isinstance(target, type) else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.engine.metric_names import check_name, possible_names, warn_of_worst
+from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import latest_with
 from xray_lazy.run_folder import BEST, RunFolder, checkpoint_name
@@ -58,7 +58,7 @@ class BestCheckpoint(HookBase):
         others = [hook for hook in self.trainer.named_hooks.values() if isinstance(hook, BestCheckpoint)]
         if sum(hook.file_name == self.file_name for hook in others) > 1:
             raise UserError(f"two hooks write {self.file_name}.pth", "give one of them another file_name")
-        check_name(self.metric, "hooks.best_checkpoint.metric", self.trainer)
+        check_name(self.metric, f"{key_of(self)}.metric", self.trainer)
 
     def before_train(self) -> None:
         self._folder = RunFolder(self.trainer.checkpointer.save_dir)

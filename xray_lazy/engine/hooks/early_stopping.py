@@ -9,7 +9,7 @@ from detectron2.utils import comm
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
-from xray_lazy.engine.metric_names import check_name, possible_names, warn_of_worst
+from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 from xray_lazy.modeling.step_numbers import latest_with
@@ -59,7 +59,7 @@ class EarlyStopping(HookBase):
     def check(self) -> None:
         """Called before anything is written."""
         if self.patience is not None:
-            check_name(self.metric, "hooks.early_stopping.metric", self.trainer)
+            check_name(self.metric, f"{key_of(self)}.metric", self.trainer)
 
     def before_train(self) -> None:
         if self.has_ended and self._is_exhausted():

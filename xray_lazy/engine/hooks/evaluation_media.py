@@ -156,7 +156,7 @@ def chosen_records(datasets: Sequence[DetectionDataset], chosen: Iterable[str | 
             near = nearest(str(name), names) or names[:1]
             sets = " and ".join(dataset.name for dataset in datasets)
             raise UserError(
-                f"hooks.evaluation_media.chosen has {name!r}, of which {sets} has {len(matching) or 'none'}",
+                f"hooks.evaluation_media.chosen: of {name!r}, {sets} has {len(matching) or 'none'}",
                 f"name an image by its file, such as {near[0]}, or by its id",
             )
         found += matching
