@@ -216,25 +216,94 @@ except BaseException:
 """
 
 
-def interrupted_when_it_prints(*command, environment):
-    """Exit code and stderr of a command that gets Ctrl-C at its first line."""
+def ended_when_it_prints(number, *command, environment):
+    """Exit code and stderr of a command that gets a signal at its first line."""
     tool = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     )
     tool.stdout.readline()
-    tool.send_signal(signal.SIGINT)
+    tool.send_signal(number)
     _, errors = tool.communicate(timeout=PATIENCE)
     return tool.returncode, errors
 
 
-@pytest.mark.parametrize("module", ["difflib", "omegaconf"])  # before and after a tool has read its command line
-def test_ctrl_c_while_a_tool_imports_what_it_needs_ends_it_with_one_line(tmp_path, module):
+@pytest.mark.parametrize(
+    ("module", "number", "answer"),  # before and after a tool has read its command line
+    [
+        ("difflib", signal.SIGINT, (130, "error: interrupted\n")),
+        ("omegaconf", signal.SIGINT, (130, "error: interrupted\n")),
+        ("omegaconf", signal.SIGTERM, (143, "error: ended by SIGTERM\n")),
+    ],
+)
+def test_a_signal_while_a_tool_imports_what_it_needs_ends_it_with_one_line(tmp_path, module, number, answer):
     """Also where the import would make another error of it, or forget it."""
     tool = Path(__file__).parents[1] / "tools" / "lazy_train.py"
     (tmp_path / f"{module}.py").write_text(BUSY_MODULE)
     command = [sys.executable, str(tool), "--config-file", "any.py", "--debug"]
-    answer = interrupted_when_it_prints(*command, environment={"PYTHONPATH": str(tmp_path)})
-    assert answer == (130, "error: interrupted\n")
+    assert ended_when_it_prints(number, *command, environment={"PYTHONPATH": str(tmp_path)}) == answer
+
+
+HALF_A_FILE = """
+import os, sys, time
+sys.modules["__main__"].__file__ = "TOOL"
+from xray_lazy.command_line import run_tool
+from xray_lazy.atomic_file import atomic_writer
+
+def work():
+    with atomic_writer("results.json") as stream:
+        stream.write(b"half")
+        try:
+            print("writing", flush=True)
+            time.sleep(600)
+        finally:
+            DEAFNESS
+
+run_tool(work, debug=True)
+"""
+
+
+def half_a_file(deafness="pass"):
+    """A tool that writes for long, and says so; with what it does before it ends."""
+    return HALF_A_FILE.replace("TOOL", str(ROOT / "tools" / "predict.py")).replace("DEAFNESS", deafness)
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        (signal.SIGINT, (130, "error: interrupted\n")),
+        (signal.SIGTERM, (143, "error: ended by SIGTERM\n")),
+        (signal.SIGHUP, (129, "error: ended by SIGHUP\n")),
+    ],
+)
+def test_a_signal_while_a_tool_writes_leaves_no_half_file(tmp_path, monkeypatch, number, answer):
+    monkeypatch.chdir(tmp_path)
+    Path("results.json").write_text("earlier")
+    code = half_a_file()
+    assert ended_when_it_prints(number, sys.executable, "-c", code, environment={"PYTHONPATH": str(ROOT)}) == answer
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"results.json": "earlier"}
+
+
+def test_a_second_ctrl_c_ends_a_tool_that_takes_long_to_leave_with_no_half_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    again = "time.sleep(1.2); os.kill(os.getpid(), 2); time.sleep(600)"
+    command = [sys.executable, "-c", half_a_file(again)]
+    answer = ended_when_it_prints(signal.SIGINT, *command, environment={"PYTHONPATH": str(ROOT)})
+    assert answer == (130, "error: interrupted\n") and not list(tmp_path.iterdir())
+
+
+def test_the_echo_of_a_signal_does_not_disturb_the_orderly_end(tmp_path, monkeypatch):
+    """As `timeout` sends it to the process, and to its group."""
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", half_a_file("os.kill(os.getpid(), 15); open('left', 'w').close()")]
+    answer = ended_when_it_prints(signal.SIGTERM, *command, environment={"PYTHONPATH": str(ROOT)})
+    assert answer == (143, "error: ended by SIGTERM\n") and [path.name for path in tmp_path.iterdir()] == ["left"]
+
+
+def test_nohup_lets_a_tool_live_on(tmp_path):
+    code = half_a_file().replace("time.sleep(600)", "time.sleep(0.5)")
+    command = ["nohup", sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{code}"]
+    answer = ended_when_it_prints(signal.SIGHUP, *command, environment={"PYTHONPATH": str(ROOT)})
+    assert answer[0] == 0 and (tmp_path / "results.json").read_text() == "half"
 
 
 def test_ctrl_c_that_became_another_error_on_its_way_is_told_as_what_it_is(capsys):
@@ -249,11 +318,12 @@ def test_ctrl_c_that_became_another_error_on_its_way_is_told_as_what_it_is(capsy
 
 
 def test_ctrl_c_of_which_a_library_makes_another_error_is_told_as_what_it_is(capsys, monkeypatch):
-    monkeypatch.setattr(interruption, "_has_come", False)
+    monkeypatch.setattr(interruption, "_came", 0)
+    monkeypatch.setattr(interruption, "_came_at", 0.0)
 
     def main():
         try:
-            interruption._interrupt(signal.SIGINT, sys._getframe())
+            interruption._end(signal.SIGINT, sys._getframe())
         except KeyboardInterrupt:
             error = SystemError("returned a result with an exception set")
         raise error

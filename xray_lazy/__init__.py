@@ -5,9 +5,9 @@ Importing this package is cheap: torch and detectron2 are imported by the module
 
 import warnings
 
-from xray_lazy.interruption import end_tool_on_interrupt
+from xray_lazy.interruption import end_tool_on_signals
 
-end_tool_on_interrupt()
+end_tool_on_signals()
 
 # Warnings about detectron2's and pycocotools' own code: nothing that a user could do about them.
 warnings.filterwarnings("ignore", message=r"`torch\.jit\.script", category=FutureWarning)

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xray_lazy.interruption import unfinished_files
+
 ABANDONED_SECONDS = 60
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # as mkstemp makes them below
 _looked_at: set[Path] = set()
@@ -36,6 +38,7 @@ def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[Bin
     _remove_abandoned(path.parent)
     # not all of a long name: what makes it temporary would make it too long
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:48]}.", suffix=".tmp", dir=path.parent)
+    unfinished_files.add(temporary)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             with suppress(OSError):  # a file system without locks
@@ -50,6 +53,7 @@ def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[Bin
             _rename_to_new(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+        unfinished_files.discard(temporary)
 
 
 def _remove_abandoned(folder: Path) -> None:

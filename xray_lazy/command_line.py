@@ -10,7 +10,7 @@ from typing import Any
 
 from xray_lazy.errors import EXIT_FAILURE, UserError
 from xray_lazy.failure import Failure
-from xray_lazy.interruption import comes_from_interrupt, interrupts_are_caught
+from xray_lazy.interruption import ending_signal, signals_are_caught
 from xray_lazy.limits import Limits
 from xray_lazy.wording import clean_what_is_printed
 
@@ -33,7 +33,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     for stream in (sys.stdout, sys.stderr):
         clean_what_is_printed(stream)
     try:
-        interrupts_are_caught()
+        signals_are_caught()
         sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
@@ -42,10 +42,12 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_FAILURE
     except (Exception, KeyboardInterrupt) as error:
-        if debug and not comes_from_interrupt(error):
+        if debug and not ending_signal(error):
             Failure.of(error).tell()
             raise
         code = report_error(error)
+    finally:
+        signals_are_caught(False)
     sys.exit(code)
 
 
@@ -58,7 +60,7 @@ def report_error(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else EXIT_FAILURE
     failure = Failure.of(error)
     failure.tell()
-    if _show_tracebacks and not comes_from_interrupt(error):
+    if _show_tracebacks and not ending_signal(error):
         traceback.print_exception(error)
     else:
         print_error(failure.message, failure.fix)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
-from xray_lazy.interruption import EXIT_INTERRUPTED, comes_from_interrupt
+from xray_lazy.interruption import describe, ending_signal
 from xray_lazy.out_of_memory import memory_failure
 
 FAILURE_FILE = "failure.json"
@@ -124,8 +124,8 @@ def read_failure(path: str | os.PathLike) -> Failure | None:
 
 def _explained(error: BaseException) -> tuple[str, str, int]:
     """Message, fix and exit code."""
-    if comes_from_interrupt(error):
-        return "interrupted", "", EXIT_INTERRUPTED
+    if number := ending_signal(error):
+        return describe(number), "", 128 + number
     if isinstance(error, UserError):
         return error.message, error.fix, error.exit_code
     if failure := memory_failure(error):

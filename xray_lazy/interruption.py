@@ -1,43 +1,97 @@
-"""Ctrl-C ends a tool with one line, also before `run_tool` is there to catch it, and within imports."""
+"""Ctrl-C, SIGTERM and a lost terminal end a tool with one line, also before `run_tool` catches them, and in imports."""
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
-MESSAGE = "error: interrupted"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+ECHO_SECONDS = 1.0  # `timeout`, srun and terminals may send a signal to a process, and again to its group
+unfinished_files: set[str] = set()  # that this process writes under temporary names
 
 _is_caught = False
-_has_come = False
+_came, _came_at = 0, 0.0  # the first signal, and when
 
 
-def end_tool_on_interrupt() -> None:
-    """Let Ctrl-C end this process if it runs a tool of ours, and is not to ignore Ctrl-C, as in a shell's background.
+class EndedBySignal(KeyboardInterrupt):
+    """As Ctrl-C, by another signal."""
 
+    def __init__(self, number: int):
+        super().__init__(describe(number))
+        self.number = number
+
+
+def end_tool_on_signals() -> None:
+    """Let `ENDING` signals end this process in order if it runs a tool of ours.
+
+    Those that it is to ignore stay ignored: Ctrl-C in a shell's background, SIGHUP under nohup.
     Where a library imports or is called back, `KeyboardInterrupt` would get lost, or become another error.
     """
-    if _runs_tool() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+    if _runs_tool():
+        end_on_signals()
 
 
-def interrupts_are_caught() -> None:
-    """From here on Ctrl-C outside of imports is a `KeyboardInterrupt`, so that all that is open is closed."""
+def end_on_signals() -> None:
+    """As `end_tool_on_signals`, in a process that a tool has started."""
+    for number in ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _end)
+    os.register_at_fork(after_in_child=lambda: _set_all(signal.SIG_DFL))
+    atexit.register(_set_all, signal.SIG_IGN)  # the exit code is known; the interpreter would set the system's handlers
+
+
+def signals_are_caught(are_caught: bool = True) -> None:
+    """From here on a signal outside of imports is a `KeyboardInterrupt`, so that all that is open is closed.
+
+    A second one, if it is no echo of the first, ends the process at once.
+    """
     global _is_caught
-    _is_caught = True
+    _is_caught = are_caught
 
 
-def comes_from_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is a `KeyboardInterrupt`, or one that came up while that went on its way.
+@contextlib.contextmanager
+def heard(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals inside the block call `handler`; a SIGHUP that this process is to ignore stays ignored."""
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard_here = [number for number in numbers if not (is_deaf and number == signal.SIGHUP)]
+    previous = {number: signal.signal(number, handler) for number in heard_here}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def describe(number: int) -> str:
+    """What a tool says as it ends by a signal."""
+    return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+
+
+def ending_signal(error: BaseException | None) -> int:
+    """The signal of a `KeyboardInterrupt`, or of an error that came up while that went on its way; 0 of others.
 
     Code in C that calls Python back may make another error of it, which does not tell.
     """
-    if _has_come and error is not None:
-        return True
+    if error is None or _came:
+        return _came if error is not None else 0
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return getattr(error, "number", signal.SIGINT) if error is not None else 0
+
+
+def signal_of_exit(code: int) -> int:
+    """The `ENDING` signal that a process with this exit code was ended by, in order or not; 0 for others."""
+    number = -code if code < 0 else code - 128
+    return number if number in ENDING else 0
+
+
+def error_of(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else EndedBySignal(number)
 
 
 def _runs_tool() -> bool:
@@ -47,15 +101,30 @@ def _runs_tool() -> bool:
     return bool(script) and os.path.dirname(os.path.realpath(script)) in places
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _has_come
-    _has_come = True
-    if _is_caught and not _is_importing(frame):
-        raise KeyboardInterrupt
+def _end(number: int, frame: FrameType | None) -> None:
+    global _came, _came_at
+    is_first, now = not _came, time.monotonic()
+    if is_first:
+        _came, _came_at = number, now
+    elif now - _came_at < ECHO_SECONDS:
+        return
+    if is_first and _is_caught and not _is_importing(frame):
+        raise error_of(number)
     with contextlib.suppress(Exception):  # it may be at work just now
         sys.stdout.flush()
-    os.write(2, f"{MESSAGE}\n".encode())
-    os._exit(EXIT_INTERRUPTED)
+    for path in list(unfinished_files):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    if is_first or _is_caught:  # else it was said
+        os.write(2, f"error: {describe(number)}\n".encode())
+    os._exit(128 + number)
+
+
+def _set_all(handler: signal.Handlers) -> None:
+    """In place of `_end`: a process that a library forks ends as its parent wants it to, without a word."""
+    for number in ENDING:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, handler)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

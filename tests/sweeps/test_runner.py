@@ -203,7 +203,7 @@ def test_ending_a_trial_ends_all_its_processes_also_those_in_groups_of_their_own
     trial = LocalLauncher([{}]).start([sys.executable, "-c", words], tmp_path, {})
     wait_for(lambda: (tmp_path / "output.txt").read_text().strip())
     child = int((tmp_path / "output.txt").read_text())
-    assert MARK.encode() in Path(f"/proc/{child}/environ").read_bytes()
+    wait_for(lambda: MARK.encode() in Path(f"/proc/{child}/environ").read_bytes())
     trial.kill()
     wait_for(
         lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2], 10

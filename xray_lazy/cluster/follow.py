@@ -10,7 +10,7 @@ from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.status import JobStatus, read_status
 from xray_lazy.cluster.tables import print_failure
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.interruption import EXIT_INTERRUPTED
+from xray_lazy.interruption import ending_signal
 
 LOG_SECONDS = 0.5
 # each look is a call to SLURM's controller, which all users share
@@ -38,10 +38,10 @@ def stay_with(records: Sequence[JobRecord], with_log: bool) -> int:
         require_one_job([record.output_dir for record in records])
     try:
         statuses = [follow(records[0])] if with_log else wait(records)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         names = ", ".join(record.job_id for record in records)
         print(f"\nleft: the jobs go on ({names}); `submit.py cancel` ends them", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return 128 + ending_signal(interrupt)
     for status in read_status([status.record for status in statuses]):
         if status.state == "failed":
             print_failure(status)

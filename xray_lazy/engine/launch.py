@@ -18,7 +18,7 @@ from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.engine.process_group import run_as_started, run_in_group
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
-from xray_lazy.interruption import EXIT_INTERRUPTED
+from xray_lazy.interruption import ENDING, end_on_signals, error_of, heard, signal_of_exit, signals_are_caught
 from xray_lazy.wording import counted
 
 # Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
@@ -161,15 +161,13 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             for rank in range(plan.processes)
         ]
         forward = _SignalForwarder(processes)
-        previous = {number: signal.signal(number, forward) for number in FORWARDED_SIGNALS}
-        try:
-            for process in processes:
-                process.start()
-            error = _wait_for(processes, Path(folder) / FAILURE_FILE)
-        finally:
-            _end(processes)  # also after a second Ctrl-C
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with heard(FORWARDED_SIGNALS, forward):
+            try:
+                for process in processes:
+                    process.start()
+                error = _wait_for(processes, Path(folder) / FAILURE_FILE)
+            finally:
+                _end(processes)  # also after a second Ctrl-C
         if plan.machine_rank == 0:
             _wait_for_machines(store, plan)
         if error:
@@ -192,8 +190,8 @@ def _error_of(code: int, number: int, failure_file: Path) -> BaseException:
     failure = read_failure(failure_file)
     if failure and code > 0:  # else others say that they have lost it
         return failure.error()
-    if code == EXIT_INTERRUPTED:
-        return KeyboardInterrupt()
+    if ending := signal_of_exit(code):
+        return error_of(ending)
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     error = RunFailure(
         f"process {number} ended without a word ({how})",
@@ -215,7 +213,7 @@ def _end(processes: list) -> None:
             process.join(max(0, end - time.monotonic()))
 
 
-FORWARDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+FORWARDED_SIGNALS = (*ENDING, signal.SIGUSR2)
 
 
 class _SignalForwarder:
@@ -238,6 +236,8 @@ def _child(
 ) -> None:
     rank = plan.machine_rank * plan.processes + local_rank
     os.setpgrp()  # each signal comes once, from the parent, also where a terminal signals the whole group
+    end_on_signals()
+    signals_are_caught()
     _end_with_parent()
 
     def record(error: BaseException) -> int:

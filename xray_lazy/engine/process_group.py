@@ -14,7 +14,7 @@ from xray_lazy.engine.group_watch import GroupWatch, end_process, set_watch
 from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
-from xray_lazy.interruption import EXIT_INTERRUPTED
+from xray_lazy.interruption import ending_signal
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -84,7 +84,7 @@ def run_in_group(
             watch.tell_others(code)
             end_process(code)
         time.sleep(SAYING_SECONDS)  # in which the watch ends this process as the first one says
-        end_process(EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE)
+        end_process(128 + number if (number := ending_signal(error)) else EXIT_FAILURE)
     set_watch(None)
     if rank == 0:
         watch.wait_for_leaving()

@@ -2,13 +2,13 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, PLACE, read_failure
+from xray_lazy.interruption import ENDING, heard, signal_of_exit
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.launcher import OUTPUT, TrialHandle, TrialLauncher
@@ -87,7 +87,7 @@ class SweepRunner:
             UserError: the first trials have all ended with errors that others would meet, too.
         """
         hopeless = None
-        with _signals_to(lambda number, frame: self._signals.append(number)):
+        with heard(ENDING, lambda number, frame: self._signals.append(number)):
             while True:
                 if not self._signals and not hopeless:
                     try:
@@ -187,7 +187,8 @@ class SweepRunner:
             self._console.say(f"trial {number} is interrupted")
             return
         else:
-            state = "failed" if code > 0 else "killed"  # 0: somebody asked it to stop
+            is_killed = code <= 0 or signal_of_exit(code)  # 0: somebody asked it to stop
+            state = "killed" if is_killed else "failed"
             alike = USER_ERRORS_ALIKE if code == USER_ERROR else 0
             self._study.fail(number, state, _reason(code, folder), alike)
         trials = self._study.trials()
@@ -220,20 +221,11 @@ class SweepRunner:
 
 def _reason(code: int, folder: Path) -> str:
     """Why a trial's training has ended before its end, in one line."""
-    if code < 0:
-        hint = ", as the system does where memory runs out" if -code == signal.SIGKILL else ""
-        return f"killed by {signal.Signals(-code).name}{hint}"
+    if code < 0 or signal_of_exit(code):
+        number = signal_of_exit(code) or -code
+        hint = ", as the system does where memory runs out" if number == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(number).name}{hint}"
     if code == 0:
         return "it left before its end"
     failure = read_failure(folder / FAILURE_FILE)
     return f"exit code {code}: {failure.headline if failure else f'it did not say why, see its {OUTPUT}'}"
-
-
-@contextmanager
-def _signals_to(handler: Callable) -> Iterator[None]:
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)

@@ -1,7 +1,6 @@
 """W&B's agents as processes of this machine: each asks W&B for trials and starts our launcher for them."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from xray_lazy.errors import RunFailure
 from xray_lazy.failure import FAILURE_FILE, PLACE, RUN_ID
 from xray_lazy.file_end import last_lines
+from xray_lazy.interruption import ENDING, heard
 from xray_lazy.sweeps.local_launcher import OUTPUT, SAVING_SECONDS, LocalLauncher, LocalTrial
 from xray_lazy.sweeps.wandb_registration import trial_folder
 
@@ -92,7 +92,7 @@ def _folder(folder: Path, number: int) -> Path:
 
 @contextmanager
 def _signals_to(agents: Sequence[LocalTrial]) -> Iterator[list[int]]:
-    """Hand SIGINT and SIGTERM on; the list has those that came."""
+    """Hand `ENDING` signals on; the list has those that came."""
     came: list[int] = []
 
     def hand_on(number: int, _: object) -> None:
@@ -101,9 +101,5 @@ def _signals_to(agents: Sequence[LocalTrial]) -> Iterator[list[int]]:
             if agent.poll() is None:
                 agent.stop() if len(came) == 1 else agent.kill()
 
-    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with heard(ENDING, hand_on):
         yield came
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

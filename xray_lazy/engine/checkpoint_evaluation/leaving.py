@@ -1,8 +1,10 @@
-"""Leave in order on SIGTERM and SIGINT."""
+"""Leave in order on SIGTERM, SIGINT and SIGHUP."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from xray_lazy.interruption import ENDING, heard
 
 
 class Leaving(BaseException):
@@ -15,19 +17,17 @@ class LeaveOnSignal:
     A second SIGINT ends the process at once.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self) -> None:
         self._asked = ""
         self._may_raise = True
 
     def __enter__(self) -> "LeaveOnSignal":
-        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        self._hearing = heard(ENDING, self._on_signal)
+        self._hearing.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._hearing.__exit__(None, None, None)
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:

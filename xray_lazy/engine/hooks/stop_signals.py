@@ -6,11 +6,12 @@ import time
 
 from detectron2.engine.train_loop import HookBase
 
+from xray_lazy.interruption import ENDING, heard
 from xray_lazy.run_folder import RunFolder
 
 
 class StopSignals(HookBase):
-    """On SIGINT, SIGTERM or SIGUSR2 finish the step, save and leave, to be resumed.
+    """On SIGINT, SIGTERM, SIGHUP or SIGUSR2 finish the step, save and leave, to be resumed.
 
     A file `stop` in the output folder completes the run: the last evaluation and `model_final.pth`, as at the end. Its
     text, if it has one, is the reason in the log.
@@ -19,13 +20,14 @@ class StopSignals(HookBase):
     """
 
     LOOK_SECONDS = 1.0  # between two looks for the file: spares the shared disk of a cluster
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    SIGNALS = (*ENDING, signal.SIGUSR2)
 
     def before_train(self) -> None:
         self._interrupts = 0
         self._next_look = 0.0
         self._stop_file = RunFolder(self.trainer.checkpointer.save_dir).stop
-        self._previous = {number: signal.signal(number, self._on_signal) for number in self.SIGNALS}
+        self._hearing = contextlib.ExitStack()
+        self._hearing.enter_context(heard(self.SIGNALS, self._on_signal))
 
     def before_step(self) -> None:
         if time.monotonic() < self._next_look:
@@ -42,8 +44,7 @@ class StopSignals(HookBase):
         return f"there is a file {self._stop_file}" + (f" that says: {text}" if text else "")
 
     def after_train(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._hearing.close()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._interrupts += number == signal.SIGINT
