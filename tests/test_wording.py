@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 
@@ -12,7 +13,10 @@ from tests.data.coco_sets import write_set
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.check.console import print_report
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.wording import clean_what_is_printed, for_console, printable
+from xray_lazy.data.split.console import print_plan
+from xray_lazy.data.split.export import read_export
+from xray_lazy.data.split.plan import plan_split
+from xray_lazy.wording import clean_what_is_printed, for_console, printable, tool_command
 
 NAME = "gun\x1b]0;owned\x07\nerror: \u202efake\x9b2J"
 SHOWN = r"gun\x1b]0;owned\x07\nerror: \u202efake\x9b2J"
@@ -27,6 +31,11 @@ def test_a_name_is_shown_in_one_line_without_what_a_terminal_obeys():
 def test_lines_of_a_console_keep_their_form_and_a_terminals_its_colours(is_terminal, colour):
     text = for_console(f"a\tb\n\x1b[31mred\x1b[0m\x1b[2K {NAME}", is_terminal)
     assert text.startswith(f"a\tb\n{colour}") and text.endswith(SHOWN.replace(r"\n", "\n"))
+
+
+def test_a_command_can_be_typed_whatever_the_names():
+    words = ["check", "my set's.json", "a;b/$c"]
+    assert shlex.split(tool_command("dataset", *words)) == ["python", "tools/dataset.py", *words]
 
 
 def test_a_stream_is_cleaned_once():
@@ -55,3 +64,21 @@ def test_a_table_of_findings_has_a_file_name_in_one_line(tmp_path, capsys):
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     print_report(check_sets(open_sets([str(tmp_path / "annotations.json"), str(tmp_path / "images")], None)))
     assert r"no\nerror: fake.png" in "".join(line.strip() for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_table_of_findings_tells_images_from_instances_and_ids_in_one_line(tmp_path, capsys):
+    content = write_set(tmp_path)
+    for image in content["images"]:
+        image["id"] = f"bag\n{image['id']}"
+    for annotation in content["annotations"]:
+        annotation["image_id"] = f"bag\n{annotation['image_id']}"
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    print_report(check_sets(open_sets([str(tmp_path / "annotations.json"), str(tmp_path / "images")], None)))
+    assert r"images bag\n10, bag\n11, bag\n12, bag\n13; instances 100, 101, 102" in capsys.readouterr().out
+
+
+def test_a_table_of_a_split_has_a_class_name_in_one_line(tmp_path, capsys):
+    write_set(tmp_path, count=3, classes=(NAME, "knife"))
+    export = read_export("smith", tmp_path / "annotations.json", tmp_path / "images")
+    print_plan(plan_split(export, (0.4, 0.3, 0.3)))
+    assert f"no {SHOWN} in " in capsys.readouterr().out

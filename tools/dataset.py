@@ -6,7 +6,7 @@ import os
 
 from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, tool_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -323,7 +323,8 @@ def run_convert(options: argparse.Namespace) -> int:
     )
     write_json(options.output, converted.content)
     print(converted.summary())
-    print(f"written to {options.output}; next: python tools/dataset.py check {options.output} {converted.image_folder}")
+    command = tool_command("dataset", "check", options.output, converted.image_folder)
+    print(f"written to {options.output}; next: {command}")
     return 0
 
 

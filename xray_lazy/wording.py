@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -20,6 +21,11 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 def not_utf_8(error: UnicodeDecodeError) -> str:
     """What is wrong with a text that is not UTF-8."""
     return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start})"
+
+
+def tool_command(tool: str, *words: object) -> str:
+    """A call of a tool as a shell takes it: `python tools/dataset.py check 'my set.json' images`."""
+    return f"python tools/{tool}.py {shlex.join(map(str, words))}"
 
 
 def printable(text: str) -> str:

@@ -524,7 +524,7 @@ def test_objects_that_say_nothing_are_left_out_and_counted(tmp_path):
     write_image(tmp_path / "a.png")
     write_voc(tmp_path / "a.xml", "<object/><object><name/><bndbox/></object>" + voc_object("gun", (1, 1, 5, 5)))
     converted = convert("voc", str(tmp_path))
-    assert len(converted.content["annotations"]) == 1 and "2 empty object" in converted.summary()
+    assert len(converted.content["annotations"]) == 1 and "2 empty objects" in converted.summary()
 
 
 POSE_2D = "0 0.5 0.5 0.2 0.2 0.45 0.45\n0 0.3 0.3 0.2 0.2 0 0\n"
@@ -541,7 +541,7 @@ def test_yolo_pose_labels_become_boxes(tmp_path, lines, kpt_shape):
         converted = convert("yolo", str(tmp_path), classes=classes)
         first, _ = converted.content["annotations"]
         assert first["segmentation"] == [] and first["bbox"] == pytest.approx([25.6, 19.2, 12.8, 9.6])
-        assert "2 set of key points" in converted.summary()
+        assert "2 sets of key points" in converted.summary()
 
 
 @pytest.mark.parametrize("lines", [POSE_2D, POSE_3D])

@@ -14,7 +14,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
 from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation, number_or_none
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, tool_command
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
@@ -129,13 +129,13 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     files = RunFolder(run_folder)
     present = [evaluation for evaluation in files.evaluations() if evaluation.has_predictions]
     if not present:
-        evaluate = (
-            f"python tools/lazy_train.py --config-file {files.config} --eval-only "
-            f"train.init_checkpoint={files.final}, or another of its checkpoints"
-        )
+        weights = f"train.init_checkpoint={files.final}"
+        evaluate = tool_command("lazy_train", "--config-file", files.config, "--eval-only", weights)
         raise UserError(
             f"{run_folder} has no evaluation: no {EVALUATIONS}/<dataset>/iter_<n>/{PREDICTIONS}",
-            evaluate if files.config.is_file() else "give the train.output_dir of a training",
+            f"{evaluate}, or another of its checkpoints"
+            if files.config.is_file()
+            else "give the train.output_dir of a training",
         )
     names = ", ".join(evaluation.name for evaluation in present)
     if wanted not in ("best", "newest"):

@@ -20,6 +20,7 @@ from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.prepare import Prepared, prepare
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.wording import tool_command
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _check_folder(cfg: DictConfig, options: SubmitOptions) -> None:
         if status.active:
             raise UserError(
                 f"the job {status.record.job_id} works on {folder.path}: it is {status.state}",
-                f"python tools/submit.py cancel {cfg.train.output_dir}, or choose another train.output_dir",
+                f"{tool_command('submit', 'cancel', cfg.train.output_dir)}, or choose another train.output_dir",
             )
     check_run_folder(cfg, options.resume, options.overwrite)
     if options.resume and options.overwrite and folder.holds_checkpoint():

@@ -15,7 +15,7 @@ from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.data.packed_records import PackedRecords
 from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, printable
+from xray_lazy.wording import counted, printable, tool_command
 
 LEFT_OUT = "left_out"  # in a record: how many of its annotations can't be used, where there are some
 
@@ -174,7 +174,7 @@ def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
         raise UserError(
             f"data set {source.name}: {source.json_file} has an entry that COCO does not allow "
             f"({type(error).__name__}: {error})",
-            f"python tools/dataset.py check {source.json_file} {source.image_root}",
+            tool_command("dataset", "check", source.json_file, source.image_root),
         ) from error
 
 
@@ -280,7 +280,7 @@ def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
         raise UserError(
             f"data set {source.name}: {counted(len(unreadable), 'image')} without a size in {source.json_file} "
             f"can't be read, e.g. {unreadable[0].path} {unreadable[0].why}",
-            f"python tools/dataset.py check {source.json_file} {source.image_root}",
+            tool_command("dataset", "check", source.json_file, source.image_root),
         )
     for record, size in zip(unsized, known, strict=True):
         record["width"], record["height"] = size

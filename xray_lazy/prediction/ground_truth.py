@@ -8,6 +8,7 @@ from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.inputs import InputFile
+from xray_lazy.wording import tool_command
 
 
 class GroundTruth:
@@ -37,7 +38,7 @@ class GroundTruth:
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{json_file} has an entry that COCO does not allow: {error!r} is missing",
-                f"python tools/dataset.py check {json_file} FOLDER",
+                tool_command("dataset", "check", json_file, "FOLDER"),
             ) from None
         own = [name for name in self.category_ids if name not in class_names]
         self.class_names = (*class_names, *own)

@@ -9,6 +9,7 @@ from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import SPLITS, find_source
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
 from xray_lazy.errors import UserError
+from xray_lazy.wording import tool_command
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
 
@@ -116,7 +117,7 @@ def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[
         except (KeyError, TypeError):
             raise UserError(
                 f"{json_file} has an image without file_name or id: {image}",
-                f"python tools/dataset.py check {json_file} {image_root}",
+                tool_command("dataset", "check", json_file, image_root),
             ) from None
     coco_files.append(json_file)
     return images

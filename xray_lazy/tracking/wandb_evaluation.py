@@ -16,6 +16,7 @@ from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts, has_ended
 from xray_lazy.tracking.wandb_session import WandbSession
 from xray_lazy.tracking.wandb_sync import OPTIONS
+from xray_lazy.wording import tool_command
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def add_evaluation(cfg: DictConfig, dataset: str, metrics: Mapping[str, float], 
     if run.wandb_id is None or not values:
         return
     if not has_ended(folder, run.wandb_id):
-        fix = f"when it has ended, evaluate again; if it was killed, first: python tools/sync.py {folder}"
+        fix = f"when it has ended, evaluate again; if it was killed, first: {tool_command('sync', folder)}"
         logger.warning("W&B has not got these metrics, the run of %s is still open there; fix: %s", folder, fix)
         return
     writer = run.config["writers"]["wandb"]

@@ -22,6 +22,7 @@ from xray_lazy.tracking.logged_names import AXES
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import Part, find_parts, wait_until_left
 from xray_lazy.tracking.wandb_resume import continue_history
+from xray_lazy.wording import tool_command
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ class WandbSession:
         return "" if self._run is None else f"; fix, once the run has ended: {self._command_to_send()}"
 
     def _command_to_send(self) -> str:
-        return f"python tools/sync.py {self._directory}"
+        return tool_command("sync", self._directory)
 
 
 def _circumstances(run: RunRecord) -> dict[str, Any]:

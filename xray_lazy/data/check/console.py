@@ -1,6 +1,5 @@
 """Reports for the terminal: one compact line per kind of fault, with its first ids and its fix."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
-from xray_lazy.wording import counted, printable
+from xray_lazy.wording import counted, printable, tool_command
 
 FIRST_IDS = 10
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
@@ -31,8 +30,8 @@ def print_report(report: Report) -> None:
     console.print(_verdict(report))
     for one in report.sets:
         if fixable := sum(bool(finding.change) for finding in one.findings):
-            folder = f" {shlex.quote(one.images_dir)}" if one.images_dir else ""
-            command = f"python tools/dataset.py repair {shlex.quote(str(one.json_file))}{folder} --output NEW.json"
+            folder = [one.images_dir] if one.images_dir else []
+            command = tool_command("dataset", "repair", one.json_file, *folder, "--output", "NEW.json")
             console.print(f"{_counted(fixable, 'finding')} of {one.name} can be repaired:")
             console.print(f"  {command}", soft_wrap=True)
 
@@ -92,12 +91,16 @@ def _table(groups: Sequence[Group], show_fix: bool) -> Table:
 
 
 def _which(findings: Sequence[Finding]) -> str:
-    ids = list(dict.fromkeys(finding.id for finding in findings if finding.id is not None))
-    if not ids:
-        return ""
+    """The ids of findings, by what they are the ids of."""
+    named = dict.fromkeys((finding.of, finding.id) for finding in findings if finding.id is not None)
+    shown = [_ids(noun, [id for of, id in named if of == noun]) for noun in dict.fromkeys(of for of, _ in named)]
+    return "; ".join(shown)
+
+
+def _ids(noun: str, ids: Sequence) -> str:
     more = f" ... and {len(ids) - FIRST_IDS} more" if len(ids) > FIRST_IDS else ""
-    noun = findings[0].of if len(ids) == 1 else _plural(findings[0].of)
-    return f"{noun} {', '.join(str(id) for id in ids[:FIRST_IDS])}{more}"
+    shown = ", ".join(printable(str(id)) for id in ids[:FIRST_IDS])
+    return f"{noun if len(ids) == 1 else _plural(noun)} {shown}{more}"
 
 
 def _example(finding: Finding, show_change: bool) -> str:
@@ -106,7 +109,7 @@ def _example(finding: Finding, show_change: bool) -> str:
         text = f"{text} -> {printable(finding.change)}" if text else printable(finding.change)
     if not text or finding.id is None:
         return text
-    return f"e.g. {finding.id}: {text}"
+    return f"e.g. {printable(str(finding.id))}: {text}"
 
 
 def _verdict(report: Report) -> Text:

@@ -14,7 +14,7 @@ from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image
 from xray_lazy.data.convert.label import Instance, Label, Reading, scaled_instance
 from xray_lazy.data.image_file import UnreadableImage, image_size
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 FORMATS: dict[str, ModuleType] = {"voc": voc, "yolo": yolo, "labelme": labelme}
 
@@ -27,7 +27,7 @@ class Conversion:
         content: the COCO content; ids count from 1, images are in the order of their names.
         image_folder: what each `file_name` is relative to.
         class_file: where the class names were read, if from a file.
-        left_out: how many shapes without an area were passed over, by kind.
+        left_out: how many shapes without an area were passed over, by the kind's name for one and several.
         scaled: the labels that were scaled to the size of their image, with both sizes.
         oriented: how many oriented boxes have become masks of four corners.
     """
@@ -49,11 +49,13 @@ class Conversion:
             f"{counted(len(images), 'image')} ({empty} without instances), "
             f"{counted(len(annotations), 'instance')} ({masks} with mask)"
         ]
-        lines += [f"  {category['name']}: {counts[category['id']]}" for category in self.content["categories"]]
+        lines += [
+            f"  {printable(category['name'])}: {counts[category['id']]}" for category in self.content["categories"]
+        ]
         if self.class_file:
             lines.append(f"class names from {self.class_file}")
         if self.left_out:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
+            kinds = ", ".join(counted(count, *kind) for kind, count in sorted(self.left_out.items()))
             lines.append(f"left out, as they have no area: {kinds}")
         if self.scaled:
             what = f"{counted(len(self.scaled), 'label')} to the size of the image, where another one is stated"

@@ -71,7 +71,7 @@ class Reading:
         match_by: whether the "name" of a label or the image "stated" inside counts, where they differ.
         keypoints: how many numbers for key points are behind each YOLO box, None where that isn't stated.
         long_rows: how many YOLO lines with more than a box there are, by `LongRow`.
-        left_out: how many things that are no box and no mask were passed over, by kind.
+        left_out: how many things that are no box and no mask were passed over, by the kind's name for one and several.
         scaled: the labels that state their image in another scale, with both sizes.
     """
 

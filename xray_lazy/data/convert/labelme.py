@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIX = ".json"
-WITHOUT_AREA = ("point", "points", "line", "linestrip")
+WITHOUT_AREA = {
+    "point": ("point", "points"),
+    "points": ("set of points", "sets of points"),
+    "line": ("line", "lines"),
+    "linestrip": ("line strip", "line strips"),
+}
 _CIRCLE_PRECISION = 0.1  # pixels between a circle and its polygon
 
 
@@ -46,7 +51,7 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     groups: dict[tuple, list[dict]] = {}
     for number, shape in enumerate(shapes):
         if shape == {}:
-            reading.left_out["empty shape"] += 1
+            reading.left_out["empty shape", "empty shapes"] += 1
         elif _is_usable(f"{path}: shape {number}", shape, reading):
             group = shape.get("group_id")
             groups.setdefault((shape["label"], number if group is None else f"group {group}"), []).append(shape)
@@ -79,7 +84,7 @@ def _is_usable(where: str, shape: object, reading: Reading) -> bool:
     where = f"{where} ({shape['label']})"
     kind = shape.setdefault("shape_type", "polygon")
     if kind in WITHOUT_AREA:
-        reading.left_out[kind] += 1
+        reading.left_out[WITHOUT_AREA[kind]] += 1
         return False
     try:
         _require_points(kind, shape.get("points"))

@@ -41,7 +41,7 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     instances = []
     for number, node in enumerate(root.findall("object"), start=1):
         if _is_empty(node):
-            reading.left_out["empty object"] += 1
+            reading.left_out["empty object", "empty objects"] += 1
         elif instance := _instance(path, number, node, reading):
             instances.append(instance)
     size = stated_size(root.findtext("size/width"), root.findtext("size/height"))

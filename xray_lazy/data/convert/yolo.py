@@ -71,7 +71,7 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
                 f"{counted(len(texts), 'number')} behind the class; by kpt_shape there are {4 + reading.keypoints}"
             )
         texts = texts[:4]
-        reading.left_out["set of key points"] += 1
+        reading.left_out["set of key points", "sets of key points"] += 1
     if len(texts) != 4 and (len(texts) < 6 or len(texts) % 2):
         raise ValueError(
             f"{counted(len(texts), 'number')} behind the class; a box has 4, a polygon 2 for each of 3 or more points; "

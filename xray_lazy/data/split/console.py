@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.data.split.plan import SplitPlan
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, printable
 
 _WIDTH_OF_FILES = 120  # of a line where the output is no terminal
 
@@ -41,7 +41,7 @@ def split_table(plan: SplitPlan) -> Table:
 
 
 def _name(category: dict) -> str:
-    return str(category.get("name", category["id"]))
+    return printable(str(category.get("name", category["id"])))
 
 
 def _row(title: str, counts: list[int]) -> list[Text]:

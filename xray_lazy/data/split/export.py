@@ -10,7 +10,7 @@ from pathlib import Path
 from xray_lazy.data.check.values import is_id
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.wording import counted, tool_command
 
 _FIRST = 5
 
@@ -67,12 +67,15 @@ def _require_sound_entries(export: Export) -> None:
         faults += _listed(lost, "annotation", "of no image")
         faults += _listed(nameless, "annotation", "of a class that is not declared")
     if faults:
+        command = tool_command("dataset", "check", export.json_file, export.image_folder)
         raise UserError(
             f"{export.json_file} can't be split: {'; '.join(faults)}",
-            f"python tools/dataset.py check {export.json_file} {export.image_folder} tells what `repair` can do, "
-            "and what you have to",
+            f"{command} tells what `repair` can do, and what you have to",
         )
-    if outside := [name for name in map(_normal_name, images) if _leaves(name)]:
+    if unnamed := [image["id"] for image in images if not _names_a_file(image["file_name"])]:
+        (listed,) = _listed(unnamed, "image", "whose file_name is none")
+        raise UserError(f"{export.json_file} can't be split: {listed}", "give it the name of its file, or remove it")
+    if outside := [name for name in map(_normal_name, images) if name.startswith(("/", "../"))]:
         (listed,) = _listed(outside, "file name", "leading out of the image folder")
         raise UserError(
             f"{export.json_file} can't be split: {listed}", "name the images from a folder that holds all of them"
@@ -109,8 +112,8 @@ def _normal_name(image: dict) -> str:
     return posixpath.normpath(image["file_name"])
 
 
-def _leaves(name: str) -> bool:
-    return name.startswith(("/", "../")) or name in ("", ".", "..") or "\0" in name
+def _names_a_file(name: str) -> bool:
+    return posixpath.normpath(name) not in (".", "..") and "\0" not in name
 
 
 def _require_images(export: Export) -> None:
@@ -130,5 +133,7 @@ def _fix_for_missing(export: Export, missing: list[str], total: int) -> str:
             return f"they are in {other}: give that folder"
     if len(missing) == total:
         return "give the folder that the file names are relative to; `repair` corrects names whose last part a file has"
-    command = f"python tools/dataset.py repair {export.json_file} {folder} --drop-unreadable --output repaired.json"
+    command = tool_command(
+        "dataset", "repair", export.json_file, folder, "--drop-unreadable", "--output", "repaired.json"
+    )
     return f"put them there, or leave them out: {command}"
