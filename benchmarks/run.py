@@ -5,11 +5,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import (
-    box_transformer_cost,
     data_reading,
     evaluation,
     inference,
     mixing,
+    proposal_sources,
     sparse_rcnn_step,
     start_up,
     trainer_overhead,
@@ -28,7 +28,7 @@ SUITES = {
     "start_up": start_up.compare_all,
     "overhead": trainer_overhead.compare_all,
     "sparse_rcnn": sparse_rcnn_step.compare_all,
-    "box_transformer": box_transformer_cost.compare_all,
+    "proposal_sources": proposal_sources.compare_all,
 }
 
 

@@ -182,6 +182,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
 
 # Keys that may be null, which means the default of the class that gets them.
 OPTIONAL = (
+    "model.*.feature_level",
     "train.max_epochs",
     "dataloader.*.seed",
     "dataloader.*.max_pictures",

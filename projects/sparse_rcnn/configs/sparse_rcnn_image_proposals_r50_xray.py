@@ -5,6 +5,7 @@ from .common.proposal_boxes import image_proposals
 from .sparse_rcnn_r50_xray import dataloader, hooks, lr_multiplier, model, optimizer, test, train, writers
 
 model.init_proposal_boxes = image_proposals
+model.init_proposal_boxes.feature_level = [1, 2, 3]  # p3 to p5: a cell of 8 pixels is fine enough to find items
 model.head.num_stages = 2
 model.denoising = denoising
 

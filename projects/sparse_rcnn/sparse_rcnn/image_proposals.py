@@ -49,6 +49,8 @@ class ImageProposals(nn.Module):
         num_classes: classes of the data set.
         dim: `D`, of feature maps and queries.
         num_convs: 3x3 convolutions before the outputs.
+        feature_level: index of the feature map to look for objects in, or several; None for all. The finest one has
+            three quarters of all cells.
         num_candidates: cells with the highest scores, among which distinct ones are chosen.
         nms_threshold: IoU from which on the lower one of two candidates is left out while there are others.
         assigner: which cells are to find which object.
@@ -66,6 +68,7 @@ class ImageProposals(nn.Module):
         num_classes: int,
         dim: int = 256,
         num_convs: int = 2,
+        feature_level: int | Sequence[int] | None = None,
         num_candidates: int = 1000,
         nms_threshold: float = 0.7,
         assigner: TaskAlignedAssigner | None = None,
@@ -76,6 +79,7 @@ class ImageProposals(nn.Module):
     ) -> None:
         super().__init__()
         self.num_proposals, self.num_candidates, self.nms_threshold = num_proposals, num_candidates, nms_threshold
+        self.feature_levels = [feature_level] if isinstance(feature_level, int) else list(feature_level or ())
         self.assigner = assigner or TaskAlignedAssigner()
         self.class_weight, self.giou_weight, self.focusing = class_weight, giou_weight, focusing
         layers: list[nn.Module] = []
@@ -111,9 +115,9 @@ class ImageProposals(nn.Module):
     def dense(
         self, features: Sequence[torch.Tensor], image_sizes: Sequence[tuple[int, int]], padded_size: tuple[int, int]
     ) -> DensePredictions:
-        """Predictions of all cells of the feature maps, one `(B, D, h, w)` for each level."""
+        """Predictions of the cells of the feature maps that `feature_level` chooses from these `(B, D, h, w)`."""
         logits, distances, seen, centers, strides, is_padding = [], [], [], [], [], []
-        for feature in features:
+        for feature in [features[level] for level in self.feature_levels] or features:
             shared = self.tower(feature)
             height, width = feature.shape[-2:]
             stride_y, stride_x = padded_size[0] / height, padded_size[1] / width

@@ -100,6 +100,21 @@ def test_the_model_trains_and_detects(masks):
     assert len(found) > 0 and found.has("pred_masks") == masks
 
 
+def test_it_looks_at_the_feature_maps_it_is_told():
+    torch.manual_seed(0)
+    features = [torch.randn(1, 8, side, side) for side in (16, 8, 4)]
+    source = ImageProposals(4, num_classes=1, dim=8, feature_level=[1, 2])
+    dense = source.dense(features, [(64, 64)], (64, 64))
+    assert dense.strides.unique().tolist() == [8, 16] and dense.logits.shape == (1, 64 + 16, 1)
+    everything = ImageProposals(4, num_classes=1, dim=8)
+    everything.load_state_dict(source.state_dict())
+    assert torch.equal(everything.dense(features, [(64, 64)], (64, 64)).logits[:, 256:], dense.logits)
+    assert (
+        len(ImageProposals(4, num_classes=1, dim=8, feature_level=0).dense(features, [(64, 64)], (64, 64)).strides)
+        == 256
+    )
+
+
 def test_images_without_any_object_have_losses():
     losses = tiny_model("image_proposals")([image(objects=0), image(objects=0, seed=1)])
     assert all(loss.isfinite() for loss in losses.values())

@@ -1,7 +1,6 @@
-"""What the box transformer costs beside learned boxes: parameters, operations, time of the whole model."""
+"""What the sources of proposal boxes cost beside learned boxes: parameters, operations, time of the whole model."""
 
 import argparse
-import copy
 import json
 from pathlib import Path
 
@@ -20,27 +19,38 @@ PROPOSALS = 100
 COCO_SIZE = (800, 1333)  # pixels; the usual image to count operations for
 
 
+# six stages refine boxes that don't know the image; those from the image need two
+STAGES = {"box transformer": 6, "image proposals": 2, "image proposals, 3 stages": 3}
+
+
 def compare_all(_folder: Path | None = None, device: str = "cpu") -> list[Comparison]:
-    """Time of a training step and of inference; "ours" has the box transformer, the peer learned boxes."""
+    """Time of a training step and of inference; "ours" has the source, the peer learned boxes and six stages."""
     work = WORK[device]
     batch = random_batch(work, PROPOSALS)
-    transformer, learned = build_models(device)
     unit, size = f"batch of {work.images}", f"{work.width}x{work.height}"
-    return [
-        compare(f"{name} with the box transformer, {PROPOSALS} proposals, {size} (learned boxes)", unit,
-                call(transformer, batch), call(learned, batch), units=1, pairs=work.pairs)
-        for name, call in (("training step", training_step), ("inference", inference))
-    ]  # fmt: skip
+    learned = build_model("learned boxes", device)
+    results = []
+    for source in STAGES:
+        model = build_model(source, device)
+        results += [
+            compare(f"{name} with {source}, {PROPOSALS} proposals, {size} (learned boxes)", unit,
+                    call(model, batch), call(learned, batch), units=1, pairs=work.pairs)
+            for name, call in (("training step", training_step), ("inference", inference))
+        ]  # fmt: skip
+    return results
 
 
-def build_models(device: str) -> tuple[SparseRCNN, SparseRCNN]:
-    """Sparse R-CNN R50 with the box transformer and with learned boxes; untrained, so both start with equal boxes."""
-    learned = get_config("projects/sparse_rcnn/common/model.py", [f"model.num_proposals={PROPOSALS}"])
-    transformer = copy.deepcopy(learned)
-    sources = get_config("projects/sparse_rcnn/common/proposal_boxes.py")
-    transformer.model.init_proposal_boxes = sources.box_transformer
+def build_model(source: str, device: str) -> SparseRCNN:
+    """Sparse R-CNN R50 whose boxes come from a source, "learned boxes" or one of `STAGES`; untrained."""
+    cfg = get_config("projects/sparse_rcnn/common/model.py", [f"model.num_proposals={PROPOSALS}"])
+    if source in STAGES:
+        sources = get_config("projects/sparse_rcnn/common/proposal_boxes.py")
+        cfg.model.init_proposal_boxes = sources["_".join(source.partition(",")[0].split())]
+        cfg.model.head.num_stages = STAGES[source]
+        if source.startswith("image"):
+            cfg.model.init_proposal_boxes.feature_level = [1, 2, 3]  # as in the config
     torch.manual_seed(0)
-    return instantiate(transformer.model).to(device), instantiate(learned.model).to(device)
+    return instantiate(cfg.model).to(device)
 
 
 def count(device: str) -> list[dict]:
@@ -48,8 +58,9 @@ def count(device: str) -> list[dict]:
     height, width = COCO_SIZE
     image = [{"image": torch.zeros(3, height, width), "height": height, "width": width}]
     rows = []
-    for name, model in zip(("box transformer", "learned boxes"), build_models(device), strict=True):
-        row = {"boxes": name, "parameters_m": round(_parameters(model) / 1e6, 2)}
+    for source in ("learned boxes", *STAGES):
+        model = build_model(source, device)
+        row = {"boxes": source, "parameters_m": round(_parameters(model) / 1e6, 2)}
         row["of_their_source_m"] = round(_parameters(model.init_proposal_boxes) / 1e6, 4)
         row["gflop"] = round(_operations(model, image) / 1e9, 1)
         rows.append(row)
@@ -59,7 +70,7 @@ def count(device: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=list(WORK), default="cpu")
-    parser.add_argument("--output", type=Path, default=Path("output/benchmarks_box_transformer.json"))
+    parser.add_argument("--output", type=Path, default=Path("output/benchmarks_proposal_sources.json"))
     options = parser.parse_args()
     report(compare_all(device=options.device), options.output)
     costs = {"size": COCO_SIZE, "counts": count(options.device)}
