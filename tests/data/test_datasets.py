@@ -298,6 +298,31 @@ def test_polygons_of_another_form_are_left_out_with_a_warning(tmp_path, caplog, 
     assert "1 annotation without a mask, e.g. 101" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("mask", "is_empty"),
+    [
+        ([[5, 6, 15, 6, 25, 6]], True),
+        ([[5, 6, 5, 6, 5, 6], [9, 9, 9, 9, 9, 9]], True),
+        ([[500, 6, 520, 6, 520, 20]], True),
+        ([[-30, -30, -1, -30, -1, -1]], True),
+        ({"size": [48, 64], "counts": [48 * 64]}, True),
+        ({"size": [48, 64], "counts": "PP3"}, True),
+        ({"size": [48, 64], "counts": [3000, 1, 71]}, False),
+        ({"size": [48, 64], "counts": [0, 48 * 64]}, False),
+        ([[5, 6, 25, 21, 25, 6, 5, 21]], False),  # a bow tie, whose outline's area is 0
+        ([[-5, 6, 5, 6, 5, 20]], False),
+        ([[5, 6, 15, 6, 25, 6], OUTLINE], False),
+    ],
+)
+def test_a_mask_without_a_pixel_in_its_image_is_left_out_and_told(tmp_path, caplog, mask, is_empty):
+    content = write_set(tmp_path)
+    content["annotations"][0]["segmentation"] = mask
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    (first, *_) = load_datasets(reference(tmp_path))[0]["annotations"]
+    assert ("segmentation" not in first) == is_empty
+    assert ("left out the masks of 1 annotation, e.g. 100" in caplog.text) == is_empty
+
+
 def test_a_set_of_boxes_is_not_told_that_it_has_no_masks(tmp_path, caplog):
     write_set(tmp_path, masks=False)
     load_datasets(reference(tmp_path))

@@ -218,6 +218,9 @@ def test_flat_polygon_is_wrapped():
         json.dumps([POINTS]),
         ",".join(map(str, SQUARE)),
         [" ".join(map(str, SQUARE))],
+        [{"X": x, "Y": y} for x, y in POINTS],
+        {"all_points_x": SQUARE[0::2], "all_points_y": SQUARE[1::2]},
+        [{"points": POINTS}],
     ],
 )
 def test_masks_in_other_nestings_are_rewritten(nested):

@@ -5,6 +5,10 @@ import re
 
 # COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
 WHOLE_TEXT = re.compile("[0-o]*[0-O]")
+# Of the run lengths of an empty mask: one number of up to 7 characters, and zeros.
+_SHORT_TEXT = 16
+# A polygon of as many pixels is not looked at whether it has any.
+_SURE_AREA = 4.0
 
 
 def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
@@ -58,6 +62,26 @@ def fill_areas(record: dict) -> None:
             mask, (_, _, width, height) = instance.get("segmentation"), instance["bbox"]
             drawn = mask_area(mask, (record["width"], record["height"])) if mask else 0
             instance["area"] = drawn or width * height
+
+
+def drop_empty_masks(record: dict) -> list[int | str]:
+    """Leave an instance of a dataset dict without a mask where no pixel of the image is in it; ids of these."""
+    frame = record["width"], record["height"]
+    empty = [one for one in record["annotations"] if "segmentation" in one and _is_empty(one["segmentation"], frame)]
+    for instance in empty:
+        del instance["segmentation"]
+    return [instance["id"] for instance in empty]
+
+
+def _is_empty(mask: list | dict, frame: tuple[int, int]) -> bool:
+    from xray_lazy.data.check.masks import mask_area, outline_area, part_fault, rle_fault
+
+    if isinstance(mask, dict):
+        # one run alone is short, and to read all texts takes long
+        return len(mask["counts"]) <= _SHORT_TEXT and rle_fault(mask, None) == ("rle_empty", "")
+    if any(outline_area(part) >= _SURE_AREA and part_fault(part, frame) is None for part in mask):
+        return False
+    return not mask_area(mask, frame)
 
 
 def refuse_other_sizes(record: dict) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.coco_instance import fill_areas, read_instance, refuse_other_sizes
+from xray_lazy.data.coco_instance import drop_empty_masks, fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.data.packed_records import PackedRecords
 from xray_lazy.data.shared_object import shared_object
@@ -199,6 +199,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
         raise ValueError("two images have the same id")
     left_out = 0
     no_outlines: list[int | str] = []
+    empty: list[int | str] = []
     for annotation in content["annotations"]:
         record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
         if record is None:
@@ -215,10 +216,11 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
     _fill_sizes(records.values(), source)
     for record in records.values():
         refuse_other_sizes(record)
+        empty += drop_empty_masks(record)
         fill_areas(record)
     names = [printable(class_name(category["name"]) or "") for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
-    losses = _losses(dataset, left_out, no_outlines)
+    losses = _losses(dataset, left_out, no_outlines, empty)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
     return dataset
 
@@ -246,13 +248,18 @@ def _sorted_classes(content: dict) -> list[dict]:
     return sorted(categories, key=lambda category: category["id"])
 
 
-def _losses(dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int | str]) -> Iterator[str]:
+def _losses(
+    dataset: DetectionDataset, left_out: int, no_outlines: Sequence[int | str], empty: Sequence[int | str]
+) -> Iterator[str]:
     """What training does not get of a file."""
     if left_out:
         yield f"left out {counted(left_out, 'annotation')} without an image, a declared class or a usable box"
     if no_outlines:
         of = f"{counted(len(no_outlines), 'annotation')}, e.g. {no_outlines[0]}"
         yield f"left out polygons of {of}: not an even number of 6 or more coordinates in a list of polygons"
+    if empty:
+        of = f"{counted(len(empty), 'annotation')}, e.g. {empty[0]}"
+        yield f"left out the masks of {of}: they have no pixel in the image"
     bare = [a["id"] for r in dataset for a in r["annotations"] if "segmentation" not in a]
     if bare and dataset.has_masks:
         yield f"{counted(len(bare), 'annotation')} without a mask, e.g. {bare[0]}: training of masks leaves them out"

@@ -16,12 +16,16 @@ _SEPARATORS = re.compile(r"[\s,;]+")
 def in_coco_form(mask: object) -> object:
     """The mask as a list of polygons or an RLE; itself where it is that already, or can't be told to be one.
 
-    Polygons may be flat, in more lists than need be, lists of points (`[x, y]` or `{"x": x, "y": y}`), or text.
+    Polygons may be flat, in more lists than need be, lists of points (`[x, y]` or `{"x": x, "y": y}`), text, or the
+    points of an object, as VIA and labelme write them.
     """
     if isinstance(mask, str):
         mask = _from_text(mask) or mask
     if isinstance(mask, dict):
-        return _respelled_rle(mask)
+        points = None if "counts" in mask else _points_inside(mask)
+        if points is None:
+            return _respelled_rle(mask)
+        mask = points
     if not isinstance(mask, list) or not mask or _is_list_of_polygons(mask):
         return mask
     if all(isinstance(part, dict) and "counts" in part for part in mask):
@@ -40,6 +44,8 @@ def _polygons(part: object, depth: int = 0) -> list:
     """The polygons in a part of a mask; the part itself where it is something else."""
     if isinstance(part, str):
         part = _from_text(part) or part
+    if isinstance(part, dict):
+        part = _points_inside(part) or part
     if not isinstance(part, list) or not part:
         return [part]
     if polygon := _polygon(part):
@@ -57,9 +63,17 @@ def _polygon(values: list) -> list | None:
     return None if None in numbers else numbers
 
 
+def _points_inside(shape: dict) -> list | None:
+    """The points in an object of VIA or labelme, or None where there are none."""
+    xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+    if isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys):
+        return [list(point) for point in zip(xs, ys, strict=True)]
+    return shape["points"] if isinstance(shape.get("points"), list) else None
+
+
 def _point(value: Any) -> list | None:
-    if isinstance(value, dict) and {"x", "y"} <= value.keys():
-        value = [value["x"], value["y"]]
+    if isinstance(value, dict):
+        value = next(([value[x], value[y]] for x, y in (("x", "y"), ("X", "Y")) if x in value and y in value), None)
     if not isinstance(value, list) or len(value) != 2:
         return None
     return value if all(_number(coordinate) is not None for coordinate in value) else None
