@@ -172,6 +172,13 @@ def test_a_metric_that_is_not_there_is_one_warning_that_names_near_ones(tmp_path
     assert files_of(tmp_path) == []
 
 
+def test_a_metric_without_a_number_is_one_warning_and_the_first_number_is_the_best(tmp_path, caplog):
+    train(tmp_path, BestCheckpoint("bbox/AP"), values=[math.nan, math.nan, 3.0, math.nan])
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1 and "bbox/AP has no number in this evaluation: no model_best.pth" in warnings[0]
+    assert record_of(tmp_path)["value"] == 3.0
+
+
 @pytest.mark.parametrize("arguments", [{"mode": "most"}, {"keep": 0}])
 def test_wrong_arguments_are_errors(arguments):
     with pytest.raises(UserError, match="max or min, keep 1 or more"):

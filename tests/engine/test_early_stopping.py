@@ -23,6 +23,7 @@ def stops_at(values, max_iter=100, name="bbox/AP", suffixes=("",), **options):
     hook.trainer = SimpleNamespace(
         is_finished=False,
         evaluated_models=dict.fromkeys(suffixes),
+        named_hooks={"early_stopping": hook},
         checkpointer=SimpleNamespace(save_dir="no_such_folder"),
         request_stop=lambda reason, finish: asked.append((reason, finish)),
     )
@@ -74,6 +75,12 @@ def test_a_name_that_no_one_logs_gives_one_warning_with_near_names(caplog):
     assert stop is None
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 1 and "bbox/PA" in warnings[0] and "bbox/AP" in warnings[0]
+
+
+def test_evaluations_without_a_number_are_one_warning(caplog):
+    stops_at([NAN, NAN, NAN], patience=3)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "bbox/AP has no number in this evaluation: for early stopping it is no improvement" in warning
 
 
 def test_a_stopped_run_ends_as_any_other(output):

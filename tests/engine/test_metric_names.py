@@ -16,8 +16,8 @@ NAMES = [
 ]
 
 
-def training(names=NAMES, hook=None):
-    evaluate = types.SimpleNamespace(metric_names=lambda: names)
+def training(names=NAMES, hook=None, missing=()):
+    evaluate = types.SimpleNamespace(metric_names=lambda: names, missing_metrics=lambda: dict(missing))
     return types.SimpleNamespace(evaluate=evaluate, named_hooks={"one": hook or Evaluation(1)})
 
 
@@ -60,6 +60,23 @@ def test_what_no_evaluation_gives_is_refused_with_what_there_is(name, fix):
     with pytest.raises(UserError, match="key: no evaluation gives") as error:
         check_name(name, "key", training())
     assert fix in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("smith_heimann/bbox_EMA/AP", "such as bbox/AP,"),
+        ("bbox/AP-gun", "such as smith_heimann/bbox/AP-gun, or leave the hook out: ~hooks.one"),
+    ],
+)
+def test_what_no_evaluation_gives_a_number_is_refused_with_the_reason(name, fix):
+    lacking = dict.fromkeys(("smith_heimann/bbox/AP", "bbox/AP-gun"), "the set has no gun")
+    with pytest.raises(UserError, match="in any evaluation: the set has no gun") as error:
+        check_name(name, "hooks.one.metric", training(missing=lacking))
+    assert fix in error.value.fix
+    with pytest.raises(UserError) as error:
+        check_name(name, "hooks.one.metric", training(missing=dict.fromkeys(NAMES, "the set has no gun")))
+    assert "evaluate a set that has" in error.value.fix
 
 
 def test_hooks_and_evaluators_of_the_users_own_may_give_any_metric():

@@ -62,6 +62,12 @@ def trained(two_sets, tmp_path_factory):
         with pytest.raises(UserError, match="no evaluation gives") as error:
             run(RunOptions(CONFIG, [*options, f"hooks.best_checkpoint.metric={wrong}"]))
         assert right in error.value.fix and not list(folder.iterdir())
+    for hook in ("best_checkpoint", "early_stopping"):
+        with pytest.raises(
+            UserError, match=f"{hook}.metric: clean/bbox/AP would have no value .*: {CLEAN} has no"
+        ) as error:
+            run(RunOptions(CONFIG, [*options, f"hooks.{hook}.metric=clean/bbox/AP"], dry_run=True))
+        assert f"such as bbox/AP, or leave the hook out: ~hooks.{hook}" in error.value.fix
     run(RunOptions(CONFIG, options))
     return folder
 

@@ -22,7 +22,7 @@ from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, Results, evaluated_sets, together
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
-from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults
+from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults, TellsMissing
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.run_folder import MEAN_OF, METRICS, RunFolder, check_folders
 from xray_lazy.visualization.prediction_pictures import evenly_spaced
@@ -170,6 +170,17 @@ class EvaluationRun:
             return None
         own = [(of, name) for of, evaluator in evaluators for name in evaluator.metric_names()]
         return list(dict.fromkeys([name for _, name in own] + [f"{of}/{name}" for of, name in own if of]))
+
+    def missing_metrics(self) -> dict[str, str]:
+        """Those of `metric_names` that have no value in any evaluation, with what the test sets lack for it."""
+        found: dict[str, str] = {}
+        for same in zip(*(one.evaluators for one in self.sets), strict=True):
+            if isinstance(same[0], TellsMissing):
+                found |= same[0].missing_metrics(same)
+                for one, own in zip(self.sets, same, strict=True):
+                    if one.name:
+                        found |= {f"{one.name}/{name}": reason for name, reason in own.missing_metrics([own]).items()}
+        return found
 
     @torch.no_grad()
     def predict(self, model: nn.Module, count: int) -> Iterator[tuple[dict, Instances]]:

@@ -1,8 +1,9 @@
 """Names of metrics: where more than one set of weights is evaluated, and what is better by them."""
 
 import logging
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xray_lazy.config.suggest import did_you_mean, nearest
@@ -33,7 +34,7 @@ def key_of(hook: Any) -> str:
 
 
 def check_name(metric: str, key: str, trainer: Any) -> None:
-    """Refuse a metric that no evaluation of a training gives, before it begins.
+    """Refuse a metric that no evaluation of a training gives, or none with a value, before it begins.
 
     Names that look like none of an evaluation's are let pass: losses, and what models put. So are all where a hook or
     evaluator of the user's own may give them.
@@ -54,12 +55,56 @@ def check_name(metric: str, key: str, trainer: Any) -> None:
     plain = [metric, *(metric[: m.start()] + metric[m.end() :] for m in re.finditer(r"_[A-Z]+(?=/)", metric))]
     near = nearest(plain[-1], names)
     tasks = {name.partition("/")[0] for name in (*names, "screening/")}
-    if set(plain) & set(names) or not (near or plain[-1].partition("/")[0] in tasks):
+    if known := set(plain) & set(names):
+        _check_value(metric, known, key, names, trainer.evaluate.missing_metrics())
+        return
+    if not (near or plain[-1].partition("/")[0] in tasks):
         return
     listed = f"there are {', '.join(names[:NAMES_SHOWN])}{', ...' if len(names) > NAMES_SHOWN else ''}"
     rates = "; dataloader.evaluator.screening says which rates there are, if it is enabled"
     fix = (did_you_mean(near) or listed) + (rates if "screening/" in plain[-1] else "")
     raise UserError(f"{key}: no evaluation gives {metric}", fix)
+
+
+def _check_value(metric: str, known: set[str], key: str, names: Sequence[str], missing: Mapping[str, str]) -> None:
+    """Refuse a metric for which the test sets lack something; `known` are its names without suffixes."""
+    reason = next((missing[name] for name in known if name in missing), "")
+    if not reason:
+        return
+    measured = [name for name in names if name not in missing]
+    near = _alike(min(known), measured)
+    such = f"choose one that has a value, such as {near[0]}" if near else "evaluate a set that has"
+    raise UserError(
+        f"{key}: {metric} would have no value in any evaluation: {reason}",
+        f"{such}, or leave the hook out: ~{key.removesuffix('.metric')}",
+    )
+
+
+def _alike(metric: str, names: Sequence[str]) -> list[str]:
+    """Those of the same task and figure first, as of another set; then those of the same figure; then near names."""
+    *_, task, figure = ("", *metric.split("/"))
+    return [
+        *(name for name in names if f"/{name}".endswith(f"/{task}/{figure}")),
+        *(name for name in names if name.endswith(f"/{figure}")),
+        *nearest(metric, names),
+    ]
+
+
+def warn_of_no_number(metric: str, key: str, consequence: str, latest: Mapping[str, float]) -> None:
+    """Tell of a metric that an evaluation gave without a number.
+
+    Args:
+        consequence: of it for the hook `key`.
+        latest: what was logged.
+    """
+    others = [name for name, value in latest.items() if "/" in name and math.isfinite(value) and name != metric]
+    near = _alike(metric, others)
+    such = f", e.g. {key}.metric={near[0]}" if near else ""
+    logger.warning(
+        "%s has no number in this evaluation: %s. Its set may have no such items or bags; if it stays so, choose "
+        "another metric%s",
+        *(metric, consequence, such),
+    )
 
 
 def better(metric: str) -> str | None:

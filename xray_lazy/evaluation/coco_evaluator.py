@@ -29,6 +29,7 @@ from xray_lazy.evaluation.coco_metrics import (
 )
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
 from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
+from xray_lazy.evaluation.missing_metrics import missing_metrics
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.in_training import TASK, BagScreening, join_bags
@@ -178,16 +179,24 @@ class CocoEvaluator(DatasetEvaluator):
 
     def metric_names(self) -> list[str]:
         """All that there can be, such as `bbox/AP`."""
-        figures = [*summary_names(self.max_detections), *(f"AP-{name}" for name in self.dataset.class_names)]
-        names = [f"{task}/{name}" for task in ("bbox", "segm") for name in figures]
-        if self.screening:
-            names += [f"{TASK}/{name}" for name in self.screening.metric_names(self.dataset.class_names)]
-        return names
+        screened = self.screening.metric_names(self.dataset.class_names) if self.screening else ()
+        return [*self._coco_names(), *(f"{TASK}/{name}" for name in screened)]
+
+    def missing_metrics(self, evaluators: Sequence["CocoEvaluator"]) -> dict[str, str]:
+        """What the sets of these evaluators, together, lack for a value of a metric, by its name."""
+        datasets = [one.dataset for one in evaluators]
+        lacks = self.screening.missing_metrics(datasets) if self.screening else {}
+        coco = missing_metrics(datasets, self._coco_names())
+        return coco | {f"{TASK}/{name}": reason for name, reason in lacks.items()}
 
     @cached_property
     def ground_truth(self) -> dict:
         """The data set as the content of a COCO file, with masks as compressed RLE."""
         return coco_content(self.dataset, self.dataset)
+
+    def _coco_names(self) -> list[str]:
+        figures = [*summary_names(self.max_detections), *(f"AP-{name}" for name in self.dataset.class_names)]
+        return [f"{task}/{name}" for task in ("bbox", "segm") for name in figures]
 
     def _have_masks(self) -> bool:
         return any(found.masks is not None for found in self._images.values())

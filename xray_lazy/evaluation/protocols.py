@@ -28,6 +28,14 @@ class NamesMetrics(Protocol):
 
 
 @runtime_checkable
+class TellsMissing(Protocol):
+    def missing_metrics(self, evaluators: Sequence[Any]) -> Mapping[str, str]:
+        """Asked with the evaluators of its kind of each test set, of which there may be one, itself the first: metrics
+        that have no value in any evaluation of these sets together, and what they lack for it."""
+        ...
+
+
+@runtime_checkable
 class TakesEncodedMasks(Protocol):
     takes_encoded_masks: bool
     """`process` takes `EncodedMasks` as `pred_masks` as well as bitmaps (N, H, W)."""

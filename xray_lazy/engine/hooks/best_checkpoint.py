@@ -15,7 +15,7 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_worst
+from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_no_number, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import latest_with
 from xray_lazy.run_folder import BEST, RunFolder, checkpoint_name
@@ -95,7 +95,13 @@ class BestCheckpoint(HookBase):
             self._warn_once(latest)
             return self.metric, math.nan
         value, iteration = latest[name]
-        return name, float(value) if iteration == trainer.iter else math.nan
+        if iteration != trainer.iter:
+            return name, math.nan
+        if not math.isfinite(value) and not self.kept and not self._warned:
+            self._warned = True
+            numbers = {one: float(of) for one, (of, _) in latest.items()}
+            warn_of_no_number(name, key_of(self), f"no {self.file_name}.pth is written for it", numbers)
+        return name, float(value)
 
     def _warn_once(self, logged: Iterable[str]) -> None:
         """After an evaluation without the metric."""

@@ -9,7 +9,7 @@ from detectron2.utils import comm
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
-from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_worst
+from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_no_number, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 from xray_lazy.modeling.step_numbers import latest_with
@@ -81,6 +81,9 @@ class EarlyStopping(HookBase):
         if name is None:
             self._warn_of_name(values)
         elif not self._is_exhausted():
+            if not math.isfinite(values[name]) and self.best_value is None and not self._has_warned:
+                self._has_warned = True
+                warn_of_no_number(name, key_of(self), "for early stopping it is no improvement", values)
             self._count(values[name])
         self.has_ended = trainer.is_finished and self._is_exhausted()
 

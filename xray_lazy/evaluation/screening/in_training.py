@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Literal
 
@@ -99,10 +99,33 @@ class BagScreening:
         suffixes = ["", *(f"-{name}" for name in class_names if self.per_class)]
         return [name + suffix for suffix in suffixes for name in self._names()]
 
+    def missing_metrics(self, datasets: Sequence[DetectionDataset]) -> dict[str, str]:
+        """Of `metric_names`, those that the bags of these sets together give no value, and what they lack."""
+        names = datasets[0].class_names
+        shown = [classes for dataset in datasets for classes in self._classes_in_bags(dataset)]
+        missing = {"": _lack(sum(map(bool, shown)), len(shown), "a threat")}
+        if self.per_class:
+            missing |= {f"-{one}": _lack(sum(k in of for of in shown), len(shown), one) for k, one in enumerate(names)}
+        sets = " and ".join(dataset.name for dataset in datasets)
+        return {
+            name + suffix: f"{reason} in {sets}"
+            for suffix, reason in missing.items()
+            if reason
+            for name in self._names()
+        }
+
+    def _classes_in_bags(self, dataset: DetectionDataset) -> list[set[int]]:
+        """The classes in each bag of which it is known what it holds."""
+        keys = self.keys(dataset)
+        shown: dict[Hashable, set[int]] = {key: set() for key in keys}
+        for record, key in zip(dataset, keys, strict=True):
+            shown[key].update(one["category_id"] for one in record["annotations"] if not one.get("iscrowd"))
+        unknown = _unknown_bags(dataset, keys)
+        return [classes for key, classes in shown.items() if key not in unknown]
+
     def warn_of_gaps(self, bags: BagScores) -> None:
         """Say once why there are no figures over all classes."""
-        threats = int(bags.is_threat.sum())
-        missing = "no bag is clean" if threats == len(bags.bags) else "" if threats else "no bag has a threat"
+        missing = _lack(int(bags.is_threat.sum()), len(bags.bags), "a threat")
         if missing and not self._has_warned:
             self._has_warned = True
             logger.warning(
@@ -120,6 +143,11 @@ class BagScreening:
         if not curve.threats:
             values = [math.nan] * len(values)
         return {name + suffix: 100 * value for name, value in zip(self._names(), values, strict=True)}
+
+
+def _lack(threats: int, bags: int, what: str) -> str:
+    """Why there is no P_D at a P_FA; empty where there is."""
+    return "" if 0 < threats < bags else f"{'each bag' if threats else 'no bag'} has {what}"
 
 
 def join_bags(parts: Sequence[BagScores]) -> BagScores:
