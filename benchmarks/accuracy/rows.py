@@ -49,6 +49,17 @@ RECIPE = (
     "dataloader.train.total_batch_size=16",
     "model.init_proposal_boxes.num_candidates=200",
 )
+# what the config of image_proposals has, for the other sources of boxes
+AS_IMAGE_PROPOSALS = (
+    "model.denoising={_target_: sparse_rcnn.denoising.Denoising, num_queries: 30, box_noise: 0.4}",
+    "model.num_proposals=50",
+    "optimizer.lr=0.001",
+    "hooks.ema.decay=0.995",
+    "hooks.ema.evaluate=instead",
+    "train.clip_gradients.max_norm=10.0",
+    "train.channels_last=True",
+)
+HALF_PRECISION = "train.amp.enabled=True"
 OVERLAP = (
     "model.classification={_target_: sparse_rcnn.classification.OverlapClassification,"
     " num_classes: '${model.num_classes}'}"
@@ -103,6 +114,16 @@ ROWS: dict[str, Row] = {
     "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
     "learned_boxes": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_demo.py", queries=True),
     "box_transformer": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_box_transformer_demo.py", queries=True),
+    "faster_rcnn_half": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS, HALF_PRECISION),
+    "learned_boxes_half": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_demo.py", *AS_IMAGE_PROPOSALS, HALF_PRECISION, queries=True
+    ),
+    "box_transformer_half": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_box_transformer_demo.py", *AS_IMAGE_PROPOSALS, HALF_PRECISION, queries=True
+    ),
+    "image_proposals_half": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", HALF_PRECISION, queries=True
+    ),
     "image_proposals": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", queries=True),
     "image_proposals_recipe": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py", *RECIPE, queries=True),
     "image_proposals_overlap": own(
