@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores
@@ -65,6 +67,28 @@ class OperatingPoint:
         thresholds = {name: math.inf if one is None else float(one) for name, one in content["thresholds"].items()}
         return cls(str(path), thresholds, float(content["false_alarms"]), content["chosen_on"])
 
+    def check_scores(self, lowest: float = 0.0, highest: float = 1.0) -> None:
+        """Refuse thresholds that scores between these can't be compared with, as percentages.
+
+        Scores beyond 0 and 1 are of another scale: any threshold may be meant.
+
+        Raises:
+            UserError: a class would never alarm by its threshold, or always.
+        """
+        if lowest < 0 or highest > 1:
+            return
+        strange = {name: one for name, one in self.thresholds.items() if math.isfinite(one) and not 0 <= one <= 1}
+        if strange:
+            name, threshold = next(iter(strange.items()))
+            effect = "never alarms" if threshold > 1 else "always alarms"
+            listed = ", ".join(f"{one} has {value:g}" for one, value in strange.items())
+            raise UserError(
+                f"{self.path} has thresholds that are no scores: {listed}; scores are in 0..1, so {name} {effect}",
+                f"write {threshold / 100:g} for {threshold:g} %, or null for a class that never alarms"
+                if 1 < threshold <= 100
+                else "write a score from 0 to 1, or null for a class that never alarms",
+            )
+
     def of_classes(self, names: Sequence[str], whose: str) -> list[float]:
         """Thresholds in the order of class names.
 
@@ -110,9 +134,11 @@ def judge_at(
     """Of the bags of an evaluation that `rule` and `group_by` made.
 
     Raises:
-        UserError: the point is of other classes.
+        UserError: the point is of other classes, or of scores on another scale.
     """
     names = inputs.matches("bbox").class_names
+    scores = bags.alarm[np.isfinite(bags.alarm)]
+    point.check_scores(scores.min(initial=0), scores.max(initial=1))
     thresholds = point.of_classes(names, inputs.dataset)
     notes = _shared_images(point.chosen_on, inputs.ground_truth)
     for what, key, now in (

@@ -50,12 +50,15 @@ class Found:
         return self.detections.classes.tolist()
 
     def results(self, category_ids: Sequence[int]) -> Iterator[dict]:
-        """As COCO results, rounded to what is worth reading; `category_ids` by class."""
+        """As COCO results, boxes rounded to what is worth reading; `category_ids` by class.
+
+        Scores are whole: a rounded one may lie on the other side of a threshold.
+        """
         for one in self.detections.drawn():
             left, top, right, bottom = one.box
             box = [round(value, 2) for value in (left, top, right - left, bottom - top)]
             result = {"image_id": self.image_id, "category_id": category_ids[one.class_id], "bbox": box}
-            result["score"] = round(one.score, 5)
+            result["score"] = one.score
             yield result if one.mask is None else result | {"segmentation": one.mask}
 
 

@@ -74,6 +74,7 @@ def run_prediction(options: PredictOptions) -> None:
         from xray_lazy.analysis.operating_point import OperatingPoint
 
         point = OperatingPoint.read(options.operating_point)
+        point.check_scores()
     check_result_folder(options.output)
     inputs = find_inputs(options.inputs, options.image_root, options.output)
     if options.image_root and not inputs.coco_files:
