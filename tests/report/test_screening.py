@@ -7,6 +7,8 @@ import pytest
 
 from tests.report.made_run import make_run, make_set
 from tests.report.test_report import blocks_of, notes, table
+from xray_lazy.analysis import screening as analysis_screening
+from xray_lazy.evaluation.screening.bags import score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.report import screening
 from xray_lazy.report.run_files import read_run
@@ -60,6 +62,25 @@ def test_named_and_drawn_bags_are_limited(run, monkeypatch):
     choice = choice_of(run)
     assert len(choice.missed) == 4 and [bag.shot is not None for bag in choice.missed] == [True, True, False, False]
     assert choice.threats == 9
+
+
+def test_bags_are_scored_once(run, monkeypatch):
+    scored = []
+    monkeypatch.setattr(analysis_screening, "score_bags", lambda *of: scored.append(1) or score_bags(*of))
+    blocks_of(run, "screening")
+    assert len(scored) == 1
+
+
+def test_bags_are_joined_and_detections_count_as_in_the_runs_evaluations(run, tmp_path, monkeypatch):
+    screened = "dataloader.evaluator.screening"
+    overrides = [f"{screened}.hit=centre", f'{screened}.group_by="^(bag_.)"']
+    other = with_false_alarms(make_run(tmp_path / "joined", monkeypatch, overrides))
+    choice = choice_of(other)
+    assert {bag.name for bag in (*choice.missed, *choice.false)} <= {f"bag_{n}" for n in range(10)}
+    assert (choice.clean, choice.threats) == (2, 8)  # the images 1, 10 and 11 are one bag
+    assert "all images whose file names have the same part" in notes(blocks_of(other, "screening"))
+    assert "centre in the item's box" in notes(blocks_of(other, "screening"))
+    assert all(bag.shot.source.startswith("data:image/jpeg") for bag in (*choice.missed, *choice.false))
 
 
 def test_a_curve_goes_by_steps_to_the_end():

@@ -1,6 +1,6 @@
 """What a screening point asks of a model, from its detections: P_D at P_FA, per bag, with intervals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -115,6 +115,34 @@ def screen_inputs(
         UserError: the two are not on the same ground truth, detections have no boxes, `group_by` does not fit, or the
             point is of other classes.
     """
+    options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
+    result, bags = screen_with_bags(inputs, rule, group_by, point=point, **options)
+    if other is None:
+        return result
+    other = same_truth(inputs, other)
+    changes = detection_changes(bags, bags_of(other, rule or HitRule(), group_by), **options)
+    has_enough = result.overall.threats >= LEAST_THREATS
+    return replace(
+        result,
+        other=other.origin,
+        changes=tuple(
+            Change(rate, change, low, high, verdict(low, high) if has_enough else "too few threats")
+            for rate, (change, low, high) in zip(options["rates"], changes, strict=True)
+        ),
+    )
+
+
+def screen_with_bags(
+    inputs: Inputs,
+    rule: HitRule | None = None,
+    group_by: str | None = None,
+    rates: Sequence[float] = FALSE_ALARM_RATES,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    point: OperatingPoint | None = None,
+) -> tuple[ScreeningResult, BagScores]:
+    """As `screen_inputs`, of one evaluation, with its bags."""
     rule = rule or HitRule()
     options: dict[str, Any] = {"rates": tuple(rates), "resamples": resamples, "confidence": confidence, "seed": seed}
     images = images_of(inputs, group_by)
@@ -145,19 +173,7 @@ def screen_inputs(
         missed=missed_items(inputs, images, rule, thresholds, confidence) if thresholds else (),
         at_point=at_point,
     )
-    if other is None:
-        return result
-    other = same_truth(inputs, other)
-    changes = detection_changes(bags, bags_of(other, rule, group_by), **options)
-    has_enough = overall.threats >= LEAST_THREATS
-    return replace(
-        result,
-        other=other.origin,
-        changes=tuple(
-            Change(rate, change, low, high, verdict(low, high) if has_enough else "too few threats")
-            for rate, (change, low, high) in zip(options["rates"], changes, strict=True)
-        ),
-    )
+    return result, bags
 
 
 def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagScores:
@@ -167,15 +183,19 @@ def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagSc
 
 def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]:
     """The images of an evaluation, in the order of its ground truth; see `screen_inputs`."""
-    from xray_lazy.data.split.plan import groups_of
-
     truth = inputs.ground_truth
     if not all(detection.get("bbox") for detection in inputs.detections):
         raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
     _refuse_unknown_content(inputs)
+    return list(_images(inputs, bag_keys(truth, group_by)))
+
+
+def bag_keys(truth: Mapping[str, Any], group_by: str | None) -> list:
+    """The bag of each image: the image itself, or what of its file name `group_by` takes."""
+    from xray_lazy.data.split.plan import groups_of
+
     names = [PurePath(image["file_name"]).name for image in truth["images"]]
-    keys = groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
-    return list(_images(inputs, keys))
+    return groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
 
 
 def _refuse_unknown_content(inputs: Inputs) -> None:

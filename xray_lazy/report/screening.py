@@ -1,19 +1,21 @@
 """Detection against false alarms per bag: curves, a threshold to move, missed and false bags, classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
 
-from xray_lazy.analysis.screening import ScreeningResult, bags_of, froc_steps, screen_inputs
+from xray_lazy.analysis.screening import ScreeningResult, bag_keys, froc_steps, screen_with_bags
 from xray_lazy.analysis.screening_files import warnings_of
 from xray_lazy.analysis.screening_text import shown_threshold
+from xray_lazy.config.keys import describes_call
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores, HitRule
 from xray_lazy.evaluation.screening.curve import Curve, corner_places, spread
+from xray_lazy.evaluation.screening.in_training import BagScreening
 from xray_lazy.report.blocks import (
     MOST_POINTS,
     Bag,
@@ -54,8 +56,10 @@ def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
     if not screened:
         return []
     first = screened[0]
+    group_by = first.result.group_by
+    bag = f"all images whose file names have the same part by {group_by}" if group_by else "an image"
     about = (
-        f"A bag is an image; it is detected by a detection of the right class with an {first.result.rule}, and a clean "
+        f"A bag is {bag}; it is detected by a detection of the right class with an {first.result.rule}, and a clean "
         f"one alarms by any. Intervals are at {first.result.confidence:.0%}."
     )
     blocks: list[Block] = [Note(about)]
@@ -72,10 +76,20 @@ def _screened(run: RunFiles, reviews: Reviews) -> Screened | None:
         review = reviews[run]
     except UserError:  # the tabs of errors and images say why
         return None
-    bags = bags_of(review.inputs, HitRule())
-    if not bags.is_threat.any():
+    if not review.ground_truth["annotations"]:
         return None
-    return Screened(run, review, bags, screen_inputs(review.inputs), Curve.of(*bags.of_all))
+    result, bags = screen_with_bags(review.inputs, *_counted_as(run))
+    return Screened(run, review, bags, result, Curve.of(*bags.of_all)) if bags.is_threat.any() else None
+
+
+def _counted_as(run: RunFiles) -> tuple[HitRule, str | None]:
+    """When a detection counts and which images are one bag, as the run's own evaluations have it."""
+    from detectron2.config import instantiate
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.select(run.config, "dataloader.evaluator.screening")
+    screening = instantiate(node) if describes_call(node) else None
+    return (screening.rule, screening.group_by) if isinstance(screening, BagScreening) else (HitRule(), None)
 
 
 def _of(one: Screened, screened: Sequence[Screened]) -> str:
@@ -201,14 +215,33 @@ def _bags(one: Screened, chosen: np.ndarray, order: np.ndarray, what: Literal["a
     """Those of a kind, the lowest `order` first; the first ones with an image."""
     places = np.flatnonzero(chosen)
     places = places[np.argsort(order[chosen], kind="stable")][:MOST_NAMED]
-    images = one.review.ground_truth["images"]
-    ids = [one.bags.bags[place] for place in places]
-    names = {image["id"]: PurePath(image["file_name"]).name for image in images}
+    keys = [one.bags.bags[place] for place in places]
     scores = [abs(float(order[place])) for place in places]
     first = [score for score in scores[:MOST_THUMBNAILS] if math.isfinite(score)]
     lowest = min(first, default=math.inf) if what == "detected" else 0.0
-    shots = thumbnails(one.review, ids[:MOST_THUMBNAILS], lowest, what)
+    names, shown = _names_and_images(one, keys, what)
+    shots = thumbnails(one.review, [shown[key] for key in keys[:MOST_THUMBNAILS]], lowest, what)
     return [
-        Bag(names[image_id], score if math.isfinite(score) else None, shots.get(image_id))
-        for image_id, score in zip(ids, scores, strict=True)
+        Bag(names[key], score if math.isfinite(score) else None, shots.get(shown[key]) if key in shown else None)
+        for key, score in zip(keys, scores, strict=True)
     ]
+
+
+def _names_and_images(
+    one: Screened, keys: Sequence[Hashable], what: Literal["annotated", "detected"]
+) -> tuple[dict[Hashable, str], dict[Hashable, int | str]]:
+    """By bag its name, and of the first ones the image with most items, or with the detection of the highest score."""
+    truth, group_by = one.review.ground_truth, one.result.group_by
+    bags = dict(zip((image["id"] for image in truth["images"]), bag_keys(truth, group_by), strict=True))
+    if not group_by:
+        files = {image["id"]: PurePath(image["file_name"]).name for image in truth["images"]}
+        return {key: files[key] for key in keys}, {key: key for key in keys[:MOST_THUMBNAILS]}
+    drawn, weight = set(keys[:MOST_THUMBNAILS]), dict.fromkeys(bags, 0.0)
+    if what == "annotated":
+        for annotation in truth["annotations"]:
+            weight[annotation["image_id"]] += not annotation["iscrowd"]
+    else:
+        for detection in one.review.inputs.detections:
+            weight[detection["image_id"]] = max(weight[detection["image_id"]], detection["score"])
+    ordered = sorted((image for image in bags if bags[image] in drawn), key=weight.__getitem__)
+    return {key: str(key) for key in keys}, {bags[image]: image for image in ordered}
