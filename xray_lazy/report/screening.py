@@ -16,6 +16,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores, HitRule
 from xray_lazy.evaluation.screening.curve import Curve, corner_places, spread
 from xray_lazy.evaluation.screening.in_training import BagScreening
+from xray_lazy.report.across_sets import across_sets_blocks
 from xray_lazy.report.blocks import (
     MOST_POINTS,
     Bag,
@@ -50,11 +51,12 @@ class Screened:
 
 
 def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
-    """Nothing where no run has an evaluation whose bags can be judged."""
+    """Nothing where no run has an evaluation whose bags can be judged, or several test sets."""
     found = [_screened(run, reviews) for run in runs]
     screened = [one for one in found if one is not None]
+    across = across_sets_blocks(runs)
     if not screened:
-        return []
+        return across
     first = screened[0]
     group_by = first.result.group_by
     bag = f"all images whose file names have the same part by {group_by}" if group_by else "an image"
@@ -68,7 +70,7 @@ def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
     blocks += [_charts(judged, screened), *_rates(judged)]
     if len(judged) == 1 == len(screened):
         blocks.append(_choice(judged[0]))
-    return [*blocks, *(_classes(one, screened) for one in screened)]
+    return [*blocks, *(_classes(one, screened) for one in screened), *across]
 
 
 def _screened(run: RunFiles, reviews: Reviews) -> Screened | None:

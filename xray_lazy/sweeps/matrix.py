@@ -1,7 +1,7 @@
 """What trials that were trained on different sets find on each of several test sets, as a table and a heat map."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,21 @@ def matrix_of(sweep: Sweep, trials: Sequence[Trial]) -> SetMatrix | None:
     if TRAINED_ON not in sweep.varied:
         return None
     metric = "/".join(sweep.metric.name.split("/")[-2:])
-    found: dict[tuple[str, ...], list[dict[str, float]]] = {}
-    for trial in trials:
-        if trial.state == "finished" and (by_set := _by_set(trial, sweep.metric, metric)):
-            found.setdefault(_scanners(trial.parameters[TRAINED_ON]), []).append(by_set)
-    sets = list(dict.fromkeys(name for rows in found.values() for row in rows for name in row))
+    rows = [
+        (scanners_of(trial.parameters[TRAINED_ON]), _by_set(trial, sweep.metric, metric))
+        for trial in trials
+        if trial.state == "finished"
+    ]
+    return join_rows(metric, rows)
+
+
+def join_rows(metric: str, rows: Iterable[tuple[tuple[str, ...], Mapping[str, float]]]) -> SetMatrix | None:
+    """From the scanners of training sets and the metric by test set; None without several test sets."""
+    found: dict[tuple[str, ...], list[Mapping[str, float]]] = {}
+    for scanners, cells in rows:
+        if cells:
+            found.setdefault(scanners, []).append(cells)
+    sets = list(dict.fromkeys(name for rows_of_one in found.values() for row in rows_of_one for name in row))
     if len(sets) < 2:
         return None
     places = {scanners: sorted(sets.index(one) for one in scanners if one in sets) for scanners in found}
@@ -90,12 +100,17 @@ def _by_set(trial: Trial, metric: Metric, name: str) -> dict[str, float]:
     is_best = metric.value == "best"
     judged = next(i for i in values if values[i] == metric.best(list(values.values()))) if is_best else max(values)
     line = next((line for line in RunFolder(trial.folder).read_metrics() if line["iteration"] == judged), {})
+    return by_set(line, name)
+
+
+def by_set(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
+    """A metric such as `segm/AP` by the names of sets that it is logged of: `smith/segm/AP`."""
     ending = f"/{name}"
-    cells = {key.removesuffix(ending): number_or_none(value) for key, value in line.items() if key.endswith(ending)}
+    cells = {key.removesuffix(ending): number_or_none(value) for key, value in metrics.items() if key.endswith(ending)}
     return {of: value for of, value in cells.items() if value is not None}
 
 
-def _scanners(names: Any) -> tuple[str, ...]:
+def scanners_of(names: Any) -> tuple[str, ...]:
     """Of training sets as a config names them."""
     references = [names] if isinstance(names, str | Mapping) else list(names)
     return tuple(scanner_of(full_name(reference)) for reference in references)
