@@ -1,5 +1,7 @@
 """Boxes that a whole set gives in another form than COCO's are told as such, and none is changed."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +53,48 @@ def test_the_form_is_named_once_and_repair_changes_no_box(form, masks):
     assert findings[0].detail.startswith(form)
     repaired = repair(one)
     assert [a["bbox"] for a in repaired.content["annotations"]] == [a["bbox"] for a in one.content["annotations"]]
+
+
+MORE = [(x, y, w, h) for x, y, w, h in BOXES for x, y in ((x, y), (x // 2, y // 2), (x // 3, y // 4))]
+WIDE = [(4 * x, y, 4 * w, h) for x, y, w, h in BOXES]  # in images of four times the width
+
+
+@pytest.mark.parametrize(
+    ("given", "frame", "name"),
+    [
+        ([[y, x, h, w] for x, y, w, h in WIDE], (4 * WIDTH, HEIGHT), r"y before x, .* swapped \[y, x, height, width]"),
+        (
+            [[y, x, y + h, x + w] for x, y, w, h in WIDE],
+            (4 * WIDTH, HEIGHT),
+            r"y before x, .* swapped \[y1, x1, y2, x2]",
+        ),
+        ([[100 * v for v in shares(box)] for box in MORE], (64, 48), r"percent of the image \[x, y, width"),
+        ([[100 * v for v in shares(corners(*box))] for box in MORE], (640, 480), r"percent of the image \[x1, y1, x2"),
+        ([[100 * v for v in shares(box)] for box in MORE], (640, 480), r"percent of the image \[x, y, width"),
+        ([[1000 * v for v in shares(corners(*b))] for b in MORE], (640, 480), r"thousandths of the image \[x1, y1, x2"),
+        ([shares(centers(*box)) for box in MORE], (WIDTH, HEIGHT), r"shares of the image \[cx, cy, width"),
+        ([(5 * x, 6 * y, w, h) for x, y, w, h in MORE], (WIDTH, HEIGHT), "14 of 18 reach beyond their image"),
+        ([(3 * x, 3 * y, 3 * w, 3 * h) for x, y, w, h in MORE], (WIDTH, HEIGHT), "15 of 18 reach beyond their image"),
+    ],
+)
+def test_other_forms_are_named(given, frame, name):
+    form, _ = find_box_form(({"bbox": list(box)}, frame) for box in given)
+    assert re.match(name, form)
+
+
+@pytest.mark.parametrize(("frame", "factor"), [((640, 480), 1), ((640, 480), 3.7), ((190, 190), 0.6)])
+def test_boxes_of_coco_may_lie_in_a_part_of_the_image(frame, factor):
+    assert find_box_form(({"bbox": [factor * value for value in box]}, frame) for box in MORE) is None
+
+
+def test_classes_that_are_numbered_anew_take_the_boxes_of_another_form_with_them():
+    other = content([corners(*box) for box in BOXES])
+    other["categories"] = [{"id": 1, "name": "gun"}, {"id": 7, "name": "knife"}]
+    for annotation in other["annotations"][::2]:
+        annotation["category_id"] = 7
+    repaired = repair(CocoSet("set", other, None, None)).content
+    assert repaired["categories"] == [{"id": 1, "name": "gun"}, {"id": 2, "name": "knife"}]
+    assert [a["category_id"] for a in repaired["annotations"]] == [2, 1] * 3
 
 
 def test_centers_are_told_by_the_masks():

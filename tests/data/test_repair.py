@@ -517,3 +517,21 @@ def test_a_repair_that_leaves_nothing_is_refused_and_the_format_named(changes, w
 def test_a_repair_of_harmless_bags_alone_is_fine():
     one = CocoSet("set", {**sound_set(), "annotations": []})
     refuse_nothing(one, repair(one))
+
+
+def test_an_annotation_that_is_left_as_it_is_keeps_its_class():
+    categories = [{"id": 2, "name": "gun"}, {"id": 5, "name": "knife"}]
+    content = sound_set() | {"categories": categories, "annotations": [instance(1, None, 5), instance(2, 2, 2)]}
+    content["images"][0]["id"] = 0.5
+    content["annotations"][0]["image_id"] = 0.5
+    result = repair(CocoSet("set", content)).content
+    assert [category["id"] for category in result["categories"]] == [1, 2]
+    assert {annotation["id"]: annotation["category_id"] for annotation in result["annotations"]} == {1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("broken", [{"name": "saw"}, {"id": None, "name": "saw"}, {"id": 4}])
+def test_classes_are_not_numbered_anew_beside_one_that_may_be_any(broken):
+    content = sound_set() | {"categories": [{"id": 1, "name": "gun"}, {"id": 5, "name": "knife"}, broken]}
+    content["annotations"] = [instance(1, 1, 2), instance(2, 2, 5)]
+    result = repair(CocoSet("set", content)).content
+    assert sorted(annotation["category_id"] for annotation in result["annotations"]) == [2, 5]

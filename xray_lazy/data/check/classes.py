@@ -115,9 +115,8 @@ def _similar_names(categories: list[dict]) -> list[Finding]:
 def _ranks(categories: list[dict], broken: list[dict]) -> tuple[dict[int, int], list[Finding]]:
     """The id that each kept id becomes: itself where they already run from 0 or 1."""
     ids = sorted({category["id"] for category in categories})
-    taken = {category["id"] for category in broken if is_whole(category.get("id"))}
-    if taken or ids in (list(range(len(ids))), list(range(1, len(ids) + 1))):
-        # with a nameless class among them, numbering anew could give its id to another one
+    if broken or ids in (list(range(len(ids))), list(range(1, len(ids) + 1))):
+        # with a class among them that has no id or name, numbering anew could give its id to another one
         return {id: id for id in ids}, []
     ranks = {id: rank for rank, id in enumerate(ids, start=1)}
     names = {category["id"]: category["name"] for category in categories}

@@ -30,7 +30,7 @@ def examine_instances(annotations: list[dict], images: Images, classes: Classes)
     if form:  # each box by itself would get advice that makes it worse
         detail, to_coco = form
         finding = Finding("box_form", "set", None, f"{detail}; COCO's: {to_coco}")
-        return Instances(list(annotations), [*findings, finding])
+        return Instances([_with_class(annotation, classes) for annotation in annotations], [*findings, finding])
     shaped: list[Named] = []
     without_mask = []
     for name, annotation in placed:
@@ -74,7 +74,7 @@ def _place(
         if not missing:
             placed.append((name, annotation))
         elif not lost:
-            unplaced.append((name, annotation))
+            unplaced.append((name, _with_class(annotation, classes)))
     return placed, unplaced
 
 
@@ -91,10 +91,15 @@ def _crowd_value(value: object) -> int:
 
 
 def _with_new_values(annotation: dict, classes: Classes) -> dict:
-    crowd, category = annotation.get("iscrowd"), classes.new_ids[annotation["category_id"]]
-    if is_whole(crowd) and crowd in (0, 1) and category == annotation["category_id"]:
-        return annotation
-    return {**annotation, "category_id": category, "iscrowd": _crowd_value(crowd)}
+    crowd, annotation = annotation.get("iscrowd"), _with_class(annotation, classes)
+    return annotation if is_whole(crowd) and crowd in (0, 1) else {**annotation, "iscrowd": _crowd_value(crowd)}
+
+
+def _with_class(annotation: dict, classes: Classes) -> dict:
+    """An annotation under the id that its class has after repair."""
+    id = annotation.get("category_id")
+    new = classes.new_ids.get(id, id) if is_whole(id) else id
+    return annotation if new == id else {**annotation, "category_id": new}
 
 
 def _without_copies(named: list[Named], findings: list[Finding]) -> list[Named]:

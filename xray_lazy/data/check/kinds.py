@@ -29,8 +29,8 @@ KINDS: dict[str, Kind] = {
     "nothing_to_train": Kind(
         ERROR,
         "no annotation can be trained on",
-        "export instances: crowd regions (`iscrowd` 1, as CVAT writes masks) only count in evaluation, "
-        "and set `iscrowd` to 0 where each is one item",
+        "correct what else is told of them; crowd regions (`iscrowd` 1, as CVAT writes masks) only count in "
+        "evaluation: set `iscrowd` to 0 where each is one item",
     ),
     "no_classes": Kind(ERROR, "the set declares no classes", "list the classes under `categories`"),
     "other_format": Kind(
