@@ -430,3 +430,11 @@ def test_json_without_its_folder_is_refused_unless_images_are_left_out(tmp_path)
     with pytest.raises(UserError, match="folder of its images"):
         open_sets([str(path)])
     assert open_sets([str(path)], images=False)[0].images_dir is None
+
+
+def test_annotations_of_a_class_without_a_name_are_not_called_undeclared():
+    content = sound_set()
+    content["categories"][0]["name"] = None
+    (report,) = check_sets([CocoSet("set", content)], read_images=False).sets
+    assert [finding.kind for finding in report.findings if finding.of == "instance"] == []
+    assert "class_fields" in {finding.kind for finding in report.findings}

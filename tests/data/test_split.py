@@ -233,6 +233,7 @@ def test_the_folder_that_the_names_are_relative_to_is_found_next_door(tmp_path):
         ({"images": [{"id": 1, "file_name": "../a.png"}], "annotations": []}, "1 file name leading out of"),
         ({"images": [{"id": 1, "file_name": "a\0.png"}], "annotations": []}, "1 image whose file_name is none"),
         ({"images": [{"id": 1, "file_name": ""}], "annotations": []}, "1 image whose file_name is none"),
+        ({"categories": [{"id": 1, "name": None}]}, r"1 entry of categories without id or name \(0\)"),
         ({"images": [{"file_name": "a.png"}, "b"]}, r"2 entries of images without id or file_name \(0, 1\)"),
         ({"annotations": [{"id": 5, "image_id": 1, "category_id": 4}]}, r"1 annotation of no image \(5\)"),
         ({"annotations": [{"id": 5, "image_id": 7, "category_id": 5}]}, "of a class that is not declared"),

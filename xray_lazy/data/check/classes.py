@@ -17,6 +17,7 @@ class Classes:
         entries: the list after repair.
         new_ids: the repaired id of each declared id.
         complete: whether every entry has an id, so that an unknown id is truly undeclared.
+        nameless: the ids that are declared without a name.
         is_shifted: the annotations' ids are all declared only with 1 more or less: none of them means what it says.
     """
 
@@ -25,6 +26,7 @@ class Classes:
     complete: bool
     findings: list[Finding] = field(default_factory=list)
     is_shifted: bool = False
+    nameless: frozenset[int] = frozenset()
 
 
 def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
@@ -55,7 +57,8 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
     entries = [{**c, "id": ranks[c["id"]]} if ranks[c["id"]] != c["id"] else c for c in sound]
     if not entries and not broken:
         findings.append(Finding("no_classes", "set", None))
-    return Classes(entries + broken, new_ids, not broken, findings + gaps)
+    nameless = frozenset(category["id"] for category in broken if is_whole(category.get("id")))
+    return Classes(entries + broken, new_ids, not broken, findings + gaps, nameless=nameless)
 
 
 def class_shift(declared: Collection[int], used: Collection[int]) -> int:

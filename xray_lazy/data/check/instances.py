@@ -70,7 +70,11 @@ def _place(
         ]
         # where an entry of the other list has no id, this may be the annotation that belongs to it
         lost = any(complete for _, _, complete in missing)
-        findings += [Finding(kind, "instance", name, text, "dropped" if lost else "") for kind, text, _ in missing]
+        findings += [
+            Finding(kind, "instance", name, text, "dropped" if lost else "")
+            for kind, text, _ in missing
+            if kind != "undeclared_class" or annotation.get("category_id") not in classes.nameless
+        ]
         if not missing:
             placed.append((name, annotation))
         elif not lost:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xray_lazy.data.check.values import is_id
+from xray_lazy.data.check.values import class_name, is_id
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, tool_command
 
 _FIRST = 5
+_IS_SOUND = {"file_name": lambda name: isinstance(name, str), "name": class_name}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ def _require_sound_entries(export: Export) -> None:
     images, annotations = export.content["images"], export.content["annotations"]
     if not images:
         raise UserError(f"{export.json_file} can't be split: it has no images", "export it again")
-    faults = [*_malformed(images, "images", "id", "file_name"), *_malformed(export.content["categories"], "categories")]
+    faults = [
+        *_malformed(images, "images", "id", "file_name"),
+        *_malformed(export.content["categories"], "categories", "id", "name"),
+    ]
     faults += _malformed(annotations, "annotations", "image_id", "category_id")
     if not faults:
         image_ids = {image["id"] for image in images}
@@ -84,12 +88,10 @@ def _require_sound_entries(export: Export) -> None:
 
 def _malformed(entries: Sequence, list_name: str, *keys: str) -> list[str]:
     def is_sound(entry: object) -> bool:
-        return isinstance(entry, dict) and all(
-            isinstance(entry.get(key), str) if key == "file_name" else is_id(entry.get(key)) for key in keys or ("id",)
-        )
+        return isinstance(entry, dict) and all(_IS_SOUND.get(key, is_id)(entry.get(key)) for key in keys)
 
     wrong = [position for position, entry in enumerate(entries) if not is_sound(entry)]
-    return _listed(wrong, "entry", f"of {list_name} without {' or '.join(keys or ('id',))}", "entries")
+    return _listed(wrong, "entry", f"of {list_name} without {' or '.join(keys)}", "entries")
 
 
 def _listed(which: Sequence, noun: str, what: str, plural: str = "") -> list[str]:
