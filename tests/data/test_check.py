@@ -302,6 +302,14 @@ def test_a_image_of_16_bits_that_uses_the_lower_ones_is_told(folder, bits, is_da
     assert kinds == ({"picture_dark": [2]} if is_dark else {})
 
 
+def test_a_few_pixels_of_full_value_do_not_hide_that_the_others_are_dark(folder):
+    values = np.linspace(0, 4095, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    values[:2, :5] = 65535
+    cv2.imwrite(str(folder / "2.png"), values)
+    (told,) = check_sets([CocoSet("set", sound_set(), folder)]).sets[0].findings
+    assert told.kind == "picture_dark" and "to 4095 in 16 bits, but for 10 pixels: training sees 0 to 15" in told.detail
+
+
 def test_a_damaged_jpeg_that_can_be_read_is_named_and_leaves_no_line_without_a_name(folder, capfd):
     content = sound_set()
     image = cv2.imread(str(folder / "2.png"))

@@ -602,14 +602,28 @@ def test_yolo_classes_may_be_written_as_decimals_and_lines_of_other_text_formats
     (tmp_path / "a.txt").write_text("1.0 0.5 0.5 0.2 0.2\n")
     (annotation,) = convert("yolo", str(tmp_path)).content["annotations"]
     assert annotation["category_id"] == 2
-    (tmp_path / "a.txt").write_text("0.5 0.5 0.5 0.2 0.2\na.jpg gun 10 10 60 50\n")
-    with pytest.raises(UserError, match=r"(?s)the class is '0\.5'.*OPIXray's text files"):
+    (tmp_path / "a.txt").write_text("0.5 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match=r"the class is '0\.5'"):
+        convert("yolo", str(tmp_path))
+    (tmp_path / "a.txt").write_text("a.jpg gun 10 10 60 50\n")
+    with pytest.raises(UserError, match=r"no YOLO labels: .* OPIXray's .* a\.jpg gun 10") as error:
+        convert("yolo", str(tmp_path))
+    assert "Pascal VOC" in error.value.fix
+
+
+def test_a_yolo_label_in_another_encoding_is_told_how_to_save(tmp_path):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "classes.txt").write_text("gun\n")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"a\.txt: not UTF-8 .*iconv"):
         convert("yolo", str(tmp_path))
 
 
-@pytest.mark.parametrize("suffix", ["jfif", "jpe", "jp2", "pgm", "gif", "webp"])
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "jp2", "pgm", "gif", "webp", "dib", "mpo"])
 def test_images_of_every_format_that_training_reads_are_found(tmp_path, suffix):
-    written = write_image(tmp_path / f"a.{'jpg' if suffix in ('jfif', 'jpe') else suffix}")
+    written = write_image(
+        tmp_path / f"a.{'jpg' if suffix in ('jfif', 'jpe', 'mpo') else 'bmp' if suffix == 'dib' else suffix}"
+    )
     written.rename(tmp_path / f"a.{suffix}")
     assert read_image(tmp_path / f"a.{suffix}").shape == (HEIGHT, WIDTH, 3)
     write_voc(tmp_path / "a.xml", voc_object("gun", (1, 1, 5, 5)))

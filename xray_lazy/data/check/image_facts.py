@@ -19,9 +19,12 @@ from xray_lazy.data.image_file import (
     read_all_bits,
     read_image,
 )
+from xray_lazy.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
 LEAST_BRIGHT = 128
+# of pixels: so many may be defects of the detector, or letters in the image
+MOST_BRIGHT = 0.01
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,16 @@ def image_facts(path: Path) -> ImageFacts:
 
 def _darkness(image: np.ndarray, seen: np.ndarray) -> str:
     """How little training sees of an image of more than 8 bits; empty where it is enough."""
-    if image is seen or seen.max() >= LEAST_BRIGHT:
+    if image is seen:
         return ""
-    values = f"values of {image.min():g} to {image.max():g} in {image.itemsize * 8} bits"
-    return f"{values}: training sees {seen.min()} to {seen.max()} of 255"
+    dark = seen.reshape(*seen.shape[:2], -1).max(axis=2) < LEAST_BRIGHT
+    bright = dark.size - np.count_nonzero(dark)
+    if bright > MOST_BRIGHT * dark.size:
+        return ""
+    values, shown = image[dark], seen[dark]
+    but = f", but for {counted(bright, 'pixel')}" if bright else ""
+    told = f"values of {values.min():g} to {values.max():g} in {image.itemsize * 8} bits{but}"
+    return f"{told}: training sees {shown.min()} to {shown.max()} of 255"
 
 
 def _size_or_none(path: Path) -> tuple[int, int] | None:

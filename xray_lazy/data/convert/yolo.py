@@ -10,7 +10,8 @@ from xray_lazy.data.check.values import as_whole
 from xray_lazy.data.convert.image_index import ImageIndex, is_label_folder
 from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
-from xray_lazy.wording import counted
+from xray_lazy.errors import UserError
+from xray_lazy.wording import AS_UTF_8, counted, not_utf_8
 
 SUFFIX = ".txt"
 # Writers round to six digits or fewer, so that the edge may come out as slightly more than 1.
@@ -31,7 +32,7 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        reading.fault(path, f"not a text file ({error})")
+        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
         return None
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -58,7 +59,11 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
     index, *texts = line.split()
     number, classes = as_whole(index), reading.classes or ()
     if len(texts) >= 5 and PurePath(index).suffix.lower() in IMAGE_SUFFIXES:
-        raise ValueError("an image, its class and corners in pixels, as OPIXray's text files have them: not YOLO")
+        raise UserError(
+            "these are no YOLO labels: an image, its class and corners in pixels in each line, as OPIXray's text files "
+            f"have them, e.g. {line.strip()}",
+            "write them as Pascal VOC, one XML file per image, and take `convert voc`",
+        )
     if number is None or number < 0:
         raise ValueError(f"the class is {index!r}, not a number from 0")
     if number >= len(classes):
