@@ -14,7 +14,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO_SECONDS = 1.0  # `timeout`, srun and terminals may send a signal to a process, and again to its group
 unfinished_files: set[str] = set()  # that this process writes under temporary names
 
-_is_caught = False
+_is_caught, _is_told = False, True
 _came, _came_at = 0, 0.0  # the first signal, and when
 
 
@@ -36,8 +36,10 @@ def end_tool_on_signals() -> None:
         end_on_signals()
 
 
-def end_on_signals() -> None:
-    """As `end_tool_on_signals`, in a process that a tool has started."""
+def end_on_signals(is_told: bool = True) -> None:
+    """As `end_tool_on_signals`, in a process that a tool has started; without a word where the tool tells it."""
+    global _is_told
+    _is_told = is_told
     for number in ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _end)
@@ -115,7 +117,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     for path in list(unfinished_files):
         with contextlib.suppress(OSError):
             os.unlink(path)
-    if is_first or _is_caught:  # else it was said
+    if _is_told and (is_first or _is_caught):  # else it was said
         os.write(2, f"error: {describe(number)}\n".encode())
     os._exit(128 + number)
 

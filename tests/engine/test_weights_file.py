@@ -69,6 +69,19 @@ def test_a_file_that_is_cut_off_is_one_clear_error(tmp_path, suffix, cut):
         read_weights_file(path)
 
 
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, suffix):
+    """A model that diverged would detect nothing, and say nothing of it."""
+    whole, broken = np.ones(3, np.float32), np.array([1, np.nan], np.float32)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pkl":
+        path.write_bytes(pickle.dumps({"model": {"a": whole, "b": broken}}))
+    else:
+        torch.save({"model": {"a": torch.from_numpy(whole), "b": torch.from_numpy(broken).half()}}, path)
+    with pytest.raises(UserError, match="holds NaN in place of numbers, in b\n"):
+        read_weights_file(path)
+
+
 @pytest.mark.parametrize("name", ["notes.pth", "notes.pkl", "arrays.pth"])
 def test_a_file_of_another_kind_is_named_so_and_torch_says_nothing(tmp_path, name, recwarn):
     (tmp_path / name).write_bytes(b"hello" if "notes" in name else pickle.dumps({"a": [1.0]}, protocol=4))

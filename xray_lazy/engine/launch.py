@@ -236,7 +236,7 @@ def _child(
 ) -> None:
     rank = plan.machine_rank * plan.processes + local_rank
     os.setpgrp()  # each signal comes once, from the parent, also where a terminal signals the whole group
-    end_on_signals()
+    end_on_signals(is_told=False)
     signals_are_caught()
     _end_with_parent()
 

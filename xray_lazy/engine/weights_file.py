@@ -52,7 +52,22 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
     content = _as_checkpoint(content, path)
     if not all(isinstance(name, str) for name in content["model"]):
         raise UserError(f"{path} does not hold weights by name", _SAVE_STATE_DICT)
+    _refuse_no_numbers(path, content["model"])
     return content
+
+
+def _refuse_no_numbers(path: Path, weights: dict[str, Any]) -> None:
+    """A model with such weights finds nothing, without a word."""
+    damaged = {name: 0 for name, value in weights.items() if _holds_nan(value)}
+    if damaged:
+        message = f"{path} holds NaN in place of numbers, in {_some(damaged)}"
+        raise UserError(message, "take an earlier checkpoint of that training, which has diverged")
+
+
+def _holds_nan(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind == "f" and bool(np.isnan(value).any())
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(torch.isnan(value).any())
 
 
 _SAVE_STATE_DICT = "save model.state_dict() there, or {'model': model.state_dict()}"
