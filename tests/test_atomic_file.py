@@ -1,5 +1,6 @@
 """A file is written whole or not at all."""
 
+import errno
 import fcntl
 import os
 import stat
@@ -63,3 +64,11 @@ def test_what_is_being_written_is_locked(tmp_path):
         (temporary,) = tmp_path.iterdir()
         with open(temporary, "r+b") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("said", ["", "picture.png"])
+def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path, said):
+    refused = OSError(errno.ENOSPC, "No space left on device", said) if said else OSError(errno.ENOSPC, "No space")
+    with pytest.raises(OSError, match=said or "results.json"), atomic_writer(tmp_path / "results.json"):
+        raise refused
+    assert not list(tmp_path.iterdir())

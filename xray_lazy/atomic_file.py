@@ -16,6 +16,7 @@ from xray_lazy.interruption import unfinished_files
 
 ABANDONED_SECONDS = 60
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # as mkstemp makes them below
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _looked_at: set[Path] = set()
 
 
@@ -51,6 +52,10 @@ def atomic_writer(path: str | os.PathLike, replace: bool = True) -> Iterator[Bin
             os.replace(temporary, path)
         else:
             _rename_to_new(temporary, path)
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_WRITING:  # say which disk it is
+            error.filename = str(path)
+        raise
     finally:
         Path(temporary).unlink(missing_ok=True)
         unfinished_files.discard(temporary)
