@@ -66,6 +66,7 @@ def test_detections_beyond_those_that_count_are_told_and_counted_on_demand(analy
         run = analyze_tool("detections", "--predictions", tmp_path / "beyond.json", *truth, "--max-detections", most)
         assert run.returncode == 0, run.stderr
         assert ("1 detection beyond the 1 best of a class on an image is not counted" in run.stdout) == told
+        assert ("item that none of the counted detections is near" in run.stdout) == told
 
 
 def test_a_model_that_finds_nothing_is_told_so(analyze_tool, bags, tmp_path):

@@ -26,3 +26,11 @@ def test_deep_nesting_is_told(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 200_000 + "]" * 200_000)
     with pytest.raises(UserError, match="inside of each other"):
         read_coco(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize("given", ["null", "{}", '"none"'])
+def test_a_list_that_is_not_needed_may_be_none(tmp_path, given):
+    (tmp_path / "info.json").write_text(f'{{"info": null, "images": [], "annotations": {given}}}')
+    assert read_coco(tmp_path / "info.json", needed=["images"]) == {"info": None, "images": []}
+    with pytest.raises(UserError, match="no list annotations or categories"):
+        read_coco(tmp_path / "info.json")

@@ -20,6 +20,7 @@ MEANINGS = {
     "Bkg": "nothing is there",
     "Miss": "item that no detection is near",
 }
+MISSED_BY_THOSE_COUNTED = "item that none of the counted detections is near"
 # A detection that is found once more tells nothing of the labels, and one that is wrong in place and class little.
 SUSPECT_KINDS = {"Bkg": "missing", "Cls": "class", "Loc": "location"}
 
@@ -98,6 +99,8 @@ def tide_errors(matching: Matching, table: ErrorTable, score_threshold: float) -
         else:
             count = int((table.kind == name).sum())
             count_shown = int(((table.kind == name) & shown).sum())
+        if name == "Miss" and not matches.counted.all():
+            meaning = MISSED_BY_THOSE_COUNTED
         kinds.append(ErrorKind(name, meaning, count, count_shown, lost[name]))
     ap50 = 100 * found["ap_base"] if measured else float("nan")
     return Errors(ap50, tuple(kinds), lost["FP"], lost["FN"], FOREGROUND, BACKGROUND)

@@ -17,7 +17,8 @@ def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -
     """The content of a COCO file: a dict with the lists `images`, `annotations` and `categories`.
 
     Args:
-        needed: the lists that it has to have; a set of images to predict on has `images` alone.
+        needed: the lists that it has to have; a set of images to predict on has `images` alone. Others that are none,
+            such as null, are left out.
 
     Nothing is corrected; `xray_lazy.data.check` finds the faults inside the lists.
 
@@ -47,7 +48,7 @@ def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -
     missing = [name for name in needed if not isinstance(content.get(name), list)]
     if missing:
         raise UserError(f"{path} is not a COCO file: it has no list {' or '.join(missing)}", _CONVERT)
-    return content
+    return {name: value for name, value in content.items() if isinstance(value, list) or name not in REQUIRED_LISTS}
 
 
 _CONVERT = "COCO needs the lists images, annotations and categories; `tools/dataset.py convert` makes one"
