@@ -123,6 +123,24 @@ def test_data_of_every_listed_value_is_looked_for(options, sweep_file, environme
     assert "xray_nowhere_train" in refused(options)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bbox/PA", "metric.name: no evaluation gives bbox/PA"),
+        ("val/screening/P_D@7", "metric.name: no evaluation gives screening/P_D@7"),
+        ("segm/APl", "metric.name: segm/APl would have no value in any evaluation: tiny has no large item"),
+    ],
+)
+def test_a_metric_that_no_trial_would_have_is_refused(options, sweep_file, name, words):
+    sweep_file.write_text(SWEEP.replace("total_loss", f"{name}, goal: maximize"))
+    assert words in refused(options)
+
+
+def test_each_listed_metric_of_a_hook_is_looked_at(options, sweep_file):
+    sweep_file.write_text(SWEEP + "  hooks.best_checkpoint.metric: {values: [bbox/AP, segm/AP, bbox/PA]}\n")
+    assert "hooks.best_checkpoint.metric: no evaluation gives bbox/PA" in refused(options)
+
+
 def test_a_dry_run_shows_the_space_and_a_trial_that_could_be_started(options, capsys):
     options.dry_run, options.overrides = True, ["optimizer.lr=0.01"]
     assert run_sweep(options) == 0
@@ -157,6 +175,7 @@ def test_batches_that_processes_cannot_share_are_left_out():
 @pytest.mark.parametrize("name", READY)
 def test_ready_sweeps_fit_their_configs(name, monkeypatch):
     monkeypatch.setattr("xray_lazy.sweeps.space_check.check_experiment", lambda cfg, world_size: [])  # wants the data
+    monkeypatch.setattr("xray_lazy.sweeps.space_check.check_metric", lambda *of: [])
     assert space_faults(read_sweep(ROOT / "configs/sweeps" / f"{name}.yaml"), get_config(READY[name]), [], 1) == []
 
 

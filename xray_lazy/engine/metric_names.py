@@ -76,7 +76,7 @@ def _check_value(metric: str, known: set[str], key: str, names: Sequence[str], m
     such = f"choose one that has a value, such as {near[0]}" if near else "evaluate a set that has"
     raise UserError(
         f"{key}: {metric} would have no value in any evaluation: {reason}",
-        f"{such}, or leave the hook out: ~{key.removesuffix('.metric')}",
+        f"{such}, or leave the hook out: ~{key.removesuffix('.metric')}" if key.startswith("hooks.") else such,
     )
 
 

@@ -12,7 +12,7 @@ from xray_lazy.engine.epochs import put_iterations
 from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.hook_order import build_hooks
 from xray_lazy.engine.hook_protocols import ChecksBefore, JudgesMetrics
-from xray_lazy.engine.metric_names import OWN_PACKAGES
+from xray_lazy.engine.metric_names import OWN_PACKAGES, check_name
 from xray_lazy.engine.trial_build import target_class, without_log
 from xray_lazy.engine.unbuildable import fault_of_build
 from xray_lazy.errors import UserError
@@ -44,7 +44,7 @@ def check_start(cfg: DictConfig, training: bool = True) -> Iterator[Fault]:
             return
     if not training:
         return
-    hooks, told = _own_hooks(cfg), set()
+    hooks, told = _hooks_of(cfg), set()
     for name, hook in hooks.items():
         if isinstance(hook, ChecksBefore) and (names_metrics or not isinstance(hook, JudgesMetrics)):
             for fault in _refused(f"hooks.{name}", hook, hooks, run):
@@ -53,7 +53,23 @@ def check_start(cfg: DictConfig, training: bool = True) -> Iterator[Fault]:
                 told.add(fault.message)
 
 
-def _own_hooks(cfg: DictConfig) -> Mapping[str, HookBase]:
+def check_metric(cfg: DictConfig, metric: str, key: str) -> Iterator[Fault]:
+    """A metric that no evaluation of a training gives, or none with a value, for what reads it beside the hooks.
+
+    Args:
+        cfg: as `check_start` takes it, which found no fault.
+        metric: as it is in the event storage.
+        key: that names it.
+    """
+    if {"test", "evaluator"} <= set(cfg.dataloader) and all(map(_names_metrics, _nodes(cfg.dataloader.evaluator))):
+        run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+        try:
+            check_name(metric, key, SimpleNamespace(named_hooks=_hooks_of(cfg), evaluate=run))
+        except UserError as error:
+            yield Fault(key, error.message.removeprefix(f"{key}: "), error.fix)
+
+
+def _hooks_of(cfg: DictConfig) -> Mapping[str, HookBase]:
     cfg = copy.deepcopy(cfg)
     put_iterations(cfg, epoch=1)  # how long an epoch is doesn't matter here
     with without_log():

@@ -10,14 +10,16 @@ from xray_lazy.config import Fault, apply_overrides, flatten
 from xray_lazy.config.override_text import override, value_text
 from xray_lazy.engine.preflight import check_experiment
 from xray_lazy.engine.setting_limits import check_settings
+from xray_lazy.engine.start_checks import check_metric
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.sweeps.trial_metric import event_name
 
 BATCH_SIZE = "dataloader.train.total_batch_size"
 MANY = 50
-# parts of the keys that say which files are read, and what must fit to them
-READ = (".dataset.", "init_checkpoint", "num_classes")
+# parts of the keys that say which files are read, and what must fit to them, as the metrics that data can give
+READ = (".dataset.", "init_checkpoint", "num_classes", ".metric")
 
 
 def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], world_size: int) -> list[Fault]:
@@ -71,7 +73,9 @@ def _experiment_faults(sweep: Sweep, cfg: DictConfig, world_size: int) -> list[F
         read = {k: v for k, v in flatten(changed).items() if any(part in k for part in READ)}
         if read not in seen:
             seen.append(read)
-            faults |= dict.fromkeys(check_experiment(changed, world_size))
+            found = check_experiment(changed, world_size)
+            found = found or list(check_metric(changed, event_name(sweep.metric, changed), "metric.name"))
+            faults |= dict.fromkeys(found)
     return list(faults)
 
 

@@ -32,6 +32,12 @@ class TrialValues:
         return {iteration: value for iteration, value in self.by_iteration.items() if value is not None}
 
 
+def event_name(metric: Metric, cfg: DictConfig) -> str:
+    """The event storage's name of a metric that may have the trackers' one."""
+    event = names_of(cfg).event(metric.name)
+    return metric.name if event is None else event
+
+
 class MetricSource:
     """Reads a sweep's metric under the event storage's name, which `metrics.json` has, whichever name the sweep gives.
 
@@ -42,8 +48,7 @@ class MetricSource:
 
     def __init__(self, metric: Metric, cfg: DictConfig):
         self._metric, names = metric, names_of(cfg)
-        event = names.event(metric.name)
-        self._event = metric.name if event is None else event
+        self._event = event_name(metric, cfg)
         self._scale = names.scale(self._event) if self._event != metric.name else 1.0
 
     def read(self, folder: Path) -> TrialValues:
