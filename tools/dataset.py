@@ -18,6 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_repair(commands)
     add_split(commands)
     add_convert(commands)
+    add_import(commands)
     add_threats(commands)
     add_colours(commands)
     return parser
@@ -326,6 +327,57 @@ def run_convert(options: argparse.Namespace) -> int:
     command = tool_command("dataset", "check", options.output, converted.image_folder)
     print(f"written to {options.output}; next: {command}")
     return 0
+
+
+def add_import(commands) -> None:
+    """`import`: a public set."""
+    from xray_lazy.data.public_sets.registry import PUBLIC_SETS
+
+    parser = commands.add_parser(
+        "import",
+        help="make sets of a public X-ray set",
+        description="Check the folder of a public X-ray set, repair its known faults, and write COCO files of all its "
+        "subsets, with a link to the images. Splits that it lacks are drawn by bags.",
+        epilog="sets: " + ", ".join(f"{name} ({declared.title})" for name, declared in PUBLIC_SETS.items()),
+    )
+    parser.add_argument("name", type=word, metavar="NAME", help="opixray, pidray, sixray, ..., see below")
+    parser.add_argument("folder", type=path, metavar="FOLDER", help="of the unpacked set")
+    parser.add_argument("--output", type=path, metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
+    parser.add_argument(
+        "--rename",
+        type=word,
+        metavar="OLD=NEW,...",
+        help="classes, to train on several sets: Scissors=scissors,HandCuffs=handcuffs",
+    )
+    parser.add_argument("--seed", type=whole(0), default=0, help="of splits that the set lacks (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    parser.set_defaults(run=run_import)
+
+
+def run_import(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from xray_lazy.data.dataset_places import default_root
+    from xray_lazy.data.public_sets import PUBLIC_SETS, import_set
+    from xray_lazy.data.public_sets.console import print_imported
+    from xray_lazy.results_place import check_result_folder
+
+    root = options.output or default_root()
+    check_result_folder(root)
+    rename = dict(_renamed(pair) for pair in (options.rename or "").split(",") if pair.strip())
+    made, notes = import_set(
+        options.name, Path(options.folder), Path(root), rename, options.seed, options.overwrite, show_progress=True
+    )
+    print_imported(made, notes, PUBLIC_SETS[options.name])
+    print(f"written to {root}; next: {tool_command('dataset', 'check', made[0].name, '--root', root)}")
+    return 0
+
+
+def _renamed(pair: str) -> tuple[str, str]:
+    old, equals, new = (part.strip() for part in pair.partition("="))
+    if not (old and equals and new):
+        raise UserError(f"--rename has {pair!r}", "write it as OLD=NEW,OLD=NEW")
+    return old, new
 
 
 def add_threats(commands) -> None:

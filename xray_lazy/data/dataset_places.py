@@ -1,4 +1,7 @@
-"""Where data sets lie: by name (`xray_<scanner>_<split>`) below one folder, or anywhere as JSON file and folder."""
+"""Where data sets lie: by name (`xray_<scanner>_<split>`) below one folder, or anywhere as JSON file and folder.
+
+A name may have a subset behind its split, as `xray_opixray_test_ol3` has.
+"""
 
 import os
 import re
@@ -11,6 +14,8 @@ from xray_lazy.errors import UserError
 SPLITS = ("train", "val", "test")
 # Annotation files and image folders name the validation split differently in the sets that users have.
 IMAGE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
+# Where a public set was imported, its splits share one folder of images, which is a link.
+LINKED_IMAGES = "all"
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
 
@@ -22,6 +27,12 @@ class DatasetSource:
     name: str
     json_file: Path
     image_root: Path
+
+
+def parts_of(name: str) -> tuple[str, str] | None:
+    """`("smith", "val")` for `xray_smith_val`, `("opixray", "test_ol3")` with a subset; None for other names."""
+    match = re.fullmatch(rf"xray_(.+)_((?:{'|'.join(SPLITS)})(?:_.+)?)", name)
+    return (match[1], match[2]) if match else None
 
 
 def default_root() -> str:
@@ -48,19 +59,19 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
         json_file, image_root = Path(reference["json_file"]), Path(reference["image_root"])
         source = DatasetSource(reference.get("name", json_file.stem), json_file, image_root)
     else:
-        base = Path(root or default_root())
-        prefix, _, rest = str(reference).partition("_")
-        scanner, _, split = rest.rpartition("_")
-        if prefix != "xray" or not scanner or split not in SPLITS:
+        base, parts = Path(root or default_root()), parts_of(str(reference))
+        if parts is None:
             raise UserError(
                 f"{reference!r} is not the name of a data set",
                 "names are xray_<scanner>_<split> with split train, val or test; "
                 "or give {json_file: FILE.json, image_root: FOLDER}",
             )
+        scanner, split = parts
+        images = base / "images" / scanner
+        linked = images / LINKED_IMAGES
+        own = images / IMAGE_FOLDERS[split.partition("_")[0]]
         source = DatasetSource(
-            reference,
-            base / "annotations" / scanner / f"{split}.json",
-            base / "images" / scanner / IMAGE_FOLDERS[split],
+            reference, base / "annotations" / scanner / f"{split}.json", linked if linked.is_dir() else own
         )
     if not source.json_file.is_file():
         raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
@@ -78,8 +89,8 @@ def full_name(reference: str | Mapping) -> str:
 
 def scanner_of(name: str) -> str:
     """`smith` for `xray_smith_val`; other names stay whole."""
-    match = re.fullmatch(r"xray_(.+)_(train|val|test)", name)
-    return match[1] if match else name
+    parts = parts_of(name)
+    return parts[0] if parts else name
 
 
 def short_names(references: Sequence[str | Mapping]) -> list[str]:
@@ -98,7 +109,7 @@ def short_names(references: Sequence[str | Mapping]) -> list[str]:
 def available_datasets(root: str | None = None) -> list[str]:
     """The names of the sets under `root`, sorted."""
     files = Path(root or default_root()).glob("annotations/*/*.json")
-    return sorted(f"xray_{f.parent.name}_{f.stem}" for f in files if f.stem in SPLITS)
+    return sorted(name for f in files if parts_of(name := f"xray_{f.parent.name}_{f.stem}") == (f.parent.name, f.stem))
 
 
 def _known_sets(root: str | None) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from xray_lazy.data.check import CocoSet, open_sets
-from xray_lazy.data.dataset_places import SPLITS, available_datasets, default_root
+from xray_lazy.data.dataset_places import available_datasets, default_root, parts_of
 from xray_lazy.data.datasets import DetectionDataset, load_datasets
 from xray_lazy.errors import UserError
 
@@ -65,9 +65,7 @@ def short_name(one: CocoSet) -> str:
 
 def scanner_and_split(name: str) -> tuple[str, str]:
     """`("smith", "val")` of `xray_smith_val`; of any other name itself and an empty split."""
-    prefix, _, rest = name.partition("_")
-    scanner, _, split = rest.rpartition("_")
-    return (scanner, split) if prefix == "xray" and scanner and split in SPLITS else (name, "")
+    return parts_of(name) or (name, "")
 
 
 def _is_of(name: str, scanners: Collection[str], splits: Collection[str]) -> bool:

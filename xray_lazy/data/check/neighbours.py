@@ -9,6 +9,7 @@ from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.images import image_path
 from xray_lazy.data.check.report import Finding
+from xray_lazy.data.dataset_places import LINKED_IMAGES
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
 
 Facts = Mapping[Path, ImageFacts]
@@ -53,6 +54,8 @@ def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> 
     for position, one in enumerate(sets):
         if one.images_dir is None or os.path.abspath(one.images_dir) in seen:
             continue
+        if one.images_dir.is_symlink() and one.images_dir.name == LINKED_IMAGES:
+            continue  # it has the images of all splits of a public set
         seen.add(os.path.abspath(one.images_dir))
         for folder, _, names in os.walk(one.images_dir):
             for name in sorted(names):

@@ -60,7 +60,7 @@ def _excuse_classes(sets: Sequence[CocoSet], reports: Sequence[SetReport]) -> No
     for one, names in zip(sets, untrained, strict=True):
         trained |= class_names(one) - names
     for one, report in zip(sets, reports, strict=True):
-        is_evaluated = one.json_file is not None and one.json_file.stem in SPLITS[1:]
+        is_evaluated = one.json_file is not None and one.json_file.stem.partition("_")[0] in SPLITS[1:]
         report.findings = [
             f._replace(kind="class_without_instances")
             if f.kind == "class_not_trained" and (is_evaluated or f.detail in trained)

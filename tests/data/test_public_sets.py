@@ -1,0 +1,312 @@
+"""Public sets, as small made-up trees of their layouts: what becomes of them and of their faults."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from tools.dataset import build_parser
+from xray_lazy.data.check import check_sets, open_sets
+from xray_lazy.data.dataset_places import available_datasets, find_source, parts_of, scanner_of
+from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.public_sets import PUBLIC_SETS, import_set
+from xray_lazy.errors import UserError
+
+SIZE = (60, 40)  # width, height
+CLASSES = PUBLIC_SETS["opixray"].classes
+
+
+def draw(path, size=SIZE, grey=200):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), grey, np.uint8))
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if isinstance(text, str) else json.dumps(text))
+
+
+def content(root, scanner, subset):
+    return json.loads((root / "annotations" / scanner / f"{subset}.json").read_text())
+
+
+def boxes(document):
+    """Each image's boxes, by its file name."""
+    names = {image["id"]: image["file_name"] for image in document["images"]}
+    found = {name: [] for name in names.values()}
+    for annotation in document["annotations"]:
+        found[names[annotation["image_id"]]].append(annotation["bbox"])
+    return found
+
+
+def counts(notes):
+    return {what.split(":")[0]: count for what, count in notes.counts.items()}
+
+
+@pytest.fixture
+def opixray(tmp_path):
+    folder = tmp_path / "OPIXray"
+    for role, names in (("train", [f"{n:03d}" for n in range(20)]), ("test", ["900", "901", "902"])):
+        for number, name in enumerate(names):
+            draw(folder / role / f"{role}_image" / f"{name}.jpg", grey=100 + number)
+            class_name = CLASSES[number % len(CLASSES)] if role == "train" else "Scissor"
+            line = f"{name}.jpg   {class_name} 10 10 30  25\n"
+            write(folder / role / f"{role}_annotation" / f"{name}.txt", line)
+        write(folder / role / f"{role}_knife.txt", "\n".join(names) + "\n")
+    write(folder / "test" / "test_knife-1.txt", "900\n")
+    write(folder / "test" / "test_knife-2.txt", "901\n902\n903\n")
+    return folder
+
+
+def test_a_set_of_text_files_is_imported_with_its_subsets(opixray, tmp_path):
+    root = tmp_path / "sets"
+    made, notes = import_set("opixray", opixray, root)
+    assert {one.name: one.images for one in made} == {
+        "xray_opixray_train": 20,
+        "xray_opixray_test": 3,
+        "xray_opixray_test_ol1": 1,
+        "xray_opixray_test_ol2": 2,
+        "xray_opixray_train_part": 18,
+        "xray_opixray_val": 2,
+    }
+    assert counts(notes)["name in test_knife-2.txt without an image, which is left out"] == 1
+    assert any("ol3" in what for what in notes.counts)
+    train, part, val = (content(root, "opixray", subset) for subset in ("train", "train_part", "val"))
+    assert [category["name"] for category in train["categories"]] == list(CLASSES)
+    assert set(boxes(part)) | set(boxes(val)) == set(boxes(train)) and not set(boxes(part)) & set(boxes(val))
+    assert train["info"]["url"] == PUBLIC_SETS["opixray"].page
+    # by name, with images through the link, as trainings read them
+    dataset = load_datasets("xray_opixray_test_ol2", root=str(root))
+    assert len(dataset) == 2 and dataset[0]["annotations"][0]["bbox"] == [10, 10, 20, 15]
+    assert (root / "images" / "opixray" / "all").is_symlink()
+    assert "xray_opixray_test_ol1" in available_datasets(str(root))
+    # images of other splits in the same folder are no fault
+    (checked,) = check_sets(open_sets(["xray_opixray_train"], str(root))).sets
+    assert {finding.kind for finding in checked.findings} <= {"box_only"}
+
+
+def test_faults_of_boxes_are_put_right_and_told(opixray, tmp_path):
+    lines = [
+        "old name 7.jpg Scissor 30 25 10 10",
+        "x.jpg Scissor -5 10 30 99",
+        "x.jpg Utility_Knife 5 5 5 9",
+        "x.jpg Sword 1 1 9 9",
+        "x.jpg Scissor 1 1",
+        "x.jpg Straight_Knife 1 2 9 12 0",
+        "",
+    ]
+    write(opixray / "test" / "test_annotation" / "900.txt", "\n".join(lines))
+    (opixray / "test" / "test_annotation" / "901.txt").unlink()
+    _, notes = import_set("opixray", opixray, tmp_path / "sets")
+    found = boxes(content(tmp_path / "sets", "opixray", "test"))
+    seen = found["test/test_image/900.jpg"]
+    assert seen == [[10, 10, 20, 15], [0, 10, 30, 30], [1, 2, 8, 10]]
+    assert found["test/test_image/901.jpg"] == []
+    # those of the set and of its subset
+    told = counts(notes)
+    assert told["box with its corners in the other order, put right"] == 2
+    assert told["box over the edge of its image, cut there"] == 2
+    assert told["box without an area inside of its image"] == 2
+    assert told["box of class Sword, which is none of the set's"] == 1
+    assert told["line that is no `name class x1 y1 x2 y2`, which is left out"] == 1
+
+
+def test_scanners_are_sets_of_their_own(tmp_path):
+    folder = tmp_path / "EDS"
+    for domain in (1, 2, 3):
+        for name in range(10):
+            draw(folder / f"domain{domain}" / "image" / f"{name}.jpg")
+            write(folder / f"domain{domain}" / "txt" / f"{name}.txt", f"old_{name}.jpg knife 1 2 11 12")
+    made, _ = import_set("eds", folder, tmp_path / "sets")
+    assert {one.name for one in made if "domain2" in one.name} == {
+        f"xray_eds_domain2_{subset}" for subset in ("train_all", "test_all", "train", "val")
+    }
+    assert scanner_of("xray_eds_domain2_test_all") == "eds_domain2"
+    assert len(load_datasets("xray_eds_domain3_test_all", root=str(tmp_path / "sets"))) == 10
+
+
+def test_sixray_has_its_empty_bags_from_the_tables(tmp_path):
+    folder = tmp_path / "SIXray"
+    for number, name in enumerate(("P1", "N1", "P2")):
+        draw(folder / str(number) / f"{name}.jpg")  # in numbered folders, as one copy has them
+    box = "<bndbox><xmin>0.000</xmin><ymin>4.500</ymin><xmax>20.250</xmax><ymax>14.500</ymax></bndbox>"
+    write(
+        folder / "Annotation" / "P1.xml",
+        f"<annotation><filename>P1.jpg</filename><object><name>Gun</name>{box}</object></annotation>",
+    )
+    labels = ["P1,1,-1,-1,-1,-1", "N1,-1,-1,-1,-1,-1", "P2,-1,1,-1,-1,-1", "P9,1,-1,-1,-1,-1"]
+    rows = "\n".join(["name,Gun,Knife,Wrench,Pliers,Scissors", *labels])
+    for table in ("10/train", "10/test", "100/test"):
+        write(folder / "ImageSet" / f"{table}.csv", rows)
+    made, notes = import_set("sixray", folder, tmp_path / "sets")
+    assert {one.name for one in made} == {f"xray_sixray_{name}" for name in ("train_10", "test_10", "test_100")}
+    assert boxes(content(tmp_path / "sets", "sixray", "test_10")) == {"0/P1.jpg": [[0, 4.5, 20.25, 10]], "1/N1.jpg": []}
+    assert counts(notes)["bag with items that no box shows"] == 3
+
+
+def coco(names, category="Gun", height=SIZE[1], label=1):
+    images = [{"id": n, "file_name": name, "width": SIZE[0], "height": height} for n, name in enumerate(names)]
+    outline = [[5, 5, 25, 5, 25, 15, 5, 15]]
+    one = {"category_id": label, "bbox": [5, 5, 20, 10], "segmentation": outline, "area": 200, "iscrowd": 0}
+    annotations = [{"id": n, "image_id": n, **one} for n in range(len(names))]
+    return {"images": images, "annotations": annotations, "categories": [{"id": label, "name": category}]}
+
+
+def test_copies_of_a_scan_with_one_class_each_become_one(tmp_path):
+    folder = tmp_path / "unpacked" / "PIDray"
+    size = (30, 1040)
+    for name, grey in (("a.png", 10), ("b.png", 10), ("c.png", 30)):
+        draw(folder / "train" / name, size, grey)
+    document = coco(["a.png", "b.png", "c.png"], height=1040)
+    document["categories"].append({"id": 2, "name": "Knife"})
+    document["annotations"][1]["category_id"] = 2
+    write(folder / "annotations" / "xray_train.json", document)
+    for kind in ("easy", "hard"):
+        draw(folder / kind / f"{kind}.png")
+        write(folder / "annotations" / f"xray_test_{kind}.json", coco([f"{kind}.png"]))
+    # the set is the only folder in the one that is given
+    made, notes = import_set("pidray", folder.parent, tmp_path / "sets", {"Gun": "gun"})
+    train = content(tmp_path / "sets", "pidray", "train")
+    assert [image["file_name"] for image in train["images"]] == ["train/a.png", "train/c.png"]
+    names = {category["id"]: category["name"] for category in train["categories"]}
+    assert sorted(names[a["category_id"]] for a in train["annotations"] if a["image_id"] == 1) == ["Knife", "gun"]
+    assert train["annotations"][0]["segmentation"] == [[5, 5, 25, 5, 25, 15, 5, 15]]
+    assert {"xray_pidray_test_easy", "xray_pidray_test_hard"} <= {one.name for one in made}
+    assert any("hidden" in what for what in notes.counts)
+
+
+def test_a_wrong_file_name_of_clcxray_is_corrected(tmp_path):
+    folder = tmp_path / "CLCXray"
+    draw(folder / "train2017" / "20_40_04_140.png")
+    draw(folder / "train2017" / "1.png")
+    write(folder / "annotations" / "instances_train2017.json", coco([".png", "1.png", "2.png"], "blade"))
+    _, notes = import_set("clcxray", folder, tmp_path / "sets")
+    found = boxes(content(tmp_path / "sets", "clcxray", "train"))
+    assert set(found) == {"train2017/1.png", "train2017/20_40_04_140.png"}
+    assert counts(notes)["image of instances_train2017.json that is not there"] == 1
+
+
+def test_both_views_of_a_bag_go_into_one_split(tmp_path):
+    folder = tmp_path / "DvXray"
+    for n in range(20):
+        kind, objects = "Positive", [{"label": "Gun", "ol_bb": [1, 2, 11, 12], "sd_bb": "difficult"}]
+        if n % 2:
+            kind, objects = "Negative", "None"
+        for view in ("OL", "SD"):
+            draw(folder / f"DvXray_{kind}_Samples" / f"P{n:05d}_{view}.png")
+        write(folder / f"DvXray_{kind}_Samples" / f"P{n:05d}.json", {"name": f"P{n:05d}", "objects": objects})
+    made, notes = import_set("dvxray", folder, tmp_path / "sets")
+    assert {one.name: one.images for one in made} == {
+        "xray_dvxray_train": 28,
+        "xray_dvxray_val": 4,
+        "xray_dvxray_test": 8,
+    }
+    for subset in ("train", "val", "test"):
+        found = boxes(content(tmp_path / "sets", "dvxray", subset))
+        bags = [name.rpartition("_")[0] for name in found]
+        assert all(bags.count(bag) == 2 for bag in bags)
+        assert all(seen == ([[1, 2, 10, 10]] if "Positive" in n and "OL" in n else []) for n, seen in found.items())
+    assert counts(notes)["item that can't be seen in a view"] == 10
+
+
+def test_pixray_has_outlines(tmp_path):
+    folder = tmp_path / "PIXray"
+    for n in range(5):
+        draw(folder / "images" / f"{n}.png")
+        outline = {"label": "Gun", "polygon": [[1, 1], [11, 1], [11, 9]]}
+        write(folder / "labels" / f"{n}.json", {"objects": [outline, {"label": "Gun", "polygon": [[1, 1]]}]})
+    _, notes = import_set("pixray", folder, tmp_path / "sets")
+    train = content(tmp_path / "sets", "pixray", "train")
+    assert train["annotations"][0]["segmentation"] == [[1, 1, 11, 1, 11, 9]] and train["annotations"][0]["area"] == 40
+    assert counts(notes)["outline of fewer than 3 points"] == 5
+
+
+def test_labels_of_another_scale_are_scaled_and_those_of_another_form_left_out(tmp_path):
+    folder = tmp_path / "STCray"
+    stated = {"scaled": (120, 80), "other": (100, 100), "same": SIZE}
+    for name, (width, height) in stated.items():
+        inside = f"Class 01_Gun/{name}"
+        draw(folder / "STCray_TrainSet" / "Images" / f"{inside}.jpg")
+        shape = {"label": "Gun", "shape_type": "rectangle", "points": [[30, 22], [10, 2]]}
+        label = {"shapes": [shape], "imageWidth": width, "imageHeight": height, "imagePath": f"{name}.jpg"}
+        write(folder / "STCray_TrainSet" / "Json_BB" / f"{inside}.json", label)
+    draw(folder / "STCray_TestSet" / "Images" / "Class 22_Non Threat" / "same.jpg")
+    write(folder / "STCray_TrainSet" / "Images" / "Class 01_Gun" / "._same.jpg", "no image")
+    made, notes = import_set("stcray", folder, tmp_path / "sets")
+    found = boxes(content(tmp_path / "sets", "stcray", "train"))
+    place = "STCray_TrainSet/Images/Class 01_Gun"
+    assert found == {f"{place}/same.jpg": [[10, 2, 20, 20]], f"{place}/scaled.jpg": [[5, 1, 10, 10]]}
+    assert next(one for one in made if one.name == "xray_stcray_test").empty == 1
+    assert counts(notes)["label made for an image of another form"] >= 1
+
+
+def test_series_without_boxes_are_not_empty_bags(tmp_path):
+    folder = tmp_path / "GDXray"
+    for series in ("B0001", "B0002"):
+        for n in (1, 2):
+            draw(folder / "Baggages" / series / f"{series}_{n:04d}.png")
+    savemat(folder / "Baggages" / "B0001" / "BoundingBox.mat", {"bb": np.array([[1, 5, 25, 6, 16], [1, 2, 9, 3, 8]])})
+    made, notes = import_set("gdxray", folder, tmp_path / "sets")
+    assert sum(one.images for one in made) == 2 and sum(one.items.total() for one in made) == 2
+    assert counts(notes)["image of a series without boxes"] == 2
+
+
+def test_what_is_not_the_set_is_refused_and_nothing_is_written(opixray, tmp_path):
+    root = tmp_path / "sets"
+    with pytest.raises(UserError, match="lacks domain1/image") as told:
+        import_set("eds", opixray, root)
+    assert PUBLIC_SETS["eds"].page in told.value.fix
+    with pytest.raises(UserError, match="no importer is called opixrai") as told:
+        import_set("opixrai", opixray, root)
+    assert "opixray" in told.value.fix
+    with pytest.raises(UserError, match="no class Scissors"):
+        import_set("opixray", opixray, root, {"Scissors": "scissors"})
+    with pytest.raises(UserError, match="there is no folder"):
+        import_set("opixray", tmp_path / "none", root)
+    assert not root.exists()
+
+
+def test_an_import_is_repeated_only_on_demand(opixray, tmp_path):
+    root = tmp_path / "sets"
+    import_set("opixray", opixray, root)
+    before = content(root, "opixray", "val")
+    with pytest.raises(UserError, match="is there already"):
+        import_set("opixray", opixray, root)
+    import_set("opixray", opixray, root, overwrite=True)
+    assert content(root, "opixray", "val") == before
+    import_set("opixray", opixray, root, overwrite=True, seed=1)
+    assert boxes(content(root, "opixray", "val")) != boxes(before)
+
+
+def test_the_tool_tells_what_it_made(opixray, tmp_path, capsys):
+    arguments = ["import", "opixray", str(opixray), "--output", str(tmp_path / "sets"), "--rename", "Scissor=scissors"]
+    options = build_parser().parse_args(arguments)
+    assert options.run(options) == 0
+    told = capsys.readouterr().out
+    assert "xray_opixray_test_ol2" in told and "scissors 4" in told and PUBLIC_SETS["opixray"].page in told
+    assert "dataset.py check xray_opixray_train" in told
+    options = build_parser().parse_args([*arguments[:-1], "Scissor"])
+    with pytest.raises(UserError, match="OLD=NEW"):
+        options.run(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("xray_smith_val", ("smith", "val")),
+        ("xray_my_test_lab_train", ("my_test_lab", "train")),
+        ("xray_pidray_test_hidden", ("pidray", "test_hidden")),
+        ("xray_smith", None),
+        ("smith_train", None),
+    ],
+)
+def test_names_of_sets_have_a_scanner_a_split_and_maybe_a_subset(name, parts):
+    assert parts_of(name) == parts
+
+
+def test_a_set_whose_splits_have_folders_of_their_own_is_found_as_before(tmp_path):
+    write(tmp_path / "annotations" / "smith" / "val.json", coco(["1.png"]))
+    draw(tmp_path / "images" / "smith" / "valid" / "1.png")
+    assert find_source("xray_smith_val", str(tmp_path)).image_root == tmp_path / "images" / "smith" / "valid"

@@ -1,0 +1,252 @@
+"""Make COCO sets of this project out of a public set's folder, which stays as it is."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from xray_lazy.atomic_file import write_json
+from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.data.check.images import is_scaled_copy
+from xray_lazy.data.check.masks import mask_box, outline_area
+from xray_lazy.data.convert.label import Instance, scaled_instance
+from xray_lazy.data.dataset_places import LINKED_IMAGES
+from xray_lazy.data.image_file import UnreadableImage, image_size
+from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
+from xray_lazy.data.public_sets.registry import PUBLIC_SETS
+from xray_lazy.errors import UserError
+
+SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One of the sets that were made.
+
+    Attributes:
+        name: `xray_opixray_test_ol3`.
+        images, empty: how many, and how many of them without items.
+        items: of each class.
+    """
+
+    name: str
+    images: int
+    empty: int
+    items: Counter
+
+
+def import_set(
+    name: str,
+    folder: Path,
+    root: Path,
+    rename: Mapping[str, str] | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    show_progress: bool = False,
+) -> tuple[list[Imported], Notes]:
+    """Write the COCO files of all subsets below `root`, and a link to the images.
+
+    Args:
+        name: of `PUBLIC_SETS`.
+        folder: of the set as it is published, or one that has nothing but that folder in it.
+        root: of the project's sets.
+        rename: other names for classes; two that get the same one become one class.
+        seed: of the splits that the set lacks.
+        overwrite: replace the files of an earlier import.
+        show_progress: draw a progress bar on stderr.
+
+    Returns:
+        What was made, and what was repaired or left out.
+
+    Raises:
+        UserError: there is no such set, the folder is not that set's, or files of these names are there already.
+    """
+    if name not in PUBLIC_SETS:
+        fix = did_you_mean(nearest(name, PUBLIC_SETS)) or f"there are {', '.join(PUBLIC_SETS)}"
+        raise UserError(f"no importer is called {name}", fix)
+    declared = PUBLIC_SETS[name]
+    place = _published(declared, folder)
+    rename = _checked(rename or {}, declared.classes)
+    notes, written, made = Notes(), {}, []
+    for part, inside in declared.parts.items():
+        scanner = f"{name}_{part}" if part else name
+        subsets = declared.read(place / inside, declared.classes, notes)
+        if not any(subsets.values()):
+            raise UserError(
+                f"{place / inside} has no images of {declared.title}",
+                f"the set is to be had at {declared.page} ({declared.licence}); give the folder that has "
+                f"{', '.join(declared.needs) or 'its files'}",
+            )
+        for shares in declared.shares:
+            _divide(subsets, shares, seed, notes)
+        sizes = _sizes(place / inside, subsets.values(), notes, f"reading {scanner}", show_progress)
+        classes = _classes(declared.classes, subsets, rename)
+        for subset, scans in subsets.items():
+            content = _content(scans, sizes, classes, rename, notes)
+            info = {"description": f"{declared.title}, {subset}", "url": declared.page, "licence": declared.licence}
+            written[root / "annotations" / scanner / f"{subset}.json"] = {"info": info | {"seed": seed}, **content}
+            made.append(_told(f"xray_{scanner}_{subset}", content))
+    _write(written, {root / "images" / scanner: place / p for scanner, p in _scanners(name, declared)}, overwrite)
+    return made, notes
+
+
+def _scanners(name: str, declared: PublicSet) -> list[tuple[str, str]]:
+    return [(f"{name}_{part}" if part else name, inside) for part, inside in declared.parts.items()]
+
+
+def _published(declared: PublicSet, folder: Path) -> Path:
+    """The folder itself, or the only one in it, where that is the set."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}", f"{declared.title} is to be had at {declared.page}")
+    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))]
+    candidates = [folder, *(inside if len(inside) == 1 else ())]
+    for candidate in candidates:
+        if all((candidate / need).exists() for need in declared.needs):
+            return candidate.resolve()
+    missing = [need for need in declared.needs if not (folder / need).exists()]
+    raise UserError(
+        f"{folder} is not {declared.title} as it is published: it lacks {', '.join(missing)}",
+        f"unpack all of it; it is to be had at {declared.page} ({declared.licence})",
+    )
+
+
+def _checked(rename: Mapping[str, str], classes: Sequence[str]) -> Mapping[str, str]:
+    if unknown := [old for old in rename if classes and old not in classes]:
+        fix = did_you_mean(nearest(unknown[0], classes)) or f"its classes are {', '.join(classes)}"
+        raise UserError(f"the set has no class {unknown[0]} that could be renamed", fix)
+    return rename
+
+
+def _divide(subsets: dict[str, list[Scan]], shares: Shares, seed: int, notes: Notes) -> None:
+    """Add the splits that a set lacks, all images of a group in the same one."""
+    scans = subsets.get(shares.of, [])
+    groups = sorted({scan.group for scan in scans})
+    random.Random(f"{seed} {shares.of}").shuffle(groups)
+    part_of, begin = {}, 0.0
+    for part, share in shares.parts.items():
+        first, last = round(begin * len(groups)), round((begin + share) * len(groups))
+        part_of |= dict.fromkeys(groups[first:last], part)
+        begin += share
+    for part in shares.parts:
+        subsets[part] = [scan for scan in scans if part_of[scan.group] == part]
+    if shares.of == "all":
+        del subsets["all"]
+    what = ", ".join(f"{part} {share:.0%}" for part, share in shares.parts.items())
+    notes.add(f"split that the set lacks: {what} of {shares.of}, by bags, seed {seed}", f"{len(groups)} bags")
+
+
+def _sizes(
+    folder: Path, subsets: Iterable[list[Scan]], notes: Notes, title: str, show_progress: bool
+) -> dict[Path, tuple[int, int]]:
+    """(width, height) of each image; those that can't be read are left out."""
+    files = sorted({scan.file for scans in subsets for scan in scans})
+    console = Console(stderr=True)
+    hidden = not (show_progress and console.is_terminal)
+    sizes = {}
+    for file in track(files, title, console=console, transient=True, disable=hidden):
+        try:
+            sizes[file] = image_size(folder / file)
+        except UnreadableImage as error:
+            notes.add("image that can't be read: left out", f"{file}: {error.why}")
+    return sizes
+
+
+def _classes(declared: Sequence[str], subsets: Mapping[str, list[Scan]], rename: Mapping[str, str]) -> dict[str, int]:
+    """Category ids by the names that count."""
+    seen = {instance.class_name for scans in subsets.values() for scan in scans for instance in scan.instances}
+    names = dict.fromkeys(rename.get(name, name) for name in (declared or sorted(seen)))
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _content(
+    scans: Sequence[Scan],
+    sizes: Mapping[Path, tuple[int, int]],
+    classes: Mapping[str, int],
+    rename: Mapping[str, str],
+    notes: Notes,
+) -> dict:
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for scan in sorted(scans, key=lambda scan: scan.file.parts):
+        if scan.file not in sizes:
+            continue
+        width, height = sizes[scan.file]
+        items = _at_scale(scan, (width, height), notes)
+        if items is None:
+            continue
+        images.append({"id": len(images) + 1, "file_name": scan.file.as_posix(), "width": width, "height": height})
+        for item in items:
+            shape = _shape(item, (width, height), scan.file, notes)
+            if shape:
+                ids = {"id": len(annotations) + 1, "image_id": len(images)}
+                category = classes[rename.get(item.class_name, item.class_name)]
+                annotations.append({**ids, "category_id": category, **shape, "iscrowd": 0})
+    categories = [{"id": number, "name": name} for name, number in classes.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _at_scale(scan: Scan, size: tuple[int, int], notes: Notes) -> Sequence[Instance] | None:
+    if scan.stated in (None, size) or not scan.instances:
+        return scan.instances
+    sizes = f"{scan.file}: {scan.stated[0]}x{scan.stated[1]} stated, the image has {size[0]}x{size[1]}"
+    if not is_scaled_copy(scan.stated, size):
+        notes.add("label made for an image of another form: left out with its image", sizes)
+        return None
+    notes.add("label that states another size, scaled to the image's", sizes)
+    return [scaled_instance(instance, scan.stated, size) for instance in scan.instances]
+
+
+def _shape(item: Instance, size: tuple[int, int], file: Path, notes: Notes) -> dict | None:
+    """Box, area and mask; boxes with corners in the other order or over the edge are put right."""
+    if item.mask:
+        box = item.box or mask_box(item.mask)
+        area = sum(outline_area(part) for part in item.mask) if isinstance(item.mask, list) else box[2] * box[3]
+        return {"bbox": _rounded(box), "area": round(float(area), 3), "segmentation": item.mask}
+    x, y, width, height = item.box or (0, 0, 0, 0)
+    if width < 0 or height < 0:
+        notes.add("box with its corners in the other order, put right", file)
+        x, y, width, height = min(x, x + width), min(y, y + height), abs(width), abs(height)
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, size[0]), min(y + height, size[1])
+    if min(right - left, bottom - top) < SMALLEST_SIDE:
+        notes.add("box without an area inside of its image: left out", file)
+        return None
+    if (left, top, right, bottom) != (x, y, x + width, y + height):
+        notes.add("box over the edge of its image, cut there", file)
+    box = _rounded([left, top, right - left, bottom - top])
+    return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(float(value), 3) for value in values]
+
+
+def _told(name: str, content: Mapping) -> Imported:
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    items = Counter(names[annotation["category_id"]] for annotation in content["annotations"])
+    occupied = {annotation["image_id"] for annotation in content["annotations"]}
+    return Imported(name, len(content["images"]), len(content["images"]) - len(occupied), items)
+
+
+def _write(files: Mapping[Path, dict], links: Mapping[Path, Path], overwrite: bool) -> None:
+    there = [path for path in (*files, *(link / LINKED_IMAGES for link in links)) if os.path.lexists(path)]
+    if there and not overwrite:
+        raise UserError(f"{there[0]} is there already", "take another --output, or --overwrite")
+    for folder, target in links.items():
+        link = folder / LINKED_IMAGES
+        if link.is_dir() and not link.is_symlink():
+            raise UserError(
+                f"{link} is a folder, and should be a link to the images", "move it, or take another --output"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        # a link under another name takes the place of an old one at once
+        fresh = folder / f".{LINKED_IMAGES}.{os.getpid()}"
+        fresh.symlink_to(target, target_is_directory=True)
+        fresh.replace(link)
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)

@@ -1,0 +1,52 @@
+"""SIXray: Pascal VOC files of the bags with items, and CSV files that tell the empty ones and the subsets."""
+
+import csv
+from pathlib import Path
+
+from xray_lazy.data.convert import voc
+from xray_lazy.data.convert.label import Instance, Reading
+from xray_lazy.data.public_sets.declaration import Notes, Scan
+from xray_lazy.data.public_sets.files import Files
+
+
+def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
+    """Scans of `train_10`, `test_10`, `train_100`, ...: as many empty bags for each bag with items."""
+    files = Files(folder / "JPEGImage" if (folder / "JPEGImage").is_dir() else folder, folder)
+    seen: dict[str, tuple[Instance, ...]] = {}
+    subsets = {}
+    for table in sorted(folder.glob("ImageSet/*/*.csv")):
+        subset = f"{table.stem}_{table.parent.name}"
+        subsets[subset] = scans = []
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            for row in csv.DictReader(stream):
+                name = (row.get("name") or "").strip()
+                file = files.find(name) if name else None
+                if file is None:
+                    notes.add(f"image of {table.parent.name}/{table.name} that is not there: left out", name)
+                    continue
+                if name not in seen:
+                    seen[name] = tuple(_items(folder / "Annotation" / f"{name}.xml", classes, notes))
+                told = {label for label in classes if (row.get(label) or "").strip() in ("1", "1.0")}
+                drawn = {instance.class_name for instance in seen[name]}
+                if told - drawn:
+                    notes.add(
+                        "bag with items that no box shows: left out", f"{name}: {', '.join(sorted(told - drawn))}"
+                    )
+                    continue
+                scans.append(Scan(file, seen[name], group=name))
+    return subsets
+
+
+def _items(path: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
+    if not path.is_file():
+        return []
+    # pixels are counted from 0 there, with three decimals
+    reading = Reading(zero_based=True)
+    label = voc.open_label(path, reading)
+    for fault in reading.faults:
+        notes.add("object that can't be read: left out", fault)
+    instances = label.instances((0, 0)) if label else []
+    for instance in instances:
+        if instance.class_name not in classes:
+            notes.add(f"box of class {instance.class_name}, which is none of the set's: left out", path.name)
+    return [instance for instance in instances if instance.class_name in classes]

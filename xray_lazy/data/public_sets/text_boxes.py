@@ -1,0 +1,102 @@
+"""The OPIXray family: a text file for each image, a line for each box, and lists of names for subsets."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xray_lazy.data.convert.label import Instance
+from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.public_sets.declaration import Notes, Scan
+
+
+@dataclass(frozen=True)
+class TextBoxes:
+    """Images, their text files, and the subsets of them.
+
+    Attributes:
+        images, labels: folders.
+        subset: of all of the images, or of those of `list_file` where that is there.
+        list_file: one name per line, without a suffix.
+        others: further lists, by the names of their subsets.
+    """
+
+    images: str
+    labels: str
+    subset: str
+    list_file: str | None = None
+    others: Mapping[str, str] | None = None
+
+
+def text_boxes(*folders: TextBoxes) -> Callable[[Path, tuple[str, ...], Notes], dict[str, list[Scan]]]:
+    """A reader of such folders."""
+
+    def read(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
+        subsets = {}
+        for one in folders:
+            scans = {
+                path.stem: Scan(
+                    path.relative_to(folder),
+                    tuple(read_boxes(folder / one.labels / f"{path.stem}.txt", classes, notes)),
+                    group=path.stem,
+                )
+                for path in sorted((folder / one.images).rglob("*"))
+                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+            }
+            lists = {one.subset: one.list_file, **(one.others or {})}
+            for subset, name in lists.items():
+                file = folder / name if name else None
+                if file and file.is_file():
+                    subsets[subset] = _listed(file, scans, notes)
+                elif subset == one.subset:
+                    subsets[subset] = list(scans.values())
+                else:
+                    notes.add(f"no list of {subset}, which is left out", file)
+        return subsets
+
+    return read
+
+
+def _listed(file: Path, scans: Mapping[str, Scan], notes: Notes) -> list[Scan]:
+    found = []
+    for line in file.read_text(encoding="utf-8-sig").splitlines():
+        name = line.strip()
+        stem = Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
+        if stem in scans:
+            found.append(scans[stem])
+        elif name:
+            notes.add(f"name in {file.name} without an image, which is left out", name)
+    return found
+
+
+def read_boxes(file: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
+    """The boxes of a text file; a bag is empty where there is none, or nothing in it.
+
+    A line is `name class x1 y1 x2 y2`, and may have more behind it. The name, which may be an old one, doesn't count.
+    """
+    if not file.is_file():
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        tokens = line.split()
+        if not tokens:
+            continue
+        # names of images may have spaces in them
+        places = ((at, _corners(tokens[at + 1 : at + 5])) for at in range(1, len(tokens) - 4))
+        place, corners = next(((at, found) for at, found in places if found), (0, None))
+        if corners is None:
+            notes.add("line that is no `name class x1 y1 x2 y2`, which is left out", f"{file.name}: {line.strip()}")
+        elif classes and tokens[place] not in classes:
+            notes.add(f"box of class {tokens[place]}, which is none of the set's: left out", file.name)
+        else:
+            x1, y1, x2, y2 = corners
+            found.append(Instance(tokens[place], [x1, y1, x2 - x1, y2 - y1]))
+    return found
+
+
+def _corners(tokens: list[str]) -> tuple[float, float, float, float] | None:
+    try:
+        x1, y1, x2, y2 = (float(token) for token in tokens)
+    except ValueError:
+        return None
+    return (x1, y1, x2, y2) if all(map(math.isfinite, (x1, y1, x2, y2))) else None
