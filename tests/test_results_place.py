@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with
+from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with, sole_writer
 
 TOOL = Path(__file__).parents[1] / "tools" / "dataset.py"
 LABEL = {"imagePath": "bag_0.png", "imageWidth": 64, "imageHeight": 48}
@@ -126,3 +127,33 @@ def test_tools_of_data_sets_replace_their_own_earlier_files(folder, run_tool_her
     ):
         codes = [run_tool_here(TOOL, *arguments).returncode for _ in range(2)]
         assert codes == [0, 0]
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    folder = tmp_path / "new" / "results"
+    with sole_writer(folder):
+        with pytest.raises(UserError, match="another process is writing results into"), sole_writer(folder):
+            raise AssertionError
+        (folder / "table.csv").touch()
+    with sole_writer(folder):  # the first one has ended
+        pass
+    assert [path.name for path in folder.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_into_which_nothing_was_written_is_gone(tmp_path):
+    with pytest.raises(RuntimeError), sole_writer(tmp_path / "results"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["split", "demo"])
+def test_a_set_that_another_process_writes_is_left_to_it(tmp_path, run_tool_here, command):
+    write_set(tmp_path / "export", count=8)
+    words = [str(tmp_path / "export" / "annotations.json"), str(tmp_path / "export" / "images")]
+    words = words if command == "split" else ["--train", "1", "--val", "1"]
+    with sole_writer(tmp_path / "sets" / "images" / "smith"):
+        answer = run_tool_here(
+            ROOT / "tools" / "dataset.py", command, *words, "--scanner", "smith", "--output", str(tmp_path / "sets")
+        )
+    assert answer.returncode == 2 and "another process is writing results" in answer.stderr
+    assert not (tmp_path / "sets" / "annotations").exists()

@@ -3,6 +3,8 @@
 
 import argparse
 import os
+from contextlib import ExitStack
+from pathlib import Path
 
 from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
@@ -79,7 +81,7 @@ def run_demo(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.synthetic import parse_classes
     from xray_lazy.data.synthetic.generate import generate_export, generate_set
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import check_result_folder, sole_writer
 
     if options.faults and options.export is None:
         raise UserError("--faults are planted in exports only", "add --export N")
@@ -96,15 +98,16 @@ def run_demo(options: argparse.Namespace) -> int:
         "image_format": options.format,
     }
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
-        if options.export is not None:
-            file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
-            print(f"{file}: {counted(options.export, 'image')}")
-            for fault in planted:
-                print(f"  planted: {fault.kind}: {fault.where}")
-        else:
-            counts = {"train": options.train, "val": options.val, "test": options.test}
-            for split, file in generate_set(root, scanner, counts, **common).items():
-                print(f"xray_{scanner}_{split}: {counted(counts[split], 'image')}, {file}")
+        with sole_writer(Path(root) / "images" / scanner):
+            if options.export is not None:
+                file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
+                print(f"{file}: {counted(options.export, 'image')}")
+                for fault in planted:
+                    print(f"  planted: {fault.kind}: {fault.where}")
+            else:
+                counts = {"train": options.train, "val": options.val, "test": options.test}
+                for split, file in generate_set(root, scanner, counts, **common).items():
+                    print(f"xray_{scanner}_{split}: {counted(counts[split], 'image')}, {file}")
     return 0
 
 
@@ -249,13 +252,16 @@ def run_split(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.split import plan_split, read_export, write_splits
     from xray_lazy.data.split.console import print_plan
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import check_result_folder, sole_writer
 
     output = options.output or default_root()
     check_result_folder(output)
     exports = [read_export(*scanner) for scanner in _scanners(options)]
     plans = [plan_split(export, options.ratios, options.seed, options.group_by) for export in exports]
-    write_splits(plans, output, options.transfer, options.overwrite, show_progress=True)
+    with ExitStack() as held:
+        for scanner in sorted({plan.export.scanner for plan in plans}):
+            held.enter_context(sole_writer(Path(output) / "images" / scanner))
+        write_splits(plans, output, options.transfer, options.overwrite, show_progress=True)
     for plan in plans:
         print_plan(plan)
     print(f"written to {output}: " + ", ".join(f"xray_{p.export.scanner}_{split}" for p in plans for split in p.parts))

@@ -1,8 +1,10 @@
 """Where a tool's results go: what lies there is replaced only where it is an earlier result of the same kind."""
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xray_lazy.errors import UserError
@@ -36,6 +38,35 @@ def check_result_folder(path: str | Path) -> None:
         raise UserError(f"results can't go into the folder {path}: {there} is no folder", ELSEWHERE)
     if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise UserError(f"results can't go into {path}: you may not write into {there}", ELSEWHERE)
+
+
+@contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """Make a folder, and be the only one on this machine who writes results into it until the block or process ends.
+
+    A folder that is made here and stays empty is removed again.
+
+    Raises:
+        UserError: another process is at work there: the results of both would be mixed.
+    """
+    made = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        message = f"another process is writing results into {folder}"
+        raise UserError(message, "let it end, or name another folder") from None
+    except OSError:  # a file system without locks on folders
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):  # it has something in it
+            for path in made:
+                path.rmdir()
 
 
 def check_no_input(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -18,7 +18,7 @@ from xray_lazy.prediction.ground_truth import GroundTruth
 from xray_lazy.prediction.inputs import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.videos import Video, writing_video
-from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder
+from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, sole_writer
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_pictures import write_image
@@ -91,7 +91,8 @@ def run_prediction(options: PredictOptions) -> None:
     )
     if point:
         predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {options.model}")
-    _Run(options, inputs, predictor).run()
+    with sole_writer(options.output):
+        _Run(options, inputs, predictor).run()
 
 
 def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
