@@ -207,7 +207,8 @@ def _fault_of(content: Mapping[str, Any]) -> str:
         one is None or number_or_none(one) is not None for one in thresholds.values()
     ):
         return "it has no thresholds by class"
-    if number_or_none(rate) is None or not 0 < rate < 1:
+    share = number_or_none(rate)
+    if share is None or not 0 < share < 1:
         return "its false_alarms is not a share between 0 and 1"
     if not isinstance(chosen_on, dict):
         return "it does not tell what it was chosen on"

@@ -1,10 +1,10 @@
 """Detection against false alarms per bag: curves, a threshold to move, missed and false bags, classes."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _counted_as(run: RunFiles) -> tuple[HitRule, str | None]:
     from detectron2.config import instantiate
     from omegaconf import OmegaConf
 
-    node = OmegaConf.select(run.config, "dataloader.evaluator.screening")
+    node = None if run.config is None else OmegaConf.select(run.config, "dataloader.evaluator.screening")
     screening = instantiate(node) if describes_call(node) else None
     return (screening.rule, screening.group_by) if isinstance(screening, BagScreening) else (HitRule(), None)
 
@@ -230,8 +230,8 @@ def _bags(one: Screened, chosen: np.ndarray, order: np.ndarray, what: Literal["a
 
 
 def _names_and_images(
-    one: Screened, keys: Sequence[Hashable], what: Literal["annotated", "detected"]
-) -> tuple[dict[Hashable, str], dict[Hashable, int | str]]:
+    one: Screened, keys: Sequence[Any], what: Literal["annotated", "detected"]
+) -> tuple[dict[Any, str], dict[Any, int | str]]:
     """By bag its name, and of the first ones the image with most items, or with the detection of the highest score."""
     truth, group_by = one.review.ground_truth, one.result.group_by
     bags = dict(zip((image["id"] for image in truth["images"]), bag_keys(truth, group_by), strict=True))
