@@ -33,7 +33,7 @@ SOFTMAX_SHAPES = {
 
 
 @pytest.mark.parametrize(("case", "shapes"), [("focal", PUBLISHED_SHAPES), ("softmax", SOFTMAX_SHAPES)])
-def test_the_numbers_are_those_of_the_original(case, shapes, one_thread):
+def test_the_numbers_are_those_of_the_original(case, shapes):
     expected = json.loads((GOLDEN / f"r50_100pro_{case}.json").read_text())
     model = published_model(case)
     assert {name: list(values.shape) for name, values in model.state_dict().items()} == shapes
