@@ -57,6 +57,14 @@ def test_a_budget_is_iterations_beyond_the_start_up():
     assert iterations_within(1, of_short=25, short=10, of_longer=65, longer=30)[0] == 1
 
 
+def test_all_seeds_of_a_row_train_as_long_as_the_first(tmp_path):
+    jobs = [Job("", "", "", {}, str(place_of(tmp_path, 1.0, "row", seed)), seed, 60.0, 320) for seed in (0, 1)]
+    jobs[0].save()
+    assert jobs[0].of_another_seed("iterations") is None
+    jobs[0].finish([], seconds=63.0, iterations=500)
+    assert jobs[1].of_another_seed("iterations") == 500
+
+
 def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
     split = make_split(write_scans(tmp_path), tmp_path, tmp_path / "sets")
     names = [image["file_name"] for image in json.loads(split.test.read_text())["images"]]

@@ -57,6 +57,12 @@ class Job:
         """Of the sets, by id; a class's place in the list is its index."""
         return sorted(json.loads(Path(self.train).read_text())["categories"], key=lambda category: category["id"])
 
+    def of_another_seed(self, fact: str) -> float | None:
+        """What a finished job of the same row says, so that all of its seeds train equally long, or None."""
+        for path in sorted(Path(self.folder).parent.glob("*/training.json")):
+            return json.loads(path.read_text()).get(fact)
+        return None
+
     def detect(self, detector: Callable[[Path], tuple[Sequence, Sequence, Sequence]]) -> list[dict]:
         """COCO results of the test set.
 

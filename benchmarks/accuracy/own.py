@@ -17,15 +17,18 @@ TRIAL = (10, 30)  # iterations
 
 def main(job: Job) -> None:
     """Find out how many iterations fit, train them, and hand the detections on."""
-    times = [train(job, iterations, "trial") for iterations in TRIAL]
-    iterations, each = iterations_within(job.seconds, times[0], TRIAL[0], times[1], TRIAL[1])
+    short = train(job, TRIAL[0], "trial")
+    iterations = int(job.of_another_seed("iterations") or 0)
+    if not iterations:
+        iterations, _ = iterations_within(job.seconds, short, TRIAL[0], train(job, TRIAL[1], "trial"), TRIAL[1])
     total = train(job, iterations, "run")
     # of the averaged weights, where the config has them
     made = RunFolder(Path(job.folder) / "run").evaluations()
     last = {evaluation.suffix: evaluation for evaluation in made if evaluation.iteration == iterations - 1}
     found = json.loads((last.get("_EMA") or last[""]).predictions.read_text())
-    start_up = times[0] - TRIAL[0] * each
-    job.finish(found, seconds=total - start_up, iterations=iterations, parameters=parameters(job))
+    # without start-up and evaluation, which the short one has, too
+    seconds = (total - short) * iterations / max(iterations - TRIAL[0], 1)
+    job.finish(found, seconds=seconds, iterations=iterations, parameters=parameters(job))
 
 
 def train(job: Job, iterations: int, name: str) -> float:

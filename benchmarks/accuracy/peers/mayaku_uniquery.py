@@ -15,9 +15,9 @@ from job import Job, timed
 def main(job: Job) -> None:
     """Train as many epochs as fit into the budget, then detect in the test set."""
     torch.set_num_threads(1)
-    of_one = run(job, 1, "trial")
+    epochs = int(job.of_another_seed("epochs") or 0)
     # what a run takes beside its epochs is small beside one of them
-    epochs = max(1, round(job.seconds / of_one))
+    epochs = epochs or max(1, round(job.seconds / run(job, 1, "trial")))
     seconds = run(job, epochs, "training")
     folder = Path(job.folder) / "training"
     weights = sorted(folder.rglob("*.pth"), key=lambda path: path.stat().st_mtime)[-1]

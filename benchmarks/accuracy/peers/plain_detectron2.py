@@ -21,8 +21,10 @@ def main(job: Job) -> None:
     torch.set_num_threads(1)
     DatasetCatalog.register("train", lambda: load_coco_json(job.train, job.images, "train"))
     MetadataCatalog.get("train").set(thing_classes=[category["name"] for category in job.categories()])
-    trials = [train(job, iterations)[1] for iterations in (4, 12)]
-    iterations = max(4, iterations_within(job.seconds, trials[0], 4, trials[1], 12)[0])
+    iterations = int(job.of_another_seed("iterations") or 0)
+    if not iterations:
+        trials = [train(job, short)[1] for short in (4, 12)]
+        iterations = max(4, iterations_within(job.seconds, trials[0], 4, trials[1], 12)[0])
     cfg, seconds, model = train(job, iterations)
     size = sum(parameter.numel() for parameter in model.parameters())
     job.finish(job.detect(detector(cfg)), seconds=seconds, iterations=iterations, parameters=size)

@@ -19,8 +19,10 @@ def main(job: Job) -> None:
     """SGD with cosine decay, horizontal flips."""
     torch.set_num_threads(1)
     records = load(job)
-    short, longer = (timed(lambda n=n: train(job, records, n))[1] for n in (3, 9))
-    iterations, _ = iterations_within(job.seconds, short, 3, longer, 9)
+    iterations = int(job.of_another_seed("iterations") or 0)
+    if not iterations:
+        short, longer = (timed(lambda n=n: train(job, records, n))[1] for n in (3, 9))
+        iterations, _ = iterations_within(job.seconds, short, 3, longer, 9)
     model, seconds = timed(lambda: train(job, records, iterations))
     size = sum(parameter.numel() for parameter in model.parameters())
     job.finish(job.detect(detector(model)), seconds=seconds, iterations=iterations, parameters=size)

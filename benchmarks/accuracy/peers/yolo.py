@@ -33,9 +33,11 @@ def main(job: Job) -> None:
         "verbose": False,
         "pretrained": False,
     }
-    _, of_one = timed(lambda: YOLO(job.settings["model"]).train(**shared, epochs=1, name="trial"))
-    shutil.rmtree(folder / "trial")
-    epochs = max(1, round(job.seconds / of_one))
+    epochs = int(job.of_another_seed("epochs") or 0)
+    if not epochs:
+        _, of_one = timed(lambda: YOLO(job.settings["model"]).train(**shared, epochs=1, name="trial"))
+        shutil.rmtree(folder / "trial")
+        epochs = max(1, round(job.seconds / of_one))
     _, seconds = timed(lambda: YOLO(job.settings["model"]).train(**shared, epochs=epochs, name="training"))
     model = YOLO(folder / "training" / "weights" / "last.pt")
     size = sum(parameter.numel() for parameter in model.model.parameters())
