@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pycocotools.coco import COCO
 from tests.engine.quick_processes import run_tool
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.engine.trained_model import load_trained_model
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.export import ExportOptions, export_model
 from xray_lazy.prediction.run import PredictOptions, run_prediction
 
@@ -164,6 +165,17 @@ def test_a_video_becomes_a_video_and_a_list_by_frame(predict, belt):
     )
     capture = cv2.VideoCapture(str(output / "videos" / "belt.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7 and capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+
+
+def test_a_video_that_the_disk_does_not_take_is_no_fault_of_the_input(predict, belt, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # bytes of a file, as if no more were free
+    try:
+        with pytest.raises(RunFailure, match="was not written to its end"):
+            predict(belt)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.rglob("belt.mp4"))
 
 
 def test_a_video_that_breaks_off_is_told_and_marked(predict, belt, capfd):

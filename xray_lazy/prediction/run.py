@@ -17,7 +17,7 @@ from xray_lazy.prediction.detections import RESULT_FILES, Categories, Found, vid
 from xray_lazy.prediction.ground_truth import GroundTruth
 from xray_lazy.prediction.inputs import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.predictor import Prediction, Predictor
-from xray_lazy.prediction.videos import Video, writing_video
+from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
 from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, sole_writer
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
@@ -182,6 +182,8 @@ class _Run:
             return self._skip(problem)
         try:
             frames = self._detect_in_frames(entry, video, pool)
+        except VideoNotWritten:
+            raise
         except UserError as problem:
             return self._skip(problem)
         self.found_in_videos[entry] = frames

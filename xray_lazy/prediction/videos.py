@@ -73,6 +73,10 @@ class Video:
         self.missing_frames = missing if missing > rounding else 0
 
 
+class VideoNotWritten(RunFailure):
+    """The disk did not take all of a video: no fault of the input."""
+
+
 class VideoFile:
     """Takes frames of one size, BGR (H, W, 3) uint8; see `writing_video`. OpenCV cuts off an odd last row or column."""
 
@@ -96,13 +100,13 @@ class VideoFile:
             self._writer.release()
 
     def check(self) -> None:
-        """Raises: RunFailure: not all of it was written, of which OpenCV says nothing."""
+        """Raises: VideoNotWritten: not all of it was written, of which OpenCV says nothing."""
         read = cv2.VideoCapture(str(self._path))
         least = self._count if self._path.suffix in COUNTING else 0
         is_whole = read.isOpened() and read.get(cv2.CAP_PROP_FRAME_COUNT) >= least
         read.release()
         if not is_whole:
-            raise RunFailure(f"the video {self._path.name} was not written to its end", "is the disk full?")
+            raise VideoNotWritten(f"the video {self._path.name} was not written to its end", "is the disk full?")
 
 
 @contextmanager

@@ -136,11 +136,12 @@ def find_box_form(instances: Iterable[tuple[dict, Frame | None]]) -> tuple[str, 
 
 def _fills(form: _Form, known: Sequence[_Known]) -> bool:
     """Whether boxes may be parts of the whole: none is beyond it, and they reach to its ends unless it is 1."""
+    whole = form.whole or 1
     values = [value for one in known for value in one.box]
-    if min(values) < 0 or max(values) > form.whole * (1 + 1e-3):
+    if min(values) < 0 or max(values) > whole * (1 + 1e-3):
         return False
     ends = [form.layout.corners(*one.box)[2:] for one in known]
-    return form.whole == 1 or min(map(max, zip(*ends, strict=True))) >= LEAST_REACH * form.whole
+    return whole == 1 or min(map(max, zip(*ends, strict=True))) >= LEAST_REACH * whole
 
 
 def _are_percent(known: Sequence[_Known]) -> bool:
