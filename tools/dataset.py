@@ -337,16 +337,19 @@ def run_convert(options: argparse.Namespace) -> int:
 
 def add_import(commands) -> None:
     """`import`: a public set."""
-    from xray_lazy.data.public_sets.registry import PUBLIC_SETS
-
     parser = commands.add_parser(
         "import",
         help="make sets of a public X-ray set",
         description="Check the folder of a public X-ray set, repair its known faults, and write COCO files of all its "
         "subsets, with a link to the images. Splits that it lacks are drawn by bags.",
-        epilog="sets: " + ", ".join(f"{name} ({declared.title})" for name, declared in PUBLIC_SETS.items()),
+        epilog="docs/datasets.md has all sets, what is in them, and their licences",
     )
-    parser.add_argument("name", type=word, metavar="NAME", help="opixray, pidray, sixray, ..., see below")
+    parser.add_argument(
+        "name",
+        type=word,
+        metavar="NAME",
+        help="opixray, hixray, xad, eds, fsod, sixray, pidray, pidray2, clcxray, dvxray, pixray, stcray or gdxray",
+    )
     parser.add_argument("folder", type=path, metavar="FOLDER", help="of the unpacked set")
     parser.add_argument("--output", type=path, metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
     parser.add_argument(

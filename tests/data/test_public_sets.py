@@ -268,6 +268,13 @@ def test_what_is_not_the_set_is_refused_and_nothing_is_written(opixray, tmp_path
     assert not root.exists()
 
 
+def test_help_names_all_sets(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["import", "--help"])
+    told = capsys.readouterr().out.replace(" or ", ", ").replace("\n", " ")
+    assert set(PUBLIC_SETS) <= {word.strip(" ,") for word in told.split()}
+
+
 def test_an_import_is_repeated_only_on_demand(opixray, tmp_path):
     root = tmp_path / "sets"
     import_set("opixray", opixray, root)
