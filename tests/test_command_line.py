@@ -218,9 +218,14 @@ except BaseException:
 
 def ended_when_it_prints(number, *command, environment):
     """Exit code and stderr of a command that gets a signal at its first line."""
-    tool = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
-    )
+    # a process inherits what its parent ignores, as these tests do under nohup
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        tool = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+        )
+    finally:
+        signal.signal(signal.SIGHUP, own)
     tool.stdout.readline()
     tool.send_signal(number)
     _, errors = tool.communicate(timeout=PATIENCE)

@@ -286,7 +286,11 @@ def wild_images(draw):
     for _ in range(draw(st.integers(1, 12))):
         width, height = draw(sizes), draw(sizes)
         boxes = draw(st.lists(st.tuples(st.integers(0, 1), shares, shares, shares, shares), max_size=8))
-        pixels = [(c, x * width * 0.99, y * height * 0.99, w * width, h * height) for c, x, y, w, h in boxes]
+        # inside of their image: a set whose boxes mostly reach beyond is refused
+        pixels = [
+            (c, x * width * 0.99, y * height * 0.99, w * (1 - x * 0.99) * width, h * (1 - y * 0.99) * height)
+            for c, x, y, w, h in boxes
+        ]
         images.append((width, height, pixels))
     whole = [(index, 0, 0, images[0][0], images[0][1]) for index in range(2)]  # no class is without an instance
     images[0] = (*images[0][:2], images[0][2] + whole)

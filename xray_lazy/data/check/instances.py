@@ -73,13 +73,18 @@ def _place(
         findings += [
             Finding(kind, "instance", name, text, "dropped" if lost else "")
             for kind, text, _ in missing
-            if kind != "undeclared_class" or annotation.get("category_id") not in classes.nameless
+            if kind != "undeclared_class" or not _is_nameless(annotation.get("category_id"), classes)
         ]
         if not missing:
             placed.append((name, annotation))
         elif not lost:
             unplaced.append((name, _with_class(annotation, classes)))
     return placed, unplaced
+
+
+def _is_nameless(category_id: object, classes: Classes) -> bool:
+    """Whether a class is declared without a name, which is told of the class."""
+    return is_whole(category_id) and category_id in classes.nameless
 
 
 def _crowd(annotation: dict, name: int | str) -> list[Finding]:
