@@ -102,6 +102,6 @@ def assert_detections(found: Instances, wanted: dict) -> None:
     np.testing.assert_allclose(found.scores[:20], best["scores"], rtol=0, atol=1e-5)
     assert found.pred_classes[:20].tolist() == best["classes"]
     errors = (found.pred_boxes.tensor[:20] - torch.tensor(best["boxes_xyxy"])).abs().amax(1)
-    # Through six stages of random weights, rounding grows: the order in which a processor's kernels, or two threads, add
+    # Through six stages of random weights, rounding grows: the order in which a processor's kernels or two threads add
     # moves a few boxes by up to 0.1 pixel, also when every operation is the original's. A wrong one would move most.
     assert errors.median() < 0.01 and errors.max() < 0.25
