@@ -10,7 +10,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = [*(ROOT / "configs" / "xray").glob("*.py"), *ROOT.glob("projects/*/configs/*.py")]
+PLACES = ("configs/xray", "configs/benchmarks", "projects/*/configs")
+EXPERIMENTS = [path for place in PLACES for path in ROOT.glob(f"{place}/*.py")]
 
 
 def test_a_wheel_has_its_configs_its_license_and_says_that_it_is_typed(tmp_path):
