@@ -6,7 +6,7 @@ from ..xray.mask_rcnn_r50 import dataloader, hooks, model, optimizer, test, trai
 model.backbone.bottom_up.stages.depth = 101
 model.roi_heads.num_classes = 12
 
-dataloader.train.dataset.names = "xray_pidray_train"
+dataloader.train.dataset.names = "xray_pidray_train_all"
 dataloader.test.dataset.names = ["xray_pidray_test_easy", "xray_pidray_test_hard", "xray_pidray_test_hidden"]
 dataloader.test_apart = True
 dataloader.train.mapper.augmentations[0].update(short_edge_length=(500,), max_size=500)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xray_lazy.errors import UserError
 
@@ -29,10 +30,23 @@ class DatasetSource:
     image_root: Path
 
 
-def parts_of(name: str) -> tuple[str, str] | None:
-    """`("smith", "val")` for `xray_smith_val`, `("opixray", "test_ol3")` with a subset; None for other names."""
-    match = re.fullmatch(rf"xray_(.+)_((?:{'|'.join(SPLITS)})(?:_.+)?)", name)
-    return (match[1], match[2]) if match else None
+class SetName(NamedTuple):
+    """The parts of a set's name: `xray_opixray_test_ol3` is of scanner opixray, split test and subset ol3."""
+
+    scanner: str
+    split: str
+    subset: str
+
+    @property
+    def file_name(self) -> str:
+        """Of its JSON file."""
+        return f"{self.split}_{self.subset}.json" if self.subset else f"{self.split}.json"
+
+
+def set_name(name: str) -> SetName | None:
+    """The parts of a name; None for one that names no set below the root."""
+    match = re.fullmatch(rf"xray_(.+)_({'|'.join(SPLITS)})(?:_(.+))?", name)
+    return SetName(match[1], match[2], match[3] or "") if match else None
 
 
 def default_root() -> str:
@@ -59,19 +73,19 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
         json_file, image_root = Path(reference["json_file"]), Path(reference["image_root"])
         source = DatasetSource(reference.get("name", json_file.stem), json_file, image_root)
     else:
-        base, parts = Path(root or default_root()), parts_of(str(reference))
-        if parts is None:
+        base, name = Path(root or default_root()), set_name(str(reference))
+        if name is None:
             raise UserError(
                 f"{reference!r} is not the name of a data set",
                 "names are xray_<scanner>_<split> with split train, val or test; "
                 "or give {json_file: FILE.json, image_root: FOLDER}",
             )
-        scanner, split = parts
-        images = base / "images" / scanner
+        images = base / "images" / name.scanner
         linked = images / LINKED_IMAGES
-        own = images / IMAGE_FOLDERS[split.partition("_")[0]]
         source = DatasetSource(
-            reference, base / "annotations" / scanner / f"{split}.json", linked if linked.is_dir() else own
+            reference,
+            base / "annotations" / name.scanner / name.file_name,
+            linked if linked.is_dir() else images / IMAGE_FOLDERS[name.split],
         )
     if not source.json_file.is_file():
         raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
@@ -89,8 +103,8 @@ def full_name(reference: str | Mapping) -> str:
 
 def scanner_of(name: str) -> str:
     """`smith` for `xray_smith_val`; other names stay whole."""
-    parts = parts_of(name)
-    return parts[0] if parts else name
+    parts = set_name(name)
+    return parts.scanner if parts else name
 
 
 def short_names(references: Sequence[str | Mapping]) -> list[str]:
@@ -108,8 +122,12 @@ def short_names(references: Sequence[str | Mapping]) -> list[str]:
 
 def available_datasets(root: str | None = None) -> list[str]:
     """The names of the sets under `root`, sorted."""
-    files = Path(root or default_root()).glob("annotations/*/*.json")
-    return sorted(name for f in files if parts_of(name := f"xray_{f.parent.name}_{f.stem}") == (f.parent.name, f.stem))
+    found = []
+    for file in Path(root or default_root()).glob("annotations/*/*.json"):
+        name = set_name(f"xray_{file.parent.name}_{file.stem}")
+        if name and (name.scanner, name.file_name) == (file.parent.name, file.name):
+            found.append(f"xray_{file.parent.name}_{file.stem}")
+    return sorted(found)
 
 
 def _known_sets(root: str | None) -> str:

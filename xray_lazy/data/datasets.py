@@ -5,7 +5,6 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,20 +266,13 @@ def _losses(
 
 def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     """Put the images' own sizes where the JSON has none."""
-    from xray_lazy.data.image_file import UnreadableImage, image_size
+    from xray_lazy.data.image_file import UnreadableImage, image_sizes
 
     unsized = [record for record in records if not (record["width"] and record["height"])]
     if not unsized:
         return
 
-    def size_of(record: dict) -> tuple[int, int] | UnreadableImage:
-        try:
-            return image_size(record["file_name"])
-        except UnreadableImage as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(size_of, unsized))
+    sizes = list(image_sizes(record["file_name"] for record in unsized))
     unreadable = [size for size in sizes if isinstance(size, UnreadableImage)]
     known = [size for size in sizes if not isinstance(size, UnreadableImage)]
     if unreadable:

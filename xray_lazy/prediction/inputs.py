@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.dataset_places import find_source, parts_of
+from xray_lazy.data.dataset_places import find_source, set_name
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
 from xray_lazy.errors import UserError
 from xray_lazy.wording import tool_command
@@ -100,7 +100,7 @@ def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> l
             raise UserError(f"no image and no video is named like {word!r}", "quote patterns; ** goes into folders")
         start = Path(*_until_magic(path.parts[:-1]))
         return [InputFile(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
-    if parts_of(word):
+    if set_name(word):
         source = find_source(word)
         return _of_coco(source.json_file, source.image_root, coco_files)
     raise UserError(f"there is no {word}", "name images, folders, patterns, videos or a COCO file")

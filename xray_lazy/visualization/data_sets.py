@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from xray_lazy.data.check import CocoSet, open_sets
-from xray_lazy.data.dataset_places import available_datasets, default_root, parts_of
+from xray_lazy.data.dataset_places import available_datasets, default_root, set_name
 from xray_lazy.data.datasets import DetectionDataset, load_datasets
 from xray_lazy.errors import UserError
 
@@ -65,7 +65,8 @@ def short_name(one: CocoSet) -> str:
 
 def scanner_and_split(name: str) -> tuple[str, str]:
     """`("smith", "val")` of `xray_smith_val`; of any other name itself and an empty split."""
-    return parts_of(name) or (name, "")
+    parts = set_name(name)
+    return (parts.scanner, parts.split) if parts else (name, "")
 
 
 def _is_of(name: str, scanners: Collection[str], splits: Collection[str]) -> bool:

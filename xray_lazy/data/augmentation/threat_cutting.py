@@ -2,13 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from xray_lazy.data.augmentation.cutting import Unusable, cut_single
 from xray_lazy.data.augmentation.item_cutting import cut_items
@@ -17,6 +15,7 @@ from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image, read_record
 from xray_lazy.errors import UserError
+from xray_lazy.progress import tracked
 from xray_lazy.wording import counted
 
 
@@ -48,7 +47,7 @@ def cut_dataset(
     """
     left_out: Counter = Counter()
     with LibraryWriter(folder, dataset.class_names, overwrite) as writer:
-        for record in _tracked(dataset, len(dataset), "cutting", show_progress):
+        for record in tracked(dataset, len(dataset), "cutting", show_progress):
             try:
                 image = read_record(record)
             except UnreadableImage as error:
@@ -93,7 +92,7 @@ def cut_scans(
     left_out: Counter = Counter()
     files = [(name, file) for name in classes for file in classes[name]]
     with LibraryWriter(folder, list(classes), overwrite) as writer:
-        for name, file in _tracked(files, len(files), "cutting", show_progress):
+        for name, file in tracked(files, len(files), "cutting", show_progress):
             try:
                 cut = cut_single(read_image(file))
             except Unusable as error:
@@ -117,12 +116,6 @@ def _publish(writer: LibraryWriter, source: str, left_out: Counter) -> None:
 
 def _images(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _tracked(things: Sequence, total: int, title: str, show_progress: bool) -> Iterable:
-    console = Console(stderr=True)
-    hidden = not (show_progress and console.is_terminal)
-    return track(things, title, total, console=console, transient=True, disable=hidden)
 
 
 def _place_in_bag(

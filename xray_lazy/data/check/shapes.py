@@ -148,7 +148,7 @@ def _examine_box(box: Any, own: list[float] | None, frame: Frame) -> tuple[list 
         return box, None
     if own:
         return own, fault
-    return (_clip_box(box, frame) if frame and fault[0] == "box_beyond" else None), fault
+    return (clip_box(box, frame) if frame and fault[0] == "box_beyond" else None), fault
 
 
 def _box_fault(box: Any, frame: Frame) -> tuple[str, str] | None:
@@ -181,7 +181,8 @@ def _is_near(box: list, own: list[float]) -> bool:
     return all(abs(d) <= tolerance for d in (box[0] - own[0], box[1] - own[1], *ends))
 
 
-def _clip_box(box: list, frame: tuple[int, int]) -> list:
+def clip_box(box: list, frame: tuple[int, int]) -> list:
+    """A box [x, y, width, height] without what is beyond the image of this (width, height)."""
     left, top = max(box[0], 0), max(box[1], 0)
     right, bottom = min(box[0] + box[2], frame[0]), min(box[1] + box[3], frame[1])
     return [left, top, round(right - left, 3) or right - left, round(bottom - top, 3) or bottom - top]

@@ -7,11 +7,11 @@ from types import ModuleType
 
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.check.images import is_scaled_copy, reach
-from xray_lazy.data.check.masks import EDGE_TOLERANCE, mask_area, mask_box, outline_area, part_fault
+from xray_lazy.data.check.masks import EDGE_TOLERANCE
 from xray_lazy.data.convert import labelme, voc, yolo
 from xray_lazy.data.convert.classes import find_class_file, read_classes, read_keypoints
 from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
-from xray_lazy.data.convert.label import Instance, Label, Reading, scaled_instance
+from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, scaled_instance
 from xray_lazy.data.image_file import UnreadableImage, image_size
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
@@ -229,26 +229,6 @@ def _coco(found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tup
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for instance in instances:
             head = {"id": len(annotations) + 1, "image_id": image_id, "category_id": id_of_class[instance.class_name]}
-            annotations.append({**head, **_shape(instance, (width, height)), "iscrowd": 0})
+            annotations.append({**head, **coco_shape(instance, (width, height)), "iscrowd": 0})
     categories = [{"id": id, "name": name} for name, id in id_of_class.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def _shape(instance: Instance, size: tuple[int, int]) -> dict:
-    mask = instance.mask
-    if not mask:
-        box = _rounded(instance.box or [])
-        return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
-    if isinstance(mask, list):
-        mask = [_rounded(part) for part in mask]
-    box = _rounded(instance.box) if instance.box else mask_box(mask)
-    if isinstance(mask, dict) or (len(mask) > 1 and not any(part_fault(part, size) for part in mask)):
-        area = mask_area(mask, size)
-    else:
-        area = sum(outline_area(part) for part in mask)
-    return {"bbox": box, "area": round(area, 3), "segmentation": mask}
-
-
-def _rounded(values: list[float]) -> list[float]:
-    # three decimals are plenty for pixels and keep the file small
-    return [round(float(value), 3) for value in values]

@@ -65,6 +65,18 @@ class ImageIndex:
         exact = [name for name in found if _composed(name.name) == _composed(stated)]
         return exact or found
 
+    def named(self, name: str) -> Path | None:
+        """The image at this path below the folder, else the only one of this name, whose suffix may be left out."""
+        path = PurePath(name)
+        suffix = path.suffix.lower() if path.suffix.lower() in IMAGE_SUFFIXES else ""
+        found = self._by_stem.get(_composed(path.stem if suffix else path.name), [])
+        found = [one for one in found if one == path] or [o for o in found if suffix in ("", o.suffix.lower())]
+        return found[0] if len(found) == 1 else None
+
+    def below(self, folder: str) -> list[Path]:
+        """The images in one of its folders, and in those inside."""
+        return [name for name in self.names if name.is_relative_to(folder)]
+
     def _at(self, path: PurePath) -> list[Path]:
         """The images at a label's place; where there are none, those of its name in a folder above or below."""
         *folders, stem = place = _place(path)

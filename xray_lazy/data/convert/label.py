@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from xray_lazy.data.check.masks import mask_area, mask_box, outline_area, part_fault
 from xray_lazy.data.check.values import as_whole
 from xray_lazy.errors import UserError
 
@@ -120,6 +121,27 @@ def stated_size(width: object, height: object) -> tuple[int, int] | None:
     """The size that a label states, or None where it is missing, 0 (as some tools write it) or no whole number."""
     wide, high = as_whole(width), as_whole(height)
     return (wide, high) if wide and high and min(wide, high) > 0 else None
+
+
+def coco_shape(instance: Instance, size: tuple[int, int]) -> dict:
+    """Box, area and mask of an instance as an annotation has them, in an image of this (width, height)."""
+    mask = instance.mask
+    if not mask:
+        box = _rounded(instance.box or [])
+        return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
+    if isinstance(mask, list):
+        mask = [_rounded(part) for part in mask]
+    box = _rounded(instance.box) if instance.box else mask_box(mask)
+    if isinstance(mask, dict) or (len(mask) > 1 and not any(part_fault(part, size) for part in mask)):
+        area = mask_area(mask, size)
+    else:
+        area = sum(outline_area(part) for part in mask)
+    return {"bbox": box, "area": round(area, 3), "segmentation": mask}
+
+
+def _rounded(values: list[float]) -> list[float]:
+    # three decimals are plenty for pixels and keep the file small
+    return [round(float(value), 3) for value in values]
 
 
 def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, int]) -> Instance:

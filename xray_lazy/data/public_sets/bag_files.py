@@ -2,70 +2,62 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.convert import labelme
-from xray_lazy.data.convert.image_index import files_below
+from xray_lazy.data.convert.image_index import ImageIndex, files_below
 from xray_lazy.data.convert.label import Instance, Reading
 from xray_lazy.data.public_sets.declaration import Notes, Scan
-from xray_lazy.data.public_sets.files import Files
 
 VIEWS = {"OL": "ol_bb", "SD": "sd_bb"}
 
 
 def read_dvxray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
     """Both views of each bag, as images of one group; a box that can't be seen in a view is left out of it."""
-    scans = []
-    for place in ("DvXray_Positive_Samples", "DvXray_Negative_Samples"):
-        files = Files(folder / place, folder)
-        for path in _json_files(folder / place):
-            objects = _objects(path, notes)
-            for view, key in VIEWS.items():
-                file = files.find(f"{path.stem}_{view}")
-                if file is None:
-                    notes.add("view of a bag that is not there", f"{path.stem}_{view}")
-                    continue
-                boxes = []
-                for item in objects:
-                    box = item.get(key)
-                    if isinstance(box, list) and len(box) == 4:
-                        boxes.append(
-                            (item, Instance(item["label"], [box[0], box[1], box[2] - box[0], box[3] - box[1]]))
-                        )
-                    else:
-                        notes.add("item that can't be seen in a view: left out of it", f"{path.stem}_{view}")
-                known = _known(boxes, classes, path, notes)
-                scans.append(Scan(file, tuple(known), group=path.stem))
+    index, scans = ImageIndex(folder), []
+    for path in _json_files(folder):
+        objects = _objects(path, classes, notes)
+        for view, key in VIEWS.items():
+            file = index.named(f"{path.stem}_{view}")
+            if file is None:
+                notes.add("view of a bag that is not there", f"{path.stem}_{view}")
+                continue
+            items = []
+            for item in objects:
+                if box := _box(item.get(key)):
+                    items.append(Instance(item["label"], box))
+                else:
+                    notes.add("item that can't be seen in a view: left out of it", file.stem)
+            scans.append(Scan(file, tuple(items), path.stem))
     return {"all": scans}
 
 
 def read_pixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
     """Polygons; the image has the name of the JSON file."""
-    files, scans = Files(folder, folder), []
+    index, scans = ImageIndex(folder), []
     for path in _json_files(folder):
-        file = files.find(path.stem)
+        file = index.named(path.stem)
         if file is None:
             notes.add("JSON file without an image: left out", path.name)
             continue
-        shapes = []
-        for item in _objects(path, notes):
-            points = item.get("polygon")
-            if isinstance(points, list) and len(points) > 2:
-                outline = [float(value) for point in points for value in point]
-                shapes.append((item, Instance(item["label"], mask=[outline])))
+        items = []
+        for item in _objects(path, classes, notes):
+            if outline := _outline(item.get("polygon")):
+                items.append(Instance(item["label"], mask=[outline]))
             else:
-                notes.add("outline of fewer than 3 points: left out", path.name)
-        scans.append(Scan(file, tuple(_known(shapes, classes, path, notes)), group=path.stem))
+                notes.add("outline that is not of 3 or more points: left out", path.name)
+        scans.append(Scan(file, tuple(items), path.stem))
     return {"all": scans}
 
 
 def read_stcray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
     """labelme files: outlines where there are some, else boxes. Many state their image in another scale."""
-    subsets = {}
-    for subset, place in (("train", "STCray_TrainSet"), ("test", "STCray_TestSet")):
-        images = folder / place / "Images"
+    index, subsets = ImageIndex(folder), {}
+    for subset, place in (("train_all", "STCray_TrainSet"), ("test", "STCray_TestSet")):
         subsets[subset] = scans = []
-        for file in Files(images, folder).all():
-            inside = (folder / file).relative_to(images).with_suffix(".json")
+        for file in index.below(f"{place}/Images"):
+            inside = file.relative_to(f"{place}/Images").with_suffix(".json")
             label = next((p for k in ("Json", "Json_BB") if (p := folder / place / k / inside).is_file()), None)
             reading = Reading()
             read = labelme.open_label(label, reading) if label else None
@@ -78,42 +70,65 @@ def read_stcray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
 
 def read_gdxray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
     """Grey scans by series, of which those with a file of boxes are taken: the others are not empty, but unlabelled."""
-    from scipy.io import loadmat
-
-    files = Files(folder / "Baggages", folder).all()
-    boxes: dict[Path, list] = {}
-    for series in sorted({file.parent for file in files}):
-        path = folder / series / "BoundingBox.mat"
-        if path.is_file():
-            boxes[series] = loadmat(path)["bb"].tolist()
+    files = ImageIndex(folder).below("Baggages")
+    boxes = {series: _series_boxes(folder / series / "BoundingBox.mat", notes) for series in {f.parent for f in files}}
     scans = []
     for file in files:
-        if file.parent not in boxes:
+        rows = boxes[file.parent]
+        if rows is None:
             notes.add("image of a series without boxes: left out", file)
             continue
         number = file.stem.rpartition("_")[2]
-        rows = [row for row in boxes[file.parent] if number.isdigit() and int(row[0]) == int(number)]
-        items = [Instance(classes[0], [x1, y1, x2 - x1, y2 - y1]) for _, x1, x2, y1, y2 in (row[:5] for row in rows)]
-        scans.append(Scan(file, tuple(items), group=file.parent.name))
+        items = [
+            Instance(classes[0], [x1, y1, x2 - x1, y2 - y1])
+            for index, x1, x2, y1, y2, *_ in rows
+            if number.isdecimal() and index == int(number)
+        ]
+        scans.append(Scan(file, tuple(items), file.parent.name))
     return {"all": scans}
+
+
+def _series_boxes(path: Path, notes: Notes) -> list[list[float]] | None:
+    """Rows `[index, x1, x2, y1, y2]`; None where there is no such file."""
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        return None
+    try:
+        rows = loadmat(path)["bb"].tolist()
+    except Exception as error:  # it raises whatever it stumbles over in a damaged file
+        notes.add("file of boxes that can't be read: its series is left out", f"{path.parent.name}: {error}")
+        return None
+    return [row for row in rows if isinstance(row, list) and len(row) >= 5]
 
 
 def _json_files(folder: Path) -> list[Path]:
     return [folder / path for path in files_below(folder) if path.suffix.lower() == ".json"]
 
 
-def _objects(path: Path, notes: Notes) -> list[dict]:
-    """The labelled objects of a file; an empty bag has the text "None" instead."""
+def _objects(path: Path, classes: tuple[str, ...], notes: Notes) -> list[dict]:
+    """The objects of a file that are of the set's classes; an empty bag has the text "None" instead."""
     try:
-        objects = json.loads(path.read_text(encoding="utf-8-sig")).get("objects")
-    except (ValueError, AttributeError) as error:
+        objects = json.loads(path.read_bytes())["objects"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         notes.add("JSON file that can't be read: its bag has no items", f"{path.name}: {error}")
         return []
-    return [item for item in objects if isinstance(item, dict) and "label" in item] if isinstance(objects, list) else []
+    objects = [item for item in objects if isinstance(item, dict)] if isinstance(objects, list) else []
+    for label in (item.get("label") for item in objects):
+        if label not in classes:
+            notes.add(f"item of class {label}, which is none of the set's: left out", path.name)
+    return [item for item in objects if item.get("label") in classes]
 
 
-def _known(found: list[tuple[dict, Instance]], classes: tuple[str, ...], path: Path, notes: Notes) -> list[Instance]:
-    for item, _ in found:
-        if item["label"] not in classes:
-            notes.add(f"item of class {item['label']}, which is none of the set's: left out", path.name)
-    return [instance for item, instance in found if item["label"] in classes]
+def _box(corners: Any) -> list[float] | None:
+    if not isinstance(corners, list) or len(corners) != 4 or not are_coordinates(corners):
+        return None
+    x1, y1, x2, y2 = corners
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _outline(points: Any) -> list[float] | None:
+    """The points [[x, y], ...] in one list."""
+    points = points if isinstance(points, list) else []
+    is_sound = all(isinstance(point, list) and len(point) == 2 and are_coordinates(point) for point in points)
+    return [float(value) for point in points for value in point] if is_sound and len(points) > 2 else None

@@ -1,13 +1,15 @@
 """Sets that are COCO files already, one for each subset."""
 
-import json
-from collections.abc import Callable, Mapping
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from xray_lazy.data.check.values import are_coordinates
+from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.public_sets.declaration import Notes, Scan
-from xray_lazy.data.public_sets.files import Files, same_contents
-from xray_lazy.errors import UserError
 
 
 def coco_subsets(
@@ -25,12 +27,14 @@ def coco_subsets(
     """
 
     def read(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
-        found = {}
+        index, found = ImageIndex(folder), {}
         for subset, (json_file, images) in subsets.items():
             if (folder / json_file).is_file():
-                files = Files(folder / images, folder)
-                scans, tall = _scans(folder / json_file, files, file_names or {}, merged_height, notes)
-                found[subset] = _merged(folder, scans, tall, notes) if tall else scans
+                scans, heights = _scans(folder / json_file, index, images, file_names or {}, notes)
+                tall = [
+                    at for at, height in enumerate(heights) if merged_height is not None and height == merged_height
+                ]
+                found[subset] = _merged(folder, scans, tall, notes)
             else:
                 notes.add(f"no {json_file}, so no {subset}", folder)
         return found
@@ -39,46 +43,62 @@ def coco_subsets(
 
 
 def _scans(
-    json_file: Path, files: Files, file_names: Mapping[str, str], merged_height: int | None, notes: Notes
-) -> tuple[list[Scan], list[int]]:
-    try:
-        content = json.loads(json_file.read_text(encoding="utf-8-sig"))
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        images, annotations = content["images"], content["annotations"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{json_file} is not the COCO file that it should be: {error}", "get it once more") from None
-    instances: dict = {}
-    for one in annotations:
-        if one["category_id"] not in names:
+    json_file: Path, index: ImageIndex, folder: str, file_names: Mapping[str, str], notes: Notes
+) -> tuple[list[Scan], list[object]]:
+    """The scans of a file, and the heights that it states."""
+    content = read_coco(json_file)
+    names = {one.get("id"): one.get("name") for one in _objects(content["categories"])}
+    instances: dict[object, list[Instance]] = defaultdict(list)
+    for one in _objects(content["annotations"]):
+        box, name = one.get("bbox"), names.get(one.get("category_id"))
+        if not isinstance(name, str):
             notes.add("annotation of a class that the file doesn't name: left out", f"id {one.get('id')}")
+        elif not isinstance(box, list) or len(box) != 4 or not are_coordinates(box):
+            notes.add("annotation without a box: left out", f"id {one.get('id')}")
         else:
-            mask = one.get("segmentation") or None
-            instances.setdefault(one["image_id"], []).append(Instance(names[one["category_id"]], one["bbox"], mask))
-    scans, tall = [], []
-    for image in images:
-        name = image["file_name"]
+            instances[one.get("image_id")].append(Instance(name, box, _outlines(one.get("segmentation"))))
+    scans, heights = [], []
+    for image in _objects(content["images"]):
+        name = str(image.get("file_name"))
         if name in file_names:
-            notes.add(f"file name {name!r}, which is {file_names[name]}", f"image id {image['id']}")
+            notes.add(f"file name {name!r}, which is {file_names[name]}", f"image id {image.get('id')}")
             name = file_names[name]
-        file = files.find(name)
+        file = index.named(f"{folder}/{name}")
         if file is None:
             notes.add(f"image of {json_file.name} that is not there: left out", name)
-            continue
-        if merged_height is not None and image.get("height") == merged_height:
-            tall.append(len(scans))
-        scans.append(Scan(file, tuple(instances.get(image["id"], ())), group=Path(name).stem))
-    return scans, tall
+        else:
+            scans.append(Scan(file, tuple(instances.get(image.get("id"), ())), file.stem))
+            heights.append(image.get("height"))
+    return scans, heights
 
 
-def _merged(folder: Path, scans: list[Scan], tall: list[int], notes: Notes) -> list[Scan]:
-    """One scan of those that have the same contents, with the items of all."""
-    gone = set()
-    for first, *copies in same_contents([folder / scans[at].file for at in tall]):
-        places = [tall[first], *(tall[copy] for copy in copies)]
-        items = {repr(item): item for at in places for item in scans[at].instances}
-        scans[places[0]] = Scan(scans[places[0]].file, tuple(items.values()), group=scans[places[0]].group)
-        gone |= set(places[1:])
-        notes.add(
-            "copy of a scan with the items of another class, which became one", scans[places[0]].file, len(copies)
-        )
-    return [scan for at, scan in enumerate(scans) if at not in gone]
+def _objects(entries: Iterable[object]) -> list[dict]:
+    """Those whose ids can be looked up."""
+    ids = ("id", "image_id", "category_id")
+    return [
+        one for one in entries if isinstance(one, dict) and not any(isinstance(one.get(k), list | dict) for k in ids)
+    ]
+
+
+def _outlines(mask: object) -> list[list[float]] | None:
+    if not isinstance(mask, list):
+        return None
+    parts = [part for part in mask if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
+    return [part for part in parts if are_coordinates(part)] or None
+
+
+def _merged(folder: Path, scans: list[Scan], tall: Sequence[int], notes: Notes) -> list[Scan]:
+    """One scan of those, among the `tall` ones, that have the same contents, with the items of all."""
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for at in tall:
+        with (folder / scans[at].file).open("rb") as stream:
+            same[hashlib.file_digest(stream, "sha256").digest()].append(at)
+    merged, gone = list(scans), set()
+    for first, *copies in same.values():
+        items = {repr(item): item for at in (first, *copies) for item in scans[at].instances}
+        merged[first] = Scan(scans[first].file, tuple(items.values()), scans[first].group)
+        gone |= set(copies)
+        if copies:
+            what = "copy of a scan with the items of another class, which became one"
+            notes.add(what, scans[first].file, len(copies))
+    return [scan for at, scan in enumerate(merged) if at not in gone]

@@ -3,23 +3,22 @@
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
+from typing import NamedTuple
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.check.images import is_scaled_copy
-from xray_lazy.data.check.masks import mask_box, outline_area
-from xray_lazy.data.convert.label import Instance, scaled_instance
+from xray_lazy.data.check.shapes import clip_box
+from xray_lazy.data.convert.label import Instance, coco_shape, scaled_instance
 from xray_lazy.data.dataset_places import LINKED_IMAGES
-from xray_lazy.data.image_file import UnreadableImage, image_size
+from xray_lazy.data.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
+from xray_lazy.progress import tracked
 
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
 
@@ -38,6 +37,18 @@ class Imported:
     images: int
     empty: int
     items: Counter
+
+
+class Annotated(NamedTuple):
+    """An image as COCO files have it.
+
+    Attributes:
+        size: (width, height).
+        items: name of the class, and box, area and mask.
+    """
+
+    size: tuple[int, int]
+    items: list[tuple[str, dict]]
 
 
 def import_set(
@@ -73,30 +84,26 @@ def import_set(
     place = _published(declared, folder)
     rename = _checked(rename or {}, declared.classes)
     notes, written, made = Notes(), {}, []
-    for part, inside in declared.parts.items():
-        scanner = f"{name}_{part}" if part else name
-        subsets = declared.read(place / inside, declared.classes, notes)
+    scanners = {f"{name}_{part}" if part else name: place / inside for part, inside in declared.parts.items()}
+    for scanner, part_folder in scanners.items():
+        subsets = declared.read(part_folder, declared.classes, notes)
         if not any(subsets.values()):
             raise UserError(
-                f"{place / inside} has no images of {declared.title}",
+                f"{part_folder} has no images of {declared.title}",
                 f"the set is to be had at {declared.page} ({declared.licence}); give the folder that has "
                 f"{', '.join(declared.needs) or 'its files'}",
             )
         for shares in declared.shares:
             _divide(subsets, shares, seed, notes)
-        sizes = _sizes(place / inside, subsets.values(), notes, f"reading {scanner}", show_progress)
+        known = _annotated(part_folder, subsets, notes, f"reading {scanner}", show_progress)
         classes = _classes(declared.classes, subsets, rename)
         for subset, scans in subsets.items():
-            content = _content(scans, sizes, classes, rename, notes)
+            content = _content(sorted({scan.file for scan in scans} & known.keys()), known, classes, rename)
             info = {"description": f"{declared.title}, {subset}", "url": declared.page, "licence": declared.licence}
             written[root / "annotations" / scanner / f"{subset}.json"] = {"info": info | {"seed": seed}, **content}
             made.append(_told(f"xray_{scanner}_{subset}", content))
-    _write(written, {root / "images" / scanner: place / p for scanner, p in _scanners(name, declared)}, overwrite)
+    _write(written, {root / "images" / scanner: part_folder for scanner, part_folder in scanners.items()}, overwrite)
     return made, notes
-
-
-def _scanners(name: str, declared: PublicSet) -> list[tuple[str, str]]:
-    return [(f"{name}_{part}" if part else name, inside) for part, inside in declared.parts.items()]
 
 
 def _published(declared: PublicSet, folder: Path) -> Path:
@@ -140,20 +147,20 @@ def _divide(subsets: dict[str, list[Scan]], shares: Shares, seed: int, notes: No
     notes.add(f"split that the set lacks: {what} of {shares.of}, by bags, seed {seed}", f"{len(groups)} bags")
 
 
-def _sizes(
-    folder: Path, subsets: Iterable[list[Scan]], notes: Notes, title: str, show_progress: bool
-) -> dict[Path, tuple[int, int]]:
-    """(width, height) of each image; those that can't be read are left out."""
-    files = sorted({scan.file for scans in subsets for scan in scans})
-    console = Console(stderr=True)
-    hidden = not (show_progress and console.is_terminal)
-    sizes = {}
-    for file in track(files, title, console=console, transient=True, disable=hidden):
-        try:
-            sizes[file] = image_size(folder / file)
-        except UnreadableImage as error:
-            notes.add("image that can't be read: left out", f"{file}: {error.why}")
-    return sizes
+def _annotated(
+    folder: Path, subsets: Mapping[str, list[Scan]], notes: Notes, title: str, show_progress: bool
+) -> dict[Path, Annotated]:
+    """Each image once, in however many subsets it is, but those that can't be read or don't fit their label."""
+    scans = {scan.file: scan for of_subset in subsets.values() for scan in of_subset}
+    sizes = tracked(image_sizes(folder / file for file in scans), len(scans), title, show_progress)
+    known = {}
+    for (file, scan), size in zip(scans.items(), sizes, strict=True):
+        if isinstance(size, UnreadableImage):
+            notes.add("image that can't be read: left out", f"{file}: {size.why}")
+        elif (items := _at_scale(scan, size, notes)) is not None:
+            shapes = ((item.class_name, _shape(item, size, file, notes)) for item in items)
+            known[file] = Annotated(size, [(name, shape) for name, shape in shapes if shape])
+    return known
 
 
 def _classes(declared: Sequence[str], subsets: Mapping[str, list[Scan]], rename: Mapping[str, str]) -> dict[str, int]:
@@ -164,28 +171,16 @@ def _classes(declared: Sequence[str], subsets: Mapping[str, list[Scan]], rename:
 
 
 def _content(
-    scans: Sequence[Scan],
-    sizes: Mapping[Path, tuple[int, int]],
-    classes: Mapping[str, int],
-    rename: Mapping[str, str],
-    notes: Notes,
+    files: Sequence[Path], known: Mapping[Path, Annotated], classes: Mapping[str, int], rename: Mapping[str, str]
 ) -> dict:
     images: list[dict] = []
     annotations: list[dict] = []
-    for scan in sorted(scans, key=lambda scan: scan.file.parts):
-        if scan.file not in sizes:
-            continue
-        width, height = sizes[scan.file]
-        items = _at_scale(scan, (width, height), notes)
-        if items is None:
-            continue
-        images.append({"id": len(images) + 1, "file_name": scan.file.as_posix(), "width": width, "height": height})
-        for item in items:
-            shape = _shape(item, (width, height), scan.file, notes)
-            if shape:
-                ids = {"id": len(annotations) + 1, "image_id": len(images)}
-                category = classes[rename.get(item.class_name, item.class_name)]
-                annotations.append({**ids, "category_id": category, **shape, "iscrowd": 0})
+    for number, file in enumerate(files, start=1):
+        width, height = known[file].size
+        images.append({"id": number, "file_name": file.as_posix(), "width": width, "height": height})
+        for name, shape in known[file].items:
+            ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes[rename.get(name, name)]}
+            annotations.append({**ids, **shape, "iscrowd": 0})
     categories = [{"id": number, "name": name} for name, number in classes.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -202,27 +197,20 @@ def _at_scale(scan: Scan, size: tuple[int, int], notes: Notes) -> Sequence[Insta
 
 
 def _shape(item: Instance, size: tuple[int, int], file: Path, notes: Notes) -> dict | None:
-    """Box, area and mask; boxes with corners in the other order or over the edge are put right."""
+    """As an annotation has it; boxes with corners in the other order or over the edge are put right."""
     if item.mask:
-        box = item.box or mask_box(item.mask)
-        area = sum(outline_area(part) for part in item.mask) if isinstance(item.mask, list) else box[2] * box[3]
-        return {"bbox": _rounded(box), "area": round(float(area), 3), "segmentation": item.mask}
+        return coco_shape(item, size)
     x, y, width, height = item.box or (0, 0, 0, 0)
     if width < 0 or height < 0:
         notes.add("box with its corners in the other order, put right", file)
         x, y, width, height = min(x, x + width), min(y, y + height), abs(width), abs(height)
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, size[0]), min(y + height, size[1])
-    if min(right - left, bottom - top) < SMALLEST_SIDE:
+    box = clip_box([x, y, width, height], size)
+    if min(box[2:]) < SMALLEST_SIDE:
         notes.add("box without an area inside of its image: left out", file)
         return None
-    if (left, top, right, bottom) != (x, y, x + width, y + height):
+    if any(abs(ours - theirs) > 1e-3 for ours, theirs in zip(box, (x, y, width, height), strict=True)):
         notes.add("box over the edge of its image, cut there", file)
-    box = _rounded([left, top, right - left, bottom - top])
-    return {"bbox": box, "area": round(box[2] * box[3], 3), "segmentation": []}
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(float(value), 3) for value in values]
+    return coco_shape(Instance(item.class_name, box), size)
 
 
 def _told(name: str, content: Mapping) -> Imported:

@@ -7,7 +7,7 @@ from xray_lazy.data.public_sets.sixray import read_sixray
 from xray_lazy.data.public_sets.text_boxes import TextBoxes, text_boxes
 
 ACADEMIC = "academic use only"
-VALIDATION = Shares("train", {"train_part": 0.9, "val": 0.1})
+VALIDATION = Shares("train_all", {"train": 0.9, "val": 0.1})
 THREE_SPLITS = Shares("all", {"train": 0.7, "val": 0.1, "test": 0.2})
 BAGS_OF_TWO_VIEWS = (
     "Gun", "Knife", "Wrench", "Pliers", "Scissors", "Lighter", "Battery", "Bat", "Razor_blade", "Saw_blade",
@@ -22,8 +22,8 @@ PIDRAY = (
 def _roles(list_name: str, others: dict[str, str] | None = None) -> tuple[TextBoxes, TextBoxes]:
     """The folders of OPIXray and of those that are laid out like it."""
     train, test = (
-        TextBoxes(f"{role}/{role}_image", f"{role}/{role}_annotation", role, f"{role}/{role}_{list_name}.txt", more)
-        for role, more in (("train", None), ("test", others))
+        TextBoxes(f"{role}/{role}_image", f"{role}/{role}_annotation", subset, f"{role}/{role}_{list_name}.txt", more)
+        for role, subset, more in (("train", "train_all", None), ("test", "test", others))
     )
     return train, test
 
@@ -75,7 +75,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
         page="https://github.com/DIG-Beihang/XrayDetection",
         licence=ACADEMIC,
         needs=tuple(f"domain{number}/{kind}" for number in (1, 2, 3) for kind in ("image", "txt")),
-        read=text_boxes(TextBoxes("image", "txt", "train_all"), TextBoxes("image", "txt", "test_all")),
+        read=text_boxes(TextBoxes("image", "txt", "train_all", others={"test_all": None})),
         classes=(
             "device",
             "glassbottle",
@@ -89,7 +89,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
             "umbrella",
         ),
         parts={f"domain{number}": f"domain{number}" for number in (1, 2, 3)},
-        shares=(Shares("train_all", {"train": 0.9, "val": 0.1}),),
+        shares=(VALIDATION,),
         protocol="eds",
     ),
     "fsod": PublicSet(
@@ -97,7 +97,10 @@ PUBLIC_SETS: dict[str, PublicSet] = {
         page="https://github.com/DIG-Beihang/XrayDetection",
         licence=ACADEMIC,
         needs=("train/images", "train/annotations", "test/images", "test/annotations"),
-        read=text_boxes(*(TextBoxes(f"{role}/images", f"{role}/annotations", role) for role in ("train", "test"))),
+        read=text_boxes(
+            TextBoxes("train/images", "train/annotations", "train_all"),
+            TextBoxes("test/images", "test/annotations", "test"),
+        ),
         shares=(VALIDATION,),
         protocol="voc",
     ),
@@ -117,7 +120,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
         needs=("annotations/xray_train.json", "train"),
         read=coco_subsets(
             {
-                "train": ("annotations/xray_train.json", "train"),
+                "train_all": ("annotations/xray_train.json", "train"),
                 **{f"test_{k}": (f"annotations/xray_test_{k}.json", k) for k in ("easy", "hard", "hidden")},
             },
             merged_height=1040,
@@ -133,7 +136,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
         needs=("annotations/train.json", "train", "test"),
         read=coco_subsets(
             {
-                "train": ("annotations/train.json", "train"),
+                "train_all": ("annotations/train.json", "train"),
                 "test": ("annotations/test.json", "test"),
                 **{f"test_{k}": (f"annotations/test_{k}.json", "test") for k in ("easy", "hard", "hidden")},
             }

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance
-from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_lists import read_image_list
 from xray_lazy.data.public_sets.declaration import Notes, Scan
 
 
@@ -18,37 +19,33 @@ class TextBoxes:
         images, labels: folders.
         subset: of all of the images, or of those of `list_file` where that is there.
         list_file: one name per line, without a suffix.
-        others: further lists, by the names of their subsets.
+        others: further lists, by the names of their subsets; None for all images once more.
     """
 
     images: str
     labels: str
     subset: str
     list_file: str | None = None
-    others: Mapping[str, str] | None = None
+    others: Mapping[str, str | None] | None = None
 
 
 def text_boxes(*folders: TextBoxes) -> Callable[[Path, tuple[str, ...], Notes], dict[str, list[Scan]]]:
     """A reader of such folders."""
 
     def read(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
-        subsets = {}
+        index, subsets = ImageIndex(folder), {}
         for one in folders:
             scans = {
-                path.stem: Scan(
-                    path.relative_to(folder),
-                    tuple(read_boxes(folder / one.labels / f"{path.stem}.txt", classes, notes)),
-                    group=path.stem,
+                file.stem: Scan(
+                    file, tuple(read_boxes(folder / one.labels / f"{file.stem}.txt", classes, notes)), file.stem
                 )
-                for path in sorted((folder / one.images).rglob("*"))
-                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+                for file in index.below(one.images)
             }
-            lists = {one.subset: one.list_file, **(one.others or {})}
-            for subset, name in lists.items():
+            for subset, name in {one.subset: one.list_file, **(one.others or {})}.items():
                 file = folder / name if name else None
                 if file and file.is_file():
                     subsets[subset] = _listed(file, scans, notes)
-                elif subset == one.subset:
+                elif file is None or subset == one.subset:
                     subsets[subset] = list(scans.values())
                 else:
                     notes.add(f"no list of {subset}, which is left out", file)
@@ -58,15 +55,11 @@ def text_boxes(*folders: TextBoxes) -> Callable[[Path, tuple[str, ...], Notes], 
 
 
 def _listed(file: Path, scans: Mapping[str, Scan], notes: Notes) -> list[Scan]:
-    found = []
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
-        name = line.strip()
-        stem = Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
-        if stem in scans:
-            found.append(scans[stem])
-        elif name:
+    names = read_image_list(file)
+    for name in names:
+        if name not in scans:
             notes.add(f"name in {file.name} without an image, which is left out", name)
-    return found
+    return [scans[name] for name in names if name in scans]
 
 
 def read_boxes(file: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
