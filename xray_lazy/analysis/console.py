@@ -1,7 +1,6 @@
 """Analyses, comparisons and the cost of models as tables on the terminal."""
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
 from xray_lazy.analysis.plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
+from xray_lazy.terminal import table_console
 from xray_lazy.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _number(value: float, digits: int = 1, sign: bool = False) -> str:
 
 def wide_console() -> Console:
     """The terminal, or a file with lines of a fixed width."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    return table_console(_WIDTH_OF_FILES)
 
 
 def escape(text: str) -> str:

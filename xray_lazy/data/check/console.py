@@ -1,6 +1,5 @@
 """Reports for the terminal: one compact line per kind of fault, with its first ids and its fix."""
 
-import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -9,17 +8,17 @@ from rich.text import Text
 
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
+from xray_lazy.terminal import table_console
 from xray_lazy.wording import counted, printable, tool_command
 
 FIRST_IDS = 10
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}
 _PLURALS = {"class": "classes", "entry": "entries"}
-_WIDTH_OF_FILES = 120  # of a line where the output is no terminal
 
 
 def print_report(report: Report) -> None:
     """Print every set's faults, the worst first, and whether the sets can be trained on."""
-    console = _console()
+    console = table_console()
     for one in report.sets:
         _print_heading(console, one)
         if one.findings:
@@ -38,7 +37,7 @@ def print_report(report: Report) -> None:
 
 def print_changes(changes: Sequence[Finding]) -> None:
     """Print what repair did, by kind of fault."""
-    console = _console()
+    console = table_console()
     if not changes:
         console.print("nothing to repair", style="green")
         return
@@ -48,16 +47,12 @@ def print_changes(changes: Sequence[Finding]) -> None:
 
 def print_left(report: Report) -> None:
     """Print what a repaired set still has: errors and warnings in full, then whether it can be trained on."""
-    console = _console()
+    console = table_console()
     groups = [group for one in report.sets for group in one.groups() if group.about.severity != NOTE]
     if groups:
         console.print("left for you", style="bold")
         console.print(_table(groups, show_fix=True))
     console.print(_verdict(report))
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
 
 
 def _print_heading(console: Console, one: SetReport) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet
 from xray_lazy.data.public_sets.importing import Imported
+from xray_lazy.terminal import table_console
 from xray_lazy.wording import printable
 
 
@@ -18,8 +19,8 @@ def print_imported(made: Sequence[Imported], notes: Notes, declared: PublicSet) 
     for one in made:
         classes = ", ".join(f"{printable(name)} {count:,}" for name, count in one.items.most_common())
         numbers = (f"{number:,}" for number in (one.images, one.empty, one.items.total()))
-        table.add_row(one.name, *numbers, classes)
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(*map(Text, (one.name, *numbers, classes)))
+    table_console().print(table)
     for line in notes.lines():
         print(printable(line))
     print(f"{declared.title}: {declared.page}, {declared.licence}")

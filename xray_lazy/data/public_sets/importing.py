@@ -4,6 +4,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from xray_lazy.data.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
-from xray_lazy.progress import tracked
+from xray_lazy.results_place import sole_writer
+from xray_lazy.terminal import tracked
 
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
 
@@ -224,13 +226,19 @@ def _write(files: Mapping[Path, dict], links: Mapping[Path, Path], overwrite: bo
     there = [path for path in (*files, *(link / LINKED_IMAGES for link in links)) if os.path.lexists(path)]
     if there and not overwrite:
         raise UserError(f"{there[0]} is there already", "take another --output, or --overwrite")
+    with ExitStack() as held:
+        for folder in links:
+            held.enter_context(sole_writer(folder))
+        _replace(files, links)
+
+
+def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path]) -> None:
     for folder, target in links.items():
         link = folder / LINKED_IMAGES
         if link.is_dir() and not link.is_symlink():
             raise UserError(
                 f"{link} is a folder, and should be a link to the images", "move it, or take another --output"
             )
-        folder.mkdir(parents=True, exist_ok=True)
         # a link under another name takes the place of an old one at once
         fresh = folder / f".{LINKED_IMAGES}.{os.getpid()}"
         fresh.symlink_to(target, target_is_directory=True)

@@ -1,22 +1,19 @@
 """The summary of a split for the terminal: images and instances of each class, by split."""
 
-import sys
 from collections import Counter, defaultdict
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.data.split.plan import SplitPlan
+from xray_lazy.terminal import table_console
 from xray_lazy.wording import counted, printable
-
-_WIDTH_OF_FILES = 120  # of a line where the output is no terminal
 
 
 def print_plan(plan: SplitPlan) -> None:
     """Print one scanner's table, and which classes are missing from a split."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)
+    console = table_console()
     console.print(split_table(plan))
     for line in _gaps(plan):
         console.print(Text(f"  {line}", style="yellow"))

@@ -1,20 +1,17 @@
 """A recipe on a terminal."""
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from xray_lazy.config.override_text import value_text
 from xray_lazy.engine.recipe.draft import Setting
 from xray_lazy.engine.recipe.recipe import Recipe
-
-_WIDTH_OF_FILES = 120  # of a line where the output is no terminal
+from xray_lazy.terminal import table_console
 
 
 def print_recipe(recipe: Recipe) -> None:
     """Print what to set and why, then the command."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_WIDTH_OF_FILES)
+    console = table_console()
     table = Table("what", "why", show_header=False, box=None, padding=(0, 2, 1, 0))
     table.columns[1].overflow = "fold"
     for one in recipe.advice:
