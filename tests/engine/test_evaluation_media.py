@@ -163,7 +163,7 @@ def test_a_chosen_image_that_is_not_there_is_told_before_training(tmp_path, scan
 def test_a_name_that_two_images_have_is_refused():
     records = [{"image_id": n, "file_name": f"set_{n}/bag.png", "annotations": []} for n in (1, 2)]
     dataset = DetectionDataset(records, "both", ("gun",), (1,))
-    with pytest.raises(UserError, match="of .bag.png., both has 2"):
+    with pytest.raises(UserError, match=r"of .bag\.png., both has 2"):
         chosen_records([dataset], ["bag.png"])
     assert chosen_records([dataset], [2]) == [records[1]]
 

@@ -33,6 +33,8 @@ def read_records(path: Path) -> list[Record]:
             continue
         _, size, kind = struct.unpack_from("<IHB", data, position)
         position += CHUNK_HEADER
+        if position + size > len(data):  # W&B's service is writing it just now
+            break
         collected += data[position : position + size]
         position += size
         if kind in (WHOLE, LAST):
