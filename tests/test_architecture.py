@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ except SystemExit as end:
 """
     packages = {name.partition(".")[0] for name in imported_modules(code) - imported_modules("")}
     assert "xray_lazy" in packages and packages - set(sys.stdlib_module_names) == {"xray_lazy"}
+
+
+def test_no_two_files_of_the_library_have_one_name():
+    names = Counter(path.name for path in (ROOT / "xray_lazy").rglob("*.py"))
+    assert [name for name, count in names.items() if count > 1] == ["__init__.py"]
 
 
 def test_the_top_level_has_nothing_else():

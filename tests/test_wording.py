@@ -11,11 +11,11 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.data.check import check_sets, open_sets
-from xray_lazy.data.check.console import print_report
+from xray_lazy.data.check.check_console import print_report
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.split.console import print_plan
-from xray_lazy.data.split.export import read_export
 from xray_lazy.data.split.plan import plan_split
+from xray_lazy.data.split.scanner_export import read_export
+from xray_lazy.data.split.split_console import print_plan
 from xray_lazy.wording import clean_what_is_printed, for_console, printable, tool_command
 
 NAME = "gun\x1b]0;owned\x07\nerror: \u202efake\x9b2J"

@@ -107,10 +107,10 @@ def run_detections(options: argparse.Namespace) -> None:
     if options.predictions:
         refuse_idle(options.parser, options, ["evaluation"], "with --predictions")
     refuse_idle_images(options)
-    from xray_lazy.analysis.console import print_analysis
-    from xray_lazy.analysis.detections import analyze
+    from xray_lazy.analysis.analysis_console import print_analysis
+    from xray_lazy.analysis.analyzing import analyze
+    from xray_lazy.analysis.drawn_images import draw_images
     from xray_lazy.analysis.files import write_analysis
-    from xray_lazy.analysis.images import draw_images
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
     from xray_lazy.results_place import check_result_folder
 
@@ -147,8 +147,8 @@ def add_compare(commands) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from xray_lazy.analysis.analysis_console import print_comparison
     from xray_lazy.analysis.comparison import compare
-    from xray_lazy.analysis.console import print_comparison
     from xray_lazy.analysis.files import write_comparison
     from xray_lazy.results_place import check_result_folder
 
@@ -343,7 +343,7 @@ def run_protocol(options: argparse.Namespace) -> None:
     else:
         refuse_idle_evaluation(options, *options.runs)
     from xray_lazy.analysis.protocol_files import print_protocol, protocol_file, write_protocol
-    from xray_lazy.analysis.protocols import ON_ONE_RUN, eds
+    from xray_lazy.analysis.published_protocols import ON_ONE_RUN, eds
     from xray_lazy.results_place import check_result_file, json_with
     from xray_lazy.run_folder import RunFolder
 
@@ -400,7 +400,7 @@ def add_model(commands) -> None:
 def run_model(options: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from xray_lazy.analysis.console import print_model_cost
+    from xray_lazy.analysis.analysis_console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
     from xray_lazy.results_place import check_result_file, json_with
     from xray_lazy.run_folder import RunFolder

@@ -139,7 +139,7 @@ def run_check(options: argparse.Namespace) -> int:
 
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.check import check_sets, open_sets
-    from xray_lazy.data.check.console import print_report
+    from xray_lazy.data.check.check_console import print_report
     from xray_lazy.results_place import check_result_file, json_with
 
     if options.json and options.json != "-":
@@ -187,7 +187,7 @@ def add_repair(commands) -> None:
 
 def run_repair(options: argparse.Namespace) -> int:
     from xray_lazy.data.check import open_sets
-    from xray_lazy.data.check.console import print_changes, print_left
+    from xray_lazy.data.check.check_console import print_changes, print_left
     from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
     from xray_lazy.data.scanners import scanner_size
 
@@ -251,7 +251,7 @@ def add_split(commands) -> None:
 def run_split(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.split import plan_split, read_export, write_splits
-    from xray_lazy.data.split.console import print_plan
+    from xray_lazy.data.split.split_console import print_plan
     from xray_lazy.results_place import check_result_folder, sole_writer
 
     output = options.output or default_root()
@@ -368,7 +368,7 @@ def run_import(options: argparse.Namespace) -> int:
 
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.public_sets import PUBLIC_SETS, import_set
-    from xray_lazy.data.public_sets.console import print_imported
+    from xray_lazy.data.public_sets.import_console import print_imported
     from xray_lazy.results_place import check_result_folder
 
     root = options.output or default_root()

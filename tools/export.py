@@ -61,7 +61,7 @@ def main(options: argparse.Namespace, arguments: list[str]) -> None:
     if not arguments or not Path(arguments[0]).exists():
         what = f"there is no {arguments[0]}" if arguments and "=" not in arguments[0] else "no output folder is given"
         raise UserError(what, "name a run before the overrides: export.py output/mask_rcnn_r50")
-    from xray_lazy.export.export import ExportOptions, export_model
+    from xray_lazy.export.export_model import ExportOptions, export_model
 
     source, *overrides = arguments
     settings = {name: value for name, value in vars(options).items() if name != "debug"}

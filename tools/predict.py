@@ -85,7 +85,7 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
         refuse_idle(build_parser(), arguments, ["threshold"], "beside --operating-point")
     if not arguments.overlays:
         refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")
-    from xray_lazy.prediction.run import PredictOptions, run_prediction
+    from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 
     fields = {entry.name for entry in dataclasses.fields(PredictOptions)}
     settings = {name: value for name, value in vars(arguments).items() if name in fields}

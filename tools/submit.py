@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 import sys
 
-from xray_lazy.cluster.profile import add_profile_flags, given_flags, load_profile
+from xray_lazy.cluster.cluster_profile import add_profile_flags, given_flags, load_profile
 from xray_lazy.command_line import path, run_tool
 from xray_lazy.config.arguments import parse_with_overrides
 

@@ -35,9 +35,9 @@ def main(options: argparse.Namespace, words: list[str]) -> None:
 
     from xray_lazy.atomic_file import write_json
     from xray_lazy.config.override_grammar import parse_override
-    from xray_lazy.engine.recipe.console import print_recipe
+    from xray_lazy.engine.recipe.chosen_sets import choose_sets, fitting_config, split_words
     from xray_lazy.engine.recipe.recipe import make_recipe
-    from xray_lazy.engine.recipe.sets import choose_sets, fitting_config, split_words
+    from xray_lazy.engine.recipe.recipe_console import print_recipe
     from xray_lazy.results_place import check_result_file, json_with
 
     if options.json and options.json != "-":

@@ -4,7 +4,7 @@
 import argparse
 import dataclasses
 
-from xray_lazy.cluster.profile import add_profile_flags, given_flags, load_profile
+from xray_lazy.cluster.cluster_profile import add_profile_flags, given_flags, load_profile
 from xray_lazy.command_line import path, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(options: argparse.Namespace, sweep_file: str, overrides: list[str]) -> int:
-    from xray_lazy.sweeps.run import SweepOptions, run_sweep
+    from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep
 
     launcher = cluster_launcher(options)
     settings = {entry.name: getattr(options, entry.name, None) for entry in dataclasses.fields(SweepOptions)}

@@ -11,9 +11,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests.analysis.cases import CATEGORIES, GUN, KNIFE, every_error, inputs_of, thing
-from xray_lazy.analysis.curves import average_precision, by_falling_score
-from xray_lazy.analysis.detections import analyze
-from xray_lazy.analysis.errors import MEANINGS, classify
+from xray_lazy.analysis.analyzing import analyze
+from xray_lazy.analysis.error_kinds import MEANINGS, classify
+from xray_lazy.analysis.precision_curves import average_precision, by_falling_score
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics, hotcoco_evaluation
 from xray_lazy.evaluation.matching import find_mistakes

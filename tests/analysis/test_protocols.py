@@ -7,7 +7,7 @@ import pytest
 
 from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
-from xray_lazy.analysis.protocols import eds, opixray, pidray, sixray, voc
+from xray_lazy.analysis.published_protocols import eds, opixray, pidray, sixray, voc
 from xray_lazy.analysis.subsets import read_subset
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics

@@ -11,8 +11,8 @@ import pytest
 from tests.cluster.real_jobs import CONFIG, write_config
 from tests.cluster.test_status import record
 from xray_lazy.cluster.cancelling import cancel
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.planning import SubmitOptions, plan_jobs
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.resubmission import resubmit
 from xray_lazy.config import save_config
 from xray_lazy.engine.run import RunOptions, run

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from xray_lazy.cluster.profile import Profile, add_profile_flags, change_profile, given_flags, load_profile, parse_time
+from xray_lazy.cluster.cluster_profile import (
+    Profile,
+    add_profile_flags,
+    change_profile,
+    given_flags,
+    load_profile,
+    parse_time,
+)
 from xray_lazy.errors import UserError
 
 A100 = """

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from xray_lazy.cluster import snapshot
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.executors import write_start_script
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, import_paths, take_snapshot
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.code_state import KEPT_FILE, git_diff, git_state

@@ -9,11 +9,11 @@ import subprocess
 import pytest
 
 from tests.cluster.slurm_doubles import put_into_path
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.evaluator_job import submit_evaluators, watch_job
 from xray_lazy.cluster.executors import make_executor, submit_functions
 from xray_lazy.cluster.job_record import JobRecord, newest_jobs, read_records
 from xray_lazy.cluster.job_state import JobState
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import QueueState, check_request, explain_refusal, job_states
 from xray_lazy.cluster.status import process_runs, read_status
 from xray_lazy.cluster.tables import print_statuses

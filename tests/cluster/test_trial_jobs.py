@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.cluster.real_jobs import wait_until
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.job_record import newest_jobs
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.status import process_runs
 from xray_lazy.cluster.trial_launcher import ClusterLauncher
 from xray_lazy.errors import UserError

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xray_lazy.data.check.box_form import find_box_form
+from xray_lazy.data.check.checked_sets import check_sets
 from xray_lazy.data.check.coco_set import CocoSet
-from xray_lazy.data.check.sets import check_sets
 from xray_lazy.data.repair import repair
 
 WIDTH, HEIGHT = 160, 120

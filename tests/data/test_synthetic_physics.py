@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from xray_lazy.data.synthetic import CLASS_NAMES
-from xray_lazy.data.synthetic.detector import measure, pseudo_colour, transmission
-from xray_lazy.data.synthetic.instances import make_annotation, outlines, run_lengths
+from xray_lazy.data.synthetic.beam_detector import measure, pseudo_colour, transmission
+from xray_lazy.data.synthetic.drawn_annotations import make_annotation, outlines, run_lengths
 from xray_lazy.data.synthetic.items import make_item
 from xray_lazy.data.synthetic.materials import ALUMINIUM, PLASTIC, STEEL, WATER
+from xray_lazy.data.synthetic.object_parts import Part, Pose, draw
 from xray_lazy.data.synthetic.outlines import ellipse, rectangle
-from xray_lazy.data.synthetic.parts import Part, Pose, draw
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import compose
 

@@ -14,10 +14,10 @@ from tests.engine.conftest import CONFIG
 from tests.engine.small_training import train_small
 from tests.evaluation.test_coco_evaluator import HEIGHT, WIDTH, bags, evaluated, item, perfect, predicted
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.engine.evaluation_media import ImageMaker, precision_recall
 from xray_lazy.engine.hooks.evaluation import Evaluation
 from xray_lazy.engine.hooks.evaluation_media import EvaluationMedia, chosen_records
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
+from xray_lazy.engine.media_maker import ImageMaker, precision_recall
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator

@@ -10,7 +10,7 @@ import pytest
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.engine.search_set_up import load_for_search
 from xray_lazy.errors import UserError
-from xray_lazy.sweeps.run import SweepOptions, run_sweep
+from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep
 
 PLAIN_TRAIN = Path(__file__).parents[2] / "tools" / "plain_train.py"
 

@@ -19,12 +19,12 @@ from xray_lazy.data.balance import RepeatFactors
 from xray_lazy.data.box_table import BoxTable
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine.preflight import check_experiment
-from xray_lazy.engine.recipe.anchors import Anchors, best_overlaps, fit_anchors, read_anchors
+from xray_lazy.engine.recipe.anchor_fit import Anchors, best_overlaps, fit_anchors, read_anchors
+from xray_lazy.engine.recipe.chosen_sets import ChosenSets
 from xray_lazy.engine.recipe.draft import Draft
 from xray_lazy.engine.recipe.image_rules import advise_image_size
 from xray_lazy.engine.recipe.length_rules import advise_batch, starting_point
 from xray_lazy.engine.recipe.recipe import make_recipe
-from xray_lazy.engine.recipe.sets import ChosenSets
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.anchors import AnchorGenerator
 

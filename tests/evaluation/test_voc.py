@@ -5,7 +5,7 @@ import pytest
 from detectron2.evaluation.pascal_voc_evaluation import voc_eval
 
 from xray_lazy.evaluation.screening.bags import BoxesOfImage
-from xray_lazy.evaluation.voc import voc_precisions
+from xray_lazy.evaluation.voc_ap import voc_precisions
 
 pytestmark = pytest.mark.fast
 CLASSES = 2

@@ -12,7 +12,7 @@ from tests.export.conftest import CONFIG
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.agreement import compare
-from xray_lazy.export.export import ExportOptions, describe, export_model
+from xray_lazy.export.export_model import ExportOptions, describe, export_model
 from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_image import SingleImageDetector

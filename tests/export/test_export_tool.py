@@ -18,7 +18,7 @@ from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
 from xray_lazy.errors import UserError
 from xray_lazy.export import run_onnx
-from xray_lazy.export.export import ExportOptions, export_model
+from xray_lazy.export.export_model import ExportOptions, export_model
 from xray_lazy.export.runtime import load_exported
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,9 +17,9 @@ from xray_lazy.analysis.screening import screen_inputs
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
-from xray_lazy.prediction.run import PredictOptions, run_prediction
+from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 
 RULE = HitRule(iou=0.1)  # random weights hit no better
 

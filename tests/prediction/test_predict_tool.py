@@ -18,8 +18,8 @@ from tests.engine.quick_processes import run_tool
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.export.export import ExportOptions, export_model
-from xray_lazy.prediction.run import PredictOptions, run_prediction
+from xray_lazy.export.export_model import ExportOptions, export_model
+from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 
 ROOT = Path(__file__).parent.parent.parent
 THRESHOLD = 0.3

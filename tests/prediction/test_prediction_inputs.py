@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
-from xray_lazy.prediction.inputs import find_inputs
+from xray_lazy.prediction.input_files import find_inputs
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.report.test_report import blocks_of, notes, table
 from xray_lazy.analysis import screening as analysis_screening
 from xray_lazy.evaluation.screening.bags import score_bags
 from xray_lazy.evaluation.screening.curve import Curve
-from xray_lazy.report import screening
+from xray_lazy.report import screening_blocks
 from xray_lazy.report.run_files import read_run
 from xray_lazy.report.write import make_tabs, write_report
 
@@ -57,8 +57,8 @@ def test_the_choice_counts_what_each_threshold_gives(run):
 
 
 def test_named_and_drawn_bags_are_limited(run, monkeypatch):
-    monkeypatch.setattr(screening, "MOST_NAMED", 4)
-    monkeypatch.setattr(screening, "MOST_THUMBNAILS", 2)
+    monkeypatch.setattr(screening_blocks, "MOST_NAMED", 4)
+    monkeypatch.setattr(screening_blocks, "MOST_THUMBNAILS", 2)
     choice = choice_of(run)
     assert len(choice.missed) == 4 and [bag.shot is not None for bag in choice.missed] == [True, True, False, False]
     assert choice.threats == 9
@@ -86,7 +86,7 @@ def test_bags_are_joined_and_detections_count_as_in_the_runs_evaluations(run, tm
 def test_a_curve_goes_by_steps_to_the_end():
     scores = np.array([0.5, 0.3, 0.9, 0.4])
     curve = Curve.of(np.array([False, False, True, True]), scores, scores)
-    x, y = screening._staircase(curve)
+    x, y = screening_blocks._staircase(curve)
     assert list(zip(x, y, strict=True)) == [
         (0, 50),
         (50, 50),
@@ -96,7 +96,7 @@ def test_a_curve_goes_by_steps_to_the_end():
         (100, 100),
         (100, 100),
     ]
-    assert screening._up_to(x, y, 20) == ([0, 20], [50, 50])
+    assert screening_blocks._up_to(x, y, 20) == ([0, 20], [50, 50])
 
 
 def test_several_runs_have_a_curve_each_and_no_slider(run, tmp_path, monkeypatch):

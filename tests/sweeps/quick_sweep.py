@@ -6,10 +6,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.local_launcher import LocalLauncher
 from xray_lazy.sweeps.runner import SweepRunner
 from xray_lazy.sweeps.study import SweepStudy
+from xray_lazy.sweeps.sweep_console import SweepConsole
 from xray_lazy.sweeps.sweep_file import parse_sweep
 from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.workers import Worker

@@ -9,7 +9,7 @@ import pytest
 from tests.engine.quick_processes import run_tool
 from tests.sweeps.example_sweep import example_sweep, example_trials
 from xray_lazy.config import diff_configs, load_config
-from xray_lazy.sweeps.results import write_results
+from xray_lazy.sweeps.sweep_results import write_results
 
 ROOT = Path(__file__).parents[2]
 OVERRIDES = {"optimizer.lr": 0.0123, "dataloader.train.total_batch_size": 4, "train.seed": 3}

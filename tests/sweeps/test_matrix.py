@@ -6,8 +6,8 @@ import math
 import pytest
 
 from xray_lazy.sweeps.matrix import TRAINED_ON, draw_matrix, format_matrix, matrix_of
-from xray_lazy.sweeps.results import figure_sections, format_results
 from xray_lazy.sweeps.sweep_file import parse_sweep
+from xray_lazy.sweeps.sweep_results import figure_sections, format_results
 from xray_lazy.sweeps.trials import Trial
 
 SETS = [["xray_a_train"], ["xray_b_train"], ["xray_a_train", "xray_b_train"]]

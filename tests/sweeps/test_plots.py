@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sweeps.example_sweep import example_sweep, example_trials
-from xray_lazy.sweeps import plots
+from xray_lazy.sweeps import sweep_plots as plots
 from xray_lazy.sweeps.axes import axes_of, short_names
 from xray_lazy.sweeps.trials import best_trial
 

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 
 from tests.sweeps.example_sweep import example_sweep, example_trials
 from tests.sweeps.quick_sweep import QuickCommand, make_sweep
-from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.local_launcher import LocalLauncher
-from xray_lazy.sweeps.results import format_results, rank, trial_table, write_results
 from xray_lazy.sweeps.runner import SweepRunner
 from xray_lazy.sweeps.study import SweepStudy
+from xray_lazy.sweeps.sweep_console import SweepConsole
+from xray_lazy.sweeps.sweep_results import format_results, rank, trial_table, write_results
 from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.workers import Worker
 

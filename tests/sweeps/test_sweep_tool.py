@@ -12,7 +12,7 @@ from tests.patience import PATIENCE
 from xray_lazy.config import get_config, load_config
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
-from xray_lazy.sweeps.run import SweepOptions, run_sweep, trial_limit
+from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep, trial_limit
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
 from xray_lazy.sweeps.study import list_trials
 from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep

@@ -7,7 +7,7 @@ import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from xray_lazy.data.image_file import UnreadableImage
-from xray_lazy.visualization.prediction_pictures import evenly_spaced, save_prediction_images
+from xray_lazy.visualization.prediction_images import evenly_spaced, save_prediction_images
 
 
 def write_scans(folder, sizes):

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from xray_lazy.analysis.curves import average_precision, by_falling_score
 from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.precision_curves import average_precision, by_falling_score
 from xray_lazy.analysis.results import Comparison, Difference
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem

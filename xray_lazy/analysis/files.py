@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.analysis.plots import plot_comparison, plot_task
+from xray_lazy.analysis.analysis_plots import plot_comparison, plot_task
 from xray_lazy.analysis.results import Analysis, Comparison, TaskResult
 from xray_lazy.atomic_file import write_json, write_text
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from xray_lazy.analysis.plots import shown_threshold
+from xray_lazy.analysis.analysis_plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, ClassResult, Group, TaskResult
 from xray_lazy.wording import counted
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.analysis.curves import average_precision, by_falling_score
+from xray_lazy.analysis.precision_curves import average_precision, by_falling_score
 from xray_lazy.analysis.results import Group
 from xray_lazy.evaluation.matching import NOTHING, SIZE_EDGES, SIZE_RANGES, Matches, Matching
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xray_lazy.analysis.groups import OCCLUSION_EDGES, OCCLUSION_NAMES, occlusion
 from xray_lazy.evaluation.screening.bags import NEVER, BoxesOfImage, HitRule
-from xray_lazy.evaluation.screening.operating_point import Rate
+from xray_lazy.evaluation.screening.threshold_choice import Rate
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.inputs import Inputs

@@ -14,7 +14,7 @@ import numpy as np
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores
-from xray_lazy.evaluation.screening.operating_point import Judgement, judge
+from xray_lazy.evaluation.screening.threshold_choice import Judgement, judge
 from xray_lazy.run_folder import number_or_none
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from xray_lazy.analysis.screening import bags_of
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
-from xray_lazy.evaluation.screening.operating_point import (
+from xray_lazy.evaluation.screening.threshold_choice import (
     Judgement,
     choose_thresholds,
     common_threshold,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from xray_lazy.analysis.console import table_of, wide_console
-from xray_lazy.analysis.protocols import ProtocolResult
+from xray_lazy.analysis.analysis_console import table_of, wide_console
+from xray_lazy.analysis.published_protocols import ProtocolResult
 from xray_lazy.atomic_file import write_json
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from xray_lazy.analysis.console import VERDICT_COLOURS, table_of, wide_console
+from xray_lazy.analysis.analysis_console import VERDICT_COLOURS, table_of, wide_console
 from xray_lazy.analysis.files import table_text
 from xray_lazy.analysis.screening import ScreeningResult
 from xray_lazy.analysis.screening_text import (

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xray_lazy.analysis.console import table_of, wide_console
+from xray_lazy.analysis.analysis_console import table_of, wide_console
 from xray_lazy.analysis.operating_point import AtPoint
 from xray_lazy.evaluation.screening.figures import LEAST_THREATS, clean_bags_for, least_false_alarms
-from xray_lazy.evaluation.screening.operating_point import Judgement, Rate
+from xray_lazy.evaluation.screening.threshold_choice import Judgement, Rate
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.cluster.array import expand
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.job_record import read_records
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.status import read_status
 from xray_lazy.config import Fault, flatten

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xray_lazy.cluster.cluster_profile import Profile, change_profile
 from xray_lazy.cluster.evaluator_job import submit_evaluators
 from xray_lazy.cluster.job_record import JobRecord, newest_jobs
 from xray_lazy.cluster.planning import prepare_job
-from xray_lazy.cluster.profile import Profile, change_profile
 from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.status import JobStatus, read_status
 from xray_lazy.cluster.submission import submission_facts, submit_records

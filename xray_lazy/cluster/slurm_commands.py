@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from submitit.slurm.slurm import read_job_id
 
-from xray_lazy.cluster.profile import Profile, parse_time
+from xray_lazy.cluster.cluster_profile import Profile, parse_time
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import RunFailure, UserError
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import submitit
 
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.executors import make_executor, submit_functions, write_start_script
 from xray_lazy.cluster.job import CommandJob, TrainingJob
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.snapshot import find_checkout, take_snapshot
 from xray_lazy.cluster.status import FAILURE_FILES, STATE_FILES, process_runs
 from xray_lazy.run_folder import RunFolder

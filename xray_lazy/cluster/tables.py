@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.planning import PlannedJob
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.requeue import time_limit_warnings
 from xray_lazy.cluster.status import JobStatus
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.cluster.cancelling import ask_to_leave, cancel, kill_processes
+from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.job_record import JobRecord, read_records
 from xray_lazy.cluster.job_state import ENDED, read_state
-from xray_lazy.cluster.profile import Profile
 from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.snapshot import find_checkout
 from xray_lazy.cluster.status import STATE_FILES, read_status

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.data.check.checked_sets import examine, read_set_images, report_set
 from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.images import ImageRules
 from xray_lazy.data.check.report import Finding, Report
-from xray_lazy.data.check.sets import examine, read_set_images, report_set
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_file, json_with
 

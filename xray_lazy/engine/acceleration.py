@@ -14,7 +14,7 @@ from torch import nn
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.errors import UserError
-from xray_lazy.modeling.process_group import alone
+from xray_lazy.modeling.world_size import alone
 
 # whose fused kernels look at `found_inf`, an attribute that torch's loss scaling sets
 LEAVE_OUT = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad)

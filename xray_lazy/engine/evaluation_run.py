@@ -25,7 +25,7 @@ from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults, TellsMissing
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.run_folder import MEAN_OF, METRICS, RunFolder, check_folders
-from xray_lazy.visualization.prediction_pictures import evenly_spaced
+from xray_lazy.visualization.prediction_images import evenly_spaced
 from xray_lazy.wording import counted
 
 MARK_FILE = "evaluated_as.txt"

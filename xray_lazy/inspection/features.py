@@ -19,7 +19,7 @@ from xray_lazy.results_place import check_result_folder
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.visualization.image_choice import draw_at_random
 from xray_lazy.visualization.montage import contact_sheet, with_title
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 from xray_lazy.wording import counted
 
 SUBJECTS = ("proposals", "stages", "attention", "activation", "levels")

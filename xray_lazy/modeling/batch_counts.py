@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from xray_lazy.modeling.process_group import world_size
+from xray_lazy.modeling.world_size import world_size
 
 _current: ContextVar["MicroBatches | None"] = ContextVar("micro_batches", default=None)
 

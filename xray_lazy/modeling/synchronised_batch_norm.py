@@ -8,7 +8,7 @@ from fvcore.nn.distributed import differentiable_all_reduce
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xray_lazy.modeling.process_group import world_size
+from xray_lazy.modeling.world_size import world_size
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from xray_lazy.report.blocks import Block, Table
 from xray_lazy.report.outcome import best_evaluation, setting
+from xray_lazy.report.readable_numbers import numeric, text
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import numeric, text
 from xray_lazy.sweeps.matrix import ALL, TRAINED_ON, UNSEEN, by_set, join_rows, scanners_of
 
 FIGURES = {"P_D at a P_FA of 5 %": "screening/P_D@5", "Mask AP": "segm/AP", "Box AP": "bbox/AP"}

@@ -11,9 +11,9 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Chart, Charts, Heading, Note, Series, Table
 from xray_lazy.report.outcome import setting
+from xray_lazy.report.readable_numbers import DASH, NOTHING, TIMES, number, text, whole
 from xray_lazy.report.review import load_dataset
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import DASH, NOTHING, TIMES, number, text, whole
 
 PARTS = {"train": "training", "test": "evaluation"}
 SIZE_EDGES = (0, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xray_lazy.report.blocks import Block, Cell, Code, Note, Table
+from xray_lazy.report.readable_numbers import NOTHING
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import NOTHING
 from xray_lazy.tracking.redaction import settings_without_secrets, without_secrets
 
 SHORT_COMMIT = 10

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Charts, Fact, Facts, Findings, Note, Table
-from xray_lazy.report.curves import curve_blocks
+from xray_lazy.report.curve_blocks import curve_blocks
 from xray_lazy.report.data import recorded
-from xray_lazy.report.images import typical_image
+from xray_lazy.report.image_blocks import typical_image
 from xray_lazy.report.outcome import Outcome, common_metric, outcome_of, setting
-from xray_lazy.report.results import summary_comparison
+from xray_lazy.report.readable_numbers import NOTHING, count, difference, duration, number, numeric, share, text, whole
+from xray_lazy.report.result_blocks import summary_comparison
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
 from xray_lazy.report.settings import config_file_of
-from xray_lazy.report.wording import NOTHING, count, difference, duration, number, numeric, share, text, whole
 
 SLOW_DATA = 0.2  # of a step's time
 STILL_RISING = 1.0  # points of AP in the last evaluation

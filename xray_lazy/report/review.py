@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from xray_lazy.analysis.detections import analyze
+from xray_lazy.analysis.analyzing import analyze
 from xray_lazy.analysis.inputs import Inputs, inputs_of_run
 from xray_lazy.analysis.results import Analysis
 from xray_lazy.data.datasets import DetectionDataset, join_datasets

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from statistics import median
 
 from xray_lazy.report.blocks import Block, Cell, Charts, Note, Table
-from xray_lazy.report.curves import chart_of
+from xray_lazy.report.curve_blocks import chart_of
 from xray_lazy.report.outcome import outcome_of
+from xray_lazy.report.readable_numbers import duration, numeric, share, short_time, text
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import duration, numeric, share, short_time, text
 
 MEGABYTES_PER_GIGABYTE = 1024
 CURVES = {

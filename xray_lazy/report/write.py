@@ -8,17 +8,17 @@ from pathlib import Path
 from xray_lazy.atomic_file import write_text
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Note, Tab
-from xray_lazy.report.curves import curve_blocks
+from xray_lazy.report.curve_blocks import curve_blocks
 from xray_lazy.report.data import data_blocks
 from xray_lazy.report.environment import environment_blocks
-from xray_lazy.report.errors import error_blocks
-from xray_lazy.report.images import image_blocks
+from xray_lazy.report.error_blocks import error_blocks
+from xray_lazy.report.image_blocks import image_blocks
 from xray_lazy.report.overview import headline, overview_blocks
 from xray_lazy.report.page import render_page
-from xray_lazy.report.results import result_blocks
+from xray_lazy.report.result_blocks import result_blocks
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles, read_run
-from xray_lazy.report.screening import screening_blocks
+from xray_lazy.report.screening_blocks import screening_blocks
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
 from xray_lazy.results_place import check_result_file

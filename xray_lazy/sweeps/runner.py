@@ -10,9 +10,9 @@ from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, PLACE, read_failure
 from xray_lazy.interruption import ENDING, heard, signal_of_exit
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.launcher import OUTPUT, TrialHandle, TrialLauncher
 from xray_lazy.sweeps.study import Claim, SweepStudy
+from xray_lazy.sweeps.sweep_console import SweepConsole
 from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trial_metric import MetricSource, TrialValues
 from xray_lazy.sweeps.trials import Trial

@@ -7,10 +7,10 @@ from omegaconf import DictConfig
 
 from xray_lazy.atomic_file import write_text
 from xray_lazy.errors import UserError
-from xray_lazy.sweeps.console import SweepConsole
-from xray_lazy.sweeps.results import write_results
 from xray_lazy.sweeps.study import JOURNAL
+from xray_lazy.sweeps.sweep_console import SweepConsole
 from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.sweeps.sweep_results import write_results
 from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_agents import run_agents

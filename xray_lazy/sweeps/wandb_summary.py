@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.sweeps.results import figure_sections
 from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.sweeps.sweep_results import figure_sections
 from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_session import WandbSession

@@ -51,7 +51,7 @@ def show_images(request: DataRequest, folder: str | Path, report: Callable[[str]
     """
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
     from xray_lazy.visualization.faulty_images import choose_faulty, declared_classes, find_faulty_images
-    from xray_lazy.visualization.ground_truth import ground_truth_images
+    from xray_lazy.visualization.ground_truth_images import ground_truth_images
     from xray_lazy.visualization.image_choice import check_classes, draw_at_random
     from xray_lazy.visualization.shown_image import SheetLayout, save_shown_images
 
@@ -90,7 +90,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     from xray_lazy.config import load_config
     from xray_lazy.data.mapper import give_dataset
     from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.ground_truth import save_augmented_sheet
+    from xray_lazy.visualization.ground_truth_images import save_augmented_sheet
     from xray_lazy.visualization.image_choice import check_classes, choose_records, draw_at_random
 
     cfg = load_config(request.config_file, request.overrides)

@@ -12,7 +12,7 @@ from xray_lazy.data.image_file import UnreadableImage, read_image
 from xray_lazy.visualization.image_text import draw_text
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 
 CAPTION_HEIGHT = 13
 LARGEST_FACTOR = 3.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from xray_lazy.data.augmentation.threat_library import SHEET, Threat, read_library
 from xray_lazy.visualization.montage import contact_sheet, fit_into, with_title
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 
 COLUMNS, CELL, OUTLINE = 8, 180, (200, 0, 200)
 

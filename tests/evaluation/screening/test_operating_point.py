@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xray_lazy.evaluation.screening.bags import NEVER, BagScores
-from xray_lazy.evaluation.screening.operating_point import choose_thresholds, common_threshold, judge, judge_across
+from xray_lazy.evaluation.screening.threshold_choice import choose_thresholds, common_threshold, judge, judge_across
 
 SCORES = st.sampled_from([NEVER, 0.1, 0.3, 0.5, 0.7, 0.9])
 

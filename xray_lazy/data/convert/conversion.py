@@ -9,7 +9,7 @@ from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.check.images import is_scaled_copy, reach
 from xray_lazy.data.check.masks import EDGE_TOLERANCE
 from xray_lazy.data.convert import labelme, voc, yolo
-from xray_lazy.data.convert.classes import find_class_file, read_classes, read_keypoints
+from xray_lazy.data.convert.class_file import find_class_file, read_classes, read_keypoints
 from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
 from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, scaled_instance
 from xray_lazy.data.image_file import UnreadableImage, image_size

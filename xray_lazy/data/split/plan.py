@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xray_lazy.data.dataset_places import SPLITS
-from xray_lazy.data.split.export import Export
+from xray_lazy.data.split.scanner_export import Export
 from xray_lazy.data.split.stratification import assign_splits
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted

@@ -20,8 +20,8 @@ from xray_lazy.data.synthetic.materials import (
     STEEL,
     WATER,
 )
+from xray_lazy.data.synthetic.object_parts import Part
 from xray_lazy.data.synthetic.outlines import blob, ellipse, lathe, polygon, rectangle, smooth, turned, wandering_path
-from xray_lazy.data.synthetic.parts import Part
 
 
 def make_clutter(rng: np.random.Generator) -> list[Part]:

@@ -21,9 +21,9 @@ from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
-from xray_lazy.data.synthetic.detector import scan
-from xray_lazy.data.synthetic.faults import PlantedFault, plant_faults
-from xray_lazy.data.synthetic.instances import MASK_FORMS, make_annotation
+from xray_lazy.data.synthetic.beam_detector import scan
+from xray_lazy.data.synthetic.drawn_annotations import MASK_FORMS, make_annotation
+from xray_lazy.data.synthetic.planted_faults import PlantedFault, plant_faults
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import compose
 from xray_lazy.errors import UserError

@@ -3,8 +3,8 @@
 import numpy as np
 
 from xray_lazy.data.synthetic.materials import BRASS, PLASTIC, RUBBER, STEEL, WOOD
+from xray_lazy.data.synthetic.object_parts import Part
 from xray_lazy.data.synthetic.outlines import polygon, rectangle, smooth
-from xray_lazy.data.synthetic.parts import Part
 
 
 def gun(rng: np.random.Generator) -> list[Part]:

@@ -19,8 +19,8 @@ from xray_lazy.data.synthetic.materials import (
     WOOD,
     Material,
 )
+from xray_lazy.data.synthetic.object_parts import Part, centered, moved
 from xray_lazy.data.synthetic.outlines import ellipse, lathe, polygon, rectangle, smooth, turned
-from xray_lazy.data.synthetic.parts import Part, centered, moved
 
 
 def make_item(name: str, rng: np.random.Generator) -> list[Part]:

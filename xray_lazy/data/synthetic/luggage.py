@@ -15,8 +15,8 @@ from xray_lazy.data.synthetic.materials import (
     RUBBER,
     STEEL,
 )
+from xray_lazy.data.synthetic.object_parts import Part
 from xray_lazy.data.synthetic.outlines import ellipse, polygon, rectangle, smooth, wandering_path
-from xray_lazy.data.synthetic.parts import Part
 
 
 class Luggage(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from xray_lazy.data.synthetic.clutter import make_clutter
 from xray_lazy.data.synthetic.items import make_item
 from xray_lazy.data.synthetic.luggage import make_luggage
-from xray_lazy.data.synthetic.parts import Part, Patch, Pose, draw, extent, smooth_noise
+from xray_lazy.data.synthetic.object_parts import Part, Patch, Pose, draw, extent, smooth_noise
 from xray_lazy.data.synthetic.profiles import ScannerProfile
 
 

@@ -12,7 +12,7 @@ from xray_lazy.config.suggest import nearest
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.engine.evaluated_sets import EvaluatedSet
-from xray_lazy.engine.evaluation_media import (
+from xray_lazy.engine.media_maker import (
     ImageMaker,
     ReviewableEvaluator,
     confusion_matrix,
@@ -26,7 +26,7 @@ from xray_lazy.evaluation.coco_metrics import has_hotcoco
 from xray_lazy.evaluation.matching import find_mistakes
 from xray_lazy.tracking.media import Images, Media
 from xray_lazy.tracking.writer import Writer
-from xray_lazy.visualization.prediction_pictures import evenly_spaced
+from xray_lazy.visualization.prediction_images import evenly_spaced
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from xray_lazy.engine.metric_names import better
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Note, Table
 from xray_lazy.report.outcome import best_evaluation, best_of, main_metric
+from xray_lazy.report.readable_numbers import MINUS, difference, numeric, text, whole
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import MINUS, difference, numeric, text, whole
 from xray_lazy.run_folder import CATEGORIES, Evaluation
 
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

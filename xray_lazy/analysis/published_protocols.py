@@ -17,7 +17,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.figures import ranking_precision
-from xray_lazy.evaluation.voc import voc_precisions
+from xray_lazy.evaluation.voc_ap import voc_precisions
 from xray_lazy.run_folder import Evaluation, RunFolder, best_evaluation
 
 SCHEMA = 1  # of protocol_<name>.json

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from xray_lazy.prediction.detections import Found
+from xray_lazy.prediction.detection_files import Found
 from xray_lazy.wording import counted, printable
 
 

@@ -8,8 +8,8 @@ from rich import markup
 from rich.console import Console
 from rich.table import Table
 
+from xray_lazy.analysis.analysis_plots import shown_threshold
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
-from xray_lazy.analysis.plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
 from xray_lazy.terminal import table_console
 from xray_lazy.wording import counted, printable

@@ -10,7 +10,7 @@ import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.image_file import UnreadableImage
-from xray_lazy.engine.evaluation_media import ImageMaker
+from xray_lazy.engine.media_maker import ImageMaker
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.matching import ImageMistakes
 from xray_lazy.report.blocks import Block, ImageRow, Images, Note, Shot

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from xray_lazy.analysis.curves import calibration, curve
-from xray_lazy.analysis.errors import ErrorTable, classify, errors_of_class, label_suspects, tide_errors
+from xray_lazy.analysis.error_kinds import ErrorTable, classify, errors_of_class, label_suspects, tide_errors
 from xray_lazy.analysis.groups import by_occlusion, by_scanner, by_size, occlusion
 from xray_lazy.analysis.inputs import Inputs
+from xray_lazy.analysis.precision_curves import calibration, curve
 from xray_lazy.analysis.results import Analysis, ClassResult, Confusion, ImageResult, TaskResult
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import CategoryMetrics, IouType

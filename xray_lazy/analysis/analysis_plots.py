@@ -38,7 +38,7 @@ def plot_task(task: str, result: TaskResult, folder: Path) -> None:
     for name, (plot, size) in plots.items():
         _draw(folder / f"{task}_{name}.png", size, lambda figure, plot=plot: plot(figure, result))
     from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
-    from xray_lazy.visualization.prediction_pictures import write_image
+    from xray_lazy.visualization.prediction_images import write_image
 
     matrix = draw_confusion_matrix(np.array(result.confusion.counts), result.confusion.names)
     write_image(folder / f"{task}_confusion.png", matrix[..., ::-1])

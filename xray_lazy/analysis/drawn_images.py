@@ -13,7 +13,7 @@ from xray_lazy.data.image_detections import Drawn, by_image
 from xray_lazy.data.image_file import UnreadableImage, read_image
 from xray_lazy.visualization.montage import fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 
 LARGEST = (1280, 1280)  # of one side, in pixels
 

@@ -21,9 +21,9 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.agreement import BOX_LIMIT, MASK_LIMIT, SCORE_LIMIT, Difference, compare
 from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, write_facts
 from xray_lazy.export.formats import quietly, write_model
-from xray_lazy.export.images import images_to_try
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
 from xray_lazy.export.single_image import SingleImageDetector
+from xray_lazy.export.tried_images import images_to_try
 from xray_lazy.results_place import check_result_file, json_with
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 

@@ -29,10 +29,10 @@ from xray_lazy.report.blocks import (
     Table,
     ThresholdChoice,
 )
-from xray_lazy.report.images import thumbnails
+from xray_lazy.report.image_blocks import thumbnails
+from xray_lazy.report.readable_numbers import DASH, NOTHING, numeric, text, whole
 from xray_lazy.report.review import Review, Reviews
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import DASH, NOTHING, numeric, text, whole
 
 FIRST_RATE = 0.05  # P_FA at which the slider stands
 LOW_RATES = 20.0  # percent; where a checkpoint works

@@ -11,9 +11,10 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.config.override_text import override, value_text
 from xray_lazy.sweeps.axes import short_names
 from xray_lazy.sweeps.best_config import write_best_config
+from xray_lazy.sweeps.figure_page import Section, make_page
 from xray_lazy.sweeps.matrix import draw_matrix, format_matrix, matrix_of
-from xray_lazy.sweeps.page import Section, make_page
-from xray_lazy.sweeps.plots import (
+from xray_lazy.sweeps.sweep_file import Metric, Sweep
+from xray_lazy.sweeps.sweep_plots import (
     FEWEST_FOR_IMPORTANCES,
     can_tell_importances,
     draw_history,
@@ -23,7 +24,6 @@ from xray_lazy.sweeps.plots import (
     draw_slices,
     with_curve,
 )
-from xray_lazy.sweeps.sweep_file import Metric, Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.wording import counted
 

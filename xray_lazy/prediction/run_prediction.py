@@ -12,16 +12,16 @@ import numpy as np
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.prediction.console import Console
-from xray_lazy.prediction.detections import RESULT_FILES, Categories, Found, video_record, write_results
-from xray_lazy.prediction.ground_truth import GroundTruth
-from xray_lazy.prediction.inputs import InputFile, Inputs, find_inputs
+from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, video_record, write_results
+from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
+from xray_lazy.prediction.named_ground_truth import GroundTruth
+from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
 from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, sole_writer
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_pictures import write_image
+from xray_lazy.visualization.prediction_images import write_image
 
 # Images that are drawn and written while the network is busy with others.
 WRITERS, WAITING = 2, 8

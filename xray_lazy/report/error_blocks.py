@@ -6,9 +6,9 @@ from pathlib import Path
 from xray_lazy.analysis.results import Calibration, Curve, Group, TaskResult
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Chart, Charts, Heading, Matrix, Note, Series, Table
+from xray_lazy.report.readable_numbers import DASH, numeric, text, whole
 from xray_lazy.report.review import Reviews
 from xray_lazy.report.run_files import RunFiles
-from xray_lazy.report.wording import DASH, numeric, text, whole
 
 MOST_CURVES = 20
 MOST_SUSPECTS = 20

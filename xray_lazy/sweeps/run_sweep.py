@@ -14,16 +14,16 @@ from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.prepare import prepare
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_folder
-from xray_lazy.sweeps.console import SweepConsole
 from xray_lazy.sweeps.launcher import TrialLauncher
 from xray_lazy.sweeps.local_launcher import LocalLauncher, share_gpus, share_processors
-from xray_lazy.sweeps.results import format_results, write_results
 from xray_lazy.sweeps.runner import SweepRunner
 from xray_lazy.sweeps.samplers import grid_size
 from xray_lazy.sweeps.space_check import describe_space, space_faults, without_odd_batches
 from xray_lazy.sweeps.study import SweepStudy, list_trials, trial_folder
+from xray_lazy.sweeps.sweep_console import SweepConsole
 from xray_lazy.sweeps.sweep_file import Sweep, read_sweep
 from xray_lazy.sweeps.sweep_folder import open_sweep_folder
+from xray_lazy.sweeps.sweep_results import format_results, write_results
 from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.trials import Trial
