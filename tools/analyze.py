@@ -190,7 +190,7 @@ def add_screening(commands) -> None:
     parser = commands.add_parser(
         "screening",
         help="detection against false alarms, per bag",
-        description="P_D at P_FA: of the bags with a threat, which share alarms at it when at most so many percent of "
+        description="P_D at P_FA: of the bags with a threat, which share alarms at it when at most that percentage of "
         "the clean bags do, over all classes and for each, with intervals.",
     )
     parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
@@ -271,7 +271,7 @@ def add_operating_point(commands) -> None:
     parser = commands.add_parser(
         "operating-point",
         help="thresholds of the classes for a rate of false alarms",
-        description="Choose a threshold for each class, all together, so that at most so many percent of the clean "
+        description="Choose a threshold for each class, all together, so that at most a given share of the clean "
         "bags alarm and as many threats as possible are detected. tools/predict.py --operating-point applies them, "
         "screening --operating-point judges them on a test set.",
     )

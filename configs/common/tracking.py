@@ -1,6 +1,6 @@
 """Under which names TensorBoard and W&B log the numbers of the event storage; docs/tracking.md has them as a list.
 
-A row is a pattern, a name and, for some, a factor. `*` stands for any text without slashes, `**` for any, `{split}`
+A row is a pattern, a name and, for some, a factor. `*` matches any text without slashes, `**` for any, `{split}`
 becomes `val`, or `test` where the evaluated set is a test split. Of several rows that fit, the last one counts.
 """
 

@@ -17,8 +17,8 @@ train = dict(
     amp=dict(enabled=False, dtype="bfloat16", evaluation=False),  # or "float16", with loss scaling
     # of products of float32 on a GPU: "high" rounds their factors to TF32, as torch does in convolutions anyway
     float32_matmul="highest",
-    accumulate=1,  # work through a batch in so many parts, where it doesn't fit the memory
-    max_skipped_steps=0,  # leave out so many steps whose loss or gradient is not finite before the run fails
+    accumulate=1,  # micro-batches per optimizer step, where a batch doesn't fit into memory
+    max_skipped_steps=0,  # steps with a loss or gradient that is not finite: skipped before the run fails
     clip_gradients=dict(enabled=False, max_norm=1.0),  # L2 norm of the gradient of all parameters together
     freeze=[],  # parts that are not trained, by name or pattern: ["backbone.bottom_up.res3"]
     # parts that torch.compile speeds up; dynamic: images differ in size
@@ -29,6 +29,6 @@ train = dict(
     log_period=20,  # of the writers; each can have its own
     tracking=tracking,
     eval_period=500,
-    # the newest so many stay (0: all), and, where keep_every isn't 0, those of every so many iterations
+    # how many of the newest stay (0: all); where keep_every isn't 0, one per this many iterations stays, too
     checkpointer=dict(period=500, max_to_keep=3, keep_every=0),
 )

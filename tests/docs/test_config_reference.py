@@ -63,7 +63,7 @@ def test_defaults_types_and_meanings_are_those_of_the_code(nodes):
     assert (entity.default, entity.given) == ("None", False)
     # from config_meanings.yaml, a comment, and a docstring
     assert rows["train.clip_gradients.max_norm"].meaning.startswith("the largest norm")
-    assert rows["train.accumulate"].meaning.startswith("work through a batch in so many parts")
+    assert rows["train.accumulate"].meaning.startswith("micro-batches per optimizer step")
     assert rows["hooks.early_stopping.min_delta"].meaning.startswith("a value is better")
 
 

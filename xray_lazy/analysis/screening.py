@@ -212,7 +212,7 @@ def _refuse_unknown_content(inputs: Inputs) -> None:
 
 
 def froc(inputs: Inputs) -> dict[float, float]:
-    """Share of items found at so many false marks per image (Bunch et al. 1978), by COCO's matching at IoU 0.5.
+    """Share of items found at each rate of false marks per image (Bunch et al. 1978), by COCO's matching at IoU 0.5.
 
     Where a model has fewer false marks than that, all that it finds; NaN without items.
     """

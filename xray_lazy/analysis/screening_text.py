@@ -73,7 +73,7 @@ def notes_of(choice: "Choice") -> list[str]:
 
 
 def too_few_clean(clean: int, rates: Sequence[float], confidence: float) -> list[str]:
-    """A note where so many clean bags can't show one of the P_FA in 0..1, by the rule of three."""
+    """A note where the clean bags are too few to show one of the P_FA in 0..1, by the rule of three."""
     least = least_false_alarms(clean, confidence)
     unsupported = [rate for rate in rates if rate < least]
     if not unsupported:

@@ -10,12 +10,12 @@ from pycocotools import mask as mask_util
 from torch.nn import functional as F
 
 THRESHOLD = 0.5  # detectron2's: pixels of at least this probability belong to a mask
-# So many values of mask rows in columns of pixels at a time: on a CPU what fits into its cache.
+# Values of mask rows in columns of pixels that are handled at a time: what fits into a CPU's cache.
 VALUES_AT_ONCE = {"cpu": 2**17}
 VALUES_AT_ONCE_ELSEWHERE = 2**24
-# So many pixels at a time where a column is pasted pixel by pixel.
+# Pixels at a time where a column is pasted pixel by pixel.
 PIXELS_AT_ONCE = 2**20
-# So many bitmaps are unpacked at a time: a hundred of 1920x1080 would be 200 MB.
+# Bitmaps that are unpacked at a time: a hundred of 1920x1080 would be 200 MB.
 BITMAPS_AT_ONCE = 16
 
 

@@ -24,7 +24,7 @@ from xray_lazy.evaluation.coco_metrics import (
 if TYPE_CHECKING:
     from hotcoco import StreamingEval
 
-# So many images are matched at a time: with 100 masks each, about 20 MB.
+# Images that are matched at a time: with 100 masks each, about 20 MB.
 IMAGES_AT_ONCE = 64
 MASKS_AT_ONCE = 255  # more at a time overflow in pycocotools' area()
 

@@ -14,7 +14,7 @@ def voc_precisions(images: Sequence[BoxesOfImage], classes: int) -> tuple[np.nda
 
     A detection belongs to the item of its class with which it has the highest IoU, if that is above 0.5; the first
     by score is right, each further one wrong, also where another item would be free: COCO would give it that one.
-    Crowd regions stand for VOC's difficult items: what belongs to them does not count.
+    Crowd regions take the place of VOC's difficult items: what belongs to them does not count.
     """
     from detectron2.evaluation.pascal_voc_evaluation import voc_ap
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-# Series of more points are thinned: a screen has not so many columns, and the page stays small.
+# Series of more points are thinned: a screen has fewer columns, and the page stays small.
 MOST_POINTS = 400
 DIGITS = 5
 
@@ -264,7 +264,7 @@ class Tab:
 
 
 def thinned(x: Sequence[float], y: Sequence[float | None]) -> tuple[list[float], list[float | None]]:
-    """At most `MOST_POINTS` points: each the mean of so many neighbours, at the last one's place."""
+    """At most `MOST_POINTS` points: each the mean of as many neighbours as that takes, at the last one's place."""
     step = -(-len(x) // MOST_POINTS)
     if step <= 1:
         return list(x), [_short(value) for value in y]

@@ -220,4 +220,4 @@ def _compared(runs: Sequence[RunFiles]) -> Block:
             cells += [text(str(name)), whole(facts.get("pictures")), Cell(hashes or NOTHING, code=True)]
         rows.append(cells)
     columns = ["run", *(c for purpose in PARTS.values() for c in (purpose, "images", "hash"))]
-    return Table("Data of the runs", columns, rows, "The same hash stands for the same annotation file.")
+    return Table("Data of the runs", columns, rows, "Equal hashes mean the same annotation file.")

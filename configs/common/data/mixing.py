@@ -16,7 +16,7 @@ threat_projection = L(ThreatProjection)(
     items=(1, 3),
     empty=0.5,
     occupied=0.25,
-    # of the items' size; all turn by quarters, and by so many degrees more
+    # of the items' size; all turn by quarters, and by up to this many degrees more
     scale=(0.9, 1.1),
     rotation=15.0,
     quarter_turns=True,

@@ -84,7 +84,7 @@ dataloader = dict(
     evaluator=L(CocoEvaluator)(
         dataset="${dataloader.test.dataset}",
         max_detections=100,
-        # of bags: P_D at a P_FA of so many percent (screening/P_D@5) and P_FA at a P_D; see docs/screening.md
+        # of bags: P_D at a P_FA given in percent (screening/P_D@5), and P_FA at a P_D; see docs/screening.md
         screening=L(BagScreening)(
             enabled=True,
             hit="iou",  # a detection counts by the IoU of its box, or where its "centre" lies in the item's

@@ -16,7 +16,7 @@ from xray_lazy.data.augmentation.transmission import (
 )
 from xray_lazy.data.image_transforms import boxes_of
 
-# So many places in the other image are tried for a patch without annotated items
+# Places in the other image that are tried for a patch without annotated items
 TRIES = 8
 # A patch fades in over this share of its side
 FADING = 0.2

@@ -9,7 +9,7 @@ from xray_lazy.data.augmentation.mixing import Scene
 from xray_lazy.data.augmentation.transmission import every_nth, silhouette, silhouette_step, white_level
 from xray_lazy.data.image_transforms import boxes_of
 
-# So many places are tried for an item
+# Places that are tried for an item
 TRIES = 32
 # A place is moved away from a known one by so much of the bag's extent (standard deviation)
 JITTER = 0.1

@@ -8,9 +8,9 @@ import numpy as np
 from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step, white_level
 from xray_lazy.data.mask_rasters import MaskWindow
 
-# Around an item, so much of its size is looked at for what is behind it, and so many pixels at least
+# How far around an item is looked at for what is behind it: a share of its size, and at least this many pixels
 SURROUNDINGS, LEAST_SURROUNDINGS = 0.2, 6
-# An item's edge is blurred over so many pixels, and so much of it is kept around its mask
+# Pixels over which an item's edge is blurred, and pixels that are kept around its mask
 EDGE = 2
 # A mask that was found fills its box so far (intersection over union of the two boxes)
 LEAST_BOX_OVERLAP = 0.75
@@ -18,7 +18,7 @@ LEAST_BOX_OVERLAP = 0.75
 MOST_LEAKING = 0.08
 # Mean attenuation (natural logarithm) of an item
 LEAST_ATTENUATION = 0.12
-# An item's pixels attenuate more than this share of the bag around it, and their median so many times as much
+# An item's pixels attenuate more than this share of the bag around it, and their median this many times as much
 CLUTTER, LEAST_CONTRAST = 0.95, 2.0
 # So wide, as a share of its box's shorter side, are most parts of an item, by area
 SOLID, LEAST_SOLID = 0.06, 0.7

@@ -23,7 +23,7 @@ class ItemPlacing:
     Args:
         part: in messages.
         scale: of an item, from and to.
-        rotation: at most so many degrees to either side, besides the quarter turns.
+        rotation: most degrees to either side, besides the quarter turns.
         quarter_turns: turn by 0 to 3 quarters.
         mirror: every second item.
         most_attenuation: of bag and item together, natural logarithm, mean over the item's pixels and the channels.

@@ -14,7 +14,7 @@ from xray_lazy.data.packed_records import packed
 from xray_lazy.data.run_lengths import compressed
 from xray_lazy.errors import UserError
 
-# A data set in which so many draws in a row can't be read has another trouble than a broken file.
+# After this many unreadable draws in a row, the trouble is not a broken file.
 ATTEMPTS = 10
 
 

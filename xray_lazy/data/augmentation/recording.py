@@ -11,9 +11,9 @@ from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.followed_transforms import PixelTransform
 from xray_lazy.errors import UserError
 
-# Noise is cut out of a strip of so many values at a random place, which is far quicker than drawing it anew
+# Length of the strip of noise values; each image takes a random part of it, far faster than drawing noise anew
 NOISE_VALUES, NOISE_SEED = 2**21, 0
-# What stands for a standard deviation in the strip's whole numbers, and the parts of a grey level in which it is given:
+# A standard deviation in the strip's whole numbers, and the parts of a grey level in which it is given:
 # products of the strip's largest values, 6 of its deviations, and of MOST_NOISE fit into 16 bits
 NOISE_UNIT, PARTS, SHIFT, MOST_NOISE = 2**5, 2**3, 8, 20.0
 AT_A_TIME = 2**16  # values that noise is put on, which stay in the processor's cache

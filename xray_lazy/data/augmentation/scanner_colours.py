@@ -15,7 +15,7 @@ from xray_lazy.data.augmentation.scanner_statistics import CHANNELS, read_colour
 from xray_lazy.data.followed_transforms import PixelTransform
 from xray_lazy.errors import UserError
 
-STEEPEST = 2.5  # of a curve: how many values one becomes, or so many one
+STEEPEST = 2.5  # of a curve: how many values one becomes, or how many become one
 
 
 class ScannerColours(T.Augmentation):
@@ -52,7 +52,7 @@ class ScannerColours(T.Augmentation):
 
 
 def curves(source: Mapping, target: Mapping, strength: float = 1.0) -> np.ndarray:
-    """From each value to the one that stands for the same in another scanner: (256, 3) uint8, blue, green, red.
+    """From each value to the one of equal meaning in another scanner: (256, 3) uint8, blue, green, red.
 
     White leads to white, and known shares of the pixels with something in them to the same shares.
     """

@@ -68,7 +68,7 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _images(place: str) -> list[str]:
-    """The image files of a place, sorted; `*` stands for folders, too."""
+    """The image files of a place, sorted; `*` matches folders, too."""
     if os.path.isdir(place):
         place = os.path.join(glob.escape(place), "*")
     pattern = os.path.abspath(place)

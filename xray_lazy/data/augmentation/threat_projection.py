@@ -27,7 +27,7 @@ class ThreatProjection:
         empty: probability that a bag without annotated items gets any.
         occupied: probability that another one does.
         scale: of an item, from and to.
-        rotation: at most so many degrees to either side, besides the quarter turns.
+        rotation: most degrees to either side, besides the quarter turns.
         quarter_turns: turn by 0 to 3 quarters.
         mirror: every second item.
         near_items: share of the items that are put near where the library's lay in their bags.

@@ -85,7 +85,7 @@ def silhouette(image: np.ndarray, white: np.ndarray | None = None) -> np.ndarray
 
 
 def silhouette_step(size: tuple[int, ...]) -> int:
-    """Every so many-th row and column of an image of `size` (height, width) has a pixel in its silhouette."""
+    """How many rows and columns to step, for an image of `size` (height, width), without missing its silhouette."""
     return max(1, -(-max(size[:2]) // LOOKED_AT_FOR_BAGS))
 
 

@@ -23,7 +23,7 @@ from xray_lazy.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
 LEAST_BRIGHT = 128
-# of pixels: so many may be defects of the detector, or letters in the image
+# of pixels: this share may be defects of the detector, or letters in the image
 MOST_BRIGHT = 0.01
 
 

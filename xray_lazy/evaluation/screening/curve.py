@@ -145,7 +145,7 @@ def _number(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def _drawn_shares(random: np.random.Generator, numbers: np.ndarray, thresholds: int, draws: int) -> np.ndarray:
-    """`_share` in so many draws, (draws, thresholds)."""
+    """`_share` in each of the draws, (draws, thresholds)."""
     bags = len(numbers)
     drawn = numbers[random.integers(bags, size=(draws, bags))] + (thresholds + 1) * np.arange(draws)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=draws * (thresholds + 1)).reshape(draws, -1)

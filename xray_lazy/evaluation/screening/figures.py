@@ -1,4 +1,4 @@
-"""The figures of a screening test, each with the interval that so many bags support."""
+"""The figures of a screening test, each with the interval that its number of bags supports."""
 
 import math
 from collections.abc import Sequence
@@ -192,5 +192,5 @@ def clean_bags_for(false_alarms: float, confidence: float) -> int:
 
 
 def least_false_alarms(clean: int, confidence: float) -> float:
-    """The least P_FA that so many clean bags can show."""
+    """The least P_FA that this number of clean bags can show."""
     return 1 - (1 - confidence) ** (1 / clean)
