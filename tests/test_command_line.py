@@ -288,6 +288,21 @@ def test_a_signal_while_a_tool_writes_leaves_no_half_file(tmp_path, monkeypatch,
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"results.json": "earlier"}
 
 
+@pytest.mark.parametrize(
+    ("rank", "told"),
+    [({"RANK": "1"}, ""), ({"SLURM_PROCID": "3", "RANK": ""}, ""), ({"RANK": "0"}, "error: ended by SIGTERM\n")],
+)
+def test_of_the_processes_of_a_group_one_tells_the_signal_that_all_get(tmp_path, monkeypatch, rank, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "omegaconf.py").write_text(BUSY_MODULE)
+    importing = [sys.executable, str(ROOT / "tools" / "lazy_train.py"), "--config-file", "any.py"]
+    for command, place in ((importing, tmp_path), ([sys.executable, "-c", half_a_file()], ROOT)):
+        assert ended_when_it_prints(signal.SIGTERM, *command, environment=rank | {"PYTHONPATH": str(place)}) == (
+            143,
+            told,
+        )
+
+
 def test_a_second_ctrl_c_ends_a_tool_that_takes_long_to_leave_with_no_half_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     again = "time.sleep(1.2); os.kill(os.getpid(), 2); time.sleep(600)"

@@ -1,5 +1,6 @@
 """Results replace earlier ones of their kind, and nothing else."""
 
+import fcntl
 import json
 import os
 import pwd
@@ -12,7 +13,14 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with, sole_writer
+from xray_lazy.results_place import (
+    check_no_input,
+    check_result_file,
+    check_result_folder,
+    json_with,
+    sole_maker,
+    sole_writer,
+)
 
 TOOL = Path(__file__).parents[1] / "tools" / "dataset.py"
 LABEL = {"imagePath": "bag_0.png", "imageWidth": 64, "imageHeight": 48}
@@ -144,6 +152,37 @@ def test_a_folder_into_which_nothing_was_written_is_gone(tmp_path):
     with pytest.raises(RuntimeError), sole_writer(tmp_path / "results"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_the_process_before_removes_as_it_ends_is_made_again(tmp_path, monkeypatch):
+    folder, flock = tmp_path / "results", fcntl.flock
+    folder.mkdir()
+
+    def late(*arguments):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        folder.rmdir()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with sole_writer(folder):
+        (folder / "table.csv").touch()
+
+
+def test_what_is_made_in_one_place_is_made_by_one_process_and_after_a_killed_one(tmp_path):
+    path = tmp_path / "new" / ("model" * 40 + ".onnx")
+    with sole_maker(path) as folder:
+        (folder / "half").touch()
+        with pytest.raises(UserError, match=f"another process is writing results into {path}"), sole_maker(path):
+            raise AssertionError
+        with sole_maker(path.with_suffix(".ts")):
+            pass
+        left = shutil.copytree(folder, tmp_path / "left")
+        (left / "below").mkdir()
+    assert not (tmp_path / "new").exists()
+    shutil.copytree(left, folder)
+    with sole_maker(path) as folder:
+        assert not list(folder.iterdir())
+    assert not list(path.parent.iterdir())
 
 
 @pytest.mark.parametrize("command", ["split", "demo"])

@@ -112,7 +112,7 @@ def run_detections(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.drawn_images import draw_images
     from xray_lazy.analysis.files import write_analysis
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import sole_writer
 
     truth = (options.ground_truth, options.images, options.max_detections)
     if options.predictions:
@@ -120,9 +120,9 @@ def run_detections(options: argparse.Namespace) -> None:
     else:
         inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
-    check_result_folder(folder)
-    analysis = draw_images(analyze(inputs, options.score_threshold), inputs, folder, options.count)
-    print_analysis(analysis, write_analysis(analysis, folder))
+    with sole_writer(folder):
+        analysis = draw_images(analyze(inputs, options.score_threshold), inputs, folder, options.count)
+        print_analysis(analysis, write_analysis(analysis, folder))
 
 
 def refuse_idle_images(options: argparse.Namespace) -> None:
@@ -150,15 +150,15 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.analysis_console import print_comparison
     from xray_lazy.analysis.comparison import compare
     from xray_lazy.analysis.files import write_comparison
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import sole_writer
 
     refuse_idle_images(options)
     refuse_idle_evaluation(options, options.first, options.second)
     first, second = read_inputs(options, options.first), read_inputs(options, options.second)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
-    check_result_folder(folder)
-    found = compare(first, second, options.resamples, options.confidence, options.seed)
-    print_comparison(found, write_comparison(found, folder))
+    with sole_writer(folder):
+        found = compare(first, second, options.resamples, options.confidence, options.seed)
+        print_comparison(found, write_comparison(found, folder))
 
 
 def is_results_file(run: str) -> bool:
@@ -245,25 +245,25 @@ def run_screening(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.operating_point import OperatingPoint
     from xray_lazy.analysis.screening import screen_inputs
     from xray_lazy.analysis.screening_files import print_screening, write_screening
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import sole_writer
 
     point = OperatingPoint.read(options.operating_point) if options.operating_point else None
     inputs = read_inputs(options, options.run)
     other = read_inputs(options, options.other) if options.other else None
     folder = options.output or inputs.folder / "screening"
-    check_result_folder(folder)
-    found = screen_inputs(
-        inputs,
-        other,
-        rule,
-        options.group_by,
-        sorted({rate / 100 for rate in options.false_alarms}),
-        options.resamples,
-        options.confidence,
-        options.seed,
-        point,
-    )
-    print_screening(found, write_screening(found, folder))
+    with sole_writer(folder):
+        found = screen_inputs(
+            inputs,
+            other,
+            rule,
+            options.group_by,
+            sorted({rate / 100 for rate in options.false_alarms}),
+            options.resamples,
+            options.confidence,
+            options.seed,
+            point,
+        )
+        print_screening(found, write_screening(found, folder))
 
 
 def add_operating_point(commands) -> None:

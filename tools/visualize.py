@@ -110,12 +110,11 @@ def check_effects(options: argparse.Namespace) -> None:
 
 
 def run_data(options: argparse.Namespace) -> None:
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.results_place import sole_writer
     from xray_lazy.visualization import data_report
     from xray_lazy.visualization.image_choice import Choice, parse_size_range
 
     check_effects(options)
-    check_result_folder(options.output)
     size = parse_size_range(options.size) if options.size else None
     request = data_report.DataRequest(
         sets=options.named,
@@ -136,12 +135,12 @@ def run_data(options: argparse.Namespace) -> None:
     )
     if options.browse:
         data_report.show_browser(request, options.port)
-    elif options.augmented:
-        data_report.show_augmented(request, options.output, print)
-    elif options.statistics:
-        data_report.show_statistics(request, options.output, print)
-    else:
-        data_report.show_images(request, options.output, print)
+        return
+    show = data_report.show_images
+    if options.augmented or options.statistics:
+        show = data_report.show_augmented if options.augmented else data_report.show_statistics
+    with sole_writer(options.output):
+        show(request, options.output, print)
 
 
 def add_features(commands) -> None:

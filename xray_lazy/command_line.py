@@ -10,7 +10,7 @@ from typing import Any
 
 from xray_lazy.errors import EXIT_FAILURE, UserError
 from xray_lazy.failure import Failure
-from xray_lazy.interruption import ending_signal, signals_are_caught
+from xray_lazy.interruption import ending_signal, is_silent, signals_are_caught
 from xray_lazy.limits import Limits
 from xray_lazy.wording import clean_what_is_printed
 
@@ -45,7 +45,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         if debug and not ending_signal(error):
             Failure.of(error).tell()
             raise
-        code = report_error(error)
+        code = report_error(error, is_silent(error))
     finally:
         signals_are_caught(False)
     sys.exit(code)
@@ -54,15 +54,15 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
 _show_tracebacks = False
 
 
-def report_error(error: BaseException) -> int:
-    """Print and keep an error as the running tool ends with it; returns the exit code."""
+def report_error(error: BaseException, silently: bool = False) -> int:
+    """Print, unless `silently`, and keep an error as the running tool ends with it; returns the exit code."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else EXIT_FAILURE
     failure = Failure.of(error)
     failure.tell()
     if _show_tracebacks and not ending_signal(error):
         traceback.print_exception(error)
-    else:
+    elif not silently:
         print_error(failure.message, failure.fix)
     return failure.exit_code
 

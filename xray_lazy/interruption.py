@@ -33,11 +33,12 @@ def end_tool_on_signals() -> None:
     Where a library imports or is called back, `KeyboardInterrupt` would get lost, or become another error.
     """
     if _runs_tool():
-        end_on_signals()
+        # of the processes that torchrun or srun has started, which all get the signal, the first one tells it
+        end_on_signals(is_told=(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0") == "0")
 
 
 def end_on_signals(is_told: bool = True) -> None:
-    """As `end_tool_on_signals`, in a process that a tool has started; without a word where the tool tells it."""
+    """As `end_tool_on_signals`, in a process that a tool has started; without a word where another one tells it."""
     global _is_told
     _is_told = is_told
     for number in ENDING:
@@ -90,6 +91,11 @@ def signal_of_exit(code: int) -> int:
     """The `ENDING` signal that a process with this exit code was ended by, in order or not; 0 for others."""
     number = -code if code < 0 else code - 128
     return number if number in ENDING else 0
+
+
+def is_silent(error: BaseException) -> bool:
+    """Whether another process tells of the signal that an error comes from."""
+    return bool(ending_signal(error)) and not _is_told
 
 
 def error_of(number: int) -> KeyboardInterrupt:

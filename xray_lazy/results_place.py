@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,32 +43,75 @@ def check_result_folder(path: str | Path) -> None:
 
 
 @contextmanager
-def sole_writer(folder: str | Path) -> Iterator[None]:
+def sole_writer(folder: str | Path, of: str | Path = "") -> Iterator[None]:
     """Make a folder, and be the only one on this machine who writes results into it until the block or process ends.
 
-    A folder that is made here and stays empty is removed again.
+    A folder that is made here and stays empty is removed again. One that can't be written to is refused.
+
+    Args:
+        of: what is made there, where a person knows it by another name.
 
     Raises:
         UserError: another process is at work there: the results of both would be mixed.
     """
+    check_result_folder(folder)
     made = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
-    os.makedirs(folder, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = _held(Path(folder))
     except BlockingIOError:
-        os.close(descriptor)
-        message = f"another process is writing results into {folder}"
-        raise UserError(message, "let it end, or name another folder") from None
-    except OSError:  # a file system without locks on folders
-        pass
+        message = f"another process is writing results into {of or folder}"
+        raise UserError(message, "let it end, or give another name for the results") from None
     try:
         yield
     finally:
-        os.close(descriptor)
-        with suppress(OSError):  # it has something in it
-            for path in made:
+        for path in made:
+            with suppress(OSError):  # it has something in it, or is gone
                 path.rmdir()
+        os.close(descriptor)
+
+
+def _held(folder: Path) -> int:
+    """A descriptor of the folder, made where it is not there, with the only lock on it.
+
+    Raises:
+        BlockingIOError: another process has that.
+    """
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # the one before has just removed it
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError:  # a file system without locks on folders
+            return descriptor
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+@contextmanager
+def sole_maker(path: Path) -> Iterator[Path]:
+    """A folder for what is to become `path`, which only one process on this machine has for it.
+
+    It is gone after the block; what a killed process has left there is gone before.
+
+    Raises:
+        UserError: another process is making it.
+    """
+    folder = path.with_name(f".{path.name[:48]}.{zlib.crc32(os.fsencode(path.name)):08x}.unfinished")
+    with sole_writer(folder, of=path):
+        for leftover in folder.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_no_input(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

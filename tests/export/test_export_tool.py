@@ -20,6 +20,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.export import run_onnx
 from xray_lazy.export.export_model import ExportOptions, export_model
 from xray_lazy.export.runtime import load_exported
+from xray_lazy.results_place import sole_maker
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -68,6 +69,13 @@ def test_averaged_weights_are_exported_from_their_file_and_from_a_checkpoint(tra
         scores.append(load_exported(export_model(options, lambda line: None))(image)["scores"])
     assert np.array_equal(scores[1], scores[2])
     assert scores[0].shape != scores[1].shape or np.abs(scores[0] - scores[1]).max() > 1e-6
+
+
+def test_a_file_that_another_process_exports_to_is_left_to_it(trained, tmp_path):
+    output = tmp_path / "model.onnx"
+    with sole_maker(output), pytest.raises(UserError, match=f"another process is writing results into {output}"):
+        export_model(ExportOptions(str(trained), output=str(output), count=1), lambda line: None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`tools/visualize.py features` as a person runs it."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ from detectron2.config import instantiate
 
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import tiny_config
 from xray_lazy.config import load_config, save_config
+from xray_lazy.results_place import sole_writer
 
 ROOT = Path(__file__).parents[2]
 TOOL, TINY = ROOT / "tools" / "visualize.py", ROOT / "tests" / "engine" / "tiny.py"
@@ -133,3 +135,31 @@ def test_a_file_in_the_place_of_the_results_is_told_before_any_other_work(featur
 def test_a_folder_that_is_no_run_is_told_so(features, tiny_set):
     told = features(tiny_set, tiny_set / "images")
     assert told.returncode == 2 and "not the output folder of a training" in told.stderr
+
+
+def test_results_in_the_folder_of_images_are_no_images_of_the_next_call(features, mask_rcnn, tiny_set, tmp_path):
+    images = tmp_path / "bags"
+    shutil.copytree(tiny_set / "images", images)
+    (tmp_path / "link").symlink_to(images / "seen")
+    told = [
+        features(mask_rcnn, images, "--count", "1", "--show", "levels", "--output", images / "seen", "--seed", seed)
+        for seed in range(2)
+    ]
+    told.append(features(mask_rcnn, images, "--show", "levels", "--output", tmp_path / "link"))
+    assert [one.returncode for one in told] == [0, 0, 0]
+    assert not {"levels", "sheet", "detections"} & written(images / "seen")
+    told = features(mask_rcnn, images / "seen", "--output", images)
+    assert told.returncode == 2 and "outside of" in told.stderr
+    with sole_writer(images / "seen"):
+        told = features(mask_rcnn, images, "--output", images / "seen")
+    assert told.returncode == 2 and "another process is writing results into" in told.stderr
+
+
+def test_an_image_that_a_result_would_replace_stays(features, mask_rcnn, tiny_set, tmp_path):
+    for name in ("bag_1.png", "bag_1/sheet.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tiny_set / "images" / "bag_1.png", tmp_path / name)
+    before = (tmp_path / "bag_1" / "sheet.png").read_bytes()
+    told = features(mask_rcnn, tmp_path / "bag_1.png", tmp_path / "bag_1" / "sheet.png", "--output", tmp_path)
+    assert told.returncode == 2 and "sheet.png is the input, which stays as it is" in told.stderr
+    assert (tmp_path / "bag_1" / "sheet.png").read_bytes() == before

@@ -17,6 +17,7 @@ import pytest
 
 from tests.data.coco_sets import write_set
 from tests.patience import PATIENCE
+from xray_lazy.results_place import sole_writer
 
 TOOL = Path(__file__).parents[2] / "tools" / "visualize.py"
 DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"
@@ -52,6 +53,35 @@ def test_many_images_fill_several_sheets(run, files, tmp_path):
     assert run(*files, "--columns", "1", "--output", tmp_path).returncode == 0  # five rows on each
     assert len(list(tmp_path.glob("sheet_*.jpg"))) == 2
     assert len(list(tmp_path.glob("pictures/*.jpg"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("image", "json_file", "flags"),
+    [
+        ("sheet_1.jpg", "annotations.json", []),
+        ("sheet_1.jpg", "annotations.json", ["--faulty"]),
+        ("statistics.png", "annotations.json", ["--statistics"]),
+        ("bag_0.png", "statistics.json", ["--statistics"]),
+        ("augmented.jpg", "annotations.json", ["--augmented", "--config-file", DEMO]),
+    ],
+)
+def test_a_file_of_the_set_that_a_result_would_replace_stays(run, tmp_path, image, json_file, flags):
+    write_set(tmp_path, count=1)
+    images = (tmp_path / "images").rename(tmp_path / "bags")
+    (images / "bag_0.png").rename(images / image)
+    text = (tmp_path / "annotations.json").read_text().replace("bag_0.png", image)
+    (images / json_file).write_text(text)
+    (tmp_path / "link").symlink_to(images)
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    told = run(images / json_file, images, *flags, "--output", tmp_path / "link")
+    assert told.returncode == 2 and "is the input, which stays as it is" in told.stderr
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_folder_that_another_process_writes_into_is_left_to_it(run, files, tmp_path):
+    with sole_writer(tmp_path / "shown"):
+        told = run(*files, "--statistics", "--output", tmp_path / "shown")
+    assert told.returncode == 2 and "another process is writing results into" in told.stderr
 
 
 def test_faulty_images_are_shown_with_their_faults_also_where_the_set_cannot_be_loaded(run, tmp_path):

@@ -14,7 +14,7 @@ from xray_lazy.engine.group_watch import GroupWatch, end_process, set_watch
 from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
-from xray_lazy.interruption import ending_signal
+from xray_lazy.interruption import ending_signal, is_silent
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -37,7 +37,7 @@ def run_as_started(plan: LaunchPlan, function: Callable, arguments: tuple) -> An
         store = open_store(host, port) if holds_store else reach_store(host, port)
         prefix = f"xray_lazy_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}_{next(_runs)}"
     except BaseException as error:
-        end_process(_record(error))
+        end_process(_record(error, is_silent(error)))
     result = run_in_group(plan, plan.group_rank, plan.local_rank, (host, port), prefix, function, arguments, _record)
     if not plan.launcher_keeps_store:
         del store
@@ -109,10 +109,10 @@ def _of_lost_process(error: BaseException) -> RunFailure:
     return told
 
 
-def _record(error: BaseException) -> int:
+def _record(error: BaseException, silently: bool = False) -> int:
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-    code = report_error(error)
+    code = report_error(error, silently)
     get_error_handler().record_exception(error)  # into the file that torchrun asks for, if any
     return code
 

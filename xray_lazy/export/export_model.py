@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from xray_lazy.export.formats import quietly, write_model
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
 from xray_lazy.export.single_image import SingleImageDetector
 from xray_lazy.export.tried_images import images_to_try
-from xray_lazy.results_place import check_result_file, json_with
+from xray_lazy.results_place import check_result_file, json_with, sole_maker
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
@@ -83,10 +82,9 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     report(f"exporting {facts.model} with {facts.weights} as {facts.format}, for images of {of_size}")
     detector = SingleImageDetector(trained.model)
     images = list(images_to_try(trained.cfg, facts, options.images, options.count))
-    output.parent.mkdir(parents=True, exist_ok=True)
     # a file that does not agree never gets to its place
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        file = Path(folder) / output.name
+    with sole_maker(output) as folder:
+        file = folder / output.name
         write_model(detector, _tensor(images[0][1], facts), file, facts.format, facts.dynamic)
         write_facts(file, facts)
         check_agreement(detector, load_exported(file, "cpu"), images, report)

@@ -15,7 +15,7 @@ from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
 from xray_lazy.inspection.parts import model_parts
-from xray_lazy.results_place import check_result_folder
+from xray_lazy.results_place import check_no_input, check_result_folder, sole_writer
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.visualization.image_choice import draw_at_random
 from xray_lazy.visualization.montage import contact_sheet, with_title
@@ -70,27 +70,30 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
         raise UserError(f"there is nothing called {', '.join(unknown)} to show", f"there are {', '.join(SUBJECTS)}")
     folder = _folder(request)
     check_result_folder(folder)
-    records = _records(request)
+    found = _records(request, folder)
+    check_no_input(folder.glob("*/*.png"), [Path(record["file_name"]) for record in found])
+    records = draw_at_random(found, request.count, request.seed)
     trained = load_trained_model(request.source, request.weights, request.overrides, request.device)
     mapper = instantiate(trained.cfg.dataloader.test.mapper)
     parts = model_parts(trained.model)
     names: set[str] = set()
-    for record in records:
-        wanted = request.show or SUBJECTS
-        try:
-            sample = map_record(mapper, _sized(record))
-        except UserError as problem:
-            print(f"skipped: {problem.message}", file=sys.stderr)
-            continue
-        seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
-        drawn = draw_subjects(seen, trained, wanted, request.top)
-        path = folder / _free_name(Path(record["file_name"]).stem, names)
-        for name, image in drawn.items():
-            write_image(path / f"{name}.png", image)
-        missing = [name for name in request.show if name not in drawn]
-        note = f" (nothing to show of {', '.join(missing)})" if missing else ""
-        found = counted(len(seen.detections), "detection")
-        report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {found}{note}")
+    with sole_writer(folder):
+        for record in records:
+            wanted = request.show or SUBJECTS
+            try:
+                sample = map_record(mapper, _sized(record))
+            except UserError as problem:
+                print(f"skipped: {problem.message}", file=sys.stderr)
+                continue
+            seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
+            drawn = draw_subjects(seen, trained, wanted, request.top)
+            path = folder / _free_name(Path(record["file_name"]).stem, names)
+            for name, image in drawn.items():
+                write_image(path / f"{name}.png", image)
+            missing = [name for name in request.show if name not in drawn]
+            note = f" (nothing to show of {', '.join(missing)})" if missing else ""
+            found = counted(len(seen.detections), "detection")
+            report(f"{path}: {', '.join(f'{name}.png' for name in drawn)}; {found}{note}")
     if not names:
         which = "the image can't" if len(records) == 1 else f"none of the {len(records)} images could"
         raise UserError(f"{which} be read", "see the lines above")
@@ -117,15 +120,15 @@ def _sheet(own: panels.Panels) -> np.ndarray:
     return contact_sheet([with_title(image, title, TITLE_HEIGHT) for title, image in own], COLUMNS, CELL_WIDTH)
 
 
-def _records(request: FeaturesRequest) -> list[dict]:
-    """detectron2's dicts of the chosen images."""
-    files = [file for text in request.images for file in _files(Path(text))]
+def _records(request: FeaturesRequest, results: Path) -> list[dict]:
+    """detectron2's dicts of the named images; those that a folder has in `results` are none."""
+    files = [file for text in request.images for file in _files(Path(text), results)]
     records = [{"file_name": str(file), "image_id": number, "annotations": []} for number, file in enumerate(files)]
     if request.dataset:
         records += load_datasets(request.dataset, request.root)
     if not records:
         raise UserError("no images are given", "name files, folders, or a set with --dataset")
-    return draw_at_random(records, request.count, request.seed)
+    return records
 
 
 def _sized(record: dict) -> dict:
@@ -136,9 +139,15 @@ def _sized(record: dict) -> dict:
     return record | {"width": width, "height": height}
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, results: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        found = [file for file in images if not file.resolve().is_relative_to(results.resolve())]
+        if images and not found:
+            raise UserError(
+                f"there are no images in {path} outside of {results}, where the results go",
+                "name another folder for them with --output",
+            )
         if not found:
             raise UserError(f"there are no images in {path}", f"they end in {', '.join(sorted(IMAGE_SUFFIXES))}")
         return found

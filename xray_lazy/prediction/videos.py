@@ -1,7 +1,6 @@
 """Videos, frame by frame: read by OpenCV, and written as MP4 or WebM, whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.results_place import sole_maker
 
 # OpenCV's reader tells of damaged files on stderr, without their name; the errors below say more.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -112,13 +112,12 @@ class VideoFile:
 @contextmanager
 def writing_video(path: Path, fps: float) -> Iterator[VideoFile]:
     """A video of one of `CODECS` that takes the name `path` only when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV writes by name, and chooses the container by its suffix
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        video = VideoFile(Path(folder) / path.name, fps)
+    with sole_maker(path) as folder:
+        video = VideoFile(folder / path.name, fps)
         try:
             yield video
         finally:
             video.close()
         video.check()
-        os.replace(Path(folder) / path.name, path)
+        os.replace(folder / path.name, path)

@@ -1,17 +1,20 @@
 """What `tools/visualize.py data` does: images of ground truth, augmentation, statistics, or the browser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from xray_lazy.data.check import CocoSet
 from xray_lazy.errors import UserError
+from xray_lazy.results_place import check_no_input
 from xray_lazy.visualization.image_choice import Choice
 from xray_lazy.wording import counted
 
-DEFAULT_FOLDER = "output/data"
+# what is written there
+RESULTS = ("sheet_*.jpg", "pictures/*.jpg", "augmented.jpg", "part_*.jpg", "*.png", "statistics.json", "classes.csv")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def show_images(request: DataRequest, folder: str | Path, report: Callable[[str]
     from xray_lazy.visualization.shown_image import SheetLayout, save_shown_images
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+    _leave_alone(_files(sets), folder)
     if request.faulty or request.fault_kinds:
         class_names = declared_classes(sets)
         check_classes(request.choice, class_names)
@@ -101,6 +105,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     else:
         datasets = [instantiate(loader.dataset)]
     class_names = datasets[0].class_names
+    _leave_alone((Path(file) for one in datasets for file in (*one.json_files, *(r["file_name"] for r in one))), folder)
     check_classes(request.choice, class_names)
     records = [record for dataset in datasets for record in choose_records(dataset, request.choice)]
     records = draw_at_random(records, request.count, request.seed)
@@ -139,9 +144,23 @@ def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[
     from xray_lazy.visualization.statistics_charts import save_charts
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
+    _leave_alone(_files(sets), folder)
     statistics = [statistics_of(dataset) for dataset in load_side_by_side(sets)]
     for path in (*save_charts(statistics, folder), *save_statistics(statistics, folder)):
         report(str(path))
+
+
+def _leave_alone(inputs: Iterable[Path], folder: str | Path) -> None:
+    """Refuse to write over what is looked at."""
+    targets = [path for pattern in RESULTS for path in Path(folder).glob(pattern)]
+    if targets:
+        check_no_input(targets, inputs)
+
+
+def _files(sets: Iterable[CocoSet]) -> Iterator[Path]:
+    for one in sets:
+        names = [image.get("file_name") for image in one.content["images"] if isinstance(image, dict)]
+        yield from filter(None, (one.json_file, *(one.images_dir / n for n in names if isinstance(n, str))))
 
 
 def show_browser(request: DataRequest, port: int) -> None:
