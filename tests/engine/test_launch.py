@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
+from xray_lazy.failure import FAILURE_FILE, Failure
 
 
 @pytest.fixture
@@ -242,6 +244,50 @@ def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
     assert word in text
     assert text.count("error: ") == 1 or fault == "hang"
     assert ("in fail_or_gather" in text) == (fault == "hang")
+
+
+def join_late(folder):
+    """What one process tells the others by the store comes later than the store itself is given to answer."""
+    meeting.STORE_TIMEOUT = timedelta(seconds=1)
+    join = torch.distributed.init_process_group
+    torch.distributed.init_process_group = lambda **given: (join(**given), time.sleep(3 * (given["rank"] == 0)))
+    run_processes(plan_launch("cpu"), comm.synchronize)
+    (folder / os.environ["RANK"]).touch()
+
+
+def test_a_process_that_joins_late_is_waited_for(tmp_path):
+    run_group(join_late, tmp_path, processes=2, log=tmp_path / "log.txt")
+    assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
+
+
+NCCL_ERROR = """NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:94, unhandled {kind} error (run with \
+NCCL_DEBUG=INFO for details), NCCL version 2.27.5
+nccl{name}: call failed
+Last error:
+{words}"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "fix"),
+    [
+        ("SystemError", "Error while creating shared memory segment /dev/shm/nccl-a (size 9637888)", "--shm-size"),
+        ("UnhandledCudaError", "Cuda failure 217 'peer access is not supported'", "NCCL_P2P_DISABLE=1"),
+        ("RemoteError", "socketProgress: Connection closed by remote peer n1<38422>", "it may have been killed"),
+    ],
+)
+def test_an_error_of_nccl_is_told_in_its_own_words(name, words, fix):
+    error = torch.distributed.DistBackendError(NCCL_ERROR.format(kind="system", name=name, words=words))
+    assert process_group._is_broken_connection(error)
+    told = process_group._of_lost_process(error)
+    assert f"is broken: {words} (NCCL error in" in told.message and "\n" not in told.message and fix in told.fix
+
+
+@pytest.mark.parametrize(
+    ("killed", "words"), [(2, "process 2 ended without a word (by SIGABRT)"), (3, "an assertion on the GPU")]
+)
+def test_a_process_that_is_killed_for_its_own_error_has_told_it(tmp_path, killed, words):
+    Failure("an assertion on the GPU", rank=3).write(tmp_path / FAILURE_FILE)
+    assert words in launch._error_of(-signal.SIGABRT, killed, tmp_path / FAILURE_FILE).message
 
 
 def stop_in_group(folder, stopped, is_joining):

@@ -165,7 +165,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             try:
                 for process in processes:
                     process.start()
-                error = _wait_for(processes, Path(folder) / FAILURE_FILE)
+                error = _wait_for(processes, plan.machine_rank * plan.processes, Path(folder) / FAILURE_FILE)
             finally:
                 _end(processes)  # also after a second Ctrl-C
         if plan.machine_rank == 0:
@@ -174,7 +174,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             raise error
 
 
-def _wait_for(processes: list, failure_file: Path) -> BaseException | None:
+def _wait_for(processes: list, first_rank: int, failure_file: Path) -> BaseException | None:
     """Why the first process failed that did, or None when all have succeeded."""
     running = {process.sentinel: process for process in processes}
     while running:
@@ -182,22 +182,24 @@ def _wait_for(processes: list, failure_file: Path) -> BaseException | None:
             process = running.pop(sentinel)
             process.join()
             if process.exitcode:
-                return _error_of(process.exitcode, processes.index(process), failure_file)
+                return _error_of(process.exitcode, first_rank + processes.index(process), failure_file)
     return None
 
 
-def _error_of(code: int, number: int, failure_file: Path) -> BaseException:
+def _error_of(code: int, rank: int, failure_file: Path) -> BaseException:
     failure = read_failure(failure_file)
-    if failure and code > 0:  # else others say that they have lost it
+    # Of a process that was killed, others say that they have lost it. One that has told its own error may be killed by
+    # a thread of NCCL, which met the same error of the GPU.
+    if failure and (code > 0 or failure.rank == rank):
         return failure.error()
     if ending := signal_of_exit(code):
         return error_of(ending)
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     error = RunFailure(
-        f"process {number} ended without a word ({how})",
+        f"process {rank} ended without a word ({how})",
         "it may have been killed for memory; use fewer processes, workers or smaller batches, then --resume",
     )
-    Failure.of(error, rank=number).tell()  # before the others do
+    Failure.of(error, rank=rank).tell()  # before the others do
     return error
 
 

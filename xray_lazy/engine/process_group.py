@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -101,10 +102,17 @@ def _is_broken_connection(error: BaseException) -> bool:
 
 
 def _of_lost_process(error: BaseException) -> RunFailure:
-    told = RunFailure(
-        f"the connection to another process of the run is broken: {str(error).splitlines()[0]}",
-        "it may have been killed, for memory or by hand: its log or `dmesg` tells; then --resume",
-    )
+    text = str(error)
+    reason = text.splitlines()[0]
+    if words_of_nccl := re.search(r"Last error:\s*(\S.*)", text):  # what failed; the first line has only its kind
+        reason = f"{words_of_nccl[1].strip()} ({reason})"
+    if "/dev/shm" in reason:
+        fix = "the shared memory is full: give a container more with --shm-size, or --ipc=host"
+    elif words_of_nccl and "ncclRemoteError" not in text:
+        fix = "NCCL_DEBUG=INFO shows the path at fault, and NCCL_P2P_DISABLE=1 or NCCL_IB_DISABLE=1 does without it"
+    else:
+        fix = "it may have been killed, for memory or by hand: its log or `dmesg` tells; then --resume"
+    told = RunFailure(f"the connection to another process of the run is broken: {reason}", fix)
     told.__cause__ = error
     return told
 
@@ -127,6 +135,8 @@ def _join(plan: LaunchPlan, rank: int, local_rank: int, store: "Store") -> None:
     import torch
     from detectron2.utils import comm
 
+    # NCCL asks the store for a late process, too, and would fail where its own time-out is over
+    store.set_timeout(TIMEOUT)
     on_gpu = plan.device == "cuda"
     if on_gpu:
         # srun may give each process a GPU of its own, and show it no other
@@ -149,6 +159,7 @@ def _join(plan: LaunchPlan, rank: int, local_rank: int, store: "Store") -> None:
         objects = torch.distributed.new_group(backend="gloo", timeout=TIMEOUT)
         _default_object_group.append(comm._get_global_gloo_group)
         comm._get_global_gloo_group = lambda: objects
+    comm.synchronize()  # the first collective connects the GPUs: now, while all are here, or with an error at the start
 
 
 _default_object_group: list[Callable] = []
