@@ -128,9 +128,11 @@ def test_a_batch_that_can_not_be_handed_over_ends_the_run_with_the_reason(tmp_pa
             "out of shared memory. Please try to raise your shared memory limit.",
             "--shm-size",
         ),
+        ("Pin memory thread exited unexpectedly", "the memory most likely ran out"),
+        ("Too many open files. Communication with the workers is no longer possible. Please increase", "ulimit"),
     ],
 )
-def test_a_full_shared_memory_is_told_from_a_full_memory(word, advice):
+def test_each_word_of_torch_on_readers_gets_its_advice(word, advice):
     with pytest.raises(RunFailure) as error, explained_worker_death():
         raise RuntimeError(word)
     assert advice in error.value.fix

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 # If this many neighbours in the stream can't be read, the fault is not a broken file.
 ATTEMPTS = 10
 # in errors of torch and of the system
+# what torch says of a reading process, or of the thread that takes its batches into pinned memory
+SIGNS_OF_WORKER_DEATH = ("DataLoader worker (pid", "Pin memory thread exited", "Communication with the workers is no")
 SIGNS_OF_FULL_SHARED_MEMORY = ("shared memory", "No space left on device", "/torch_", "shm")
 
 
@@ -186,7 +188,7 @@ def explained_worker_death() -> Iterator[None]:
 
 def is_worker_death(error: Exception) -> bool:
     """Whether torch says by it that a reading process died; it says so whatever the training process is doing."""
-    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS_OF_WORKER_DEATH)
 
 
 def _received(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
