@@ -74,15 +74,18 @@ class KeepWeights(HookBase):
 
 
 def train_small(
-    folder, hooks, iterations, stop_at=None, resume=False, values=(), model=None, precision=None, **options
+    folder, hooks, iterations, stop_at=None, resume=False, values=(), model=None, precision=None, later=False, **options
 ):
-    """Train to `iterations`, or as one that is killed before the iteration `stop_at`; returns the trainer."""
+    """Train to `iterations`, or as one that is killed before the iteration `stop_at`; returns the trainer.
+
+    With `later` as on a GPU, which leaves out steps by itself, and whose numbers are read one step later.
+    """
     Path(folder).mkdir(exist_ok=True)
     model = model or SmallModel()
     parallel = DistributedDataParallel(model) if comm.get_world_size() > 1 else model
     trainer = Trainer(
         parallel,
-        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=later or None),
         RandomBatches(),
         Precision("cpu", **(precision or {})),
         Checkpointer(model, folder, save_to_disk=comm.is_main_process()),
@@ -91,6 +94,7 @@ def train_small(
         evaluate=ScriptedEvaluation(folder, values),
         **options,
     )
+    trainer.reads_later = later
     with contextlib.suppress(_Killed):
         trainer.train(trainer.checkpointer.resume() if resume else 0, iterations)
     return trainer

@@ -290,13 +290,13 @@ class Trainer(TrainerBase):
             self.storage.put_later(step.to_log())
         self.last_step, self._is_settled = step, False
         is_wanted = is_left_to_device or self._settle()
+        if is_left_to_device or not is_wanted:
+            self._restore(before, step.is_finite)  # before hooks of the optimizer's step look at them
         if is_wanted:
             with self.phase("optimizer"):
                 self._step(norm, step.is_finite if is_left_to_device else None)
         else:
             self.precision.scaler.update()  # it has unscaled, and would refuse to do so again
-        if is_left_to_device or not is_wanted:
-            self._restore(before, step.is_finite)
         if self.iter + 1 >= self.max_iter or self.stop_reason:
             self._settle()  # there is no next step to do it
         self.storage.send()

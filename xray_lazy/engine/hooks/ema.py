@@ -40,7 +40,8 @@ class ExponentialMovingAverage(HookBase):
             raise UserError(f"hooks.ema.evaluate is {evaluate!r}", "it may be beside or instead")
         self.decay, self.evaluate = decay, evaluate
         self.model: nn.Module | None = None
-        self.steps = 0
+        self.steps = 0  # with those that a device has left out
+        self._left_out: float | torch.Tensor = 0.0
         self._state: dict[str, Any] = {}
 
     def before_train(self) -> None:
@@ -48,7 +49,7 @@ class ExponentialMovingAverage(HookBase):
             return
         self.join_evaluation()
         self._pair_tensors(self.trainer.evaluated_models[SUFFIX])
-        # called by the optimizer itself: neither the trainer's skipped steps nor those of a loss scaler get here
+        # called by the optimizer itself: neither steps that the trainer skips nor those of a loss scaler get here
         self._handle = self.trainer.optimizer.register_step_post_hook(lambda *_: self._update())
         beside = "beside the weights" if self.evaluate == "beside" else "instead of the weights"
         logger.info("the average of the weights, with decay %g, is evaluated %s", self.decay, beside)
@@ -92,14 +93,28 @@ class ExponentialMovingAverage(HookBase):
     @torch.no_grad()
     def _update(self) -> None:
         self.steps += 1
-        decay = min(self.decay, self.steps / (9 + self.steps))
         weights = [weight.to(average.dtype) for average, weight in zip(self._averages, self._weights, strict=True)]
-        torch._foreach_lerp_(self._averages, weights, 1 - decay)
+        left_out = getattr(self.trainer.optimizer, "found_inf", None)
+        if left_out is None:
+            decay = min(self.decay, self.steps / (9 + self.steps))
+            torch._foreach_lerp_(self._averages, weights, 1 - decay)
+        else:  # 1 on a device that leaves this step out, see `step_if`: the host doesn't know, and doesn't ask
+            self._left_out = self._left_out + left_out
+            steps = self.steps - self._left_out
+            decay = (steps / (9 + steps)).clamp(max=self.decay)
+            changes = torch._foreach_sub(weights, self._averages)
+            torch._foreach_mul_(changes, (1 - decay) * (1 - left_out))
+            torch._foreach_add_(self._averages, changes)
         if self._copies:
             torch._foreach_copy_(self._copies, self._originals)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.model is None else {"steps": self.steps, "model": self.model.state_dict()}
+        return {} if self.model is None else {"steps": self.steps_taken, "model": self.model.state_dict()}
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps that are in the average, for which this waits where a device has left some out."""
+        return self.steps - int(self._left_out)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict  # the model to average is complete only when training begins
