@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="of each in a round (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output/gpu_training.json"))
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("torch finds no GPU here; --device cpu with a small --size and --batch tries the benchmark itself")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict] = []
     for config in options.configs:

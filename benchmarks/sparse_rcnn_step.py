@@ -179,6 +179,8 @@ def main() -> None:
     parser.add_argument("--device", choices=list(WORK), default="cpu")
     parser.add_argument("--output", type=Path, default=Path("output/benchmarks_sparse_rcnn.json"))
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("torch finds no GPU here; --device cpu measures smaller work")
     report(compare_all(device=options.device), options.output)
     further = {"peak_memory_mib": peak_memory(options.device)}
     if options.device == "cuda":
