@@ -41,7 +41,7 @@ class ExponentialMovingAverage(HookBase):
         self.decay, self.evaluate = decay, evaluate
         self.model: nn.Module | None = None
         self.steps = 0  # with those that a device has left out
-        self._left_out: float | torch.Tensor = 0.0
+        self._left_out = torch.zeros(())
         self._state: dict[str, Any] = {}
 
     def before_train(self) -> None:
