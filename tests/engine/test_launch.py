@@ -369,6 +369,6 @@ def test_ctrl_c_before_training_has_begun_is_no_success_of_several_processes(tmp
             run_tool(lambda: run_processes(plan_launch("cpu", num_processes=2), stand_ready, {str(tmp_path)!r}))
     """
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert (ended.returncode, ended.stderr) == (130, "error: interrupted\n")
