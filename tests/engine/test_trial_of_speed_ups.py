@@ -20,7 +20,16 @@ def failing_in_second_process(graph, inputs):
     return graph.forward
 
 
+graphs = []
+
+
+def counting_graphs(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+
+
 torch._dynamo.register_backend(failing_in_second_process, name="fails_in_second_process")
+torch._dynamo.register_backend(counting_graphs, name="counts_graphs")
 
 
 class Normed(SmallModel):
@@ -54,7 +63,15 @@ def channels_last():
     return model
 
 
-CASES = {"compile": compiled, "channels_last": channels_last, "plain": Normed}
+def wide():
+    model = Normed()
+    # the one in the middle alone fills the first bucket of gradients, which is of 1 MiB
+    model.body = nn.Sequential(nn.Conv2d(3, 600, 1), nn.ReLU(), nn.Conv2d(600, 600, 1), nn.Conv2d(600, 3, 1))
+    compile_parts(model, ["body"], backend="counts_graphs")
+    return model
+
+
+CASES = {"compile": compiled, "wide": wide, "channels_last": channels_last, "plain": Normed}
 
 
 def train_each(folder):
@@ -68,6 +85,7 @@ def train_each(folder):
         left = [m for m in model.modules() if m._compiled_call_impl is not None]
         order = model.body[0].weight.stride()
         results[name] = model.state_dict(), len(left), order, list(messages)
+        results["graphs"] = len(graphs)
         messages.clear()
     torch.save(results, f"{folder}/{torch.distributed.get_rank()}.pth")
 
@@ -91,6 +109,12 @@ def test_both_processes_go_on_without_what_fails_in_one(name, of_two_processes):
         assert len(messages) == 1 and f"train.{name} fails for" in messages[0]
         for key, value in plain.items():
             torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_what_is_compiled_gives_its_gradients_bucket_by_bucket(of_two_processes):
+    for results in of_two_processes:
+        _, left, _, messages = results["wide"]
+        assert (left, messages) == (1, []) and results["graphs"] == 2
 
 
 def failing_later(folder):

@@ -335,7 +335,7 @@ class Trainer(TrainerBase):
     def _try_speed_ups(self, batch: list[dict]) -> None:
         """Before the first step, agree with the other processes on what the model can be sped up with."""
         part = batch[: max(len(batch) // self.accumulate, 1)]
-        with self._leaving_no_trace():
+        with self._leaving_no_trace(), self._compiling_in_buckets():
             try_together(self.bare_model, lambda: self.bare_model(part))
         self._seed_step()
 
@@ -352,6 +352,10 @@ class Trainer(TrainerBase):
     def _without_reduction(self) -> AbstractContextManager:
         """Gradients of the parts before the last one are not worth a transfer between processes."""
         return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
+
+    def _compiling_in_buckets(self) -> AbstractContextManager:
+        """What is compiled inside gives its gradients bucket by bucket: their transfer then overlaps backward."""
+        return self.model._inside_ddp_forward() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         return (p for group in self.optimizer.param_groups for p in group["params"])
