@@ -113,6 +113,8 @@ def test_the_tools_read_all_sets_together(trained, tmp_path):
     inputs = inputs_of_run(trained, "newest")
     assert inputs.dataset == WHOLE
     assert {image["scanner"] for image in inputs.ground_truth["images"]} == {"threats", "clean"}
+    # images of two sets are never one bag, whatever they are called
+    assert screen_inputs(inputs, group_by="^(bag_.)", resamples=2).bags == 4
     told = screen_inputs(inputs, resamples=2)
     assert (told.overall.threats, told.overall.clean) == (2, 2)
     for point in told.overall.points:

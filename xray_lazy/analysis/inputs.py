@@ -23,6 +23,7 @@ NAMES_NAME = "annotations.json"  # of the images that `tools/predict.py` made th
 _SHOWN = 5
 _CHARACTERS_SHOWN = 200
 MOST_OUTSIDE = 0.05  # share of detections
+APART = "evaluated_in"  # of an image: the name of its set, where several were evaluated apart
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Inputs:
         origin: the evaluation's folder, or the file of the detections.
         evaluation: its name, such as `xray_smith_val/iter_999`, or the file's.
         ground_truth: the content of a COCO file; masks are compressed RLE, `iscrowd` is there, each image has its
-            `scanner`, and `file_name` is a path.
+            `scanner`, and `file_name` is a path; of sets that were evaluated apart it has its set's name, `APART`.
         folder: where results go by default.
     """
 
@@ -79,13 +80,16 @@ def inputs_of_run(
     """
     folder = Path(output_dir)
     found = find_evaluation(folder, evaluation)
+    sets: list[str] = []
     if len(found.parts) > 1 and not ground_truth:
-        dataset, detections = _joined(folder, found)
+        dataset, detections, sets = _joined(folder, found)
     else:
         dataset = load_truth(ground_truth, images) if ground_truth else _dataset_of_run(folder, found.dataset)
         _check_evaluation(found, dataset)
         detections = read_detections(found.predictions)
     truth = coco_of(dataset)
+    for image, name in zip(truth["images"], sets, strict=False):
+        image[APART] = name
     check_fit(truth, detections, dataset.name, str(found.predictions))
     limit = max_detections or int(found.parts[0].content.get("max_detections") or 100)
     results = RunFolder(folder).analysis / found.name
@@ -336,8 +340,8 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
         ) from None
 
 
-def _joined(run_folder: Path, evaluation: Evaluation) -> tuple["DetectionDataset", list[dict[str, Any]]]:
-    """The sets of an evaluation as one, and all their detections with its ids."""
+def _joined(run_folder: Path, evaluation: Evaluation) -> tuple["DetectionDataset", list[dict[str, Any]], list[str]]:
+    """The sets of an evaluation as one, all their detections with its ids, and the name of each image's set."""
     from xray_lazy.data.datasets import join_datasets
 
     datasets = [_dataset_of_run(run_folder, one.dataset) for one in evaluation.parts]
@@ -355,7 +359,7 @@ def _joined(run_folder: Path, evaluation: Evaluation) -> tuple["DetectionDataset
             {**d, "image_id": images[d["image_id"]], "category_id": categories[d["category_id"]]} for d in own
         ]
         before += len(dataset)
-    return whole, detections
+    return whole, detections, [dataset.name for dataset in datasets for _ in dataset]
 
 
 def _check_evaluation(evaluation: Evaluation, dataset: "DetectionDataset") -> None:

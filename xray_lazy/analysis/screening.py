@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xray_lazy.analysis.inputs import Inputs, same_truth
+from xray_lazy.analysis.inputs import APART, Inputs, same_truth
 from xray_lazy.analysis.missed import MissedItems, missed_items
 from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
@@ -191,11 +191,15 @@ def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]
 
 
 def bag_keys(truth: Mapping[str, Any], group_by: str | None) -> list:
-    """The bag of each image: the image itself, or what of its file name `group_by` takes."""
+    """The bag of each image: the image itself, or what of its file name `group_by` takes. Images of sets that were
+    evaluated apart are never one bag."""
     from xray_lazy.data.split.plan import groups_of
 
-    names = [PurePath(image["file_name"]).name for image in truth["images"]]
-    return groups_of(names, group_by) if group_by else [image["id"] for image in truth["images"]]
+    images = truth["images"]
+    if not group_by:
+        return [image["id"] for image in images]
+    groups = groups_of([PurePath(image["file_name"]).name for image in images], group_by)
+    return [f"{one[APART]}/{group}" if APART in one else group for one, group in zip(images, groups, strict=True)]
 
 
 def _refuse_unknown_content(inputs: Inputs) -> None:
