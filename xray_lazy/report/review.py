@@ -1,14 +1,15 @@
 """A run's best evaluation with its data set at hand: what error charts and images are made of."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from xray_lazy.analysis.analyzing import analyze
-from xray_lazy.analysis.inputs import Inputs, inputs_of_run
-from xray_lazy.analysis.results import Analysis
+from xray_lazy.analysis.inputs import APART, Inputs, inputs_of_run
+from xray_lazy.analysis.results import Analysis, TaskResult
 from xray_lazy.data.datasets import DetectionDataset, join_datasets
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.errors import UserError
@@ -129,12 +130,22 @@ def _made(run: RunFiles) -> Review | UserError:
 
 def _check_agreement(review: Review) -> None:
     """Where run.json has no hash of the data, the AP tells whether it is that of the evaluation."""
-    evaluation = review.evaluation
     for task, result in review.analysis.tasks.items():
-        then, now = evaluation.metrics.get(f"{task}{evaluation.suffix}/AP"), result.summary["AP"]
-        if then is not None and abs(then - now) > SAME_AP:
-            name = review.dataset.name
-            raise UserError(
-                f"{name} has changed since it was evaluated: {task}/AP was {then:.1f} and would be {now:.1f}",
-                "put the data set back that the run was evaluated on",
-            )
+        now = _ap_by_set(review, result)
+        for one in review.evaluation.parts:
+            then = one.metrics.get(f"{task}{one.suffix}/AP")
+            if then is not None and one.dataset in now and abs(then - now[one.dataset]) > SAME_AP:
+                raise UserError(
+                    f"{one.dataset} has changed since it was evaluated: {task}/AP was {then:.1f} and would be "
+                    f"{now[one.dataset]:.1f}",
+                    "put the data set back that the run was evaluated on",
+                )
+
+
+def _ap_by_set(review: Review, result: TaskResult) -> dict[str, float]:
+    """AP of each set that was evaluated by itself; those that share a scanner can't be told apart."""
+    if len(review.evaluation.parts) == 1:
+        return {review.evaluation.dataset: result.summary["AP"]}
+    scanners = {image[APART]: image["scanner"] for image in review.ground_truth["images"]}
+    ap_of, sets_of = {group.name: group.ap for group in result.by_scanner}, Counter(scanners.values())
+    return {name: ap_of[scanner] for name, scanner in scanners.items() if sets_of[scanner] == 1}
