@@ -70,6 +70,32 @@ def test_where_averaged_weights_alone_are_evaluated_their_metric_counts():
     assert stops_at([2, 1, 1, 1], name="bbox_EMA/AP", suffixes=["_EMA"], patience=2)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "goes_on"),
+    [
+        ({"patience": 2}, {"patience": 2}, False),
+        ({"patience": 2}, {"patience": 1, "min_delta": 0.5}, False),
+        ({"patience": 2}, {"patience": 3}, True),
+        ({"patience": 2}, {"patience": None}, True),
+        ({"patience": None}, {"patience": 2}, True),
+        ({"patience": 2}, {"patience": 2, "metric": "segm/AP"}, True),
+        ({"patience": 2}, {"patience": 2, "mode": "min"}, True),
+    ],
+)
+def test_settings_that_change_at_a_resume_decide_whether_the_count_is_still_theirs(before, after, goes_on, caplog):
+    first, metric = stops_at([40, 39, 38, 37], **before)[1], after.get("metric", "bbox/AP")
+    first.has_ended = first._is_exhausted()
+    resumed = EarlyStopping(**{"metric": metric, **after})
+    resumed.load_state_dict(first.state_dict())
+    asked = []
+    resumed.trainer = SimpleNamespace(request_stop=lambda reason, finish: asked.append(reason))
+    resumed.before_train()
+    assert (not asked) == goes_on
+    is_told = "counts anew" in caplog.text
+    assert is_told == any(after.get(name, old) != old for name, old in (("metric", "bbox/AP"), ("mode", "max")))
+    assert resumed.best_value == (None if is_told or before["patience"] is None else 40)
+
+
 def test_a_name_that_no_one_logs_gives_one_warning_with_near_names(caplog):
     stop, _ = stops_at([1, 2, 3, 4], metric="bbox/PA", patience=2)
     assert stop is None

@@ -29,7 +29,7 @@ class EarlyStopping(HookBase):
 
     The step after the evaluation is the last one; evaluation, checkpoint and writers follow it as at the end of any
     run. The count is in the checkpoints: a resumed run goes on counting, and one that had ended trains no more unless
-    `patience` is raised. A value that is not finite is no improvement.
+    `patience` is raised. By another metric or mode it counts anew. A value that is not finite is no improvement.
 
     It goes after the hooks that put the metric and before the checkpoint.
     """
@@ -117,9 +117,16 @@ class EarlyStopping(HookBase):
         logger.warning("early stopping waits for %s, which was not logged so far; there is %s", self.metric, names)
 
     def state_dict(self) -> dict:
-        names = ("best_value", "best_iteration", "waited", "has_ended")
+        names = ("metric", "mode", "best_value", "best_iteration", "waited", "has_ended")
         return {name: getattr(self, name) for name in names} if self.patience is not None else {}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        for name, value in state_dict.items():
+        counted = dict(state_dict)
+        by, mode = counted.pop("metric", self.metric), counted.pop("mode", self.mode)
+        if (by, mode) != (self.metric, self.mode):
+            if self.patience is not None:
+                now = f"{self.metric} ({self.mode})"
+                logger.warning("early stopping went by %s (%s) so far; it counts anew, by %s", by, mode, now)
+            return
+        for name, value in counted.items():
             setattr(self, name, value)
