@@ -319,6 +319,16 @@ def test_the_echo_of_a_signal_does_not_disturb_the_orderly_end(tmp_path, monkeyp
     assert answer == (143, "error: ended by SIGTERM\n") and [path.name for path in tmp_path.iterdir()] == ["left"]
 
 
+def test_work_that_ends_in_order_takes_the_echo_of_a_signal_for_no_second_one(monkeypatch):
+    came = []
+    with interruption.heard(interruption.ENDING, lambda number, frame: came.append(number)):
+        for seconds, numbers in ((1e9, (signal.SIGTERM, signal.SIGTERM, signal.SIGINT)), (0, (signal.SIGTERM,))):
+            monkeypatch.setattr(interruption, "ECHO_SECONDS", seconds)
+            for number in numbers:
+                os.kill(os.getpid(), number)
+    assert came == [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]
+
+
 def test_nohup_lets_a_tool_live_on(tmp_path):
     code = half_a_file().replace("time.sleep(600)", "time.sleep(0.5)")
     command = ["nohup", sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{code}"]

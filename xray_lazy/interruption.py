@@ -59,10 +59,18 @@ def signals_are_caught(are_caught: bool = True) -> None:
 
 @contextlib.contextmanager
 def heard(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Signals inside the block call `handler`; a SIGHUP that this process is to ignore stays ignored."""
+    """Signals inside the block call `handler`, their echoes don't; a SIGHUP that this process is to ignore stays so."""
+    came_at: dict[int, float] = {}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if number not in came_at or now - came_at[number] >= ECHO_SECONDS:
+            came_at[number] = now
+            handler(number, frame)
+
     is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     heard_here = [number for number in numbers if not (is_deaf and number == signal.SIGHUP)]
-    previous = {number: signal.signal(number, handler) for number in heard_here}
+    previous = {number: signal.signal(number, hear) for number in heard_here}
     try:
         yield
     finally:
