@@ -241,7 +241,8 @@ def add_split(commands) -> None:
         "--group-by",
         type=word,
         metavar="REGEX",
-        help="keep images together in whose file names the regular expression, or its first group, finds the same",
+        help="keep images together in whose file names the regular expression, or its first group, finds the same; "
+        "or `duplicates`: those that show the same scan, also compressed, resized, brighter, cropped, mirrored",
     )
     parser.add_argument("--transfer", choices=("copy", "link", "move"), default="copy", help="default: copy")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier split of the same images")
@@ -257,7 +258,9 @@ def run_split(options: argparse.Namespace) -> int:
     output = options.output or default_root()
     check_result_folder(output)
     exports = [read_export(*scanner) for scanner in _scanners(options)]
-    plans = [plan_split(export, options.ratios, options.seed, options.group_by) for export in exports]
+    plans = [
+        plan_split(export, options.ratios, options.seed, options.group_by, show_progress=True) for export in exports
+    ]
     with ExitStack() as held:
         for scanner in sorted({plan.export.scanner for plan in plans}):
             held.enter_context(sole_writer(Path(output) / "images" / scanner))

@@ -14,7 +14,13 @@ from xray_lazy.data.check.ids import number_ids
 from xray_lazy.data.check.image_facts import ImageFacts, read_facts
 from xray_lazy.data.check.images import ImageRules, examine_images, image_path
 from xray_lazy.data.check.instances import examine_instances
-from xray_lazy.data.check.neighbours import class_names, compare_sets, duplicates_within, unlisted_files
+from xray_lazy.data.check.neighbours import (
+    class_names,
+    compare_sets,
+    duplicates_within,
+    near_duplicates,
+    unlisted_files,
+)
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.data.dataset_places import SPLITS
@@ -44,7 +50,7 @@ def check_sets(sets: Sequence[CocoSet], read_images: bool = True, show_progress:
     for one, report in zip(sets, reports, strict=True):
         report.findings += duplicates_within(one, facts)
     _excuse_classes(sets, reports)
-    for position, finding in compare_sets(sets, facts):
+    for position, finding in (*compare_sets(sets, facts), *near_duplicates(sets, facts)):
         reports[position].findings.append(finding)
     if read_images:
         renamed = {os.path.abspath(path) for one in sets for path in _renamed_files(one, facts)}

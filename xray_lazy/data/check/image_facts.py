@@ -4,12 +4,13 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
+from xray_lazy.data.check.near_duplicates import thumbnail
 from xray_lazy.data.image_file import (
     MissingImage,
     TruncatedImage,
@@ -37,6 +38,7 @@ class ImageFacts:
         fault: "", "picture_missing", "picture_unreadable" or "picture_truncated".
         why: the reason of the fault.
         digest: a hash of the pixels, or None where they can't be read.
+        thumbnail: what is compared with other images, or None where the pixels can't be read.
         darkness: how little training sees of an image of more than 8 bits; empty where that is enough.
         remark: what the decoder says of a damaged file that it reads all the same.
     """
@@ -46,6 +48,7 @@ class ImageFacts:
     fault: str = ""
     why: str = ""
     digest: bytes | None = None
+    thumbnail: bytes | None = field(default=None, repr=False)
     darkness: str = ""
     remark: str = ""
 
@@ -86,7 +89,8 @@ def image_facts(path: Path) -> ImageFacts:
     height, width = image.shape[:2]
     digest = hashlib.sha1(image.data, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
-    return ImageFacts((width, height), is_turned(path), digest=digest.digest(), darkness=_darkness(image, seen))
+    size, darkness = (width, height), _darkness(image, seen)
+    return ImageFacts(size, is_turned(path), digest=digest.digest(), thumbnail=thumbnail(seen), darkness=darkness)
 
 
 def _darkness(image: np.ndarray, seen: np.ndarray) -> str:

@@ -123,10 +123,20 @@ KINDS: dict[str, Kind] = {
         "training takes the upper 8 of 16 bits: scale the values to 0 to 65535, or export 8 bits",
     ),
     "duplicate_picture": Kind(WARNING, "the same image under two names", "keep one of them, with all its annotations"),
+    "near_duplicate": Kind(
+        WARNING,
+        "the same scan under two names, with other pixels (compressed, resized, brighter, cropped, mirrored)",
+        "fine within one set if meant so; `split --group-by duplicates` keeps them together",
+    ),
     "picture_in_two_sets": Kind(
         WARNING,
         "image is also in another set (leak)",
         "remove it from one of them, or split again: results on it tell nothing",
+    ),
+    "near_duplicate_in_two_sets": Kind(
+        WARNING,
+        "scan is also in another set (leak), with other pixels (compressed, resized, brighter, cropped, mirrored)",
+        "remove it from one of them, or split again with `split --group-by duplicates`",
     ),
     "picture_without_annotations": Kind(
         NOTE, "image without annotations", "fine for harmless bags; else annotate them"

@@ -1,13 +1,14 @@
 """What only shows beside something else: the same image twice, leaks between sets, other classes, unlisted files."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.images import image_path
+from xray_lazy.data.check.near_duplicates import same_scans
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.dataset_places import LINKED_IMAGES
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
@@ -45,6 +46,33 @@ def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, F
         if position and (difference := class_names(one) ^ class_names(sets[0])):
             names = ", ".join(sorted(difference))
             yield position, Finding("classes_differ", "set", None, f"only one of it and {sets[0].name} has {names}")
+
+
+def near_duplicates(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, Finding]]:
+    """Images that show the same scan as another one before them, with other pixels; with the set's position."""
+    scans = scan_of_digest(facts.values())
+    firsts: dict[int, tuple[int, Path, int | str]] = {}
+    told: dict[bytes, int] = {}  # the first set that has these pixels: that they are there again is told elsewhere
+    for position, one in enumerate(sets):
+        for id, path in _listed(one):
+            digest = facts[path].digest if path in facts else None
+            if digest is None or told.setdefault(digest, position) != position:
+                continue
+            first_set, first, first_id = firsts.setdefault(scans[digest], (position, path, id))
+            if facts[first].digest == digest:
+                continue
+            there = sets[first_set]
+            detail = f"{_within(path, one)} shows {_within(first, there)} (id {first_id})"
+            if first_set == position:
+                yield position, Finding("near_duplicate", "image", id, detail)
+            else:
+                yield position, Finding("near_duplicate_in_two_sets", "image", id, f"{detail} of {there.name}")
+
+
+def scan_of_digest(facts: Iterable[ImageFacts]) -> dict[bytes, int]:
+    """Which scan images show, by their digests: the same number for the same scan, also with other pixels."""
+    thumbnails = {one.digest: one.thumbnail for one in facts if one.digest and one.thumbnail}
+    return dict(zip(thumbnails, same_scans(list(thumbnails.values())), strict=True))
 
 
 def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> Iterator[tuple[int, Finding]]:

@@ -3,15 +3,19 @@
 import math
 import re
 import shlex
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
+from xray_lazy.data.check.image_facts import read_facts
+from xray_lazy.data.check.neighbours import scan_of_digest
 from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.data.split.scanner_export import Export
 from xray_lazy.data.split.stratification import assign_splits
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
+
+DUPLICATES = "duplicates"
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,21 @@ class SplitPlan:
     Attributes:
         export: what is split.
         parts: the COCO content by split; a split whose ratio is 0 is not there.
+        groups: how many images each group has that is kept together, of those with several.
     """
 
     export: Export
     parts: dict[str, dict]
+    groups: list[int] = field(default_factory=list)
 
 
-def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by: str | None = None) -> SplitPlan:
+def plan_split(
+    export: Export,
+    ratios: Sequence[float],
+    seed: int = 0,
+    group_by: str | None = None,
+    show_progress: bool = False,
+) -> SplitPlan:
     """Deal an export's images to train, val and test, stratified by class.
 
     The same images with the same classes, ratios and seed give the same split, whatever the order in the JSON.
@@ -37,7 +49,8 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
         ratios: the shares of train, val and test; they sum to 1.
         seed: another seed gives another split.
         group_by: a regular expression searched in each file name; images for which its first group (or, without one,
-            the whole match) is the same stay together.
+            the whole match) is the same stay together. Or `DUPLICATES`: those that show the same scan.
+        show_progress: draw a progress bar on stderr while images are compared.
 
     Raises:
         UserError: the ratios are none, the pattern does not fit, or there are too few images or groups.
@@ -45,7 +58,11 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
     _require_shares(ratios)
     images, annotations = export.content["images"], export.content["annotations"]
     names = [image["file_name"] for image in images]
-    groups = groups_of(names, group_by) if group_by else names
+    groups: Sequence[Hashable] = names
+    if group_by == DUPLICATES:
+        groups = _same_scans(export, show_progress)
+    elif group_by:
+        groups = groups_of(names, group_by)
     splits = sum(ratio > 0 for ratio in ratios)
     if len(set(groups)) < splits:
         grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
@@ -66,7 +83,16 @@ def plan_split(export: Export, ratios: Sequence[float], seed: int = 0, group_by:
                 "images": [image for image in images if split_of[image["id"]] == index],
                 "annotations": [a for a in annotations if split_of[a["image_id"]] == index],
             }
-    return SplitPlan(export, parts)
+    return SplitPlan(export, parts, [size for size in Counter(groups).values() if size > 1])
+
+
+def _same_scans(export: Export, show_progress: bool) -> list[Hashable]:
+    """The group of each image: the scan that it shows; an image that can't be read is a group of its own."""
+    paths = [export.image_folder / image["file_name"] for image in export.content["images"]]
+    facts = read_facts(paths, show_progress)
+    scans = scan_of_digest(facts.values())
+    digests = (facts[path].digest for path in paths)
+    return [path if digest is None else scans[digest] for path, digest in zip(paths, digests, strict=True)]
 
 
 def _require_shares(ratios: Sequence[float]) -> None:

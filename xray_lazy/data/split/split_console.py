@@ -15,6 +15,8 @@ def print_plan(plan: SplitPlan) -> None:
     """Print one scanner's table, and which classes are missing from a split."""
     console = table_console()
     console.print(split_table(plan))
+    if plan.groups:
+        console.print(f"  {counted(sum(plan.groups), 'image')} kept together in {counted(len(plan.groups), 'group')}")
     for line in _gaps(plan):
         console.print(Text(f"  {line}", style="yellow"))
 
