@@ -8,9 +8,11 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from timm.layers import BatchNormAct2d
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.engine.quick_processes import run_group
 from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.modeling import synchronised_batch_norm
 from xray_lazy.modeling.synchronised_batch_norm import SyncBatchNorm, synchronise_batch_norm
 
 LAYERS = {
@@ -101,6 +103,16 @@ def test_alone_and_in_half_precision_it_is_batch_norm():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer(part), other(part))
     assert layer.state_dict().keys() == other.state_dict().keys()
+
+
+def test_an_empty_part_in_half_precision_has_statistics_of_the_type_of_others(monkeypatch):
+    taken = []
+    monkeypatch.setattr(synchronised_batch_norm, "world_size", lambda: 2)
+    monkeypatch.setattr(nn.SyncBatchNorm, "forward", lambda layer, part: taken.append(part.dtype) or part)
+    with FakeTensorMode():  # on a GPU that needs not be there
+        for count in (0, 2):
+            SyncBatchNorm(3)(torch.empty(count, 3, 4, 4, dtype=torch.bfloat16, device="cuda"))
+    assert taken == [torch.float32, torch.bfloat16]
 
 
 def test_frozen_layers_stay_and_unknown_kinds_are_told_of(caplog):

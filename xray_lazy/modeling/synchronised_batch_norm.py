@@ -25,7 +25,8 @@ class SyncBatchNorm(_BatchNorm):
         if not self.training or world_size() == 1:
             return super().forward(input)
         if input.is_cuda:
-            return nn.SyncBatchNorm.forward(self, input)
+            # of an empty part torch sends statistics in its type, of others in float32, and half of them don't fit
+            return nn.SyncBatchNorm.forward(self, input if input.numel() else input.float())
         self._check_input_dim(input)
         places = [0, *range(2, input.dim())]
         values = input.float()
