@@ -303,6 +303,17 @@ def test_of_the_processes_of_a_group_one_tells_the_signal_that_all_get(tmp_path,
         )
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_tool_works_where_its_streams_are_closed_and_prints_into_no_file(tmp_path, monkeypatch, closed):
+    monkeypatch.chdir(tmp_path)
+    code = half_a_file().replace(
+        "time.sleep(600)", "print(sys.stdout.isatty(), file=sys.stderr); os.system('echo out')"
+    )
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=PATIENCE)
+    assert ended.returncode == 0 and Path("results.json").read_text() == "half"
+
+
 def test_a_second_ctrl_c_ends_a_tool_that_takes_long_to_leave_with_no_half_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     again = "time.sleep(1.2); os.kill(os.getpid(), 2); time.sleep(600)"

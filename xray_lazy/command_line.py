@@ -30,6 +30,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     """
     global _show_tracebacks
     _show_tracebacks = debug
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         clean_what_is_printed(stream)
     try:
@@ -49,6 +50,17 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     finally:
         signals_are_caught(False)
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Where a standard stream was closed by the caller, the next file would get its number, and all that is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 _show_tracebacks = False

@@ -374,3 +374,5 @@ def test_the_root_of_the_sets_may_begin_with_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.setenv("XRAY_DATASETS", "~/scans")
     assert default_root() == "/home/anna/scans"
+    monkeypatch.setenv("XRAY_DATASETS", "")
+    assert default_root() == "datasets/xray"

@@ -50,8 +50,8 @@ def set_name(name: str) -> SetName | None:
 
 
 def default_root() -> str:
-    """The folder of the X-ray sets: the environment's `XRAY_DATASETS`, else `datasets/xray`."""
-    return os.path.expanduser(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
+    """The folder of the X-ray sets: the environment's `XRAY_DATASETS` if it is not empty, else `datasets/xray`."""
+    return os.path.expanduser(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
 
 
 def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSource:

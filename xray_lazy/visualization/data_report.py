@@ -159,8 +159,11 @@ def _leave_alone(inputs: Iterable[Path], folder: str | Path) -> None:
 
 def _files(sets: Iterable[CocoSet]) -> Iterator[Path]:
     for one in sets:
-        names = [image.get("file_name") for image in one.content["images"] if isinstance(image, dict)]
-        yield from filter(None, (one.json_file, *(one.images_dir / n for n in names if isinstance(n, str))))
+        if one.json_file:
+            yield one.json_file
+        for image in one.content["images"] if one.images_dir else ():
+            if isinstance(image, dict) and isinstance(name := image.get("file_name"), str):
+                yield one.images_dir / name
 
 
 def show_browser(request: DataRequest, port: int) -> None:
