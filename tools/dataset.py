@@ -71,6 +71,11 @@ def add_demo(commands) -> None:
     )
     parser.add_argument("--format", default="jpg", metavar="EXT", help="jpg (the default) or png")
     parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="what the detectors count, 16-bit PNGs of the low and the high energy, as a set NAME_raw",
+    )
+    parser.add_argument(
         "--seed", type=whole(0), default=0, metavar="N", help="the same seed makes the same files (default: 0)"
     )
     parser.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one per core)")
@@ -87,6 +92,8 @@ def run_demo(options: argparse.Namespace) -> int:
         raise UserError("--faults are planted in exports only", "add --export N")
     if options.export is not None:
         refuse_idle(options.parser, options, ("train", "val", "test"), "with --export")
+    if options.raw:
+        refuse_idle(options.parser, options, ("format", "faults"), "with --raw")
     root = options.output or default_root()
     check_result_folder(root)
     common = {
@@ -96,9 +103,11 @@ def run_demo(options: argparse.Namespace) -> int:
         "empty_share": options.empty,
         "masks": options.masks,
         "image_format": options.format,
+        "raw": options.raw,
     }
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
-        with sole_writer(Path(root) / "images" / scanner):
+        name = f"{scanner}_raw" if options.raw else scanner
+        with sole_writer(Path(root) / "images" / name):
             if options.export is not None:
                 file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
                 print(f"{file}: {counted(options.export, 'image')}")
@@ -107,7 +116,7 @@ def run_demo(options: argparse.Namespace) -> int:
             else:
                 counts = {"train": options.train, "val": options.val, "test": options.test}
                 for split, file in generate_set(root, scanner, counts, **common).items():
-                    print(f"xray_{scanner}_{split}: {counted(counts[split], 'image')}, {file}")
+                    print(f"xray_{name}_{split}: {counted(counts[split], 'image')}, {file}")
     return 0
 
 

@@ -15,6 +15,7 @@ test = dict(
             horizontal_flip=True,
             vertical_flip=False,  # where training flips vertically, too: a bag has no canonical up
             image_format="${model.input_format}",
+            reader="${oc.select:dataloader.reader,null}",
             nms_threshold=0.5,
             detections_per_image=100,
             batch_size=2,

@@ -10,7 +10,8 @@ import numpy as np
 from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.results import Analysis, ImageResult, LabelSuspect, TaskResult
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.image_file import UnreadableImage, read_image
+from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_reader import picture
 from xray_lazy.visualization.montage import fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import write_image
@@ -54,7 +55,7 @@ class _Drawer:
         categories = sorted(inputs.ground_truth["categories"], key=lambda category: category["id"])
         self.names = [str(category["name"]) for category in categories]
         self.index = {category["id"]: index for index, category in enumerate(categories)}
-        self.with_masks = with_masks
+        self.with_masks, self.reader = with_masks, inputs.reader
         self.truth = by_image(inputs.ground_truth["annotations"])
         self.detections = by_image(inputs.detections)
 
@@ -80,7 +81,7 @@ class _Drawer:
 
     def _write(self, file_name: str, truth: Sequence, shown: Sequence, note: str, path: Path) -> bool:
         try:
-            image = read_image(file_name)
+            image = picture(file_name, self.reader)
         except UnreadableImage:
             return False
         sides = (self._side(image, things) for things in (truth, shown))

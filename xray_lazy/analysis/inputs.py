@@ -18,6 +18,7 @@ from xray_lazy.wording import counted, tool_command
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset
+    from xray_lazy.data.image_reader import Reader
 
 NAMES_NAME = "annotations.json"  # of the images that `tools/predict.py` made the detections on
 _SHOWN = 5
@@ -45,6 +46,7 @@ class Inputs:
     detections: list[dict[str, Any]]
     max_detections: int
     folder: Path
+    reader: "Reader | None" = field(default=None, compare=False)
     _matches: dict[IouType, Matches] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def matching(self, task: IouType) -> Matching:
@@ -93,7 +95,8 @@ def inputs_of_run(
     check_fit(truth, detections, dataset.name, str(found.predictions))
     limit = max_detections or int(found.parts[0].content.get("max_detections") or 100)
     results = RunFolder(folder).analysis / found.name
-    return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results)
+    reader = _reader_of_run(folder)
+    return Inputs(dataset.name, str(found.folder), found.name, truth, detections, limit, results, reader)
 
 
 def inputs_of_files(
@@ -338,6 +341,17 @@ def _dataset_of_run(run_folder: Path, name: str) -> "DetectionDataset":
             f"the data set {name} of the evaluation is not that of the run's config: {error.message}",
             "name the ground truth with --ground-truth",
         ) from None
+
+
+def _reader_of_run(run_folder: Path) -> "Reader | None":
+    from omegaconf import OmegaConf
+
+    from xray_lazy.config import load_config
+    from xray_lazy.data.image_reader import reader_of
+
+    config = RunFolder(run_folder).config
+    dataloader = OmegaConf.select(load_config(config), "dataloader") if config.is_file() else None
+    return None if dataloader is None else reader_of(dataloader)
 
 
 def _joined(run_folder: Path, evaluation: Evaluation) -> tuple["DetectionDataset", list[dict[str, Any]], list[str]]:

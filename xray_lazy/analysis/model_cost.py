@@ -117,7 +117,8 @@ def measure(model: nn.Module, width: int, height: int, source: str = "", repeats
         raise UserError(f"{repeats} repeats and depth {depth} measure nothing", "give 1 or more of each")
     model.eval()
     device = next(model.parameters()).device
-    image = {"image": torch.full((3, height, width), 128, dtype=torch.uint8), "height": height, "width": width}
+    channels = len(getattr(model, "pixel_mean", (0, 0, 0)))
+    image = {"image": torch.full((channels, height, width), 128, dtype=torch.uint8), "height": height, "width": width}
     with torch.no_grad(), _full_load(model):
         operations, proposals, detections = _count(model, image)
         total = min([_seconds(lambda: model([image]), device) for _ in range(1 + repeats)][1:])

@@ -1,19 +1,19 @@
-"""Image files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole."""
+"""Image files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole; or all bits."""
 
-import errno
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from xray_lazy.errors import UserError
+from xray_lazy.data.image_bytes import TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
+from xray_lazy.data.stored_arrays import NPY_SUFFIX, array_size, is_array, read_npy, read_tiff
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -24,7 +24,8 @@ Image.MAX_IMAGE_PIXELS = 2**29
 IMAGE_SUFFIXES = frozenset(
     [
         *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf"),
-        *(".jpg", ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"),
+        *(".jpg", ".jpx", ".mpo", ".npy", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff"),
+        ".webp",
     ]
 )
 
@@ -36,39 +37,21 @@ _ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
 
 
-class UnreadableImage(UserError):
-    """An image that can't be used; `path` says which and `why` the reason."""
-
-    def __init__(self, path: str | os.PathLike, why: str):
-        super().__init__(f"image {path} {why}", "export or copy the image again")
-        self.path = path
-        self.why = why
-
-    def __reduce__(self):
-        return type(self), (self.path, self.why)
-
-
-class MissingImage(UnreadableImage):
-    """There is no such file."""
-
-
-class TruncatedImage(UnreadableImage):
-    """The file ends before its image does."""
-
-
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(width, height) in pixels after the EXIF orientation, from the file's header alone.
 
     Raises:
         UnreadableImage: there is no such file or its header is not that of an image.
     """
+    if is_array(path) and (size := array_size(path)):
+        return size
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large images
-            with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as image:
+            with open(path, "rb", opener=open_file) as stream, Image.open(stream) as image:
                 return _upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def image_sizes(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[int, int] | UnreadableImage]:
@@ -87,7 +70,7 @@ def image_sizes(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[int, int] 
 def is_turned(path: str | os.PathLike) -> bool:
     """Whether the EXIF orientation swaps the width and height that the file stores; False if it can't be read."""
     try:
-        with open(path, "rb", opener=_open_file) as stream, Image.open(stream) as image:
+        with open(path, "rb", opener=open_file) as stream, Image.open(stream) as image:
             return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -101,6 +84,11 @@ def read_image(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     Raises:
         UnreadableImage: MissingImage, TruncatedImage, or itself for a damaged or unknown file.
     """
+    if Path(path).suffix.lower() == NPY_SUFFIX:
+        read_npy(path)
+        raise UnreadableImage(
+            path, "is an array, no image of 8-bit colours: dataloader.reader.window says how it is read"
+        )
     return _decoded(path, _ORDERS[order])
 
 
@@ -113,14 +101,27 @@ def read_all_bits(path: str | os.PathLike) -> np.ndarray:
     return _decoded(path, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
 
 
+def read_samples(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
+    """The samples as the file stores them: (height, width, channels), upright, integers or floats of any size.
+
+    Colours come in this `order` (or "RGB") and without transparency, other channels in the file's order. Pages of a
+    TIFF are channels, and so is the shortest axis of an array whose axes have no names.
+
+    Raises:
+        UnreadableImage: as `read_image`.
+    """
+    if Path(path).suffix.lower() == NPY_SUFFIX:
+        return read_npy(path)
+    if is_array(path) and (samples := read_tiff(path, order)) is not None:
+        return samples
+    image = _decoded(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if image.ndim == 2:
+        return image[:, :, None]
+    return image if order == "BGR" else np.ascontiguousarray(image[:, :, ::-1])
+
+
 def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
-    try:
-        with open(path, "rb", opener=_open_file) as stream:
-            data = stream.read()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
-    if not data:
-        raise UnreadableImage(path, "is an empty file")
+    data = file_bytes(path)
     # OpenCV 4 fills the missing rows of a JPEG with grey, so the end is looked for first; a file with something
     # behind its end is rare and gets Pillow's slower, strict opinion.
     suspicious = _has_no_end(data)
@@ -135,33 +136,6 @@ def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
         if suspicious or "truncated" in reason:
             raise TruncatedImage(path, f"is cut off after {len(data)} bytes")
         raise UnreadableImage(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
-    return image
-
-
-def _open_file(path: str, flags: int) -> int:
-    """For `open`: a pipe is no image, and is not waited for; nor is a device, which may never end."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of folders, `open` itself complains
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a file", path)
-    return descriptor
-
-
-def read_record(record: dict, order: str = "BGR") -> np.ndarray:
-    """The image of a dataset dict, as `read_image` gives it.
-
-    Raises:
-        UnreadableImage: as `read_image`.
-        UserError: the file has another size than the data set says.
-    """
-    image = read_image(record["file_name"], order)
-    if image.shape[:2] != (record["height"], record["width"]):
-        raise UserError(
-            f"{record['file_name']} is {image.shape[1]}x{image.shape[0]}, "
-            f"its data set says {record['width']}x{record['height']}",
-            "`tools/dataset.py repair` takes the sizes from the files",
-        )
     return image
 
 
@@ -208,13 +182,3 @@ def _pillow_objection(data: bytes) -> str:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return str(error)
     return ""
-
-
-def _unreadable(path: str | os.PathLike, error: Exception) -> UnreadableImage:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return MissingImage(path, "does not exist")
-    if isinstance(error, IsADirectoryError):
-        return UnreadableImage(path, "is a folder")
-    if isinstance(error, UnidentifiedImageError):
-        return UnreadableImage(path, "is not an image")
-    return UnreadableImage(path, f"can't be read ({getattr(error, 'strerror', None) or error})")

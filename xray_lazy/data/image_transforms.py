@@ -1,4 +1,4 @@
-"""detectron2's transforms on 8-bit images, the frequent ones done faster: the same geometry, near-equal pixels."""
+"""detectron2's transforms on images, the frequent ones done faster: the same geometry, near-equal pixels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class PlainInput(T.AugInput):
     """What augmentations work on: each does its own work, and an image keeps one pixel at least on each side.
 
     Args:
-        image: (height, width, 3).
+        image: (height, width, channels).
         annotations: the items in it, for augmentations that ask for `boxes`.
         file_name: of the image, for those that ask for that.
     """
@@ -101,7 +101,7 @@ def transform_image(image: np.ndarray, transform: T.Transform) -> np.ndarray:
         for part in transform.transforms:
             image = transform_image(image, part)
         return image
-    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+    if image.dtype in (np.uint8, np.float32) and image.ndim == 3:
         if type(transform) is T.ResizeTransform and transform.interp == Image.Resampling.BILINEAR:
             return resize(image, transform.new_h, transform.new_w)
         if type(transform) is T.HFlipTransform:
@@ -112,7 +112,7 @@ def transform_image(image: np.ndarray, transform: T.Transform) -> np.ndarray:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with anti-aliasing, as Pillow defines it: (H, W, 3) uint8 to (height, width, 3)."""
+    """Bilinear with anti-aliasing, as Pillow defines it: (H, W, C), uint8 or float32, to (height, width, C)."""
     if image.shape[:2] == (height, width):
         return image
     # pixels stay interleaved through this view, which is nearly twice as fast here as planes
@@ -122,7 +122,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def as_planes(image: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) as a tensor (3, H, W), without a copy where its channels are planes already."""
+    """(H, W, C) as a tensor (C, H, W), without a copy where its channels are planes already."""
     planes = image.transpose(2, 0, 1)
     if image.dtype != np.uint8 or image.shape[2] != 3 or planes.flags.c_contiguous:
         return torch.from_numpy(np.ascontiguousarray(planes))
@@ -143,7 +143,7 @@ def on_planes(
     """
     planes = image.transpose(2, 0, 1)
     if not planes.flags.c_contiguous:
-        return change(np.ascontiguousarray(image), None)
+        return change(np.ascontiguousarray(image), None).reshape(*size, -1)  # OpenCV drops an only channel
     changed = np.empty((len(planes), *size), image.dtype)
     for plane, place in zip(planes, changed, strict=True):
         change(plane, place)

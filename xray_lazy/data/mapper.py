@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.data.augmentation.mixing import Mixing, OtherRecords, Scene
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_reader import ImageReader, Reader, read_record
 from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes, moved_boxes
 from xray_lazy.data.mask_rasters import MaskRasters
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
@@ -63,10 +63,11 @@ class DetectionMapper:
         plain: let every transform do its own work and draw masks as whole images, as detectron2's mapper does, which
             takes longer. Boxes and masks are the same, and pixels differ by rounding where an image is resized.
         cache: of decoded and resized images; it changes none of their pixels. The plain path makes no use of it.
+        reader: how files are read; None for 8-bit colours.
         mixing: what puts other images or items in, in order and before `augmentations`; see
             `xray_lazy.data.augmentation.mixing`. For training alone, whose loader gives it the data set.
 
-    Returns of a call: the dict without `annotations`, with `image` `(3, H, W)` uint8 and, in training, `instances`
+    Returns of a call: the dict without `annotations`, with `image` `(channels, H, W)` and, in training, `instances`
     (`gt_boxes` xyxy pixels, `gt_classes`, `gt_masks`). `height` and `width` stay those of the file.
     """
 
@@ -80,11 +81,17 @@ class DetectionMapper:
         plain: bool = False,
         cache: PictureCache | None = None,
         mixing: Sequence[Mixing] | None = (),
+        reader: Reader | None = None,
     ):
         mixing = tuple(mixing or ())
         for part in mixing:
             if not callable(part):
                 raise UserError(f"{part!r} in the mapper's mixing mixes nothing", "name parts with a `_target_`")
+        if mixing and reader and reader.fingerprint():
+            raise UserError(
+                "the parts of dataloader.train.mapper.mixing work on images of 8-bit colours",
+                "set dataloader.train.mapper.mixing='[]', or dataloader.reader.window=null",
+            )
         self.augmentations = T.AugmentationList(list(augmentations))
         for part in (*self.augmentations.augs, *mixing):
             make_lists_plain(part)
@@ -94,6 +101,7 @@ class DetectionMapper:
         self.recompute_boxes = recompute_boxes and with_masks
         self.plain = plain
         self.cache = cache or PictureCache()
+        self.reader = reader or ImageReader()
         self.mixing = mixing
         self._others: OtherRecords | None = None
 
@@ -141,14 +149,14 @@ class DetectionMapper:
 
     def _whole_image(self, record: dict) -> np.ndarray:
         if self.plain or not self.cache:
-            return read_record(record, self.image_format)
+            return read_record(record, self.image_format, self.reader)
         whole = record["height"], record["width"]
-        return self.cache.image(record, self.image_format, whole, [whole])
+        return self.cache.image(record, self.image_format, whole, [whole], self.reader)
 
     def _input(self, record: dict, usable: list[dict]) -> PlainInput:
         first = self.augmentations.augs[0] if self.augmentations.augs else None
         if self.cache and not self.plain and chosen_by_size(first):
-            return CachedInput(self.cache, record, self.image_format, first, usable)
+            return CachedInput(self.cache, record, self.image_format, first, usable, self.reader)
         return self._read_input(self._whole_image(record), record, usable)
 
     def _read_input(self, image: np.ndarray, record: dict, usable: list[dict]) -> PlainInput:

@@ -15,7 +15,7 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
-from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_reader import Reader, read_record
 from xray_lazy.data.image_transforms import ImageInput, resize
 from xray_lazy.errors import UserError
 
@@ -26,6 +26,8 @@ GIB = 2**30
 COUNT_AGAIN = 0.01
 # A temporary file of this age, in seconds, belongs to a process that was killed.
 ABANDONED = 3600
+# In an entry's name before its reader's settings: it holds float32.
+_FLOATS = "_f"
 
 
 class PictureCache:
@@ -36,7 +38,8 @@ class PictureCache:
         max_gib: so much it holds. Nothing is removed for new images: all of them are asked for equally often, so that
             those that stay save the most. Each process may go 1 % above.
 
-    An entry belongs to a file's path, size and time of change, its place in memory (BGR or RGB) and its target size.
+    An entry belongs to a file's path, size and time of change, its place in memory (BGR or RGB), its reader's settings
+    and its target size.
     A changed image takes its old entries' place. Entries appear under their names when they are complete, so a killed
     process or several that write the same one do no harm; with a full disk, training goes on without new entries.
     """
@@ -53,30 +56,39 @@ class PictureCache:
     def __bool__(self) -> bool:
         return self.folder is not None
 
-    def image(self, record: dict, order: str, size: tuple[int, int], sizes: Iterable[tuple[int, int]]) -> np.ndarray:
-        """The image of a dataset dict, bilinearly resized: (height, width, 3) uint8, planes in memory.
+    def image(
+        self,
+        record: dict,
+        order: str,
+        size: tuple[int, int],
+        sizes: Iterable[tuple[int, int]],
+        reader: Reader | None = None,
+    ) -> np.ndarray:
+        """The image of a dataset dict, bilinearly resized: (height, width, channels), planes in memory.
 
         Args:
             record: with `file_name`, `height` and `width`.
             order: "BGR" or "RGB".
             size: (height, width) that is wanted.
             sizes: that will be wanted of it; they are made as well when the image has to be decoded.
+            reader: how its files are read; None for 8-bit colours.
 
         Raises:
             UnreadableImage: the file itself can't be read.
         """
         path = record["file_name"]
         try:
-            stamp = _stamp(path, order)
+            stamp = _stamp(path, order, reader)
         except OSError:
-            return resize(read_record(record, order), *size)  # which says what is wrong
+            return resize(read_record(record, order, reader), *size)  # which says what is wrong
         found = self._stored(path, stamp, size)
         if found is not None:
             return found
-        source = read_record(record, order)
+        source = read_record(record, order, reader)
         wanted = resize(source, *size)
+        bytes_per_pixel = source.shape[2] * source.itemsize
         for one in {size, *sizes}:
-            if self._stored(path, stamp, one) is None and self._has_room(3 * one[0] * one[1]):
+            if self._stored(path, stamp, one) is None and self._has_room(bytes_per_pixel * one[0] * one[1]):
                 self._store(path, stamp, wanted if one == size else resize(source, *one))
         return wanted
 
@@ -88,8 +100,9 @@ class PictureCache:
     def _stored(self, path: str, stamp: str, size: tuple[int, int]) -> np.ndarray | None:
         try:
             # writing into it changes this process's copy alone
-            planes = np.memmap(self._entry(path, stamp, size), np.uint8, mode="c")
-            return np.asarray(planes).reshape(3, *size).transpose(1, 2, 0)
+            stored = np.asarray(np.memmap(self._entry(path, stamp, size), np.uint8, mode="c"))
+            planes = stored.view(np.float32) if _FLOATS in stamp else stored
+            return planes.reshape(-1 if _FLOATS in stamp else 3, *size).transpose(1, 2, 0)
         except (OSError, ValueError):  # there is none; or a power failure left it too short
             return None
 
@@ -155,20 +168,27 @@ class CachedInput(ImageInput):
     """
 
     def __init__(
-        self, cache: PictureCache, record: dict, order: str, first: T.Augmentation, annotations: Sequence[dict] = ()
+        self,
+        cache: PictureCache,
+        record: dict,
+        order: str,
+        first: T.Augmentation,
+        annotations: Sequence[dict] = (),
+        reader: Reader | None = None,
     ):
-        size_without_memory = np.broadcast_to(np.uint8(0), (record["height"], record["width"], 3))
+        channels = reader.channels if reader else 3
+        size_without_memory = np.broadcast_to(np.uint8(0), (record["height"], record["width"], channels))
         super().__init__(size_without_memory, annotations, record["file_name"])
-        self._unread = (cache, record, order, first)
+        self._unread = (cache, record, order, first, reader)
 
     def _transformed(self, transform: T.Transform) -> np.ndarray:
         if self._unread is None:
             return super()._transformed(transform)
-        (cache, record, order, first), self._unread = self._unread, None
+        (cache, record, order, first, reader), self._unread = self._unread, None
         whole = record["height"], record["width"]
         resizes = type(transform) is T.ResizeTransform and transform.interp == Image.Resampling.BILINEAR
         size = (transform.new_h, transform.new_w) if resizes else whole
-        self.image = cache.image(record, order, size, _sizes(first, *whole) if resizes else [whole])
+        self.image = cache.image(record, order, size, _sizes(first, *whole) if resizes else [whole], reader)
         return self.image if resizes else super()._transformed(transform)
 
 
@@ -186,8 +206,14 @@ def _sizes(augmentation: T.Augmentation, height: int, width: int) -> list[tuple[
     return []
 
 
-def _stamp(path: str, order: str) -> str:
+def _stamp(path: str, order: str, reader: Reader | None) -> str:
     """What a changed file, or another library that decodes or resizes it, changes."""
     facts = os.stat(path)
-    libraries = hashlib.sha1(f"{cv2.__version__} {torch.__version__}".encode()).hexdigest()[:8]
-    return f"{facts.st_size:x}_{facts.st_mtime_ns:x}_{libraries}-{order}"
+    libraries = f"{cv2.__version__} {torch.__version__}"
+    settings = reader.fingerprint() if reader else ""
+    for file in reader.files(path)[1:] if reader else ():
+        its = os.stat(file)
+        libraries += f" {its.st_size} {its.st_mtime_ns}"
+    digest = hashlib.sha1(libraries.encode()).hexdigest()[:8]
+    # what follows the dash are other forms of the same file, which stay beside each other
+    return f"{facts.st_size:x}_{facts.st_mtime_ns:x}_{digest}-{order}{_FLOATS + settings if settings else ''}"

@@ -18,6 +18,7 @@ from torch import nn
 from xray_lazy.atomic_file import write_json
 from xray_lazy.config.keys import describes_call
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_reader import Reader, reader_of
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, Results, evaluated_sets, together
 from xray_lazy.errors import UserError
@@ -65,6 +66,11 @@ class EvaluationRun:
     @cached_property
     def sets(self) -> list[EvaluatedSet]:
         return evaluated_sets(self._dataloader)
+
+    @cached_property
+    def reader(self) -> Reader | None:
+        """How the images' files are read."""
+        return reader_of(self._dataloader)
 
     def __call__(self, model: nn.Module, iteration: int, suffix: str = "") -> dict[str, dict[str, float]]:
         """Evaluate on all processes together; the first gets the metrics by task and writes them, others get {}.

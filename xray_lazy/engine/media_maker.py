@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_reader import Reader, picture
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes
@@ -49,14 +49,20 @@ class ImageMaker:
         image_ids: of the images that will be asked for.
         score_threshold: detections below it are not shown.
         long_edge: pixels; larger images are made smaller.
+        reader: of the images' files; None for 8-bit colours.
     """
 
     def __init__(
-        self, evaluator: ReviewableEvaluator, image_ids: Iterable[int | str], score_threshold: float, long_edge: int
+        self,
+        evaluator: ReviewableEvaluator,
+        image_ids: Iterable[int | str],
+        score_threshold: float,
+        long_edge: int,
+        reader: Reader | None = None,
     ):
         wanted = set(image_ids)
         self.class_names = evaluator.dataset.class_names
-        self._long_edge = long_edge
+        self._long_edge, self._reader = long_edge, reader
         self._index = {category: index for index, category in enumerate(evaluator.dataset.category_ids)}
         self._records = {r["image_id"]: r for r in evaluator.dataset if r["image_id"] in wanted}
         self._truth = by_image(evaluator.ground_truth["annotations"], wanted)
@@ -70,7 +76,7 @@ class ImageMaker:
             UnreadableImage: the file is gone or damaged.
         """
         record = self._records[image_id]
-        image = read_image(record["file_name"])
+        image = picture(record["file_name"], self._reader)
         factor = min(1.0, self._long_edge / max(image.shape[:2]))
         if factor < 1:
             size = tuple(max(1, round(edge * factor)) for edge in image.shape[1::-1])

@@ -16,8 +16,8 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import clip_boxes_to_image
 
-from xray_lazy.data.image_file import read_image
-from xray_lazy.data.image_transforms import PlainInput
+from xray_lazy.data.image_reader import ImageReader, Reader
+from xray_lazy.data.image_transforms import ImageInput, PlainInput
 from xray_lazy.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 class ImageCopy:
     """A scaled and flipped copy of an image.
 
-    image: (3, H, W) uint8; transforms: from the pixels of the file to those of the copy; flipped_axes: of the image,
+    image: (channels, H, W); transforms: from the pixels of the file to those of the copy; flipped_axes: of the image,
     -1 where left and right are swapped, -2 where top and bottom are.
     """
 
@@ -68,6 +68,7 @@ class TestTimeAugmentation(nn.Module):
         short_edge_lengths, max_size: scales of the copies, see detectron2's ResizeShortestEdge.
         horizontal_flip, vertical_flip: add flipped copies; for models that saw such flips in training.
         image_format: order of the channels that the model was trained with, "BGR" or "RGB".
+        reader: how files are read; None for 8-bit colours.
         nms_threshold: IoU over which the lower score of two boxes of a class is dropped.
         detections_per_image: as many are kept, the best first.
         batch_size: copies per forward pass. Those of one scale follow each other, so that little is padded.
@@ -89,6 +90,7 @@ class TestTimeAugmentation(nn.Module):
         nms_threshold: float = 0.5,
         detections_per_image: int = 100,
         batch_size: int = 2,
+        reader: Reader | None = None,
     ):
         super().__init__()
         inference = getattr(model, "inference", None)
@@ -109,7 +111,7 @@ class TestTimeAugmentation(nn.Module):
         horizontal = [(), (-1,)] if horizontal_flip else [()]
         vertical = [(), (-2,)] if vertical_flip else [()]
         self.flips = [left_right + top_bottom for left_right in horizontal for top_bottom in vertical]
-        self.image_format = image_format
+        self.image_format, self.reader = image_format, reader or ImageReader()
         self.nms_threshold = nms_threshold
         self.detections_per_image = detections_per_image
         self.batch_size = batch_size
@@ -133,9 +135,9 @@ class TestTimeAugmentation(nn.Module):
 
     def _detect(self, record: dict) -> Instances:
         """In the frame of the file."""
-        image = read_image(record["file_name"])
+        image = self.reader.read(record["file_name"], self.image_format)
         size = image.shape[:2]
-        copies = self.copies(image)
+        copies = self._copies_in_order(image)
         with self._masks_off():
             found = self._infer(record, copies)
         merged = merge_detections(found, copies, size, self.nms_threshold, self.detections_per_image)
@@ -145,8 +147,9 @@ class TestTimeAugmentation(nn.Module):
 
     def copies(self, image: np.ndarray) -> list[ImageCopy]:
         """The copies of a BGR image (H, W, 3) uint8, in the model's order of channels."""
-        if self.image_format == "RGB":
-            image = image[:, :, ::-1]
+        return self._copies_in_order(image[:, :, ::-1] if self.image_format == "RGB" else image)
+
+    def _copies_in_order(self, image: np.ndarray) -> list[ImageCopy]:
         return [copy for resize in self.resizes for copy in scaled_copies(image, resize, self.flips)]
 
     def _infer(
@@ -188,8 +191,9 @@ class TestTimeAugmentation(nn.Module):
 
 
 def scaled_copies(image: np.ndarray, resize: T.Augmentation, flips: Sequence[tuple[int, ...]]) -> Iterator[ImageCopy]:
-    """One copy of the image (H, W, 3) for each of `flips`, see `ImageCopy.flipped_axes`, all of the same size."""
-    resized = PlainInput(np.ascontiguousarray(image))
+    """One copy of the image (H, W, C) for each of `flips`, see `ImageCopy.flipped_axes`, all of the same size."""
+    # of floats, detectron2 resizes without smoothing
+    resized = (PlainInput if image.dtype == np.uint8 else ImageInput)(np.ascontiguousarray(image))
     transform = resize(resized)
     scaled = torch.from_numpy(resized.image.transpose(2, 0, 1).copy())
     mirrors = {-1: T.HFlipTransform(scaled.shape[2]), -2: T.VFlipTransform(scaled.shape[1])}

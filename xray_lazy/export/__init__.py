@@ -1,7 +1,8 @@
 """Trained models as files that run elsewhere: ONNX, TorchScript, torch.export.
 
-An exported model has one input, `image` `(3, H, W)` float32 with values 0..255, channels in the order `input_format`,
-already resized to the network's input size; it normalises and pads by itself. Its outputs, in this order, best first:
+An exported model has one input, `image` `(channels, H, W)` float32 with values 0..255, colours in the order
+`input_format`, already resized to the network's input size; it normalises and pads by itself. Its outputs, in this
+order, best first:
 
 - `boxes` `(N, 4)` float32, xyxy in pixels of the input
 - `scores` `(N,)` float32

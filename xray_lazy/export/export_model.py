@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from xray_lazy.atomic_file import write_text
+from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
@@ -119,7 +121,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
     short_edge, max_size = _resizing(trained.cfg)
     width, height = size or (min(max_size, 2 * short_edge), short_edge)
     with quietly(), torch.no_grad():
-        outputs = SingleImageDetector(model)(torch.zeros(3, 64, 64, device=trained.device))
+        outputs = SingleImageDetector(model)(torch.zeros(model.pixel_mean.numel(), 64, 64, device=trained.device))
     return ModelFacts(
         format=format,
         class_names=trained.class_names,
@@ -136,6 +138,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
         model=kind,
         weights=trained.weights,
         iteration=trained.iteration,
+        reader=_reader_settings(trained.cfg),
     )
 
 
@@ -233,6 +236,13 @@ def _resizing(cfg: DictConfig) -> tuple[int, int]:
         "dataloader.test.mapper.augmentations",
         "add one there",
     )
+
+
+def _reader_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Nothing for files of 8-bit colours, and for readers of one's own, which a file can't take along."""
+    node = OmegaConf.select(cfg, "dataloader.test.mapper.reader")
+    reader = instantiate(node) if node else None
+    return reader.settings() if isinstance(reader, ImageReader) and reader.fingerprint() else {}
 
 
 def _check_place(output: Path) -> None:

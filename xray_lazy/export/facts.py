@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
@@ -30,6 +31,7 @@ class ModelFacts:
         model: class name of the detector.
         weights: file or URL of its weights.
         iteration: that they were saved after; None where their file does not say.
+        reader: the arguments of `ImageReader` for its images, where they are no files of 8-bit colours.
     """
 
     format: str
@@ -47,6 +49,7 @@ class ModelFacts:
     model: str
     weights: str
     iteration: int | None
+    reader: dict[str, Any] = field(default_factory=dict)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of this size is resized to before it goes into the model, in any format."""
@@ -80,6 +83,7 @@ def read_facts(model_file: str | Path) -> ModelFacts:
     path = facts_path(model_file)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        content.setdefault("reader", {})  # files of before it was there
         values = {entry.name: content[entry.name] for entry in dataclasses.fields(ModelFacts)}
     except FileNotFoundError:
         raise UserError(

@@ -19,7 +19,7 @@ class ExportedModel:
 
     Args:
         facts: of the model.
-        run: from an image `(3, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
+        run: from an image `(channels, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
     """
 
     def __init__(self, facts: ModelFacts, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
@@ -30,8 +30,9 @@ class ExportedModel:
         """Detections of one image, best first.
 
         Args:
-            image: array or tensor `(3, H, W)`, values 0..255, channels in the order of `facts.input_format`, resized
-                to `facts.input_size(height, width)`; for a model of a fixed size it is filled up right and below.
+            image: array or tensor `(channels, H, W)`, values 0..255, colours in the order of `facts.input_format`,
+                resized to `facts.input_size(height, width)`; for a model of a fixed size it is filled up right and
+                below.
 
         Returns:
             `boxes` `(N, 4)` xyxy pixels of `image`, `scores` `(N,)`, `classes` `(N,)` int64 and, where the model has
@@ -79,7 +80,7 @@ def fill_up(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
             f"the image is {width}x{height}, the model takes {facts.width}x{facts.height}",
             "resize it to facts.input_size(height, width), or export without --size",
         )
-    filled = np.empty((3, facts.height, facts.width), dtype=np.float32)
+    filled = np.empty((len(facts.padding), facts.height, facts.width), dtype=np.float32)
     filled[:] = np.array(facts.padding, dtype=np.float32)[:, None, None]
     filled[:, :height, :width] = image
     return filled

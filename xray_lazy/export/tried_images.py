@@ -17,7 +17,7 @@ from xray_lazy.export.runtime import fill_up
 def images_to_try(
     cfg: DictConfig, facts: ModelFacts, files: Sequence[str], count: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and images `(3, H, W)`, 0..255, float32, at network-input size.
+    """Names and images `(channels, H, W)`, 0..255, float32, at network-input size.
 
     Args:
         cfg: of the training; `dataloader.test` says how images are prepared, and which there are.
@@ -58,8 +58,10 @@ def _of_data_set(cfg: DictConfig, count: int) -> list[dict]:
 def _made_up(facts: ModelFacts, seed: int) -> np.ndarray:
     """Blots of colour, which a detector takes for something rather than white noise."""
     height, width = facts.input_size(facts.height, facts.width)
-    coarse = np.random.default_rng(seed).uniform(0, 255, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).transpose(2, 0, 1)
+    size, channels = (height // 16 + 2, width // 16 + 2), len(facts.padding)
+    coarse = np.random.default_rng(seed).uniform(0, 255, (*size, channels)).astype(np.float32)
+    enlarged = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
+    return enlarged.clip(0, 255).transpose(2, 0, 1)
 
 
 def _fitted(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
@@ -68,4 +70,5 @@ def _fitted(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
     if facts.dynamic:
         return np.ascontiguousarray(image, dtype=np.float32)
     height, width = facts.input_size(height, width)
-    return fill_up(cv2.resize(image.transpose(1, 2, 0), (width, height)).transpose(2, 0, 1), facts)
+    resized = cv2.resize(image.transpose(1, 2, 0), (width, height)).reshape(height, width, -1)
+    return fill_up(resized.transpose(2, 0, 1), facts)

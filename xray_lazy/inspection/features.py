@@ -85,7 +85,8 @@ def inspect_features(request: FeaturesRequest, report: Callable[[str], None]) ->
             except UserError as problem:
                 print(f"skipped: {problem.message}", file=sys.stderr)
                 continue
-            seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted)
+            reader = getattr(mapper, "reader", None)
+            seen = panels.look(parts, sample, request.score_threshold, "activation" in wanted, reader)
             drawn = draw_subjects(seen, trained, wanted, request.top)
             path = folder / _free_name(Path(record["file_name"]).stem, names)
             for name, image in drawn.items():

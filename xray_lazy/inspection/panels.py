@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 from torchvision.ops import nms
 
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.data.image_reader import ImageReader, Reader
 from xray_lazy.inspection.activation import class_activations, proposals_of
 from xray_lazy.inspection.attention import attention_maps, recorded_attention
 from xray_lazy.inspection.parts import ModelParts, Proposals, Stage
@@ -35,7 +36,7 @@ class Seen:
     """All that a model saw in one image.
 
     Attributes:
-        image: `(H, W, 3)`, BGR, as the model got it.
+        image: `(H, W, 3)`, BGR, uint8, what people see of what the model got.
         padded_size: height and width of the input that the feature maps were made from.
         features: `(C, h, w)` of each level.
         attention: `(heads, queries, h, w)` by the attention's name.
@@ -55,8 +56,14 @@ class Seen:
     activations: dict[int, torch.Tensor]
 
 
-def look(parts: ModelParts, sample: dict, score_threshold: float, with_activations: bool = True) -> Seen:
-    """Run a model in parts on one sample of the test mapper."""
+def look(
+    parts: ModelParts,
+    sample: dict,
+    score_threshold: float,
+    with_activations: bool = True,
+    reader: Reader | None = None,
+) -> Seen:
+    """Run a model in parts on one sample of the test mapper, which has read it with `reader`."""
     with torch.no_grad(), recorded_attention(parts.model) as attention:
         images = parts.prepare([sample])
         features = parts.backbone(images)
@@ -66,13 +73,12 @@ def look(parts: ModelParts, sample: dict, score_threshold: float, with_activatio
     found = found[found.scores >= score_threshold]
     maps = {name: attention_maps(weights, features) for name, weights in attention.items()}
     height, width = images.image_sizes[0]
-    image = sample["image"].numpy().transpose(1, 2, 0)
-    if getattr(parts.model, "input_format", "BGR") == "RGB":
-        image = image[:, :, ::-1]
+    order = getattr(parts.model, "input_format", "BGR")
+    image = (reader or ImageReader()).show(sample["image"].numpy().transpose(1, 2, 0), order)
     plain = Instances((height, width), pred_boxes=found.pred_boxes.clone(), scores=found.scores)
     plain.pred_classes = found.pred_classes
     return Seen(
-        np.ascontiguousarray(image),
+        image,
         tuple(images.tensor.shape[-2:]),
         {name: level[0].cpu() for name, level in features.items()},
         proposals[0],

@@ -1,13 +1,13 @@
 """What finds items in images, whatever runs the network: a trained model here, an exported one elsewhere."""
 
 import inspect
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import instantiate
@@ -17,6 +17,7 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
 from torch import nn
 
+from xray_lazy.data.image_reader import ImageReader, Reader
 from xray_lazy.data.image_transforms import ImageInput, as_planes, resize
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
@@ -26,6 +27,7 @@ from xray_lazy.export.runtime import load_exported
 from xray_lazy.modeling.region_pooling import use_region_poolers
 from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
 from xray_lazy.prediction.mask_inference import use_partwise_mask_heads
+from xray_lazy.wording import counted
 
 Threshold = float | Sequence[float]
 
@@ -35,13 +37,37 @@ class Detector(ABC):
 
     Attributes:
         class_names: by index; empty where nothing tells them.
+        reader: how image files are read.
+        input_format: "BGR" or "RGB", the order of colours that the network takes.
     """
 
     class_names: tuple[str, ...]
+    reader: Reader = ImageReader()
+    input_format: str = "BGR"
+
+    def load(self, path: str | os.PathLike) -> tuple[np.ndarray, torch.Tensor]:
+        """What people see of an image's file, BGR `(H, W, 3)` uint8, and the network's input."""
+        image = self.reader.read(path, self.input_format)
+        return self.reader.show(image, self.input_format), self._resized(image)
+
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        """The network's input `(channels, h, w)` for a BGR image `(H, W, 3)` uint8, such as a video's frame; of other
+        channels, for an image as the reader gives it.
+
+        Raises:
+            UserError: the network takes another number of channels.
+        """
+        if image.shape[2] != self.reader.channels:
+            raise UserError(
+                f"the image has {counted(image.shape[2], 'channel')}, the model takes {self.reader.channels}",
+                "give it files that are like those that it was trained on",
+            )
+        is_turned = self.input_format == "RGB" and image.shape[2] == 3
+        return self._resized(np.ascontiguousarray(image[:, :, ::-1]) if is_turned else image)
 
     @abstractmethod
-    def prepare(self, image: np.ndarray) -> torch.Tensor:
-        """The network's input `(3, h, w)` for a BGR image `(H, W, 3)` uint8."""
+    def _resized(self, image: np.ndarray) -> torch.Tensor:
+        """The network's input for an image whose channels are in the network's order."""
 
     @abstractmethod
     def batch_key(self, prepared: torch.Tensor) -> tuple:
@@ -92,14 +118,15 @@ class TrainedDetector(Detector):
                 "the config has no dataloader.test.mapper.augmentations: they say how images are resized", ""
             )
         self._augmentations = T.AugmentationList(instantiate(mapper.augmentations))
-        self._is_rgb = mapper.get("image_format", "BGR") == "RGB"
+        self.input_format = mapper.get("image_format", "BGR")
+        self.reader = (instantiate(mapper.reader) if mapper.get("reader") else None) or ImageReader()
         backbone = getattr(self.model, "backbone", None)
         self._divisor = max(1, getattr(backbone, "size_divisibility", 1))
         inference = getattr(self.model, "inference", None)
         self._can_leave_masks = inference is not None and "do_postprocess" in inspect.signature(inference).parameters
 
-    def prepare(self, image: np.ndarray) -> torch.Tensor:
-        augmented = ImageInput(cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if self._is_rgb else image)
+    def _resized(self, image: np.ndarray) -> torch.Tensor:
+        augmented = ImageInput(image)
         self._augmentations(augmented)
         return as_planes(augmented.image)
 
@@ -134,11 +161,11 @@ class ExportedDetector(Detector):
 
     def __init__(self, path: str | Path, device: str = "auto") -> None:
         self._model = load_exported(path, device)
-        self.class_names = self._model.facts.class_names
+        facts = self._model.facts
+        self.class_names, self.input_format = facts.class_names, facts.input_format
+        self.reader = ImageReader(**facts.reader)
 
-    def prepare(self, image: np.ndarray) -> torch.Tensor:
-        if self._model.facts.input_format == "RGB":
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    def _resized(self, image: np.ndarray) -> torch.Tensor:
         return as_planes(resize(image, *self._model.facts.input_size(*image.shape[:2])))
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:

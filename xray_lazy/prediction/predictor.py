@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from xray_lazy.data.image_file import read_image
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detector import Detector, Threshold, load_detector
 from xray_lazy.wording import counted
@@ -25,7 +24,7 @@ class Prediction:
 
     Attributes:
         source: the file, or the image itself.
-        image: (H, W, 3) BGR uint8; None where there is a problem.
+        image: (H, W, 3) BGR uint8, as people see it; None where there is a problem.
         instances: in pixels of the image, best first, on the CPU; `pred_masks`, from models with masks, is an
             `EncodedMasks`, whose `bitmaps()` are (N, H, W) bool. None where there is a problem.
         problem: why nothing could be looked for: the file can't be read, or the network can't work on its image.
@@ -136,8 +135,9 @@ class Predictor:
 
     def _load(self, source: Source) -> "_Loaded":
         try:
-            image = source if isinstance(source, np.ndarray) else read_image(source)
-            return _Loaded(source, image, self.detector.prepare(image), None)
+            if isinstance(source, np.ndarray):
+                return _Loaded(source, source, self.detector.prepare(source), None)
+            return _Loaded(source, *self.detector.load(source), None)
         except UserError as problem:
             return _Loaded(source, None, None, problem)
         except Exception as error:

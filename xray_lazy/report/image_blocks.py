@@ -60,7 +60,7 @@ def thumbnails(
     review: Review, image_ids: Sequence[int | str], score_threshold: float, what: Literal["annotated", "detected"]
 ) -> dict[int | str, Shot]:
     """Small images with their items as annotated, or as detected with at least a score; those that can be read."""
-    make, shots = ImageMaker(review, image_ids, score_threshold, THUMBNAIL_EDGE), {}
+    make, shots = ImageMaker(review, image_ids, score_threshold, THUMBNAIL_EDGE, review.inputs.reader), {}
     for image_id in image_ids:
         try:
             image = make(image_id)
@@ -109,7 +109,7 @@ def _rows(title: str, text: str, chosen: Sequence[ImageMistakes], views: Sequenc
     if not chosen:
         return []
     ids = [image.image_id for image in chosen]
-    makers = [ImageMaker(review, ids, review.score_threshold, LONG_EDGE) for _, review in views]
+    makers = [ImageMaker(one, ids, one.score_threshold, LONG_EDGE, one.inputs.reader) for _, one in views]
     counts = [{image.image_id: image for image in review.mistakes} for _, review in views]
     rows, unreadable = [], []
     for image in chosen:

@@ -7,6 +7,7 @@ import numpy as np
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.visualization.image_choice import Choice, choose_records, draw_at_random, wanted_items
 from xray_lazy.visualization.montage import contact_sheet
 from xray_lazy.visualization.overlay import instances_of_record
@@ -50,7 +51,7 @@ def save_augmented_sheet(
 
     Args:
         records: detectron2's dataset dicts.
-        mapper: of the training loader, with `image_format`, "BGR" if it has none.
+        mapper: of the training loader, with `image_format`, "BGR" if it has none, and maybe with a `reader`.
         draws: of each image.
     """
     samples = [
@@ -58,9 +59,8 @@ def save_augmented_sheet(
         for place, record in enumerate(records)
         for number in range(draws)
     ]
-    bgr = getattr(mapper, "image_format", "BGR") != "RGB"
-    scans = [sample["image"].numpy().transpose(1, 2, 0) for sample in samples]
-    scans = [np.ascontiguousarray(scan if bgr else scan[:, :, ::-1]) for scan in scans]
+    reader, order = getattr(mapper, "reader", None) or ImageReader(), getattr(mapper, "image_format", "BGR")
+    scans = [reader.show(sample["image"].numpy().transpose(1, 2, 0), order) for sample in samples]
     height = cell_height(scans, cell_width)
     cells = []
     for place, (sample, scan) in enumerate(zip(samples, scans, strict=True)):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.atomic_file import atomic_writer
-from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_reader import Reader, picture
 from xray_lazy.visualization.montage import contact_sheet, fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances, instances_of_prediction, instances_of_record
 
@@ -28,6 +28,7 @@ def save_prediction_images(
     class_names: Sequence[str],
     folder: str | os.PathLike,
     score_threshold: float = 0.5,
+    reader: Reader | None = None,
 ) -> list[Path]:
     """Write one image per prediction, the ground truth on its left, and `contact_sheet.jpg` of all.
 
@@ -37,6 +38,7 @@ def save_prediction_images(
         class_names: by class id.
         folder: made if need be; images are named by their order and the scan's file.
         score_threshold: predictions below it are not drawn.
+        reader: of the scans' files; None for 8-bit colours.
 
     Returns:
         The files written, the contact sheet last; nothing for no predictions.
@@ -47,7 +49,7 @@ def save_prediction_images(
     folder = Path(folder)
     paths, thumbnails = [], []
     for number, (record, instances) in enumerate(predictions):
-        image = read_image(record["file_name"])
+        image = picture(record["file_name"], reader)
         pair = side_by_side(
             draw_instances(image, instances_of_record(record), class_names),
             draw_instances(image, instances_of_prediction(instances, score_threshold), class_names),

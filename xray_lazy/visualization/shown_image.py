@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
-from xray_lazy.data.image_file import UnreadableImage, read_image
+from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_reader import picture
 from xray_lazy.visualization.image_text import draw_text
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
 from xray_lazy.visualization.overlay import draw_instances
@@ -94,7 +95,7 @@ def cell_height(scans: Sequence[np.ndarray], width: int) -> int:
 
 def _read(path: Path) -> np.ndarray | str:
     try:
-        return read_image(path)
+        return picture(path)
     except UnreadableImage as error:
         return error.why
 

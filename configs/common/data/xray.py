@@ -4,6 +4,7 @@ from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
 
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.data.loaders import TestLoader, TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.picture_cache import PictureCache
@@ -14,6 +15,16 @@ from xray_lazy.evaluation.screening.in_training import BagScreening
 
 dataloader = dict(
     root=None,  # folder with annotations/ and images/; None takes $XRAY_DATASETS, else datasets/xray
+    # how image files are read; a window is for 16 bits, other channels, several files of an image: docs/raw_images.md
+    reader=L(ImageReader)(
+        channels=3,
+        window=None,  # [dark, white], the samples of no beam and of the whole beam; None: files of 8-bit colours
+        gain=1.0,
+        log_attenuation=False,
+        deepest=7.0,
+        more_files=[],
+        shown=None,
+    ),
     train=L(TrainLoader)(
         # empty bags stay in: a detector at a checkpoint sees little else
         dataset=L(load_datasets)(
@@ -37,6 +48,7 @@ dataloader = dict(
             ],
             with_masks=True,
             image_format="${model.input_format}",
+            reader="${dataloader.reader}",
             # decoded images in a folder on a fast local disk, for small sets: 13 MB each at these sizes
             cache=L(PictureCache)(folder=None, max_gib=20.0),
         ),
@@ -56,6 +68,7 @@ dataloader = dict(
             augmentations=[L(T.ResizeShortestEdge)(short_edge_length=800, max_size=1333)],
             with_masks="${dataloader.train.mapper.with_masks}",
             image_format="${model.input_format}",
+            reader="${dataloader.reader}",
             cache="${dataloader.train.mapper.cache}",
         ),
         batch_size=1,
@@ -76,6 +89,7 @@ dataloader = dict(
             augmentations="${dataloader.test.mapper.augmentations}",
             with_masks="${dataloader.train.mapper.with_masks}",
             image_format="${model.input_format}",
+            reader="${dataloader.reader}",
             cache="${dataloader.train.mapper.cache}",
         ),
         total_batch_size="${dataloader.train.total_batch_size}",

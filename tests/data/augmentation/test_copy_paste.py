@@ -9,7 +9,7 @@ from tests.data.augmentation.conftest import as_image, empty_bag, write_bags
 from xray_lazy.data.augmentation.copy_paste import CopyPaste
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_reader import read_record
 from xray_lazy.errors import UserError
 
 SIZE = (480, 640)

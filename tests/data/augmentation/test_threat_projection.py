@@ -14,7 +14,7 @@ from xray_lazy.data.augmentation.mixing import OtherRecords, Scene
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset
 from xray_lazy.data.augmentation.threat_projection import ThreatProjection
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.image_file import read_record
+from xray_lazy.data.image_reader import read_record
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.errors import UserError
 

@@ -11,15 +11,10 @@ import numpy as np
 
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
 from xray_lazy.data.check.near_duplicates import thumbnail
-from xray_lazy.data.image_file import (
-    MissingImage,
-    TruncatedImage,
-    UnreadableImage,
-    image_size,
-    is_turned,
-    read_all_bits,
-    read_image,
-)
+from xray_lazy.data.image_bytes import MissingImage, TruncatedImage, UnreadableImage
+from xray_lazy.data.image_file import image_size, is_turned, read_all_bits, read_image, read_samples
+from xray_lazy.data.image_reader import picture
+from xray_lazy.data.stored_arrays import array_size, is_array
 from xray_lazy.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
@@ -79,8 +74,10 @@ def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path,
 def image_facts(path: Path) -> ImageFacts:
     """The facts of one image."""
     try:
-        image = read_all_bits(path)
-        seen = image if image.dtype == np.uint8 else read_image(path)
+        needs_reader = is_array(path) and array_size(path) is not None
+        image = read_samples(path) if needs_reader else read_all_bits(path)
+        seen = image if needs_reader or image.dtype == np.uint8 else read_image(path)
+        shown = image if image is seen and not needs_reader else picture(path)
     except MissingImage as error:
         return ImageFacts(None, fault="picture_missing", why=error.why)
     except UnreadableImage as error:
@@ -90,7 +87,7 @@ def image_facts(path: Path) -> ImageFacts:
     digest = hashlib.sha1(image.data, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
     size, darkness = (width, height), _darkness(image, seen)
-    return ImageFacts(size, is_turned(path), digest=digest.digest(), thumbnail=thumbnail(seen), darkness=darkness)
+    return ImageFacts(size, is_turned(path), digest=digest.digest(), thumbnail=thumbnail(shown), darkness=darkness)
 
 
 def _darkness(image: np.ndarray, seen: np.ndarray) -> str:

@@ -10,6 +10,8 @@ from xray_lazy.data.synthetic.profiles import ScannerProfile
 
 # What a detector reads where nothing gets through: scattered photons.
 DARKEST = 1e-3
+# Counts without a beam, and with nothing in it: some room is left for noise above it.
+DARK, FULL_BEAM = 500, 60000
 # Ratios of the attenuations at low and high energy which are shown as pure organic, mixed and metal.
 RATIOS = (1.25, 1.65, 2.60)
 # Above this attenuation too few photons arrive to tell materials apart; scanners show it as metal.
@@ -51,6 +53,11 @@ def measure(attenuation: np.ndarray, profile: ScannerProfile, rng: np.random.Gen
         cv2.log(plane, plane)
         np.negative(plane, out=plane)
     return measured
+
+
+def detector_counts(attenuation: np.ndarray) -> np.ndarray:
+    """What the detectors' electronics give, (2, H, W) uint16, for -ln of the measured transmission."""
+    return np.rint(DARK + (FULL_BEAM - DARK) * transmission(attenuation)).clip(0, 2**16 - 1).astype(np.uint16)
 
 
 def pseudo_colour(attenuation: np.ndarray, profile: ScannerProfile) -> np.ndarray:

@@ -21,7 +21,7 @@ from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
-from xray_lazy.data.synthetic.beam_detector import scan
+from xray_lazy.data.synthetic.beam_detector import detector_counts, measure, scan
 from xray_lazy.data.synthetic.drawn_annotations import MASK_FORMS, make_annotation
 from xray_lazy.data.synthetic.planted_faults import PlantedFault, plant_faults
 from xray_lazy.data.synthetic.profiles import PROFILES
@@ -43,6 +43,7 @@ class Recipe:
         empty_share: share of bags without a labelled item.
         masks: `rle`, exact, or `polygon`, without holes and true to half a pixel.
         image_format: `jpg` or `png`; `quality` is for jpg.
+        raw: two 16-bit PNGs of each image in place of colours, what the detectors count at the low and high energy.
     """
 
     scanner: str
@@ -52,6 +53,12 @@ class Recipe:
     masks: str = "rle"
     image_format: str = "jpg"
     quality: int = 92
+    raw: bool = False
+
+    @property
+    def name(self) -> str:
+        """The scanner's, in folders and names of sets."""
+        return f"{self.scanner}_raw" if self.raw else self.scanner
 
     def __post_init__(self):
         for value, known, name in (
@@ -79,7 +86,8 @@ def generate_set(
     workers: int | None = None,
     **recipe,
 ) -> dict[str, Path]:
-    """Write `<root>/annotations/<scanner>/<split>.json` and `<root>/images/<scanner>/{train,valid,test}/`.
+    """Write `<root>/annotations/<scanner>/<split>.json` and `<root>/images/<scanner>/{train,valid,test}/`,
+    of raw scans with `<scanner>_raw` in the scanner's place.
 
     The same arguments give the same files whatever the number of workers, and an image does not depend on how many
     others there are.
@@ -99,8 +107,8 @@ def generate_set(
     counts = {split: count for split, count in counts.items() if count > 0}
     if not counts or not counts.keys() <= IMAGE_FOLDERS.keys():
         raise UserError("there is nothing to generate", f"ask for images of {', '.join(IMAGE_FOLDERS)}")
-    folders = {split: Path(root) / "images" / scanner / IMAGE_FOLDERS[split] for split in counts}
-    files = {split: Path(root) / "annotations" / scanner / f"{split}.json" for split in counts}
+    folders = {split: Path(root) / "images" / common.name / IMAGE_FOLDERS[split] for split in counts}
+    files = {split: Path(root) / "annotations" / common.name / f"{split}.json" for split in counts}
     _make_room(files.values())
     tasks = {split: _tasks(common, folders[split], split, count) for split, count in counts.items()}
     drawn = iter(_draw_all([task for split in counts for task in tasks[split]], workers))
@@ -130,7 +138,7 @@ def generate_export(
     common = Recipe(scanner, tuple(classes), seed, **recipe)
     if count < 1:
         raise UserError("there is nothing to generate", "ask for at least one image")
-    folder = Path(root) / scanner
+    folder = Path(root) / common.name
     file = folder / "annotations.json"
     _make_room([file])
     tasks = _tasks(common, folder / "images", "export", count)
@@ -158,7 +166,8 @@ def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_ImageT
         raise UserError(f"the folder {folder} can not be made: {error.strerror}", "choose another --output") from None
     for path in folder.glob(f"synthetic_{group}_*"):
         path.unlink()
-    names = (f"synthetic_{group}_{number:06d}.{recipe.image_format}" for number in range(1, count + 1))
+    ending = "_low.png" if recipe.raw else f".{recipe.image_format}"
+    names = (f"synthetic_{group}_{number:06d}{ending}" for number in range(1, count + 1))
     return [_ImageTask(recipe, folder / name, group, number) for number, name in enumerate(names)]
 
 
@@ -170,9 +179,14 @@ def _draw(task: _ImageTask) -> list[dict]:
     # The first item's class goes round in turn, so that small sets have all classes too.
     first = None if rng.random() < recipe.empty_share else recipe.classes[task.number % len(recipe.classes)]
     scene = compose(profile, recipe.classes, rng, first)
-    image = scan(scene.attenuation, profile, rng)
-    options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality] if recipe.image_format == "jpg" else []
-    task.path.write_bytes(cv2.imencode(task.path.suffix, image, options)[1].tobytes())
+    if recipe.raw:
+        low, high = detector_counts(measure(scene.attenuation, profile, rng))
+        images = {task.path: low, task.path.with_name(task.path.name.replace("_low", "_high")): high}
+    else:
+        images = {task.path: scan(scene.attenuation, profile, rng)}
+    for path, image in images.items():
+        options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality] if path.suffix == ".jpg" else []
+        path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
     return [
         make_annotation(patch, recipe.classes.index(name) + 1, profile.size, recipe.masks)
         for name, patch in scene.items
@@ -243,7 +257,7 @@ def _content(recipe: Recipe, tasks: list[_ImageTask], drawn: list[list[dict]]) -
     placed = [(number, annotation) for number, annotations in enumerate(drawn, 1) for annotation in annotations]
     annotations = [{"id": index, "image_id": number, **rest} for index, (number, rest) in enumerate(placed, 1)]
     return {
-        "info": {"description": DESCRIPTION, "scanner": recipe.scanner, "seed": recipe.seed},
+        "info": {"description": DESCRIPTION, "scanner": recipe.name, "seed": recipe.seed},
         "images": images,
         "annotations": annotations,
         "categories": [

@@ -127,7 +127,8 @@ class EvaluationMedia(HookBase):
             )
             media["confusion_matrix"] = confusion_matrix(mistakes, evaluator.dataset.class_names)
             worst = [image for image in mistakes.images[: self.worst] if image.f1 < 1]
-        make = ImageMaker(evaluator, [*ids, *(w.image_id for w in worst)], self.score_threshold, self.long_edge)
+        shown = [*ids, *(w.image_id for w in worst)]
+        make = ImageMaker(evaluator, shown, self.score_threshold, self.long_edge, self.trainer.evaluate.reader)
         try:
             media["pictures"] = Images([make(image_id) for image_id in ids])
             media["worst_pictures"] = worst_pictures(worst, make)

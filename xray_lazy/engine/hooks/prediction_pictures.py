@@ -31,7 +31,11 @@ class PredictionPictures(HookBase):
         *_, model = trainer.evaluated_models.values()  # averaged weights, where there are any
         predictions = trainer.evaluate.predict(model, self.count)
         paths = save_prediction_images(
-            predictions, trainer.evaluate.datasets[0].class_names, folder, self.score_threshold
+            predictions,
+            trainer.evaluate.datasets[0].class_names,
+            folder,
+            self.score_threshold,
+            trainer.evaluate.reader,
         )
         count = max(len(paths) - 1, 0)  # the last one is the sheet of all
         logger.info("wrote %s of detections to %s", counted(count, "image"), folder)
