@@ -21,6 +21,8 @@ def test_a_wheel_has_its_configs_its_license_and_says_that_it_is_typed(tmp_path)
         wheel.extractall(tmp_path / "site")
     assert (tmp_path / "site" / "xray_lazy" / "py.typed").exists()
     assert [*(tmp_path / "site").glob("xray_lazy-*.dist-info/licenses/LICENSE")]
+    (script,) = (tmp_path / "site").glob("xray_lazy-*.dist-info/entry_points.txt")
+    assert "xray-lazy = xray_lazy.xray_command:main" in script.read_text()
     code = (
         "import xray_lazy, xray_lazy.config as c; print(xray_lazy.__file__);"
         "print(c.get_config('xray/sparse_rcnn_r50.py').model.num_proposals, len(c.config_names()), c.preset_names()[0])"

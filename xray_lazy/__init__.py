@@ -6,6 +6,7 @@ Importing this package is cheap: torch and detectron2 are imported by the module
 import warnings
 
 from xray_lazy.interruption import end_tool_on_signals
+from xray_lazy.python_calls import evaluate, predict, train
 
 end_tool_on_signals()
 
@@ -17,3 +18,4 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
 
 __version__ = "0.1.0"
+__all__ = ["evaluate", "predict", "train"]

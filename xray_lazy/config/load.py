@@ -54,11 +54,16 @@ def get_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         UserError: there is none of that name (near names are given), or an override is wrong.
     """
+    return load_config(find_config(name), overrides)
+
+
+def find_config(name: str) -> Path:
+    """The file of a packaged config; raises as `get_config`."""
     files = _packaged_files()
     if name not in files:
         near = nearest(name, files) or config_names()
         raise UserError(f"there is no config {name} in {config_folder()}", did_you_mean(near))
-    return load_config(files[name], overrides)
+    return files[name]
 
 
 def config_names() -> list[str]:

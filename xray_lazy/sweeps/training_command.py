@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.config.override_text import override
+from xray_lazy.tool_files import training_tool
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,3 @@ class TrainingCommand:
             words += [flag, str(number)] if number else []
         parameters = {**parameters, "train.output_dir": str(folder)}
         return [*words, "--resume", *self.overrides, *(override(key, value) for key, value in parameters.items())]
-
-
-def training_tool() -> Path:
-    """tools/lazy_train.py: inside the package when installed from a wheel, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "tools"
-    return (installed if installed.is_dir() else package.parent / "tools") / "lazy_train.py"

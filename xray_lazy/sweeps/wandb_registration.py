@@ -10,7 +10,8 @@ from xray_lazy.config.override_text import value_text
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep
-from xray_lazy.sweeps.training_command import TrainingCommand, training_tool
+from xray_lazy.sweeps.training_command import TrainingCommand
+from xray_lazy.tool_files import training_tool
 from xray_lazy.tracking.logged_names import names_of
 
 

@@ -1,0 +1,100 @@
+"""`from xray_lazy import train, evaluate, predict`, and the command `xray-lazy`, as a user's script calls them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import xray_lazy
+from xray_lazy.errors import UserError
+
+CONFIG = Path(__file__).parent / "engine" / "tiny.py"
+SHORT = {"train.max_iter": 2, "train.device": "cpu", "hooks.best_checkpoint.metric": "bbox/AP"}
+
+
+@pytest.fixture
+def here(environment, monkeypatch):
+    """This process has the environment of a tool."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_training_is_evaluated_and_predicts(here, tmp_path, capsys):
+    run = xray_lazy.train(CONFIG, {**SHORT, "train.output_dir": str(tmp_path / "a run")})
+    assert run.folder == tmp_path / "a run" and run.weights.parent == run.folder
+    assert [row["iteration"] for row in run.history][-1] == 1
+    assert "[2/2]" in capsys.readouterr().out
+    curves = cv2.imdecode(np.frombuffer(run._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert curves.shape[1] > 800 and len({line.get_label() for a in run.plot().axes for line in a.lines}) >= 2
+
+    metrics = xray_lazy.evaluate(run.folder)
+    assert metrics == pytest.approx(run.metrics, nan_ok=True) and "bbox/AP" in metrics
+
+    gray = np.full((40, 60, 3), 127, np.uint8)
+    broken = tmp_path / "scans" / "broken.png"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no image")
+    cv2.imwrite(str(broken.with_name("bag.png")), gray)
+    found = xray_lazy.predict(run.folder, [broken.parent, gray], threshold=0)
+    assert [item.problem is None for item in found] == [True, False, True]
+    np.testing.assert_array_equal(found[0].instances.scores, found[2].instances.scores)
+    assert len(xray_lazy.predict(run.folder, gray)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((CONFIG, ["train.max_itr=3"]), "max_iter"),
+        ((CONFIG, "train.max_iter=3"), "['train.max_iter=3']"),
+        (("xray/mask_rcn_r50.py",), "mask_rcnn_r50.py"),
+    ],
+    ids=["a key that is not there", "overrides as one text", "a config's name"],
+)
+def test_errors_are_those_of_the_tools(here, arguments, words):
+    with pytest.raises(UserError) as raised:
+        xray_lazy.train(*arguments)
+    assert words in str(raised.value)
+
+
+def test_what_a_process_of_the_training_refuses_is_raised(here, tmp_path):
+    with pytest.raises(UserError, match="exclude each other") as raised:
+        xray_lazy.train(CONFIG, {"train.output_dir": str(tmp_path / "run")}, num_gpus=1, num_processes=1)
+    assert raised.value.fix and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupt_lets_the_run_save(here, tmp_path):
+    checkpoint = tmp_path / "run" / "last_checkpoint"
+
+    def interrupt():
+        while not checkpoint.exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    options = {**SHORT, "train.max_iter": 100_000, "train.checkpointer.period": 5, "train.eval_period": 0}
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        xray_lazy.train(CONFIG, {**options, "train.output_dir": str(checkpoint.parent)})
+    saved = checkpoint.read_text()
+    assert (checkpoint.parent / saved).is_file()
+
+
+def command(*words):
+    return subprocess.run([sys.executable, "-m", "xray_lazy.xray_command", *words], capture_output=True, text=True)
+
+
+def test_the_command_has_the_tools():
+    told = command("--help")
+    assert told.returncode == 0 and "\n  train " in told.stdout and "\n  find-batch-size " in told.stdout
+    assert command("--version").stdout.strip() == xray_lazy.__version__
+    wrong = command("trian")
+    assert wrong.returncode == 2 and "train" in wrong.stderr and "Traceback" not in wrong.stderr
+    refused = command("predict")  # the tool's own words and exit code
+    assert refused.returncode == 2 and "no model is given" in refused.stderr

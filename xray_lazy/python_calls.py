@@ -1,0 +1,262 @@
+"""`train`, `evaluate` and `predict` for Python and notebooks: what the tools do, with the same errors."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.failure import PLACE, read_failure
+from xray_lazy.run_folder import Evaluation, RunFolder, best_evaluation
+from xray_lazy.tool_files import training_tool
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xray_lazy.prediction.predictor import Prediction
+
+Overrides = Sequence[str] | Mapping[str, Any]
+Images = "str | os.PathLike | np.ndarray | Iterable[str | os.PathLike | np.ndarray]"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training that has ended; notebooks show its curves.
+
+    Attributes:
+        folder: the output folder.
+        metrics: of its best evaluation, by names such as `bbox/AP`, in percent; empty where nothing was evaluated.
+        weights: the best checkpoint, or else the last one.
+    """
+
+    folder: Path
+    metrics: dict[str, float | None]
+    weights: Path | None
+
+    @property
+    def history(self) -> list[dict]:
+        """What was logged: one dict per iteration, with the names of metrics.json."""
+        return RunFolder(self.folder).read_metrics()
+
+    def plot(self) -> "Figure":
+        """Loss and AP over the iterations."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        for axes, title, wanted in zip(figure.subplots(1, 2), ("loss", "AP"), (_is_loss, _is_ap), strict=True):
+            for name in sorted({name for row in self.history for name in row if wanted(name)}):
+                points = [(row["iteration"] + 1, row[name]) for row in self.history if row.get(name) is not None]
+                axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 20 else None)
+            axes.set(title=title, xlabel="iteration", ylim=(0, None))
+            if axes.lines:
+                axes.legend(frameon=False)
+        return figure
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        stream = BytesIO()
+        self.plot().savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
+
+
+def train(
+    config: str | os.PathLike,
+    overrides: Overrides = (),
+    *,
+    num_gpus: int | None = None,
+    num_processes: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> TrainedRun:
+    """Train in processes of their own, as tools/lazy_train.py does; their output is printed here.
+
+    Ctrl-C, or a notebook's stop button, lets the run save a checkpoint, from which `resume` goes on.
+
+    Args:
+        config: a config's file, or one of `xray_lazy.config.config_names()`, such as `xray/mask_rcnn_r50.py`.
+        overrides: `["train.max_iter=100"]`, or `{"train.max_iter": 100}`.
+        num_gpus, num_processes: as the tool's flags: processes with a GPU each, or on the CPU.
+        resume: go on from the output folder's last checkpoint, if there is one.
+        overwrite: let another run's output folder be used.
+
+    Raises:
+        UserError: a fault of config, data or arguments, before anything is written.
+        RunFailure: the run had begun and failed.
+    """
+    from xray_lazy.config import load_config
+
+    file, words = _config_file(config), _words(overrides)
+    folder = Path(load_config(file, words).train.output_dir)
+    flags = ["--resume"] * resume + ["--overwrite"] * overwrite
+    _run_training_tool(file, words, flags, num_gpus, num_processes)
+    run = RunFolder(folder)
+    best = best_evaluation(run.evaluations())
+    return TrainedRun(folder, dict(best.metrics) if best else {}, next(iter(run.weights()), None))
+
+
+def evaluate(
+    source: str | os.PathLike,
+    overrides: Overrides = (),
+    *,
+    weights: str | os.PathLike | None = None,
+    num_gpus: int | None = None,
+    num_processes: int | None = None,
+) -> dict[str, float | None]:
+    """Evaluate weights as `tools/lazy_train.py --eval-only` does.
+
+    Args:
+        source: a training's output folder, or a config as of `train`.
+        overrides: as of `train`.
+        weights: a checkpoint; by default the folder's best, or what the config's `train.init_checkpoint` names.
+        num_gpus, num_processes: as of `train`.
+
+    Returns:
+        The metrics by names such as `bbox/AP`, in percent; the mean, where several sets are evaluated apart.
+
+    Raises:
+        UserError, RunFailure: as of `train`.
+    """
+    from xray_lazy.config import load_config
+    from xray_lazy.config.override_text import override
+
+    run, words = RunFolder(source), _words(overrides)
+    file = run.config if run.config.is_file() else _config_file(source)
+    weights = weights or (next(iter(run.weights()), None) if file == run.config else None)
+    if weights:
+        words = [override("train.init_checkpoint", os.fspath(weights)), *words]
+    written_to = RunFolder(load_config(file, words).train.output_dir)
+    before = _written(written_to)
+    _run_training_tool(file, words, ["--eval-only"], num_gpus, num_processes)
+    new = [found for found in written_to.evaluations() if before.get(found.folder) != _time_of(found)]
+    means = [found for found in new if found.parts != [found]]
+    return {name: value for found in means or new for name, value in found.metrics.items()}
+
+
+def predict(
+    model: str | os.PathLike,
+    images: Images,
+    *,
+    threshold: float = 0.5,
+    device: str = "auto",
+    batch_size: int = 8,
+) -> "list[Prediction]":
+    """Detect items in images. Who calls it often keeps a `xray_lazy.prediction.predictor.Predictor` instead.
+
+    Args:
+        model: a training's output folder, or a file that tools/export.py wrote.
+        images: one or several: files, folders, patterns, or arrays of (H, W, 3) BGR uint8.
+        threshold: of scores; items below are left out.
+        device: "auto", "cpu" or "cuda".
+        batch_size: images that go through the network together.
+
+    Returns:
+        For each image its detections, in pixels of the image; an image that can't be read has a `problem` instead.
+
+    Raises:
+        UserError: the model can't be loaded, or no image is found.
+    """
+    from xray_lazy.prediction.input_files import find_inputs
+    from xray_lazy.prediction.predictor import Predictor
+
+    given = list(images) if isinstance(images, Iterable) and not _is_one(images) else [images]
+    sources: list[Any] = []
+    for item in given:
+        sources += [image.path for image in find_inputs([os.fspath(item)]).images] if _is_path(item) else [item]
+    predictor = Predictor.of(os.fspath(model), device=device, batch_size=batch_size, score_threshold=threshold)
+    return list(predictor.stream(sources))
+
+
+def _is_path(item: object) -> bool:
+    return isinstance(item, str | os.PathLike)
+
+
+def _is_one(images: object) -> bool:
+    return _is_path(images) or hasattr(images, "shape")
+
+
+def _config_file(config: str | os.PathLike) -> Path:
+    """A config by its file, or by its name among the packaged ones."""
+    from xray_lazy.config.load import find_config
+
+    path = Path(config)
+    return path if path.exists() else find_config(path.as_posix())
+
+
+def _words(overrides: Overrides) -> list[str]:
+    from xray_lazy.config.override_text import override
+
+    if isinstance(overrides, Mapping):
+        return [override(str(key), value) for key, value in overrides.items()]
+    if isinstance(overrides, str):
+        raise UserError(f"the overrides are one text, {overrides!r}", f"give a list: [{overrides!r}]")
+    return [str(word) for word in overrides]
+
+
+def _run_training_tool(
+    file: Path, words: Sequence[str], flags: Sequence[str], num_gpus: int | None, num_processes: int | None
+) -> None:
+    """Run it to its end and print its output; raises what it failed of."""
+    command = [sys.executable, str(training_tool()), "--config-file", str(file), *flags]
+    for flag, number in (("--num-gpus", num_gpus), ("--num-processes", num_processes)):
+        command += [flag, str(number)] if number is not None else []
+    with tempfile.TemporaryDirectory(prefix="xray_lazy_") as place:
+        told = Path(place) / "failure.json"
+        environment = {**os.environ, PLACE: str(told), "PYTHONUNBUFFERED": "1"}
+        code = _run([*command, *words], environment)
+        failure = read_failure(told)
+    if code:
+        raise failure.error() if failure else RunFailure(f"the training has ended with exit code {code}")
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """A command's exit code; an interrupt of this process goes to it, and is raised here once it has ended."""
+    interrupted: KeyboardInterrupt | None = None
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # so that it hears of an interrupt once, from here
+    )
+    try:
+        while True:
+            try:
+                for line in process.stdout or ():
+                    print(line, end="")
+                code = process.wait()
+                break
+            except KeyboardInterrupt as error:
+                # the second time it is not asked any more
+                process.send_signal(signal.SIGTERM if interrupted else signal.SIGINT)
+                interrupted = error
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    if interrupted:
+        raise interrupted
+    return code
+
+
+def _written(folder: RunFolder) -> dict[Path, int]:
+    return {found.folder: _time_of(found) for found in folder.evaluations()}
+
+
+def _time_of(evaluation: Evaluation) -> int:
+    return (evaluation.folder / "metrics.json").stat().st_mtime_ns
+
+
+def _is_loss(name: str) -> bool:
+    return name in ("total_loss", "val_loss/total_loss")
+
+
+def _is_ap(name: str) -> bool:
+    return name.endswith("/AP")
