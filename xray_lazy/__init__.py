@@ -3,10 +3,10 @@
 Importing this package is cheap: torch and detectron2 are imported by the modules that use them.
 """
 
+import importlib
 import warnings
 
 from xray_lazy.interruption import end_tool_on_signals
-from xray_lazy.python_calls import evaluate, predict, train
 
 end_tool_on_signals()
 
@@ -19,3 +19,9 @@ warnings.filterwarnings("ignore", message="__array__ implementation", category=D
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "predict", "train"]
+
+
+def __getattr__(name: str):
+    if name in __all__:
+        return getattr(importlib.import_module("xray_lazy.python_calls"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

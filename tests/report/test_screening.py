@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
-from tests.report.made_run import make_run, make_set
+from tests.report.made_run import evaluate, make_run, make_set
 from tests.report.test_report import blocks_of, notes, table
 from xray_lazy.analysis import screening as analysis_screening
+from xray_lazy.config import load_config
+from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.evaluation.screening.bags import score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.report import screening_blocks
@@ -106,6 +109,50 @@ def test_several_runs_have_a_curve_each_and_no_slider(run, tmp_path, monkeypatch
     assert all([series.name for series in chart.series] == ["run", "other"] for chart in charts)
     assert not any(block.kind == "threshold_choice" for block in blocks)
     assert table(blocks, "run: By class") and table(blocks, "other: By class")
+
+
+@pytest.fixture
+def run_on_two_sets(tmp_path, data, monkeypatch):
+    """A run whose model finds most of one of its test sets, little of the other; folder and config."""
+    sets = []
+    for name in ("near", "far"):
+        at = make_set(tmp_path / name)
+        sets.append(f"{{name: xray_{name}_val, json_file: {at}/annotations.json, image_root: {at}/images}}")
+    overrides = [f"++dataloader.test.dataset.names=[{','.join(sets)}]", "dataloader.test_apart=True"]
+    folder = make_run(tmp_path / "apart", monkeypatch, overrides, evaluations=())
+    found = {}
+    for node, chance in zip(
+        nodes_of_sets(load_config(folder / "config.yaml").dataloader).values(), (0.9, 0.2), strict=True
+    ):
+        name = node.test.dataset.names.name
+        found[name] = evaluate(folder, OmegaConf.create({"dataloader": node}), 39, chance)
+    aps = {task: [one[f"{task}/AP"] for one in found.values()] for task in ("bbox", "segm")}
+    both = {task: {"AP": np.mean(values)} for task, values in aps.items()}
+    assert aps["bbox"][0] > aps["bbox"][1] + 10
+    mean = folder / "evaluation" / "xray_near_val+xray_far_val" / "iter_39"
+    mean.mkdir(parents=True)
+    (mean / "metrics.json").write_text(
+        json.dumps({"mean_of": ["xray_near_val", "xray_far_val"], "pictures": 24, **both})
+    )
+    record = json.loads((folder / "run.json").read_bytes())
+    record["datasets"] = {"test": {"name": mean.parent.name}}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_sets_that_were_evaluated_apart_are_screened_as_one(run_on_two_sets):
+    blocks = blocks_of(run_on_two_sets, "screening")
+    choice = next(block for block in blocks if block.kind == "threshold_choice")
+    assert (choice.clean, choice.threats) == (6, 18)
+    assert any(block.kind == "images" for block in blocks_of(run_on_two_sets, "images"))
+
+
+def test_a_set_that_has_changed_since_it_was_evaluated_is_named(run_on_two_sets):
+    path = run_on_two_sets / "evaluation" / "xray_far_val" / "iter_39" / "metrics.json"
+    content = json.loads(path.read_bytes())
+    content["bbox"]["AP"] += 5
+    path.write_text(json.dumps(content))
+    assert "xray_far_val has changed since it was evaluated: bbox/AP was" in notes(blocks_of(run_on_two_sets, "errors"))
 
 
 def test_without_clean_bags_classes_are_judged_alone(tmp_path, monkeypatch):
