@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # an example may take as long as a busy machine needs for it
-settings.register_profile("any_machine", deadline=None)
+settings.register_profile("any_machine", deadline=None, derandomize=True)
 settings.load_profile("any_machine")
 
 

@@ -49,8 +49,11 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
             )
         console.print(table)
         for rate, value in overall.false_alarms_at.items():
-            what = "no threshold reaches it" if math.isnan(value) else f"P_FA {shown_percent(value)} %"
+            bounds = shown_interval(*overall.false_alarms_at_bounds[rate])
+            what = "no threshold reaches it" if math.isnan(value) else f"P_FA {shown_percent(value)} % ({bounds})"
             console.print(f"P_D {shown_percent(rate)} %: {what}")
+        area = _with_interval(overall.area, overall.area_low, overall.area_high)
+        console.print(f"area below P_D over P_FA: {area} %")
     console.print(_classes(result))
     marks = ", ".join(f"{shown_percent(found)} at {marks:g}" for marks, found in result.froc.items())
     console.print(f"items found (IoU 0.5) by false marks per image: {marks}", soft_wrap=True)
@@ -111,7 +114,12 @@ def _classes(result: ScreeningResult):
     for one in result.classes:
         points = [_with_interval(point.detection, point.detection_low, point.detection_high) for point in one.points]
         table.add_row(
-            escape(one.name), str(one.threats), str(one.clean), *points, shown_percent(one.area), shown_percent(one.ap)
+            escape(one.name),
+            str(one.threats),
+            str(one.clean),
+            *points,
+            shown_percent(one.area),
+            shown_percent(one.ap),
         )
     columns = ["-"] * (2 + len(rates)) + ["-", shown_percent(result.class_ap)]
     table.add_row("mean", *columns)

@@ -31,7 +31,7 @@ def across_sets_blocks(runs: Sequence[RunFiles]) -> list[Block]:
                 f"{UNSEEN.capitalize()}: over the scanners that were not trained on. Percent."
             )
             columns = ["run", "trained on", *sets, ALL, UNSEEN]
-            blocks.append(Table(f"Across scanners: {title}", columns, rows, about, sortable=True))
+            blocks.append(Table(f"Across scanners: {title}", columns, rows, about, sortable=True, heat_map=True))
     return blocks
 
 

@@ -31,7 +31,7 @@ class Cell:
 
     Attributes:
         value: the number behind the text, by which rows are sorted; None sorts last, without one the text counts.
-        share: 0..1, drawn as a bar behind the text.
+        share: 0..1, drawn as a bar below the text, or as the colour of the cell in a heat map.
         tone: of a difference that is for the better or the worse.
         code: set in the font of code.
     """
@@ -45,7 +45,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of numbers are set flush right; `filterable` puts a search field above, `folded` shows the title only."""
+    """Columns of numbers are set flush right; `filterable` puts a search field above, `folded` shows the title only,
+    `heat_map` colours cells by their share."""
 
     kind: ClassVar[str] = "table"
     title: str
@@ -55,6 +56,7 @@ class Table:
     sortable: bool = False
     filterable: bool = False
     folded: bool = False
+    heat_map: bool = False
 
     def is_numeric(self, column: int) -> bool:
         cells = [row[column] for row in self.rows]

@@ -173,7 +173,7 @@ def _classes(one: Screened, screened: Sequence[Screened]) -> Block:
             whole(found.threats),
             whole(found.clean),
             *(_with_interval(point.detection, point.detection_low, point.detection_high) for point in found.points),
-            numeric(100 * found.area),
+            _with_interval(found.area, found.area_low, found.area_high),
             numeric(100 * found.ap),
         ]
         for found in one.result.classes

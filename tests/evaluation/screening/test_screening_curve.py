@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm
 
 from xray_lazy.evaluation.screening.bags import NEVER
-from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
+from xray_lazy.evaluation.screening.curve import ROUNDING, Curve, draw_figures
 from xray_lazy.evaluation.screening.figures import screen
 
 # few values, so that scores are often equal
@@ -65,7 +65,7 @@ def test_the_area_is_the_rank_statistic_where_all_alarms_are_hits(clean, threats
 def test_no_lower_threshold_would_do(clean, threats, rate):
     found = curve(clean, threats)
     place = found.place_at(rate)
-    assert np.mean(np.array(clean) >= found.thresholds[place]) <= rate
+    assert np.mean(np.array(clean) >= found.thresholds[place]) <= rate + ROUNDING
     if place + 1 < len(found.thresholds):
         assert np.mean(np.array(clean) >= found.thresholds[place + 1]) > rate
 
@@ -79,30 +79,48 @@ def test_draws_are_those_of_drawing_bags_anew():
     random = np.random.default_rng(3)
     is_threat, alarm = random.random(40) < 0.5, random.random(40).round(1)
     hit = np.where(random.random(40) < 0.7, alarm, NEVER)
-    drawn = drawn_detections(is_threat, alarm, hit, [0.0, 0.1, 0.5], resamples=5, seed=1)
+    drawn = draw_figures(is_threat, alarm, hit, [0.0, 0.1, 0.5], [0.3, 0.9], resamples=5, seed=1)
     # the draws of numpy's generator, clean bags first
     random = np.random.default_rng(1)
     clean, threats = np.flatnonzero(~is_threat), np.flatnonzero(is_threat)
     parts = [clean[random.integers(len(clean), size=(5, len(clean)))]]
     parts.append(threats[random.integers(len(threats), size=(5, len(threats)))])
-    for row, bags in zip(drawn, np.concatenate(parts, axis=1), strict=True):
+    for draw, bags in enumerate(np.concatenate(parts, axis=1)):
         anew = Curve.of(is_threat[bags], alarm[bags], hit[bags])
-        assert row.tolist() == [anew.detection_at(rate) for rate in (0.0, 0.1, 0.5)]
+        assert drawn.detections[draw].tolist() == [anew.detection_at(rate) for rate in (0.0, 0.1, 0.5)]
+        assert drawn.false_alarms[draw, 0] == anew.false_alarms_at(0.3)
+        assert drawn.area[draw] == pytest.approx(anew.area())
+    assert (drawn.false_alarms[:, 1] == 1).all()  # so much no draw detects
+
+
+def test_a_rate_that_no_threshold_reaches_has_no_interval_and_the_others_do():
+    is_threat = np.arange(40) >= 20
+    scores = np.random.default_rng(0).random(40) + is_threat
+    found = screen("all", is_threat, scores, np.where(np.arange(40) < 39, scores, NEVER), resamples=50)
+    assert found.false_alarms_at == {0.9: 0.0, 0.95: 0.0}
+    low, high = found.false_alarms_at_bounds[0.95]
+    assert (low, high) == (0, 1)  # in some draws the missed threat comes twice, and 95 % are out of reach
+    assert found.area_low < found.area < found.area_high
+    missed = screen("all", is_threat, scores, np.full(40, NEVER), resamples=50)
+    assert np.isnan([missed.false_alarms_at[0.9], *missed.false_alarms_at_bounds[0.9]]).all()
 
 
 @pytest.mark.slow
 def test_intervals_hold_the_true_rate_as_often_as_they_say():
     # scores of clean bags are normal, those of threats, too, 2 higher: the true P_D at P_FA is known
     rate, truth = 0.1, float(norm.sf(norm.isf(0.1) - 2))
-    random, held, stated, trials = np.random.default_rng(0), 0, 0, 400
+    random, held, stated, areas, trials = np.random.default_rng(0), 0, 0, 0, 400
     is_threat = np.arange(600) >= 300
     for seed in range(trials):
         scores = random.normal(size=600) + 2 * is_threat
         options = {"resamples": 400, "seed": seed}
-        drawn = drawn_detections(is_threat, scores, scores, [rate], **options)
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        drawn = draw_figures(is_threat, scores, scores, [rate], **options)
+        low, high = np.percentile(drawn.detections, [2.5, 97.5])
         held += low <= truth <= high
         [point] = screen("all", is_threat, scores, scores, [rate], **options).points
         stated += point.detection_low <= truth <= point.detection_high
+        low, high = np.percentile(drawn.area, [2.5, 97.5])
+        areas += low <= norm.cdf(2 / np.sqrt(2)) <= high
+    assert 0.93 <= areas / trials <= 0.97
     assert 0.93 <= held / trials <= 0.97
     assert 0.93 <= stated / trials <= 0.97

@@ -94,27 +94,45 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
-def drawn_detections(
+@dataclass(frozen=True)
+class Draws:
+    """Figures in each of R draws of a bootstrap over bags; NaN without clean bags or without threats.
+
+    Attributes:
+        detections: (R, F) P_D at each P_FA that was asked for.
+        false_alarms: (R, D) P_FA at each P_D that was asked for; 1 where no threshold reaches it: all bags are
+            to be opened then.
+        area: (R,) as `Curve.area`.
+    """
+
+    detections: np.ndarray
+    false_alarms: np.ndarray
+    area: np.ndarray
+
+
+def draw_figures(
     is_threat: np.ndarray,
     alarm: np.ndarray,
     hit: np.ndarray,
     false_alarms: Sequence[float],
+    detections: Sequence[float] = (),
     resamples: int = 1000,
     seed: int = 0,
-) -> np.ndarray:
-    """P_D at each of F rates in each draw of a bootstrap over bags, (resamples, F); equal seeds draw equal bags.
+) -> Draws:
+    """A bootstrap over bags; equal seeds draw equal bags.
 
     Clean bags and bags with a threat are drawn apart: a test has a stated number of each.
 
     Args:
         is_threat, alarm, hit: (B,), as `Curve.of`.
-        false_alarms: P_FA in 0..1.
+        false_alarms, detections: P_FA and P_D in 0..1.
     """
     thresholds = _thresholds(alarm, hit)
     random = np.random.default_rng(seed)
-    found = np.full((resamples, len(false_alarms)), np.nan)
+    shapes = (resamples, len(false_alarms)), (resamples, len(detections)), (resamples,)
+    drawn = Draws(*(np.full(shape, np.nan) for shape in shapes))
     if is_threat.all() or not is_threat.any():
-        return found
+        return drawn
     # the number of the highest threshold at which a bag counts
     clean = _number(alarm[~is_threat], thresholds)
     threats = _number(hit[is_threat], thresholds)
@@ -124,8 +142,17 @@ def drawn_detections(
         values = _drawn_shares(random, threats, len(thresholds), count)
         for column, rate in enumerate(false_alarms):
             places = (rates <= rate + ROUNDING).sum(axis=1) - 1
-            found[part, column] = np.take_along_axis(values, places[:, None], axis=1)[:, 0]
-    return found
+            drawn.detections[part, column] = _at(values, places)
+        for column, rate in enumerate(detections):
+            places = (values < rate - ROUNDING).sum(axis=1)
+            found = _at(rates, np.minimum(places, len(thresholds) - 1))
+            drawn.false_alarms[part, column] = np.where(places < len(thresholds), found, 1.0)
+        drawn.area[part] = np.trapezoid(values, rates, axis=1) + values[:, -1] * (1 - rates[:, -1])
+    return drawn
+
+
+def _at(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(rows, places[:, None], axis=1)[:, 0]
 
 
 def _thresholds(*scores: np.ndarray) -> np.ndarray:

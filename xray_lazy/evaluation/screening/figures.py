@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from xray_lazy.evaluation.resampling import ends_of_ties, interval
 from xray_lazy.evaluation.screening.bags import BagScores
-from xray_lazy.evaluation.screening.curve import Curve, drawn_detections
+from xray_lazy.evaluation.screening.curve import Curve, draw_figures
 
 FALSE_ALARM_RATES = (0.01, 0.02, 0.05, 0.10)
 DETECTION_RATES = (0.90, 0.95)
@@ -49,7 +49,8 @@ class Screening:
         threats, clean: numbers of bags with such an item, and without one.
         points: at each P_FA that was asked for.
         false_alarms_at: P_FA in 0..1 by the P_D that was asked for; NaN where no threshold reaches it.
-        area: of P_D over P_FA.
+        false_alarms_at_bounds: of its bootstrap interval, likewise; a draw that reaches it at no threshold counts as 1.
+        area: of P_D over P_FA, with the bounds of its bootstrap interval.
         low_area: the same up to the highest P_FA asked for, as a share of what it could be.
         ap: average precision in 0..1 of telling the bags with such an item from the others, whatever is marked in
             them: SIXray's and DvXray's image-level AP where a bag is an image.
@@ -60,7 +61,10 @@ class Screening:
     clean: int
     points: tuple[Point, ...]
     false_alarms_at: dict[float, float]
+    false_alarms_at_bounds: dict[float, tuple[float, float]]
     area: float
+    area_low: float
+    area_high: float
     low_area: float
     ap: float
 
@@ -84,15 +88,24 @@ def screen(
         confidence: of all intervals.
     """
     curve = Curve.of(is_threat, alarm, hit)
-    drawn = drawn_detections(is_threat, alarm, hit, rates, resamples, seed)
-    points = tuple(_point(curve, rate, drawn[:, column], confidence) for column, rate in enumerate(rates))
+    drawn = draw_figures(is_threat, alarm, hit, rates, DETECTION_RATES, resamples, seed)
+    points = tuple(_point(curve, *one, confidence) for one in zip(rates, drawn.detections.T, strict=True))
+    false_alarms_at = {rate: curve.false_alarms_at(rate) for rate in DETECTION_RATES}
+    bounds = [interval(column, confidence) for column in drawn.false_alarms.T]
+    area_low, area_high = interval(drawn.area, confidence)
     return Screening(
         name=name,
         threats=curve.threats,
         clean=curve.clean,
         points=points,
-        false_alarms_at={rate: curve.false_alarms_at(rate) for rate in DETECTION_RATES},
+        false_alarms_at=false_alarms_at,
+        false_alarms_at_bounds={
+            rate: (math.nan, math.nan) if math.isnan(false_alarms_at[rate]) else bound
+            for rate, bound in zip(DETECTION_RATES, bounds, strict=True)
+        },
         area=curve.area(),
+        area_low=area_low,
+        area_high=area_high,
         low_area=curve.area(max(rates)),
         ap=ranking_precision(is_threat, alarm),
     )
@@ -134,7 +147,9 @@ def detection_changes(
     if first.bags != second.bags or not np.array_equal(first.shows, second.shows):
         raise ValueError("the two models are not of the same bags")
     before, after = (Curve.of(*one.of_all) for one in (first, second))
-    drawn_before, drawn_after = (drawn_detections(*one.of_all, rates, resamples, seed) for one in (first, second))
+    drawn_before, drawn_after = (
+        draw_figures(*one.of_all, rates, resamples=resamples, seed=seed).detections for one in (first, second)
+    )
     return [
         (after.detection_at(rate) - before.detection_at(rate), *interval(drawn, confidence))
         for rate, drawn in zip(rates, (drawn_after - drawn_before).T, strict=True)
