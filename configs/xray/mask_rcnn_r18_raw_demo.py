@@ -7,6 +7,6 @@ dataloader.reader.update(channels=2, window=[500, 60000], log_attenuation=True, 
 dataloader.train.dataset.names, dataloader.test.dataset.names = "xray_demo_raw_train", "xray_demo_raw_val"
 
 model.backbone.bottom_up.stem.in_channels = "${dataloader.reader.channels}"
-model.pixel_mean, model.pixel_std = [10.0, 6.0], [27.0, 12.0]  # of the generated images, `tools/dataset.py check`
+model.pixel_mean, model.pixel_std = [10.0, 6.0], [27.0, 12.0]  # of the generated images
 
 train.output_dir = "output/raw_demo"

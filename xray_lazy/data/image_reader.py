@@ -195,7 +195,7 @@ class ImageReader:
             raise UserError(
                 f"dataloader.reader.window is null, which is for files of 8-bit colours, but there are "
                 f"{counted(self.channels, 'channel')} of {counted(1 + len(self.more_files), 'file')}",
-                "set dataloader.reader.window='[0, 65535]', or what `tools/dataset.py check` proposes for the set",
+                "set dataloader.reader.window to [dark, white], such as dataloader.reader.window='[0, 65535]'",
             )
         for dark, white in self.window or ():
             if dark == white:

@@ -12,6 +12,7 @@ from torch import nn
 
 from xray_lazy.atomic_file import atomic_writer, write_bytes, write_text
 from xray_lazy.data.loaders import is_worker_death
+from xray_lazy.engine.input_channels import fit_input_channels
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
@@ -155,6 +156,7 @@ class Checkpointer(DetectionCheckpointer):
         content = read_weights_file(filename)
         if expected := content.pop("expected", None):
             expected.check(self.model)
+        content["model"] = fit_input_channels(self.model, content["model"], filename, self.named_by, self.must_fit)
         if self.fit_classes is not None:
             content["model"] = self.fit_classes(content, filename)
         if (

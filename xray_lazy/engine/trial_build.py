@@ -16,6 +16,7 @@ from xray_lazy.engine.epochs import put_iterations
 from xray_lazy.engine.evaluation_run import augmentation_enabled, build_augmented
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
 from xray_lazy.engine.hook_order import given
+from xray_lazy.engine.input_channels import check_input_channels
 from xray_lazy.engine.precision import Precision
 from xray_lazy.engine.unbuildable import fault_of_build
 from xray_lazy.engine.weightless import build_weightless
@@ -41,6 +42,7 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
         model: Any = built
         if built is not None:
             _try(faults, "model", lambda: check_strides(model))
+            _try(faults, "dataloader.reader", lambda: check_input_channels(cfg, model))
         frozen = built is not None and _try(faults, "train.freeze", lambda: freeze_parts(cfg, model) or True)
         node = cfg.dataloader.test.get("mapper")
         _try(faults, "dataloader.test.mapper", lambda: instantiate(node), node)
