@@ -120,7 +120,7 @@ KINDS: dict[str, Kind] = {
     "picture_dark": Kind(
         WARNING,
         "image of more than 8 bits that training sees (almost) nothing of",
-        "training takes the upper 8 of 16 bits: set dataloader.reader.window to the range of the values, or export 8 bits",
+        "training takes the upper 8 of 16 bits: set dataloader.reader.window to their range, or export 8 bits",
     ),
     "duplicate_picture": Kind(WARNING, "the same image under two names", "keep one of them, with all its annotations"),
     "near_duplicate": Kind(
