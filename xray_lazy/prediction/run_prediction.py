@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, video_record, write_results
 from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
@@ -91,8 +93,18 @@ def run_prediction(options: PredictOptions) -> None:
     )
     if point:
         predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {options.model}")
+    inputs.images[:] = _without_further_files(inputs.images, predictor.detector.reader)
     with sole_writer(options.output):
         _Run(options, inputs, predictor).run()
+
+
+def _without_further_files(images: Sequence[InputFile], reader: Reader) -> list[InputFile]:
+    """Without those that are read together with another one, such as its high energy."""
+    further = set()
+    for image in images:
+        with suppress(UserError):  # of what is a further file itself
+            further |= set(reader.files(image.path)[1:])
+    return [image for image in images if image.path not in further]
 
 
 def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
