@@ -89,8 +89,9 @@ def _are_alike(pixels: np.ndarray, one: int, other: int, mirror: int) -> bool:
     middle = np.ascontiguousarray(pixels[one][_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
     whole = np.ascontiguousarray(pixels[other][::down, ::right])
     start = np.array([[1, 0, _MARGIN], [0, 1, _MARGIN]], np.float32)
+    everywhere = np.ones(whole.shape, np.uint8)
     try:
-        likeness, _ = cv2.findTransformECC(middle, whole, start, cv2.MOTION_AFFINE, _ALIGNMENT, None, 3)
+        likeness, _ = cv2.findTransformECC(middle, whole, start, cv2.MOTION_AFFINE, _ALIGNMENT, everywhere, 3)
     except cv2.error:  # it finds no place where the two have anything in common
         return False
     return likeness >= LEAST_ALIKE
