@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_repair(commands)
     add_split(commands)
     add_convert(commands)
+    add_export(commands)
     add_import(commands)
     add_threats(commands)
     add_colours(commands)
@@ -297,13 +298,16 @@ def add_convert(commands) -> None:
     """`convert`: other formats to COCO."""
     parser = commands.add_parser(
         "convert",
-        help="convert VOC, YOLO or labelme to COCO",
-        description="Convert a folder of Pascal VOC, YOLO or labelme labels to one COCO file. Sizes come from the "
-        "images; images without a label file are kept as empty ones.",
+        help="convert VOC, YOLO, labelme, CVAT or Label Studio to COCO",
+        description="Convert a folder of Pascal VOC, YOLO or labelme labels, or a file of CVAT (for images 1.1) or "
+        "Label Studio (JSON), to one COCO file. Sizes come from the images; images without a label are kept.",
     )
-    parser.add_argument("format", choices=("voc", "yolo", "labelme"))
+    parser.add_argument("format", choices=("voc", "yolo", "labelme", "cvat", "label_studio"))
     parser.add_argument(
-        "source", type=path, metavar="SOURCE_DIR", help="folder of the label files, searched with its subfolders"
+        "source",
+        type=path,
+        metavar="SOURCE",
+        help="folder of the label files, searched with its subfolders; cvat, label_studio: or the file",
     )
     parser.add_argument(
         "--images",
@@ -332,7 +336,7 @@ def run_convert(options: argparse.Namespace) -> int:
     from xray_lazy.data.convert import convert
     from xray_lazy.results_place import check_result_file, json_with
 
-    idle = {"voc": (), "labelme": ("zero_based",), "yolo": ("zero_based", "match_by")}[options.format]
+    idle = {"voc": (), "labelme": ("zero_based",)}.get(options.format, ("zero_based", "match_by"))
     refuse_idle(options.parser, options, idle, f"on {options.format} labels")
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
@@ -344,6 +348,43 @@ def run_convert(options: argparse.Namespace) -> int:
     print(converted.summary())
     command = tool_command("dataset", "check", options.output, converted.image_folder)
     print(f"written to {options.output}; next: {command}")
+    return 0
+
+
+def add_export(commands) -> None:
+    """`export`: COCO to other formats."""
+    parser = commands.add_parser(
+        "export",
+        help="write a COCO set for YOLO, VOC, labelme, CVAT or Label Studio",
+        description="Write a COCO set as YOLO (boxes, or outlines with yolo_segment), Pascal VOC, labelme, CVAT for "
+        "images 1.1 or Label Studio JSON, and tell what the format can't hold. `convert` reads all of these back.",
+    )
+    parser.add_argument("format", choices=("yolo", "yolo_segment", "voc", "labelme", "cvat", "label_studio"))
+    parser.add_argument(
+        "set", nargs="+", type=path, metavar="SET", help="ANNOTATIONS.json IMAGES_DIR, or a name (xray_smith_val)"
+    )
+    parser.add_argument("--root", type=path, metavar="DIR", help="folder of the named sets (default: $XRAY_DATASETS)")
+    parser.add_argument("--output", required=True, type=path, metavar="DIR", help="the new folder")
+    parser.add_argument(
+        "--images",
+        choices=("link", "copy", "none"),
+        default="link",
+        help="link them beside the labels (the default), copy them, or write the labels alone",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    parser.set_defaults(run=run_export)
+
+
+def run_export(options: argparse.Namespace) -> int:
+    from xray_lazy.data.check import open_sets
+    from xray_lazy.data.label_export import LABEL_WRITERS, export_labels
+
+    sets = open_sets(options.set, options.root, images=options.images != "none")
+    if len(sets) > 1:
+        raise UserError(f"{len(sets)} sets are given: {', '.join(one.name for one in sets)}", "export them one by one")
+    exported = export_labels(sets[0], options.format, options.output, options.images, options.overwrite)
+    print(exported.summary())
+    print(f"written to {options.output}; next: {LABEL_WRITERS[options.format].next_step(exported.folder)}")
     return 0
 
 

@@ -21,6 +21,7 @@ examples:
   predict.py output/mask_rcnn_r50 scans/ model.roi_heads.box_predictor.test_nms_thresh=0.3
   predict.py output/mask_rcnn_r50 scans/ --operating-point operating_point.json
   predict.py exported/mask_rcnn_r50.onnx scans/
+  predict.py output/mask_rcnn_r50 scans/ --threshold 0.3 --pre-annotations label_studio
 
 exit codes: 0 done, also where some images had to be skipped; 1 failure while running; 2 something for you to fix, or
 none of the images could be read
@@ -68,6 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("mp4", "webm"),
         default="mp4",
         help="mp4 (the default), or webm: plays in browsers, too; slower to write",
+    )
+    parser.add_argument(
+        "--pre-annotations",
+        choices=("yolo", "yolo_segment", "voc", "labelme", "cvat", "label_studio"),
+        metavar="FORMAT",
+        help="also write what is found in images as labels that people can correct, with scores where the format has "
+        "them: label_studio, cvat, labelme, voc, yolo or yolo_segment",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

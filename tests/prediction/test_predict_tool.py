@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from tests.engine.quick_processes import run_tool
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.convert import convert
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.export_model import ExportOptions, export_model
@@ -195,6 +196,27 @@ def test_the_names_in_annotations_are_those_of_the_files(predict, images, tmp_pa
     assert len(set(names)) == 4 and all((scans / name).is_file() for name in names)
     assert {row["picture"] for row in table(output)} == set(names)
     assert len(list((output / "pictures").rglob("*.jpg"))) == 4
+
+
+def test_pre_annotations_hold_what_was_found_and_come_back_by_convert(predict, images, tmp_path):
+    output = predict(*images[:2], overlays=False, pre_annotations="label_studio")
+    folder = output / "pre_annotations" / "label_studio"
+    tasks = read(folder / "tasks.json")
+    scores = [region["score"] for task in tasks for region in task["predictions"][0]["result"]]
+    assert sorted(scores) == sorted(one["score"] for one in read(output / "predictions.json")) and scores
+    converted = convert("label_studio", str(folder)).content
+    assert [one["file_name"] for one in converted["images"]] == [image.name for image in images[:2]]
+    assert len(converted["annotations"]) == len(scores)
+    predict(images[1], overlays=False, pre_annotations="label_studio")
+    assert len(read(folder / "tasks.json")) == 1
+    (folder / "tasks.json").unlink()
+    with pytest.raises(UserError, match="no earlier export for Label Studio"):
+        predict(images[1], overlays=False, pre_annotations="label_studio")
+
+
+def test_pre_annotations_need_images(predict, belt):
+    with pytest.raises(UserError, match="only videos are given"):
+        predict(belt, pre_annotations="cvat")
 
 
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 1)])

@@ -96,7 +96,7 @@ def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found],
         results = [result for image in found for result in image.results(categories.ids)]
         written = [predictions, annotations]
         write_json(written[0], results)
-        write_json(written[1], _data_set(found, results, categories))
+        write_json(written[1], data_set(found, results, categories))
     write_text(table, _table([*found, *videos], categories))
     return [*written, table]
 
@@ -112,7 +112,8 @@ def video_record(found: Sequence[Found], categories: Categories, facts: Mapping)
     return {**facts, "frames": frames}
 
 
-def _data_set(found: Sequence[Found], results: Sequence[dict], categories: Categories) -> dict:
+def data_set(found: Sequence[Found], results: Sequence[dict], categories: Categories) -> dict:
+    """The images, classes and results as a COCO data set."""
     images = [{"id": p.image_id, "file_name": p.name, "width": p.width, "height": p.height} for p in found]
     annotations = []
     for number, result in enumerate(results, start=1):

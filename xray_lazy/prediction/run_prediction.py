@@ -12,9 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.image_reader import Reader
+from xray_lazy.data.label_export import LABEL_WRITERS, require_free, write_labels
+from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, video_record, write_results
+from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, data_set, video_record, write_results
 from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.named_ground_truth import GroundTruth
 from xray_lazy.prediction.prediction_console import Console
@@ -44,6 +47,8 @@ class PredictOptions:
         overlays: write images and videos, not only tables.
         video_format: a suffix of `xray_lazy.prediction.videos.CODECS`, without its dot.
         grey: draw on a ground without colours.
+        pre_annotations: also write what was found in images as labels for people to correct, in this format of
+            `xray_lazy.data.label_export.LABEL_WRITERS`.
     """
 
     model: str
@@ -61,6 +66,11 @@ class PredictOptions:
     overlays: bool = True
     video_format: str = "mp4"
     grey: bool = False
+    pre_annotations: str | None = None
+
+    @property
+    def labels_folder(self) -> Path:
+        return Path(self.output) / "pre_annotations" / str(self.pre_annotations)
 
 
 def run_prediction(options: PredictOptions) -> None:
@@ -82,6 +92,10 @@ def run_prediction(options: PredictOptions) -> None:
     if options.image_root and not inputs.coco_files:
         raise UserError(f"--image-root {options.image_root} has no effect: no input is a COCO file", "leave it out")
     _check_targets(options, inputs)
+    if options.pre_annotations:
+        if not inputs.images:
+            raise UserError("pre-annotations are of images, and only videos are given", "leave out --pre-annotations")
+        require_free(options.labels_folder, LABEL_WRITERS[options.pre_annotations], overwrite=True)
     predictor = Predictor.of(
         options.model,
         options.weights,
@@ -240,11 +254,31 @@ class _Run:
         categories = self._categories()
         frames = [frame for frames in self.found_in_videos.values() for frame in frames]
         files = write_results(self.output, self.found, frames, categories)
+        if self.options.pre_annotations and self.found:
+            files.append(self._write_pre_annotations(self.options.pre_annotations, categories))
         for entry, found in self.found_in_videos.items():
             path = self._video_path(entry, ".json")
             write_json(path, video_record(found, categories, self.video_facts[entry]))
             files.append(path)
         return files
+
+    def _write_pre_annotations(self, target: str, categories: Categories) -> Path:
+        """Labels of all images, beside links to these; what has no area is left out, as people can't see it."""
+        inputs = {str(image.name): image for image in self.inputs.images}
+        files = {found.name: inputs[found.name] for found in self.found}
+        results = [result for found in self.found for result in found.results(categories.ids)]
+        content = data_set(self.found, results, categories)
+        for image in content["images"]:
+            file = files[image["file_name"]]
+            image["file_name"] = file.result.with_suffix(file.path.suffix).as_posix()
+        one = repair(CocoSet("predictions", content), facts={})
+        paths = {file.result.with_suffix(file.path.suffix).as_posix(): file.path for file in files.values()}
+        folder = self.options.labels_folder
+        sound = CocoSet("predictions", one.content)
+        exported = write_labels(sound, target, folder, paths, overwrite=True, are_predictions=True)
+        print(exported.summary())
+        print(f"next: {LABEL_WRITERS[target].next_step(folder)}")
+        return folder / LABEL_WRITERS[target].mark
 
     def _categories(self) -> Categories:
         all_found = [*self.found, *(frame for frames in self.found_in_videos.values() for frame in frames)]

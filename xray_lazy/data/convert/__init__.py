@@ -1,4 +1,4 @@
-"""Other formats to COCO: Pascal VOC XML, YOLO text files and labelme JSON.
+"""Other formats to COCO: Pascal VOC, YOLO, labelme, CVAT and Label Studio.
 
 Shapes are translated, not corrected: `xray_lazy.data.check` tells which of them are empty or leave their image.
 """

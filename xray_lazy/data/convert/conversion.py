@@ -8,7 +8,7 @@ from types import ModuleType
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.check.images import is_scaled_copy, reach
 from xray_lazy.data.check.masks import EDGE_TOLERANCE
-from xray_lazy.data.convert import labelme, voc, yolo
+from xray_lazy.data.convert import cvat, label_studio, labelme, voc, yolo
 from xray_lazy.data.convert.class_file import find_class_file, read_classes, read_keypoints
 from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
 from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, scaled_instance
@@ -16,7 +16,14 @@ from xray_lazy.data.image_file import UnreadableImage, image_size
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
 
-FORMATS: dict[str, ModuleType] = {"voc": voc, "yolo": yolo, "labelme": labelme}
+FORMATS: dict[str, ModuleType] = {
+    "voc": voc,
+    "yolo": yolo,
+    "labelme": labelme,
+    "cvat": cvat,
+    "label_studio": label_studio,
+}
+OF_SEVERAL_IMAGES = (cvat, label_studio)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def convert(
 
     Args:
         source_format: one of `FORMATS`.
-        source: folder of the label files, searched with its subfolders.
+        source: folder of the label files, searched with its subfolders; or the file of CVAT or Label Studio.
         images: folder of the images; default the folder below `source` with such a name, else `source` itself. The
             images inside labelme files are written to it where it has none.
         classes: file of class names in their order; needed for YOLO unless the set has a data.yaml or classes.txt,
@@ -90,7 +97,9 @@ def convert(
     Raises:
         UserError: a folder or the class names are missing, or labels are faulty: all faults at once.
     """
-    folder = Path(source)
+    folder, only = Path(source), None
+    if FORMATS[source_format] in OF_SEVERAL_IMAGES and folder.is_file():
+        folder, only = folder.parent, folder.name
     if not folder.is_dir():
         raise UserError(f"there is no folder {source}", "give the folder of the label files")
     class_file = _class_file(source_format, folder, classes)
@@ -98,7 +107,7 @@ def convert(
     if source_format == "yolo":
         reading.keypoints = _keypoints(class_file, find_class_file(folder))
     index = ImageIndex(_image_folder(folder, images, source_format))
-    labels = _open_labels(FORMATS[source_format], folder, index, reading)
+    labels = _open_labels(FORMATS[source_format], folder, only, index, reading)
     may_extract = images is not None
     if index.names or any(label.has_image for label in labels):
         label_of = _match(labels, folder, index, reading, may_extract)
@@ -114,7 +123,7 @@ def convert(
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
-    content = _coco(found, reading.classes)
+    content = _coco(found, reading.classes, reading.declared)
     return Conversion(content, index.folder, class_file, reading.left_out, reading.scaled, reading.oriented)
 
 
@@ -143,8 +152,10 @@ def _image_folder(source: Path, given: str | None, source_format: str) -> Path:
     return folders[0] if len(folders) == 1 else source
 
 
-def _open_labels(reader: ModuleType, folder: Path, images: ImageIndex, reading: Reading) -> list[Label]:
-    names = [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
+def _open_labels(
+    reader: ModuleType, folder: Path, only: str | None, images: ImageIndex, reading: Reading
+) -> list[Label]:
+    names = [Path(only)] if only else [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
     if reader is yolo:
         names = yolo.label_files(names, images)
     if not names:
@@ -152,7 +163,10 @@ def _open_labels(reader: ModuleType, folder: Path, images: ImageIndex, reading: 
     labels = []
     for name in names:
         try:
-            labels.append(reader.open_label(folder / name, reading))
+            if reader in OF_SEVERAL_IMAGES:
+                labels += reader.open_labels(folder / name, reading)
+            else:
+                labels.append(reader.open_label(folder / name, reading))
         except OSError as error:
             reading.fault(folder / name, f"can't be read ({error.strerror})")
     labels = [label for label in labels if label]
@@ -168,7 +182,11 @@ def _match(
     label_of: dict[Path, Label] = {}
     for label in labels:
         name = label.path.relative_to(folder)
-        found = images.find(name, label.picture_name, reading.match_by)
+        if label.place:
+            at_place = images.named(label.place)
+            found = [at_place] if at_place else []
+        else:
+            found = images.find(name, label.picture_name, reading.match_by)
         if not found and label.has_image and may_extract:
             try:
                 found = [_extract(label, images, name)]
@@ -221,14 +239,17 @@ def _extract(label: Label, images: ImageIndex, name: Path) -> Path:
     return target
 
 
-def _coco(found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tuple[str, ...] | None) -> dict:
-    names = classes or sorted({instance.class_name for _, _, instances in found for instance in instances})
+def _coco(
+    found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tuple[str, ...] | None, declared: list[str]
+) -> dict:
+    seen = {instance.class_name for _, _, instances in found for instance in instances}
+    names = classes or [*declared, *sorted(seen - set(declared))]
     id_of_class = {name: id for id, name in enumerate(names, start=1)}
     images, annotations = [], []
     for image_id, (name, (width, height), instances) in enumerate(found, start=1):
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for instance in instances:
             head = {"id": len(annotations) + 1, "image_id": image_id, "category_id": id_of_class[instance.class_name]}
-            annotations.append({**head, **coco_shape(instance, (width, height)), "iscrowd": 0})
+            annotations.append({**head, **coco_shape(instance, (width, height)), "iscrowd": int(instance.is_crowd)})
     categories = [{"id": id, "name": name} for name, id in id_of_class.items()]
     return {"images": images, "annotations": annotations, "categories": categories}

@@ -66,11 +66,16 @@ class ImageIndex:
         return exact or found
 
     def named(self, name: str) -> Path | None:
-        """The image at this path below the folder, else the only one of this name, whose suffix may be left out."""
+        """The image at this path, or the last part of it, below the folder, else the only one of this name.
+
+        The suffix may be left out.
+        """
         path = PurePath(name)
         suffix = path.suffix.lower() if path.suffix.lower() in IMAGE_SUFFIXES else ""
         found = self._by_stem.get(_composed(path.stem if suffix else path.name), [])
-        found = [one for one in found if one == path] or [o for o in found if suffix in ("", o.suffix.lower())]
+        if here := [one for one in found if one.parts == path.parts[-len(one.parts) :]]:
+            return max(here, key=lambda one: len(one.parts))
+        found = [one for one in found if suffix in ("", one.suffix.lower())]
         return found[0] if len(found) == 1 else None
 
     def below(self, folder: str) -> list[Path]:

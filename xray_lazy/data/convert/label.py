@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,16 +21,20 @@ class Instance:
         class_name: its class.
         box: [x, y, width, height] in pixels, or None where the mask tells it.
         mask: polygons [[x1, y1, x2, y2, ...], ...], an RLE, or None.
+        is_crowd: whether it is a region of several objects.
+        score: of a prediction.
     """
 
     class_name: str
     box: list[float] | None = None
     mask: list[list[float]] | dict | None = None
+    is_crowd: bool = False
+    score: float | None = None
 
 
 @dataclass(frozen=True)
 class Label:
-    """One label file.
+    """What a label file has for one image.
 
     Attributes:
         path: the file.
@@ -38,6 +42,7 @@ class Label:
         picture_name: which image it says it is for, if it does.
         size: the (width, height) of the image as it states it, if it does.
         has_image: whether the image itself is inside the file.
+        place: the path of its image below the folder of the images, where the file is for several.
     """
 
     path: Path
@@ -45,6 +50,7 @@ class Label:
     picture_name: str | None = None
     size: tuple[int, int] | None = None
     has_image: bool = False
+    place: str | None = None
 
 
 class LongRow(NamedTuple):
@@ -74,6 +80,7 @@ class Reading:
         long_rows: how many YOLO lines with more than a box there are, by `LongRow`.
         left_out: how many things that are no box and no mask were passed over, by the kind's name for one and several.
         scaled: the labels that state their image in another scale, with both sizes.
+        declared: the names of classes in their order, as label files list them.
     """
 
     classes: tuple[str, ...] | None = None
@@ -84,6 +91,7 @@ class Reading:
     faults: list[str] = field(default_factory=list)
     left_out: Counter = field(default_factory=Counter)
     scaled: list[str] = field(default_factory=list)
+    declared: list[str] = field(default_factory=list)
 
     @property
     def oriented(self) -> int:
@@ -115,6 +123,22 @@ class Reading:
             raise UserError(
                 "\n  ".join([f"{count} in the labels", *lines]), "correct or delete these, then convert again"
             )
+
+
+def merged_parts(parts: list[Instance], size: tuple[int, int]) -> list[Instance]:
+    """One instance of all masks that are parts of one, in an image of this (width, height); boxes are left apart."""
+    from xray_lazy.data.run_lengths import encode_polygons, union
+
+    boxes = [part for part in parts if part.mask is None]
+    masks = [part.mask for part in parts if part.mask is not None]
+    if len(masks) < 2:
+        return parts
+    polygons = [polygon for mask in masks if isinstance(mask, list) for polygon in mask]
+    merged: list | dict = polygons
+    if rles := [mask for mask in masks if isinstance(mask, dict)]:
+        merged = union([*rles, *([encode_polygons(polygons, size[1], size[0])] if polygons else ())])
+    first = next(part for part in parts if part.mask is not None)
+    return [*boxes, replace(first, box=None, mask=merged)]
 
 
 def stated_size(width: object, height: object) -> tuple[int, int] | None:
@@ -155,7 +179,7 @@ def scaled_instance(instance: Instance, old: tuple[int, int], new: tuple[int, in
         mask = _scaled_run_lengths(mask, new)
     elif mask:
         mask = [scaled(part) for part in mask]
-    return Instance(instance.class_name, instance.box and scaled(instance.box), mask)
+    return replace(instance, box=instance.box and scaled(instance.box), mask=mask)
 
 
 def _scaled_run_lengths(rle: dict, size: tuple[int, int]) -> dict:

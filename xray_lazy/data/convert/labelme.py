@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIX = ".json"
+CROWD = "crowd"  # a flag of a shape
 WITHOUT_AREA = {
     "point": ("point", "points"),
     "points": ("set of points", "sets of points"),
@@ -140,12 +141,13 @@ def _opened(data: bytes, what: str) -> Iterator["Image.Image"]:
 
 
 def _instance(label: str, shapes: list[dict], size: tuple[int, int]) -> Instance:
+    is_crowd = any(isinstance(flags := shape.get("flags"), dict) and flags.get(CROWD) is True for shape in shapes)
     if len(shapes) == 1 and shapes[0]["shape_type"] == "rectangle":
         (left, right), (top, bottom) = _extent(shapes[0]["points"])
-        return Instance(label, [left, top, right - left, bottom - top])
+        return Instance(label, [left, top, right - left, bottom - top], None, is_crowd)
     polygons = [_polygon(shape) for shape in shapes if shape["shape_type"] != "mask"]
     masks = [shape for shape in shapes if shape["shape_type"] == "mask"]
-    return Instance(label, mask=_run_lengths(polygons, masks, size) if masks else polygons)
+    return Instance(label, None, _run_lengths(polygons, masks, size) if masks else polygons, is_crowd)
 
 
 def _polygon(shape: dict) -> list[float]:

@@ -16,6 +16,21 @@ _DECLARATION = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["'][^
 
 def open_label(path: Path, reading: Reading) -> Label | None:
     """Read one XML file; parts of objects are passed over, and so are marks like `difficult`, which COCO lacks."""
+    root = read_xml(path, "annotation", "a Pascal VOC file", reading)
+    if root is None:
+        return None
+    instances = []
+    for number, node in enumerate(root.findall("object"), start=1):
+        if _is_empty(node):
+            reading.left_out["empty object", "empty objects"] += 1
+        elif instance := _instance(path, number, node, reading):
+            instances.append(instance)
+    size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
+    return Label(path, lambda _: instances, (root.findtext("filename") or "").strip() or None, size)
+
+
+def read_xml(path: Path, tag: str, what: str, reading: Reading) -> Element | None:
+    """The root of an XML file, which is `what` where it has this `tag`; else the fault is noted."""
     from defusedxml import DefusedXmlException, ElementTree
 
     try:
@@ -35,17 +50,10 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     except (ValueError, LookupError) as error:  # an encoding that does not exist or does not fit
         reading.fault(path, f"not valid XML ({error})")
         return None
-    if root.tag != "annotation":
-        reading.fault(path, f"<{root.tag}> instead of <annotation>: not a Pascal VOC file")
+    if root.tag != tag:
+        reading.fault(path, f"<{root.tag}> instead of <{tag}>: not {what}")
         return None
-    instances = []
-    for number, node in enumerate(root.findall("object"), start=1):
-        if _is_empty(node):
-            reading.left_out["empty object", "empty objects"] += 1
-        elif instance := _instance(path, number, node, reading):
-            instances.append(instance)
-    size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
-    return Label(path, lambda _: instances, (root.findtext("filename") or "").strip() or None, size)
+    return root
 
 
 def _as_utf_8(data: bytes) -> bytes:

@@ -1,0 +1,95 @@
+"""CVAT for images 1.1: one XML file with all images; boxes, polygons and masks.
+
+Polygons and masks of one label and `group_id` are one instance; `iscrowd` and `score` are attributes.
+"""
+
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
+from xray_lazy.data.convert.voc import read_xml
+
+SUFFIX = ".xml"
+CROWD, SCORE = "iscrowd", "score"
+_WITHOUT_AREA = {
+    "points": ("set of points", "sets of points"),
+    "polyline": ("line strip", "line strips"),
+    "skeleton": ("skeleton", "skeletons"),
+    "cuboid": ("cuboid", "cuboids"),
+    "tag": ("tag", "tags"),
+}
+
+
+def open_labels(path: Path, reading: Reading) -> list[Label]:
+    """Read one XML file; where no other classes are given, its list of them tells their order."""
+    root = read_xml(path, "annotations", "a CVAT file for images", reading)
+    if root is None:
+        return []
+    if root.find("track") is not None:
+        reading.fault(path, "CVAT for video: export the task as CVAT for images 1.1")
+    declared = [(node.text or "").strip() for node in root.iterfind("meta//labels/label/name")]
+    reading.declared += [name for name in declared if name and name not in reading.declared]
+    return [label for node in root.iterfind("image") if (label := _label(path, node, reading))]
+
+
+def _label(path: Path, node: Element, reading: Reading) -> Label | None:
+    name = node.get("name") or ""
+    where = f"{path}: image {name or node.get('id')}"
+    size = stated_size(node.get("width"), node.get("height"))
+    if not name or size is None:
+        reading.fault(where, "no name, width or height")
+        return None
+    groups: dict[tuple, list[Instance]] = {}
+    for number, shape in enumerate(node):
+        if shape.tag in _WITHOUT_AREA:
+            reading.left_out[_WITHOUT_AREA[shape.tag]] += 1
+            continue
+        try:
+            instance = _instance(shape, size)
+        except (ValueError, TypeError) as error:
+            reading.fault(f"{where}, {shape.tag} {number + 1}", f"not as CVAT writes it ({error})")
+            continue
+        if reading.knows_class(where, instance.class_name):
+            group = shape.get("group_id", "0")
+            key = (instance.class_name, number if group == "0" else f"group {group}")
+            groups.setdefault(key, []).append(instance)
+    instances = [one for parts in groups.values() for one in merged_parts(parts, size)]
+    return Label(path, lambda _: instances, name, size, place=name)
+
+
+def _instance(shape: Element, size: tuple[int, int]) -> Instance:
+    told = {node.get("name"): (node.text or "").strip() for node in shape.iterfind("attribute")}
+    score = float(told[SCORE]) if told.get(SCORE) else None
+    name, is_crowd = (shape.get("label") or "").strip(), told.get(CROWD, "").lower() in ("true", "1")
+    if not name:
+        raise ValueError("no label")
+    if shape.tag == "box":
+        if float(shape.get("rotation") or 0):
+            raise ValueError("a turned box; draw it as a polygon")
+        left, top, right, bottom = (float(shape.get(side, "")) for side in ("xtl", "ytl", "xbr", "ybr"))
+        return Instance(name, [left, top, right - left, bottom - top], None, is_crowd, score)
+    if shape.tag == "polygon":
+        points = [float(value) for pair in shape.get("points", "").split(";") for value in pair.split(",")]
+        if len(points) < 6 or len(points) % 2:
+            raise ValueError("a polygon of fewer than 3 points")
+        return Instance(name, None, [points], is_crowd, score)
+    if shape.tag == "mask":
+        return Instance(name, None, _run_lengths(shape, size), is_crowd, score)
+    raise ValueError(f"shape {shape.tag!r} is unknown")
+
+
+def _run_lengths(shape: Element, size: tuple[int, int]) -> dict:
+    from xray_lazy.data.run_lengths import encode
+
+    left, top, width, height = (int(shape.get(side, "")) for side in ("left", "top", "width", "height"))
+    runs = [int(run) for run in shape.get("rle", "").split(",")]
+    if sum(runs) != width * height or min(runs) < 0 or min(left, top) < 0:
+        raise ValueError(f"runs of {sum(runs)} pixels for {width}x{height}")
+    if left + width > size[0] or top + height > size[1]:
+        raise ValueError("a mask beyond its image")
+    canvas = np.zeros((size[1], size[0]), np.uint8)
+    pixels = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
+    canvas[top : top + height, left : left + width] = pixels
+    return encode(canvas)

@@ -1,0 +1,124 @@
+"""Label Studio: one JSON file with all images; rectangles, polygons and brush masks in percent of the image.
+
+Regions of one label and one `parentID` chain are one instance; a crowd region has the note "crowd".
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
+from xray_lazy.data.convert.label_studio_runs import decode_brush
+from xray_lazy.wording import AS_UTF_8, not_utf_8
+
+SUFFIX = ".json"
+CROWD = "crowd"
+SHAPES = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "brushlabels": "brush"}
+_WITHOUT_AREA = {
+    "keypointlabels": ("key point", "key points"),
+    "choices": ("choice", "choices"),
+    "relation": ("relation", "relations"),
+    "textarea": ("text", "texts"),
+    "rating": ("rating", "ratings"),
+    "number": ("number", "numbers"),
+}
+# what Label Studio puts before the name of an image that was uploaded
+_UPLOAD = re.compile(r"^.*/upload/\d+/([0-9a-f]{8}-)?")
+
+
+def open_labels(path: Path, reading: Reading) -> list[Label]:
+    """Read one JSON file; a COCO file that lies beside it is passed over."""
+    try:
+        content = json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
+        return []
+    except (ValueError, RecursionError) as error:
+        reading.fault(f"{path}:{getattr(error, 'lineno', 1)}", f"not valid JSON ({error})")
+        return []
+    if isinstance(content, dict) and "images" in content and "categories" in content:
+        return []
+    if not isinstance(content, list) or not all(isinstance(t, dict) and "data" in t for t in content):
+        reading.fault(path, "no list of tasks with `data`: not Label Studio's JSON (JSON-MIN and others are not read)")
+        return []
+    return [label for task in content if (label := _label(path, task, reading))]
+
+
+def _label(path: Path, task: dict, reading: Reading) -> Label | None:
+    name = image_name(task["data"])
+    where = f"{path}: task {task.get('id', name)}"
+    if name is None:
+        reading.fault(where, "no image in its `data`")
+        return None
+    # what people have made counts; before that, what a model has
+    made = [one for one in _objects(task.get("annotations")) if not one.get("was_cancelled")]
+    regions = _objects((made or _objects(task.get("predictions")) or [{}])[0].get("result"))
+    by_id = {region["id"]: region for region in regions if isinstance(region.get("id"), str)}
+    groups: dict[tuple, list[Instance]] = {}
+    size = None
+    for number, region in enumerate(regions):
+        kind = region.get("type")
+        if kind in _WITHOUT_AREA:
+            reading.left_out[_WITHOUT_AREA[kind]] += 1
+            continue
+        try:
+            size = _size(region)
+            instance = _instance(region, size)
+        except (ValueError, TypeError, KeyError) as error:
+            reading.fault(f"{where}, region {number}", f"not as Label Studio writes it ({error})")
+            continue
+        if reading.knows_class(where, instance.class_name):
+            head = by_id.get(region.get("parentID"), region)
+            groups.setdefault((instance.class_name, str(head.get("id", number))), []).append(instance)
+    instances = [one for parts in groups.values() for one in merged_parts(parts, size or (1, 1))]
+    return Label(path, lambda _: instances, name, size, place=name)
+
+
+def image_name(data: Any) -> str | None:
+    """The path of the image of a task: of a local file, of an upload, or the last part of an address."""
+    texts = [value for key, value in data.items() if isinstance(value, str)] if isinstance(data, dict) else []
+    address = data["image"] if texts and isinstance(data.get("image"), str) else texts[0] if texts else None
+    if not address:
+        return None
+    parts = urlsplit(address)
+    if local := parse_qs(parts.query).get("d"):
+        return local[0]
+    return _UPLOAD.sub("", unquote(parts.path)).lstrip("/") or None
+
+
+def _objects(entries: Any) -> list[dict]:
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+def _size(region: dict) -> tuple[int, int]:
+    size = stated_size(region.get("original_width"), region.get("original_height"))
+    if size is None:
+        raise ValueError("no original_width and original_height")
+    return size
+
+
+def _instance(region: dict, size: tuple[int, int]) -> Instance:
+    kind, value = region.get("type"), region["value"]
+    if kind not in SHAPES:
+        raise ValueError(f"a region of type {kind!r}; known are {', '.join(SHAPES)}")
+    names = value[kind]
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str) or not names[0].strip():
+        raise ValueError(f"{kind} is {names!r}, not one label")
+    notes = (region.get("meta") or {}).get("text") or []
+    score = region.get("score")
+    common = CROWD in notes, float(score) if isinstance(score, int | float) else None
+    if kind == "rectanglelabels":
+        if value.get("rotation"):
+            raise ValueError("a turned rectangle; draw it as a polygon")
+        box = [float(value[side]) * size[i % 2] / 100 for i, side in enumerate(("x", "y", "width", "height"))]
+        return Instance(names[0], box, None, *common)
+    if kind == "polygonlabels":
+        points = [float(part) * size[i] / 100 for x, y in value["points"] for i, part in enumerate((x, y))]
+        if len(points) < 6:
+            raise ValueError("a polygon of fewer than 3 points")
+        return Instance(names[0], None, [points], *common)
+    from xray_lazy.data.run_lengths import encode
+
+    return Instance(names[0], None, encode(decode_brush(value["rle"], size[1], size[0])), *common)
