@@ -7,10 +7,12 @@ import pytest
 from detectron2.data.transforms import ResizeShortestEdge
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from xray_lazy.errors import UserError
+from xray_lazy.export.export_model import reader_settings
 from xray_lazy.export.facts import ModelFacts, read_facts, write_facts
-from xray_lazy.export.run_onnx import prepare
+from xray_lazy.export.run_onnx import load, prepare
 from xray_lazy.export.runtime import load_exported
 
 
@@ -96,3 +98,22 @@ def test_a_damaged_model_is_one_message(tmp_path, kind):
     write_facts(model, facts(format=kind))
     with pytest.raises(UserError, match=f"can't be loaded as {kind}"):
         load_exported(model)
+
+
+def test_the_standalone_example_refuses_models_of_raw_scans(tmp_path):
+    own = facts(reader={"channels": 2, "window": [500, 60000]})
+    write_facts(tmp_path / "raw.onnx", own)
+    with pytest.raises(SystemExit, match="8-bit"):
+        load(str(tmp_path / "raw.onnx"))
+
+
+class OwnReader:
+    """As a user may name one in the config."""
+
+
+def test_a_reader_of_the_users_own_is_not_exported_as_if_it_were_ours():
+    node = {"_target_": f"{__name__}.{OwnReader.__name__}"}
+    cfg = OmegaConf.create({"dataloader": {"test": {"mapper": {"reader": node}}}})
+    with pytest.raises(UserError, match="OwnReader reads the images"):
+        reader_settings(cfg)
+    assert reader_settings(OmegaConf.create({"dataloader": {"test": {"mapper": {}}}})) == {}

@@ -138,7 +138,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
         model=kind,
         weights=trained.weights,
         iteration=trained.iteration,
-        reader=_reader_settings(trained.cfg),
+        reader=reader_settings(trained.cfg),
     )
 
 
@@ -238,11 +238,20 @@ def _resizing(cfg: DictConfig) -> tuple[int, int]:
     )
 
 
-def _reader_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Nothing for files of 8-bit colours, and for readers of one's own, which a file can't take along."""
+def reader_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Those of `dataloader.test.mapper.reader`; nothing for files of 8-bit colours.
+
+    Raises:
+        UserError: it is a reader of the user's own.
+    """
     node = OmegaConf.select(cfg, "dataloader.test.mapper.reader")
-    reader = instantiate(node) if node else None
-    return reader.settings() if isinstance(reader, ImageReader) and reader.fingerprint() else {}
+    reader = instantiate(node) if node else ImageReader()
+    if not isinstance(reader, ImageReader):
+        raise UserError(
+            f"{type(reader).__name__} reads the images of this model, which an exported file can't take along",
+            "export a model whose images an ImageReader reads; this one runs by tools/predict.py with its checkpoint",
+        )
+    return reader.settings() if reader.fingerprint() else {}
 
 
 def _check_place(output: Path) -> None:

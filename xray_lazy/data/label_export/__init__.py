@@ -1,7 +1,7 @@
 """COCO to the formats of labelling programs, and of those that train on them; `xray_lazy.data.convert` reads them back.
 
-Small writers of our own: supervision and pylabel know no crowds, masks of several parts or scores; datumaro, whose COCO
-and CVAT are right, and fiftyone bring dozens of packages, and none of them writes Label Studio's predictions.
+Small writers of our own: supervision has none for CVAT and Label Studio, datumaro requires an older OpenCV and Pillow,
+and Label Studio's SDK brings 24 packages.
 """
 
 from xray_lazy.data.label_export.exporting import Exported, export_labels, require_free, write_labels

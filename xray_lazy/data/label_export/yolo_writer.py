@@ -31,7 +31,7 @@ def _files(labels: Labels, numbers_of) -> Iterator[tuple[str, str]]:
             for instance in labels.kept(image)
         ]
         yield f"labels/{image.path.with_suffix('.txt')}", "".join(f"{line}\n" for line in lines)
-    content = {"path": ".", "train": IMAGE_FOLDER, "val": IMAGE_FOLDER, "names": dict(enumerate(labels.classes))}
+    content = {"train": IMAGE_FOLDER, "val": IMAGE_FOLDER, "names": dict(enumerate(labels.classes))}
     yield "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
