@@ -14,6 +14,7 @@ from tests.engine.conftest import CONFIG
 from tests.engine.small_training import train_small
 from tests.evaluation.test_coco_evaluator import HEIGHT, WIDTH, bags, evaluated, item, perfect, predicted
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.hooks.evaluation import Evaluation
 from xray_lazy.engine.hooks.evaluation_media import EvaluationMedia, chosen_records
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
@@ -46,7 +47,7 @@ class KnownDetections(HookBase):
 
     def __init__(self, dataset, writer, suffixes=("",)):
         self.dataset, self.observers, self.writer, self.suffixes = dataset, [], writer, suffixes
-        self.datasets, self.observers_of_all = [dataset], []
+        self.datasets, self.observers_of_all, self.reader = [dataset], [], ImageReader()
 
     def check(self):
         self.trainer.evaluate, self.trainer.writers = self, {"numbers": object(), "own": self.writer}

@@ -29,7 +29,7 @@ def counting_graphs(graph, inputs):
 
 
 torch._dynamo.register_backend(failing_in_second_process, name="fails_in_second_process")
-torch._dynamo.register_backend(counting_graphs, name="counts_graphs")
+torch._dynamo.register_backend(counting_graphs, name="counts_graphs_of_trials")
 
 
 class Normed(SmallModel):
@@ -67,7 +67,7 @@ def wide():
     model = Normed()
     # the one in the middle alone fills the first bucket of gradients, which is of 1 MiB
     model.body = nn.Sequential(nn.Conv2d(3, 600, 1), nn.ReLU(), nn.Conv2d(600, 600, 1), nn.Conv2d(600, 3, 1))
-    compile_parts(model, ["body"], backend="counts_graphs")
+    compile_parts(model, ["body"], backend="counts_graphs_of_trials")
     return model
 
 
