@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import PLACE, read_failure
-from xray_lazy.run_folder import Evaluation, RunFolder, best_evaluation
-from xray_lazy.tool_files import training_tool
+from xray_lazy.run_folder import METRICS, Evaluation, RunFolder, best_evaluation
+from xray_lazy.tool_files import training_command
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,9 +201,7 @@ def _run_training_tool(
     file: Path, words: Sequence[str], flags: Sequence[str], num_gpus: int | None, num_processes: int | None
 ) -> None:
     """Run it to its end and print its output; raises what it failed of."""
-    command = [sys.executable, str(training_tool()), "--config-file", str(file), *flags]
-    for flag, number in (("--num-gpus", num_gpus), ("--num-processes", num_processes)):
-        command += [flag, str(number)] if number is not None else []
+    command = [*training_command(file, num_gpus, num_processes), *flags]
     with tempfile.TemporaryDirectory(prefix="xray_lazy_") as place:
         told = Path(place) / "failure.json"
         environment = {**os.environ, PLACE: str(told), "PYTHONUNBUFFERED": "1"}
@@ -251,7 +248,7 @@ def _written(folder: RunFolder) -> dict[Path, int]:
 
 
 def _time_of(evaluation: Evaluation) -> int:
-    return (evaluation.folder / "metrics.json").stat().st_mtime_ns
+    return (evaluation.folder / METRICS).stat().st_mtime_ns
 
 
 def _is_loss(name: str) -> bool:

@@ -106,16 +106,17 @@ class ImageReader:
         """See `Reader`."""
         if self.window is None:
             return read_image(path, order)
-        parts = [read_samples(file, order) for file in self.files(path)]
-        for file, part in zip(self.files(path)[1:], parts[1:], strict=True):
+        files = self.files(path)
+        parts = [read_samples(file, order) for file in files]
+        for file, part in zip(files[1:], parts[1:], strict=True):
             if part.shape[:2] != parts[0].shape[:2]:
                 size, its = ("{1}x{0}".format(*one.shape) for one in (part, parts[0]))
                 raise UnreadableImage(file, f"is {size}, but {path}, which it belongs to, is {its}")
         there = sum(part.shape[2] for part in parts)
         if there != self.channels:
-            files = f"{path} has" if len(parts) == 1 else f"{path} and its further files have"
+            have = f"{path} has" if len(parts) == 1 else f"{path} and its further files have"
             raise UserError(
-                f"{files} {counted(there, 'channel')}, dataloader.reader.channels is {self.channels}",
+                f"{have} {counted(there, 'channel')}, dataloader.reader.channels is {self.channels}",
                 f"set dataloader.reader.channels={there}, or dataloader.reader.more_files to an image's other files",
             )
         image = np.empty((*parts[0].shape[:2], there), np.float32)

@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 # If this many neighbours in the stream can't be read, the fault is not a broken file.
 ATTEMPTS = 10
-# in errors of torch and of the system
 # what torch says of a reading process, or of the thread that takes its batches into pinned memory
 SIGNS_OF_WORKER_DEATH = ("DataLoader worker (pid", "Pin memory thread exited", "Communication with the workers is no")
+# in errors of torch and of the system
 SIGNS_OF_FULL_SHARED_MEMORY = ("shared memory", "No space left on device", "/torch_", "shm")
 
 

@@ -1,13 +1,12 @@
 """The command of a trial: tools/lazy_train.py with its overrides."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xray_lazy.config.override_text import override
-from xray_lazy.tool_files import training_tool
+from xray_lazy.tool_files import training_command
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,6 @@ class TrainingCommand:
 
     def of(self, parameters: Mapping[str, Any], folder: Path) -> list[str]:
         """The words of the command that trains with `parameters` in `folder`, or goes on with what is there."""
-        words = [sys.executable, str(training_tool()), "--config-file", self.config_file]
-        for flag, number in (("--num-gpus", self.num_gpus), ("--num-processes", self.num_processes)):
-            words += [flag, str(number)] if number else []
+        words = training_command(self.config_file, self.num_gpus, self.num_processes)
         parameters = {**parameters, "train.output_dir": str(folder)}
         return [*words, "--resume", *self.overrides, *(override(key, value) for key, value in parameters.items())]

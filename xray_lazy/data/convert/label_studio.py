@@ -3,7 +3,6 @@
 Regions of one label and one `parentID` chain are one instance; a crowd region has the note "crowd".
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
 from xray_lazy.data.convert.label_studio_runs import decode_brush
-from xray_lazy.wording import AS_UTF_8, not_utf_8
+from xray_lazy.data.convert.labelme import read_json
 
 SUFFIX = ".json"
 CROWD = "crowd"
@@ -30,15 +29,8 @@ _UPLOAD = re.compile(r"^.*/upload/\d+/([0-9a-f]{8}-)?")
 
 def open_labels(path: Path, reading: Reading) -> list[Label]:
     """Read one JSON file; a COCO file that lies beside it is passed over."""
-    try:
-        content = json.loads(path.read_bytes())
-    except UnicodeDecodeError as error:
-        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
-        return []
-    except (ValueError, RecursionError) as error:
-        reading.fault(f"{path}:{getattr(error, 'lineno', 1)}", f"not valid JSON ({error})")
-        return []
-    if isinstance(content, dict) and "images" in content and "categories" in content:
+    content = read_json(path, reading)
+    if content is None:
         return []
     if not isinstance(content, list) or not all(isinstance(t, dict) and "data" in t for t in content):
         reading.fault(path, "no list of tasks with `data`: not Label Studio's JSON (JSON-MIN and others are not read)")

@@ -35,15 +35,8 @@ _CIRCLE_PRECISION = 0.1  # pixels between a circle and its polygon
 
 def open_label(path: Path, reading: Reading) -> Label | None:
     """Read one JSON file; a COCO file that lies among them is passed over."""
-    try:
-        content = json.loads(path.read_bytes())
-    except UnicodeDecodeError as error:
-        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
-        return None
-    except (ValueError, RecursionError) as error:
-        reading.fault(f"{path}:{getattr(error, 'lineno', 1)}", f"not valid JSON ({error})")
-        return None
-    if isinstance(content, dict) and "images" in content and "categories" in content:
+    content = read_json(path, reading)
+    if content is None:
         return None
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list):
@@ -63,6 +56,21 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     name = content.get("imagePath")
     size = stated_size(content.get("imageWidth"), content.get("imageHeight"))
     return Label(path, instances, name if isinstance(name, str) else None, size, bool(content.get("imageData")))
+
+
+def read_json(path: Path, reading: Reading) -> Any:
+    """What a JSON file holds; None for a COCO file, and where it can't be read, which is noted as a fault."""
+    try:
+        content = json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        reading.fault(path, f"{not_utf_8(error)}: {AS_UTF_8}")
+        return None
+    except (ValueError, RecursionError) as error:
+        reading.fault(f"{path}:{getattr(error, 'lineno', 1)}", f"not valid JSON ({error})")
+        return None
+    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+        return None
+    return {} if content is None else content  # `null` is a fault of the format, which says so
 
 
 def image_inside(path: Path) -> tuple[bytes, str]:

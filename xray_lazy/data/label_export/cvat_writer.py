@@ -11,8 +11,6 @@ from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels, bitmap_of, number
 from xray_lazy.data.label_export.voc_writer import as_text
 
-IMAGE_FOLDER = "images"
-
 
 def write_cvat(labels: Labels) -> Iterator[tuple[str, str]]:
     """Everything that COCO has, and scores."""

@@ -6,7 +6,6 @@ import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels
 from xray_lazy.data.label_export.writers import LABEL_WRITERS, Writer
 from xray_lazy.data.split.layout import TRANSFERS
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder
+from xray_lazy.results_place import check_result_folder, sole_maker
 from xray_lazy.wording import counted, printable, tool_command
 
 # Of a set without instances, or with classes that none of them has, labels can be written all the same.
@@ -105,24 +104,21 @@ def write_labels(
     classes = _class_names(one)
     places = {image.name: _place(image, writer, files, folder, images) for image in found}
     labels = Labels(found, classes, are_predictions, places)
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with sole_maker(folder) as work:
+        made = work / "export"
+        made.mkdir()
         for name, text in writer.write(labels):
-            path = unfinished / name
+            path = made / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
         if images != "none":
             for image in found:
-                path = unfinished / writer.image_folder / image.name
+                path = made / writer.image_folder / image.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 TRANSFERS[images](files[image.name], path)
         if folder.exists():
             shutil.rmtree(folder)
-        unfinished.replace(folder)
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(unfinished)
+        made.replace(folder)
     instances = sum(len(image.instances) for image in found)
     return Exported(target, folder, len(found), instances, labels.lost, ["ids", *_other_fields(one.content)])
 

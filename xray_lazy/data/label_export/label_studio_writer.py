@@ -8,9 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.convert.label_studio import CROWD, SHAPES
 from xray_lazy.data.convert.label_studio_runs import encode_brush
-from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels, bitmap_of
-
-IMAGE_FOLDER = "images"
+from xray_lazy.data.label_export.labelled_image import IMAGE_FOLDER, LabelledImage, Labels, bitmap_of
 
 
 def write_label_studio(labels: Labels) -> Iterator[tuple[str, str]]:

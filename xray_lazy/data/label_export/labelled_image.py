@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 
 from xray_lazy.data.convert.label import Instance
 
+IMAGE_FOLDER = "images"  # below an export, of formats that name none themselves
+
 
 @dataclass(frozen=True)
 class LabelledImage:

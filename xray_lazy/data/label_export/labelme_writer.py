@@ -12,7 +12,6 @@ from xray_lazy.data.convert.labelme import CROWD
 from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels, bitmap_of
 from xray_lazy.data.label_export.voc_writer import class_list
 
-IMAGE_FOLDER = ""
 _VERSION = "5.5.0"
 
 

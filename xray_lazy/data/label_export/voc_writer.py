@@ -8,8 +8,6 @@ from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels, box_of, number
 
-IMAGE_FOLDER = "JPEGImages"
-
 
 def write_voc(labels: Labels) -> Iterator[tuple[str, str]]:
     """Boxes count from 1, their last pixel included; a mask of one outline is added as `<polygon>`."""

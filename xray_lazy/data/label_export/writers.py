@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xray_lazy.data.label_export.cvat_writer import write_cvat
 from xray_lazy.data.label_export.label_studio_writer import write_label_studio
-from xray_lazy.data.label_export.labelled_image import Labels
+from xray_lazy.data.label_export.labelled_image import IMAGE_FOLDER, Labels
 from xray_lazy.data.label_export.labelme_writer import write_labelme
 from xray_lazy.data.label_export.voc_writer import write_voc
 from xray_lazy.data.label_export.yolo_writer import write_boxes, write_segments
@@ -38,9 +38,11 @@ class Writer(NamedTuple):
 
 
 LABEL_WRITERS: dict[str, Writer] = {
-    "yolo": Writer("YOLO boxes", write_boxes, "images", "data.yaml", True, "yolo detect train data={folder}/data.yaml"),
+    "yolo": Writer(
+        "YOLO boxes", write_boxes, IMAGE_FOLDER, "data.yaml", True, "yolo detect train data={folder}/data.yaml"
+    ),
     "yolo_segment": Writer(
-        "YOLO outlines", write_segments, "images", "data.yaml", True, "yolo segment train data={folder}/data.yaml"
+        "YOLO outlines", write_segments, IMAGE_FOLDER, "data.yaml", True, "yolo segment train data={folder}/data.yaml"
     ),
     "voc": Writer(
         "Pascal VOC",
@@ -54,7 +56,7 @@ LABEL_WRITERS: dict[str, Writer] = {
     "cvat": Writer(
         "CVAT",
         write_cvat,
-        "images",
+        IMAGE_FOLDER,
         "annotations.xml",
         False,
         "make a task of {folder}/images, and upload annotations.xml to it as CVAT 1.1",
@@ -62,7 +64,7 @@ LABEL_WRITERS: dict[str, Writer] = {
     "label_studio": Writer(
         "Label Studio",
         write_label_studio,
-        "images",
+        IMAGE_FOLDER,
         "tasks.json",
         False,
         "start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.label import Instance
-from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels, bitmap_of, box_of
+from xray_lazy.data.label_export.labelled_image import IMAGE_FOLDER, LabelledImage, Labels, bitmap_of, box_of
 from xray_lazy.data.label_export.mask_outlines import outlines
-
-IMAGE_FOLDER = "images"
 
 
 def write_boxes(labels: Labels) -> Iterator[tuple[str, str]]:
