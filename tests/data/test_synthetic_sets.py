@@ -11,11 +11,13 @@ import pytest
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.synthetic import CLASS_NAMES, parse_classes
 from xray_lazy.data.synthetic.generate import generate_export, generate_set
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.errors import UserError
 
+ENERGIES = ("high", "low")
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
 
 
@@ -54,6 +56,21 @@ def test_the_layout_is_the_one_that_training_reads(demo_set):
     assert sorted(p.name for p in (demo_set / "annotations/demo").iterdir()) == ["train.json", "val.json"]
     assert len(list((demo_set / "images/demo/train").glob("*.jpg"))) == 18
     assert len(list((demo_set / "images/demo/valid").glob("*.jpg"))) == 7
+
+
+def test_raw_scans_are_two_files_of_16_bits_of_the_same_bags_and_a_clean_set(demo_set, tmp_path):
+    file = generate_set(tmp_path, "demo", {"train": 3}, CLASS_NAMES[:5], seed=4, workers=1, raw=True)["train"]
+    colours = json.loads((demo_set / "annotations/demo/train.json").read_text())
+    raw = json.loads(file.read_text())
+    assert raw["annotations"] == [a for a in colours["annotations"] if a["image_id"] <= 3]
+    for image in raw["images"]:
+        energies = {file.parents[2] / "images/demo_raw/train" / image["file_name"].replace("low", e) for e in ENERGIES}
+        scans = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(energies)]
+        assert {(scan.dtype.name, scan.shape) for scan in scans} == {("uint16", (image["height"], image["width"]))}
+        assert scans[0].mean() > 1.01 * scans[1].mean()  # more of the high energy gets through
+    [report] = check_sets(open_sets(["xray_demo_raw_train"], root=str(tmp_path))).sets
+    kinds = {finding.kind for finding in report.findings}
+    assert kinds <= {"picture_without_annotations", "class_not_trained"}  # three bags show three of five classes
 
 
 def test_the_annotations_are_valid_coco(demo_set):

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -262,15 +262,22 @@ def likely_reader(path: str | os.PathLike, samples: np.ndarray) -> ImageReader:
     With `low` or `high`, or `_le` or `_he`, in its name or folder, it is seen with the other energy, if that is there.
     """
     window = _likely_window(samples)
-    for low, high in ENERGIES:
-        for named, other, shown in ((low, high, (0, 1)), (high, low, (1, 0))):
-            before, there, after = os.fspath(path).rpartition(named)
-            if there and samples.shape[2] == 1 and Path(before + other + after).is_file():
-                further = read_samples(before + other + after)
-                if further.shape == samples.shape:
-                    windows = [window, _likely_window(further)]
-                    return ImageReader(2, windows, more_files=[[named, other]], shown=shown)
+    for named, other, file in other_energies(path) if samples.shape[2] == 1 else ():
+        further = read_samples(file)
+        if further.shape == samples.shape:
+            windows, is_low_first = [window, _likely_window(further)], (named, other) in ENERGIES
+            shown = (0, 1) if is_low_first else (1, 0)
+            return ImageReader(2, windows, more_files=[[named, other]], shown=shown)
     return ImageReader(samples.shape[2], window)
+
+
+def other_energies(path: str | os.PathLike) -> Iterator[tuple[str, str, Path]]:
+    """The files that are named as the other energy of this one: what they have in place of what, and their paths."""
+    for low, high in ENERGIES:
+        for named, other in ((low, high), (high, low)):
+            before, there, after = os.fspath(path).rpartition(named)
+            if there and (file := Path(before + other + after)).is_file():
+                yield named, other, file
 
 
 def _likely_window(samples: np.ndarray) -> list[float]:

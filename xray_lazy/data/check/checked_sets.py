@@ -24,6 +24,7 @@ from xray_lazy.data.check.neighbours import (
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.data.dataset_places import SPLITS
+from xray_lazy.data.image_reader import other_energies
 from xray_lazy.wording import counted
 
 Facts = Mapping[Path, ImageFacts]
@@ -53,8 +54,9 @@ def check_sets(sets: Sequence[CocoSet], read_images: bool = True, show_progress:
     for position, finding in (*compare_sets(sets, facts), *near_duplicates(sets, facts)):
         reports[position].findings.append(finding)
     if read_images:
-        renamed = {os.path.abspath(path) for one in sets for path in _renamed_files(one, facts)}
-        for position, finding in unlisted_files(sets, renamed):
+        named = [path for one in sets for path in _renamed_files(one, facts)]
+        named += [file for path in facts for _, _, file in other_energies(path)]
+        for position, finding in unlisted_files(sets, set(map(os.path.abspath, named))):
             reports[position].findings.append(finding)
     return Report(reports)
 

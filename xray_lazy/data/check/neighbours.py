@@ -75,9 +75,10 @@ def scan_of_digest(facts: Iterable[ImageFacts]) -> dict[bytes, int]:
     return dict(zip(thumbnails, same_scans(list(thumbnails.values())), strict=True))
 
 
-def unlisted_files(sets: Sequence[CocoSet], renamed: Set[str] = frozenset()) -> Iterator[tuple[int, Finding]]:
-    """Images in a set's folder that no set lists, told once per folder; `renamed` are listed by another name."""
-    listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)} | renamed
+def unlisted_files(sets: Sequence[CocoSet], named: Set[str] = frozenset()) -> Iterator[tuple[int, Finding]]:
+    """Images in a set's folder that no set lists, told once per folder; `named` are those that
+    belong to listed ones: images of another name, and their other energies."""
+    listed = {os.path.abspath(path) for one in sets for _, path in _listed(one)} | named
     seen = set()
     for position, one in enumerate(sets):
         if one.images_dir is None or os.path.abspath(one.images_dir) in seen:
