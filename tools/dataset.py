@@ -86,7 +86,7 @@ def add_demo(commands) -> None:
 def run_demo(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.synthetic import parse_classes
-    from xray_lazy.data.synthetic.generate import generate_export, generate_set
+    from xray_lazy.data.synthetic.generate import generate_export, generate_set, name_of_scanner
     from xray_lazy.results_place import check_result_folder, sole_writer
 
     if options.faults and options.export is None:
@@ -107,7 +107,7 @@ def run_demo(options: argparse.Namespace) -> int:
         "raw": options.raw,
     }
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
-        name = f"{scanner}_raw" if options.raw else scanner
+        name = name_of_scanner(scanner, options.raw)
         with sole_writer(Path(root) / "images" / name):
             if options.export is not None:
                 file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)

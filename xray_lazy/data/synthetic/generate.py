@@ -33,6 +33,11 @@ IMAGE_FORMATS = ("jpg", "png")
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
 
 
+def name_of_scanner(scanner: str, raw: bool) -> str:
+    """As folders and names of sets have it."""
+    return f"{scanner}_raw" if raw else scanner
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What all images of a set have in common.
@@ -57,8 +62,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The scanner's, in folders and names of sets."""
-        return f"{self.scanner}_raw" if self.raw else self.scanner
+        return name_of_scanner(self.scanner, self.raw)
 
     def __post_init__(self):
         for value, known, name in (
