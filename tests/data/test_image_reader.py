@@ -11,9 +11,11 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
 
+from xray_lazy.data.augmentation.recording import RandomJpeg
 from xray_lazy.data.image_bytes import MissingImage, UnreadableImage
 from xray_lazy.data.image_file import image_size, read_image, read_samples
-from xray_lazy.data.image_reader import ImageReader, picture, read_record
+from xray_lazy.data.image_reader import ImageReader, read_record
+from xray_lazy.data.likely_reader import picture
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.errors import UserError
@@ -278,6 +280,13 @@ def test_a_record_of_another_size_and_mixing_are_refused(tmp_path):
         read_record({"file_name": str(file), "height": 24, "width": 20}, "BGR", reader)
     with pytest.raises(UserError, match="mixing work on images of 8-bit colours"):
         DetectionMapper([], reader=reader, mixing=[lambda scene, random, others: scene])
+
+
+@pytest.mark.parametrize("part", [RandomJpeg(), T.RandomApply(T.AugmentationList([RandomJpeg()])), T.RandomLighting(1)])
+def test_augmentations_of_8_bit_colours_are_refused_on_other_images(part):
+    with pytest.raises(UserError, match=r"augmentation Random.* works on images of 8-bit colours"):
+        DetectionMapper([part], reader=ImageReader(2, [0, 4095]))
+    DetectionMapper([part], reader=ImageReader())
 
 
 def test_a_reader_comes_out_of_a_config_and_out_of_a_pickle_the_same(tmp_path):

@@ -20,6 +20,7 @@ from xray_lazy.data.convert import convert
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.export_model import ExportOptions, export_model
+from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 
 ROOT = Path(__file__).parent.parent.parent
@@ -212,6 +213,12 @@ def test_pre_annotations_hold_what_was_found_and_come_back_by_convert(predict, i
     (folder / "tasks.json").unlink()
     with pytest.raises(UserError, match="no earlier export for Label Studio"):
         predict(images[1], overlays=False, pre_annotations="label_studio")
+
+
+def test_a_class_name_that_labels_can_not_hold_is_refused_before_the_work(predict, images, monkeypatch):
+    monkeypatch.setattr(Predictor, "class_names", property(lambda self: ("gun", "kni\nfe")))
+    with pytest.raises(UserError, match="line break or another control character"):
+        predict(images[0], overlays=False, pre_annotations="cvat")
 
 
 def test_pre_annotations_need_images(predict, belt):

@@ -2,16 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from xray_lazy.data.image_bytes import UnreadableImage
-from xray_lazy.data.image_file import read_all_bits, read_image, read_samples
+from xray_lazy.data.image_file import read_image, read_samples
 from xray_lazy.data.people_pictures import grey_picture, scanner_colours
-from xray_lazy.data.stored_arrays import is_array
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -19,12 +18,6 @@ from xray_lazy.wording import counted
 WHITE = 255.0
 # Below this share of the beam the logarithm tells nothing but noise.
 LEAST_TRANSMISSION = 1e-6
-# A share of an image's pixels that is not brighter than the air in it.
-BRIGHT = 0.995
-# A share of that which a detector may read without a beam.
-MOST_DARK = 0.02
-# How files of the low and the high energy are named.
-ENERGIES = (("low", "high"), ("Low", "High"), ("LOW", "HIGH"), ("_le", "_he"), ("_LE", "_HE"))
 
 
 class Reader(Protocol):
@@ -119,7 +112,11 @@ class ImageReader:
                 f"{have} {counted(there, 'channel')}, dataloader.reader.channels is {self.channels}",
                 f"set dataloader.reader.channels={there}, or dataloader.reader.more_files to an image's other files",
             )
-        image = np.empty((*parts[0].shape[:2], there), np.float32)
+        return self.seen(parts)
+
+    def seen(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """As `read`, of the samples (height, width, channels) in the files of an image."""
+        image = np.empty((*parts[0].shape[:2], self.channels), np.float32)
         channel = 0
         for part in parts:
             for plane in np.moveaxis(part, 2, 0):
@@ -232,21 +229,6 @@ def read_record(record: dict, order: str = "BGR", reader: Reader | None = None) 
     return image
 
 
-def picture(path: str | os.PathLike, reader: Reader | None = None) -> np.ndarray:
-    """What people see of an image, (height, width, 3) uint8 BGR: as `reader` shows it.
-
-    Without one, or by one for 8-bit colours, these are as they are, and others are seen by a `likely_reader`.
-
-    Raises:
-        UnreadableImage, UserError: as `Reader.read`.
-    """
-    if reader is None or not reader.fingerprint():
-        if not is_array(path) and (image := read_all_bits(path)).dtype == np.uint8:
-            return image
-        reader = likely_reader(path, read_samples(path))
-    return reader.show(reader.read(path))
-
-
 def reader_of(dataloader: Mapping) -> Reader | None:
     """How the config's test loader reads files; None for 8-bit colours, and where it doesn't say."""
     from detectron2.config import instantiate
@@ -254,37 +236,6 @@ def reader_of(dataloader: Mapping) -> Reader | None:
     mapper = (dataloader.get("test") or {}).get("mapper")
     node = mapper.get("reader") if isinstance(mapper, Mapping) else None
     return instantiate(node) if node else None
-
-
-def likely_reader(path: str | os.PathLike, samples: np.ndarray) -> ImageReader:
-    """A reader for an image of which nothing is known but its file: air is nearly the brightest in it.
-
-    With `low` or `high`, or `_le` or `_he`, in its name or folder, it is seen with the other energy, if that is there.
-    """
-    window = _likely_window(samples)
-    for named, other, file in other_energies(path) if samples.shape[2] == 1 else ():
-        further = read_samples(file)
-        if further.shape == samples.shape:
-            windows, is_low_first = [window, _likely_window(further)], (named, other) in ENERGIES
-            shown = (0, 1) if is_low_first else (1, 0)
-            return ImageReader(2, windows, more_files=[[named, other]], shown=shown)
-    return ImageReader(samples.shape[2], window)
-
-
-def other_energies(path: str | os.PathLike) -> Iterator[tuple[str, str, Path]]:
-    """The files that are named as the other energy of this one: what they have in place of what, and their paths."""
-    for low, high in ENERGIES:
-        for named, other in ((low, high), (high, low)):
-            before, there, after = os.fspath(path).rpartition(named)
-            if there and (file := Path(before + other + after)).is_file():
-                yield named, other, file
-
-
-def _likely_window(samples: np.ndarray) -> list[float]:
-    """Of detectors that count little without a beam, if anything."""
-    darkest, white = float(samples.min()), float(np.quantile(samples[::4, ::4], BRIGHT))
-    dark = darkest if darkest < MOST_DARK * white else 0.0
-    return [dark, white if white > dark else dark + 1]
 
 
 def _plain(given: Any) -> Any:

@@ -1,6 +1,7 @@
 """From a dataset dict to what a detectron2 model takes: read, augment, build the instances."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,11 @@ class DetectionMapper:
             raise UserError(
                 "the parts of dataloader.train.mapper.mixing work on images of 8-bit colours",
                 "set dataloader.train.mapper.mixing='[]', or dataloader.reader.window=null",
+            )
+        if reader and reader.fingerprint() and (part := _of_colours(augmentations, reader.channels)):
+            raise UserError(
+                f"the augmentation {part} works on images of 8-bit colours",
+                "take it out of dataloader.train.mapper.augmentations, or set dataloader.reader.window=null",
             )
         self.augmentations = T.AugmentationList(list(augmentations))
         for part in (*self.augmentations.augs, *mixing):
@@ -205,3 +211,15 @@ class DetectionMapper:
             is_polygons = isinstance(segmentation, list)
             copy["segmentation"] = [np.array(p, np.float64) for p in segmentation] if is_polygons else segmentation
         return copy
+
+
+def _of_colours(augmentations: Iterable[Any], channels: int) -> str | None:
+    """The name of one that can't work on images of other than 8-bit colours; also of one inside of another."""
+    for part in augmentations:
+        needs_three = isinstance(part, T.RandomSaturation | T.RandomLighting) and channels != 3
+        if needs_three or getattr(part, "needs_colours", False):
+            return type(part).__name__
+        inner = [getattr(part, "aug", None), *getattr(part, "augs", ())]
+        if found := _of_colours(filter(None, inner), channels):
+            return found
+    return None

@@ -11,7 +11,8 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.image_reader import Reader, picture
+from xray_lazy.data.image_reader import Reader
+from xray_lazy.data.likely_reader import picture
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import RECALLS, Metrics
 from xray_lazy.evaluation.matching import ImageMistakes, Mistakes

@@ -14,7 +14,7 @@ import numpy as np
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.image_reader import Reader
-from xray_lazy.data.label_export import LABEL_WRITERS, require_free, write_labels
+from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, data_set, video_record, write_results
@@ -105,6 +105,8 @@ def run_prediction(options: PredictOptions) -> None:
         score_threshold=options.threshold,
         threads=options.threads,
     )
+    if options.pre_annotations:
+        require_class_names(predictor.class_names)
     if point:
         predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {options.model}")
     inputs.images[:] = _without_further_files(inputs.images, predictor.detector.reader)

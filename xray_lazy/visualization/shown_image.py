@@ -9,7 +9,7 @@ import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.image_file import UnreadableImage
-from xray_lazy.data.image_reader import picture
+from xray_lazy.data.likely_reader import picture
 from xray_lazy.visualization.image_text import draw_text
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title
 from xray_lazy.visualization.overlay import draw_instances

@@ -32,6 +32,8 @@ class RandomScannerResponse(T.Augmentation):
             what comes through, as that of photons does.
     """
 
+    needs_colours = True
+
     def __init__(
         self,
         gain: Sequence[float] = (0.92, 1.04),
@@ -99,6 +101,8 @@ class RandomJpeg(T.Augmentation):
         quality: range, of 100.
         image_format: order of the channels, "BGR" or "RGB".
     """
+
+    needs_colours = True
 
     def __init__(self, quality: Sequence[int] = (60, 95), image_format: str = "BGR"):
         super().__init__()

@@ -27,6 +27,8 @@ class ScannerColours(T.Augmentation):
         image_format: order of the channels, "BGR" or "RGB".
     """
 
+    needs_colours = True
+
     def __init__(self, statistics: str, strength: Sequence[float] = (0.3, 1.0), image_format: str = "BGR"):
         super().__init__()
         check_range("a scanner's colours", "strength", strength, least=0, most=1)

@@ -19,6 +19,8 @@ class TorchvisionPixels(T.Augmentation):
         image_format: order of the channels, "BGR" or "RGB"; torchvision works on RGB.
     """
 
+    needs_colours = True
+
     def __init__(self, transforms: Sequence[Any], image_format: str = "BGR"):
         super().__init__()
         for one in transforms:

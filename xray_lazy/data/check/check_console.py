@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
+from xray_lazy.data.check.raw_images import RawImages
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
 from xray_lazy.terminal import table_console
 from xray_lazy.wording import counted, printable, tool_command
@@ -21,6 +22,8 @@ def print_report(report: Report) -> None:
     console = table_console()
     for one in report.sets:
         _print_heading(console, one)
+        if one.raw:
+            _print_raw(console, one.raw)
         if one.findings:
             console.print(_table(one.groups(), show_fix=True))
         else:
@@ -61,6 +64,17 @@ def _print_heading(console: Console, one: SetReport) -> None:
         for number, noun in ((one.images, "image"), (one.instances, "instance"), (one.classes, "class"))
     )
     console.print(Text.assemble((one.name, "bold"), f"  {counts}"), soft_wrap=True)
+
+
+def _print_raw(console: Console, raw: RawImages) -> None:
+    console.print(f"  raw images: {raw.summary()}", soft_wrap=True, highlight=False)
+    if raw.overrides:
+        of = f"window and statistics of {_counted(raw.measured, 'image')}"
+        console.print(
+            f"  for a config ({of}): {' '.join(raw.overrides)}", soft_wrap=True, highlight=False, markup=False
+        )
+    else:
+        console.print("  they have different numbers of channels, and a config reads one: make sets of each")
 
 
 def _table(groups: Sequence[Group], show_fix: bool) -> Table:

@@ -21,10 +21,11 @@ from xray_lazy.data.check.neighbours import (
     near_duplicates,
     unlisted_files,
 )
+from xray_lazy.data.check.raw_images import raw_images
 from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.data.dataset_places import SPLITS
-from xray_lazy.data.image_reader import other_energies
+from xray_lazy.data.likely_reader import other_energies
 from xray_lazy.wording import counted
 
 Facts = Mapping[Path, ImageFacts]
@@ -49,6 +50,12 @@ def check_sets(sets: Sequence[CocoSet], read_images: bool = True, show_progress:
     facts = read_set_images(sets, show_progress) if read_images else {}
     reports = [report_set(one, examine(one, facts).findings) for one in sets]
     for one, report in zip(sets, reports, strict=True):
+        report.raw = raw_images(
+            [(path, raw) for path in listed_files(one) if path in facts and (raw := facts[path].raw)]
+        )
+        is_told = any(finding.kind == "picture_dark" for finding in report.findings)
+        if report.raw and report.raw.unused > 0 and not is_told:
+            report.findings.append(Finding("bits_unused", "set", None, report.raw.summary()))
         report.findings += duplicates_within(one, facts)
     _excuse_classes(sets, reports)
     for position, finding in (*compare_sets(sets, facts), *near_duplicates(sets, facts)):
@@ -79,16 +86,15 @@ def _excuse_classes(sets: Sequence[CocoSet], reports: Sequence[SetReport]) -> No
 
 def read_set_images(sets: Sequence[CocoSet], show_progress: bool = False) -> dict[Path, ImageFacts]:
     """The facts of all images that the sets list."""
-    paths = (
-        image_path(one.images_dir, image)
-        for one in sets
-        if one.images_dir is not None
-        for image in one.content["images"]
-        if isinstance(image, dict)
-    )
-    facts = read_facts((path for path in paths if path is not None), show_progress)
+    facts = read_facts((path for one in sets for path in listed_files(one)), show_progress)
     renamed = (path for one in sets for path in _renamed_files(one, facts))
     return facts | read_facts((path for path in renamed if path not in facts), show_progress)
+
+
+def listed_files(one: CocoSet) -> list[Path]:
+    """The files that a set names, where their folder is known."""
+    folder, images = one.images_dir, (image for image in one.content["images"] if isinstance(image, dict))
+    return [path for image in images if (path := image_path(folder, image))] if folder is not None else []
 
 
 def _renamed_files(one: CocoSet, facts: Facts) -> list[Path]:
@@ -163,7 +169,7 @@ def report_set(one: CocoSet, findings: Sequence[Finding]) -> SetReport:
     """The findings under the set's name and numbers."""
     images, annotations, categories = (len(one.content[name]) for name in ("images", "annotations", "categories"))
     folder = _text(one.images_dir)
-    return SetReport(one.name, _text(one.json_file), folder, images, annotations, categories, list(findings))
+    return SetReport(one.name, _text(one.json_file), folder, images, annotations, categories, findings=list(findings))
 
 
 def _text(path: Path | None) -> str | None:

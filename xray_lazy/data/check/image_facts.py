@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
 from xray_lazy.data.check.near_duplicates import thumbnail
+from xray_lazy.data.check.raw_images import RawFacts
 from xray_lazy.data.image_bytes import MissingImage, TruncatedImage, UnreadableImage
-from xray_lazy.data.image_file import image_size, is_turned, read_all_bits, read_image, read_samples
-from xray_lazy.data.image_reader import picture
+from xray_lazy.data.image_file import image_size, is_turned, read_image, read_samples
+from xray_lazy.data.likely_reader import likely_parts, likely_reader
 from xray_lazy.data.stored_arrays import array_size, is_array
 from xray_lazy.wording import counted
 
@@ -35,6 +37,7 @@ class ImageFacts:
         digest: a hash of the pixels, or None where they can't be read.
         thumbnail: what is compared with other images, or None where the pixels can't be read.
         darkness: how little training sees of an image of more than 8 bits; empty where that is enough.
+        raw: what a file of other than 8-bit colours stores; None for these.
         remark: what the decoder says of a damaged file that it reads all the same.
     """
 
@@ -45,6 +48,7 @@ class ImageFacts:
     digest: bytes | None = None
     thumbnail: bytes | None = field(default=None, repr=False)
     darkness: str = ""
+    raw: RawFacts | None = None
     remark: str = ""
 
 
@@ -75,9 +79,14 @@ def image_facts(path: Path) -> ImageFacts:
     """The facts of one image."""
     try:
         needs_reader = is_array(path) and array_size(path) is not None
-        image = read_samples(path) if needs_reader else read_all_bits(path)
-        seen = image if needs_reader or image.dtype == np.uint8 else read_image(path)
-        shown = image if image is seen and not needs_reader else picture(path)
+        image = read_samples(path)
+        if is_raw := needs_reader or image.dtype != np.uint8:
+            parts = likely_parts(path, image)
+            reader = likely_reader(path, parts)
+            shown = reader.show(reader.seen(parts))
+        else:
+            image = shown = image if image.shape[2] == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        darkness = _darkness(image, _eight_bits(path, image)) if is_raw and not needs_reader else ""
     except MissingImage as error:
         return ImageFacts(None, fault="picture_missing", why=error.why)
     except UnreadableImage as error:
@@ -86,19 +95,28 @@ def image_facts(path: Path) -> ImageFacts:
     height, width = image.shape[:2]
     digest = hashlib.sha1(image.data, usedforsecurity=False)
     digest.update(f"{width}x{height}".encode())
-    size, darkness = (width, height), _darkness(image, seen)
-    return ImageFacts(size, is_turned(path), digest=digest.digest(), thumbnail=thumbnail(shown), darkness=darkness)
+    return ImageFacts(
+        (width, height),
+        is_turned(path),
+        digest=digest.digest(),
+        thumbnail=thumbnail(shown),
+        darkness=darkness,
+        raw=RawFacts.of(image) if is_raw else None,
+    )
+
+
+def _eight_bits(path: Path, image: np.ndarray) -> np.ndarray:
+    """What training takes of 16 bits."""
+    return (image >> 8).astype(np.uint8) if path.suffix.lower() == ".png" else read_image(path)
 
 
 def _darkness(image: np.ndarray, seen: np.ndarray) -> str:
     """How little training sees of an image of more than 8 bits; empty where it is enough."""
-    if image is seen:
-        return ""
     dark = seen.reshape(*seen.shape[:2], -1).max(axis=2) < LEAST_BRIGHT
     bright = dark.size - np.count_nonzero(dark)
     if bright > MOST_BRIGHT * dark.size:
         return ""
-    values, shown = image[dark], seen[dark]
+    values, shown = image.max(axis=2)[dark], seen[dark]
     but = f", but for {counted(bright, 'pixel')}" if bright else ""
     told = f"values of {values.min():g} to {values.max():g} in {image.itemsize * 8} bits{but}"
     return f"{told}: training sees {shown.min()} to {shown.max()} of 255"

@@ -122,6 +122,11 @@ KINDS: dict[str, Kind] = {
         "image of more than 8 bits that training sees (almost) nothing of",
         "training takes the upper 8 of 16 bits: set dataloader.reader.window to their range, or export 8 bits",
     ),
+    "bits_unused": Kind(
+        WARNING,
+        "the upper bits of the samples are never used",
+        "fine where dataloader.reader.window is the range of what is used, as proposed above",
+    ),
     "duplicate_picture": Kind(WARNING, "the same image under two names", "keep one of them, with all its annotations"),
     "near_duplicate": Kind(
         WARNING,

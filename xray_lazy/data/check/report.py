@@ -1,10 +1,11 @@
 """Findings, and the report that they make up."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from xray_lazy.data.check.kinds import ERROR, KINDS, SEVERITIES, Kind
+from xray_lazy.data.check.raw_images import RawImages
 
 
 class Finding(NamedTuple):
@@ -38,7 +39,7 @@ class Group(NamedTuple):
 
 @dataclass
 class SetReport:
-    """The findings of one set."""
+    """The findings of one set; `raw` is what its images of other than 8-bit colours have in common."""
 
     name: str
     json_file: str | None
@@ -46,6 +47,7 @@ class SetReport:
     images: int
     instances: int
     classes: int
+    raw: RawImages | None = None
     findings: list[Finding] = field(default_factory=list)
 
     def groups(self) -> list[Group]:
@@ -105,5 +107,6 @@ def _set_as_json(one: SetReport) -> dict:
         "pictures": one.images,
         "instances": one.instances,
         "classes": one.classes,
+        "raw": one.raw and asdict(one.raw),
         "faults": faults,
     }

@@ -5,7 +5,7 @@ import posixpath
 import shutil
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,18 +194,27 @@ def _clean_name(category: dict) -> str:
 
 def _class_names(one: CocoSet) -> list[str]:
     names = [_clean_name(category) for category in one.content["categories"]]
-    odd = [n for n in names if n != n.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in n)]
-    if odd:
-        raise UserError(
-            f"class name {odd[0]!r} has spaces around it, or a line break or another control character",
-            "the formats have no place for these: give it another name in `categories`",
-        )
+    require_class_names(names)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(
             f"class name {twice[0]} is given twice, and the formats know classes by their names",
             "`tools/dataset.py repair` makes one class of them",
         )
     return names
+
+
+def require_class_names(names: Iterable[str]) -> None:
+    """See to it that the formats can hold these names of classes.
+
+    Raises:
+        UserError: they can't.
+    """
+    odd = [n for n in names if n != n.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in n)]
+    if odd:
+        raise UserError(
+            f"class name {odd[0]!r} has spaces around it, or a line break or another control character",
+            "the formats have no place for these: give it another name in `categories`",
+        )
 
 
 def _require_names(images: Sequence[LabelledImage], writer: Writer) -> None:
