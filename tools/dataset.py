@@ -192,6 +192,12 @@ def add_repair(commands) -> None:
     parser.add_argument(
         "--drop-unreadable", action="store_true", help="leave out images that are missing or can't be read"
     )
+    parser.add_argument(
+        "--merge-copies",
+        action="store_true",
+        help="make one image of all that have the same pixels, with the annotations of all: some sets have a scan "
+        "several times, each with the items of one class",
+    )
     parser.set_defaults(run=run_repair)
 
 
@@ -205,7 +211,11 @@ def run_repair(options: argparse.Namespace) -> int:
     size = scanner_size(options.scanner) if options.scanner else parse_size(options.size) if options.size else None
     folder = [options.images] if options.images else []
     one = open_sets([options.annotations, *folder], images=bool(folder))[0]
-    repaired = repair(one, size, options.drop_unreadable, show_progress=True)
+    if options.merge_copies and not folder:
+        raise UserError(
+            "--merge-copies compares the pixels of images", "give their folder: ANNOTATIONS.json IMAGES_DIR"
+        )
+    repaired = repair(one, size, options.drop_unreadable, show_progress=True, merge_copies=options.merge_copies)
     print_changes(repaired.changes)
     print_left(repaired.left)
     refuse_nothing(one, repaired)

@@ -330,7 +330,7 @@ def test_what_others_say_while_images_are_read_is_passed_on(capfd):
 def test_images_that_differ_in_their_lower_bits_are_not_the_same(folder):
     for name, value in (("1.png", 50), ("2.png", 90), ("3.png", 90)):
         cv2.imwrite(str(folder / name), np.full((HEIGHT, WIDTH), value, np.uint16))
-    assert found(sound_set(), folder)["duplicate_picture"] == [3]
+    assert found(sound_set(), folder)["copy_labelled_otherwise"] == [3]
 
 
 def test_image_that_was_scaled_after_annotation_is_a_conflict(folder):

@@ -535,3 +535,22 @@ def test_classes_are_not_numbered_anew_beside_one_that_may_be_any(broken):
     content["annotations"] = [instance(1, 1, 2), instance(2, 2, 5)]
     result = repair(CocoSet("set", content)).content
     assert sorted(annotation["category_id"] for annotation in result["annotations"]) == [2, 5]
+
+
+def test_copies_of_a_scan_with_one_class_each_become_one_image_with_all_items(folder):
+    """Images 1 and 3 show the same, each with an item of its own; both have the third item, and 4 is the file of 1."""
+    content = sound_set()
+    (folder / "3.png").write_bytes((folder / "1.png").read_bytes())
+    content["images"].append({**content["images"][0], "id": 4})
+    knife = instance(3, 3, 2, bbox=[40, 10, 20, 20], segmentation=[[40, 10, 60, 10, 60, 30, 40, 30]])
+    content["annotations"][2:] = [knife, instance(4, 1, 2, bbox=[0, 30, 10, 10], area=100, segmentation=None)]
+    content["annotations"] += [{**content["annotations"][3], "id": 5, "image_id": 3}, instance(6, 4)]
+    one = CocoSet("set", content, folder)
+    (told,) = [f for f in check_sets([one]).sets[0].findings if f.kind == "copy_labelled_otherwise"]
+    assert told.id == 3 and told.detail == "3.png is 1.png (id 1), with 2 items in place of 2 items"
+    assert len(repair(one).content["images"]) == 4
+    merged = repair(one, merge_copies=True)
+    assert [image["id"] for image in merged.content["images"]] == [1, 2]
+    assert {entry["id"]: entry["image_id"] for entry in merged.content["annotations"]} == {1: 1, 2: 2, 3: 1, 4: 1}
+    again = repair(CocoSet("set", merged.content, folder), merge_copies=True)
+    assert not again.changes and "copy_labelled_otherwise" not in {f.kind for f in again.left.sets[0].findings}

@@ -10,6 +10,7 @@ from xray_lazy.data.check.checked_sets import examine, read_set_images, report_s
 from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.images import ImageRules
+from xray_lazy.data.check.neighbours import with_copies_merged
 from xray_lazy.data.check.report import Finding, Report
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_file, json_with
@@ -39,6 +40,7 @@ def repair(
     drop_unreadable: bool = False,
     facts: Mapping[Path, ImageFacts] | None = None,
     show_progress: bool = False,
+    merge_copies: bool = False,
 ) -> Repaired:
     """Repair one set; repairing the result again changes nothing.
 
@@ -48,6 +50,7 @@ def repair(
         drop_unreadable: leave out images that are missing or can't be read, and their annotations.
         facts: what is known of the files; read from the folder where not given.
         show_progress: draw a progress bar on stderr while images are read.
+        merge_copies: one image for all files of the same pixels, with the annotations of all.
     """
     if facts is None:
         facts = read_set_images([one], show_progress)
@@ -56,6 +59,10 @@ def repair(
     for _ in range(_MOST_PASSES):
         examined = examine(one, facts, rules)
         found = [finding for finding in examined.findings if finding.change]
+        if not found and merge_copies:
+            (one, merged), merge_copies = with_copies_merged(one, facts), False
+            changes += merged
+            continue
         if not found:
             return Repaired(one.content, changes, Report([report_set(one, examined.findings)]))
         changes += found

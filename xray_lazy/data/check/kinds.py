@@ -79,7 +79,7 @@ KINDS: dict[str, Kind] = {
     "duplicate_file_name": Kind(
         WARNING,
         "file is listed twice",
-        "`repair` drops entries without annotations; join the annotations of the others by hand",
+        "`repair` drops entries without annotations, and with --merge-copies joins those of the others",
     ),
     "size_missing": Kind(
         WARNING, "width or height is missing or 0", "`repair` reads it from the file (or --scanner, --size)"
@@ -128,6 +128,11 @@ KINDS: dict[str, Kind] = {
         "fine where dataloader.reader.window is the range of what is used, as proposed above",
     ),
     "duplicate_picture": Kind(WARNING, "the same image under two names", "keep one of them, with all its annotations"),
+    "copy_labelled_otherwise": Kind(
+        WARNING,
+        "the same image again with other annotations: in training, the items of each are background in the other",
+        "`repair --merge-copies` makes one image of them, with the items of all",
+    ),
     "near_duplicate": Kind(
         WARNING,
         "the same scan under two names, with other pixels (compressed, resized, brighter, cropped, mirrored)",

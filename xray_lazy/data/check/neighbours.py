@@ -1,7 +1,9 @@
 """What only shows beside something else: the same image twice, leaks between sets, other classes, unlisted files."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 from xray_lazy.data.check.coco_set import CocoSet
@@ -12,23 +14,52 @@ from xray_lazy.data.check.near_duplicates import same_scans
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.dataset_places import LINKED_IMAGES
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.wording import counted
 
 Facts = Mapping[Path, ImageFacts]
 
 
 def duplicates_within(one: CocoSet, facts: Facts) -> list[Finding]:
-    """Files of one set with the same pixels."""
-    firsts: dict[bytes, tuple[Path, int | str]] = {}
+    """Files of one set with the same pixels, also those that are labelled otherwise."""
+    items: dict[object, set[str]] = defaultdict(set)
+    for entry in one.content["annotations"]:
+        if isinstance(entry, dict) and isinstance(entry.get("image_id"), int | float | str):
+            items[entry["image_id"]].add(repr((entry.get("category_id"), entry.get("bbox"))))
     findings = []
-    for id, path in _listed(one):
-        digest = facts[path].digest if path in facts else None
-        if digest is None:
-            continue
-        first, first_id = firsts.setdefault(digest, (path, id))
-        if first != path:
-            detail = f"{_within(path, one)} is {_within(first, one)} (id {first_id})"
-            findings.append(Finding("duplicate_picture", "image", id, detail))
+    for (first_id, first), *copies in _copies(one, facts):
+        for id, path in copies:
+            detail, kind = f"{_within(path, one)} is {_within(first, one)} (id {first_id})", "duplicate_picture"
+            if items[id] != items[first_id]:
+                mine, its = (counted(len(items[which]), "item") for which in (id, first_id))
+                detail, kind = f"{detail}, with {mine} in place of {its}", "copy_labelled_otherwise"
+            if path != first:  # of one file in two entries is told elsewhere
+                findings.append(Finding(kind, "image", id, detail))
     return findings
+
+
+def with_copies_merged(one: CocoSet, facts: Facts) -> tuple[CocoSet, list[Finding]]:
+    """A repaired set with one image for all entries of the same pixels, with the annotations of all; what was done."""
+    firsts: dict[object, int | str] = {}
+    told = []
+    for (first_id, _), *copies in _copies(one, facts):
+        for id, path in copies:
+            firsts[id] = first_id
+            change = f"its annotations went to image {first_id}"
+            told.append(Finding("copy_labelled_otherwise", "image", id, _within(path, one), change))
+    images = [image for image in one.content["images"] if image["id"] not in firsts]
+    annotations = [
+        entry | {"image_id": firsts.get(entry["image_id"], entry["image_id"])} for entry in one.content["annotations"]
+    ]
+    return replace(one, content=one.content | {"images": images, "annotations": annotations}), told
+
+
+def _copies(one: CocoSet, facts: Facts) -> list[list[tuple[int | str, Path]]]:
+    """The ids and paths of images with the same pixels."""
+    same: dict[bytes, list[tuple[int | str, Path]]] = defaultdict(list)
+    for id, path in _listed(one):
+        if path in facts and (digest := facts[path].digest):
+            same[digest].append((id, path))
+    return [copies for copies in same.values() if len(copies) > 1]
 
 
 def compare_sets(sets: Sequence[CocoSet], facts: Facts) -> Iterator[tuple[int, Finding]]:
