@@ -308,11 +308,11 @@ def add_convert(commands) -> None:
     """`convert`: other formats to COCO."""
     parser = commands.add_parser(
         "convert",
-        help="convert VOC, YOLO, labelme, CVAT or Label Studio to COCO",
-        description="Convert a folder of Pascal VOC, YOLO or labelme labels, or a file of CVAT (for images 1.1) or "
-        "Label Studio (JSON), to one COCO file. Sizes come from the images; images without a label are kept.",
+        help="convert VOC, YOLO, labelme, OPIXray's text, CVAT or Label Studio to COCO",
+        description="Convert a folder of Pascal VOC, YOLO, labelme or OPIXray's labels, or a file of CVAT (for images "
+        "1.1) or Label Studio (JSON), to one COCO file. Sizes come from the images; images without a label are kept.",
     )
-    parser.add_argument("format", choices=("voc", "yolo", "labelme", "cvat", "label_studio"))
+    parser.add_argument("format", choices=("voc", "yolo", "labelme", "opixray", "cvat", "label_studio"))
     parser.add_argument(
         "source",
         type=path,
@@ -334,6 +334,13 @@ def add_convert(commands) -> None:
         choices=("name", "stated"),
         help="voc, labelme: where a label's own name fits one image and the name stated inside another, which counts",
     )
+    parser.add_argument(
+        "--list",
+        type=path,
+        metavar="FILE",
+        help="only the images that it names: one on each line, or a CSV (name,Gun,Knife ... with 1 for what is in it)",
+    )
+    add_rename(parser)
     parser.add_argument("--output", required=True, type=path, metavar="NEW.json", help="the COCO file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace NEW.json if it is there already")
     parser.set_defaults(run=run_convert, parser=parser)
@@ -352,7 +359,14 @@ def run_convert(options: argparse.Namespace) -> int:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
     check_result_file(options.output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
     converted = convert(
-        options.format, options.source, options.images, options.classes, options.zero_based, options.match_by
+        options.format,
+        options.source,
+        options.images,
+        options.classes,
+        options.zero_based,
+        options.match_by,
+        options.list,
+        _renames(options),
     )
     write_json(options.output, converted.content)
     print(converted.summary())
@@ -415,15 +429,20 @@ def add_import(commands) -> None:
     )
     parser.add_argument("folder", type=path, metavar="FOLDER", help="of the unpacked set")
     parser.add_argument("--output", type=path, metavar="DIR", help="default: $XRAY_DATASETS, else datasets/xray")
+    add_rename(parser)
+    parser.add_argument("--seed", type=whole(0), default=0, help="of splits that the set lacks (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    parser.set_defaults(run=run_import)
+
+
+def add_rename(parser) -> None:
+    """`--rename`, which `_renames` reads."""
     parser.add_argument(
         "--rename",
         type=word,
         metavar="OLD=NEW,...",
         help="classes, to train on several sets: Scissors=scissors,HandCuffs=handcuffs",
     )
-    parser.add_argument("--seed", type=whole(0), default=0, help="of splits that the set lacks (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
-    parser.set_defaults(run=run_import)
 
 
 def run_import(options: argparse.Namespace) -> int:
@@ -436,13 +455,22 @@ def run_import(options: argparse.Namespace) -> int:
 
     root = options.output or default_root()
     check_result_folder(root)
-    rename = dict(_renamed(pair) for pair in (options.rename or "").split(",") if pair.strip())
     made, notes = import_set(
-        options.name, Path(options.folder), Path(root), rename, options.seed, options.overwrite, show_progress=True
+        options.name,
+        Path(options.folder),
+        Path(root),
+        _renames(options),
+        options.seed,
+        options.overwrite,
+        show_progress=True,
     )
     print_imported(made, notes, PUBLIC_SETS[options.name])
     print(f"written to {root}; next: {tool_command('dataset', 'check', made[0].name, '--root', root)}")
     return 0
+
+
+def _renames(options: argparse.Namespace) -> dict[str, str]:
+    return dict(_renamed(pair) for pair in (options.rename or "").split(",") if pair.strip())
 
 
 def _renamed(pair: str) -> tuple[str, str]:

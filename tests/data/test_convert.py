@@ -608,7 +608,7 @@ def test_yolo_classes_may_be_written_as_decimals_and_lines_of_other_text_formats
     (tmp_path / "a.txt").write_text("a.jpg gun 10 10 60 50\n")
     with pytest.raises(UserError, match=r"no YOLO labels: .* OPIXray's .* a\.jpg gun 10") as error:
         convert("yolo", str(tmp_path))
-    assert "Pascal VOC" in error.value.fix
+    assert "convert opixray" in error.value.fix
 
 
 def test_a_yolo_label_in_another_encoding_is_told_how_to_save(tmp_path):
@@ -653,3 +653,50 @@ def test_labels_and_classes_in_another_encoding_are_named_as_such(tmp_path, form
     with pytest.raises(UserError, match=r"(?s)not UTF-8 \(byte 0xb5 at") as caught:
         convert(form, str(tmp_path))
     assert "iconv" in caught.value.message + caught.value.fix
+
+
+def test_opixray_text_in_role_folders_is_converted_by_its_list_and_renamed(tmp_path):
+    for name in "abcd":
+        write_image(tmp_path / "train/train_image" / f"{name}.jpg")
+    labels = tmp_path / "train/train_annotation"
+    labels.mkdir()
+    (labels / "a.txt").write_text("old name.jpg  Scissor 30 40  10 20 7\nold.jpg Knife 0 0 5 5\n")
+    (labels / "b.txt").write_text("")
+    (labels / "d.txt").write_text("d.jpg Scissors 1 2 3 4\n")
+    names = tmp_path / "train/train_knife.txt"
+    names.write_text("a\nb\nd.jpg\ngone\n")
+    renames = {"Scissor": "scissors", "Scissors": "scissors"}
+    converted = convert("opixray", str(tmp_path), image_list=str(names), rename=renames)
+    assert [image["file_name"][-5:] for image in converted.content["images"]] == ["a.jpg", "b.jpg", "d.jpg"]
+    assert [category["name"] for category in converted.content["categories"]] == ["Knife", "scissors"]
+    found = annotations_of(converted, "train/train_image/a.jpg")
+    assert [(one["category_id"], one["bbox"]) for one in found] == [(2, [10, 20, 20, 20]), (1, [0, 0, 5, 5])]
+    assert "left out, as their images are not there: 1 listed name, e.g. ['gone']" in converted.summary()
+    assert len(convert("opixray", str(tmp_path)).content["images"]) == 4
+    (labels / "c.txt").write_text("c.jpg Knife 1 2 three 4\n")
+    with pytest.raises(UserError, match=r"c\.jpg Knife 1 2 three 4: no `name class x1 y1 x2 y2`"):
+        convert("opixray", str(tmp_path))
+
+
+def test_a_table_tells_empty_bags_and_those_whose_items_no_label_shows(tmp_path):
+    for name in ("P1", "P2", "N1", "other"):
+        write_image(tmp_path / "JPEGImage" / f"{name}.jpg")
+    write_voc(tmp_path / "Annotation/P1.xml", voc_object("Gun", (0, 0, 9, 9)))
+    table = tmp_path / "train.csv"
+    table.write_text("name,Gun,Knife\nP1,1,-1\nP2,-1,1\nN1,-1,-1\n")
+    converted = convert("voc", str(tmp_path), zero_based=True, image_list=str(table))
+    assert [image["file_name"] for image in converted.content["images"]] == ["N1.jpg", "P1.jpg"]
+    assert "tells of items that no label shows: 1 image, e.g. P2.jpg" in converted.summary()
+
+
+def test_a_list_of_other_images_and_a_new_name_for_no_class_are_refused(tmp_path):
+    write_image(tmp_path / "a.png")
+    write_voc(tmp_path / "a.xml", voc_object("Gun", (1, 1, 9, 9)))
+    (tmp_path / "names.txt").write_text("b\nc\n")
+    with pytest.raises(UserError, match="none of the 2 listed images is in"):
+        convert("voc", str(tmp_path), image_list=str(tmp_path / "names.txt"))
+    with pytest.raises(UserError, match="can't be read as a list of images"):
+        convert("voc", str(tmp_path), image_list=str(tmp_path / "no.txt"))
+    with pytest.raises(UserError, match="no class gun that could be renamed") as error:
+        convert("voc", str(tmp_path), rename={"gun": "weapon"})
+    assert "Gun" in error.value.fix

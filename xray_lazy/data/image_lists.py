@@ -1,5 +1,6 @@
 """Lists of images by name, as public sets have them for their splits and subsets."""
 
+import csv
 from pathlib import Path, PurePath
 
 from xray_lazy.errors import UserError
@@ -13,12 +14,23 @@ def read_image_list(path: Path) -> list[str]:
     Raises:
         UserError: the file can't be read.
     """
+    return [name for name, _ in read_image_table(path)]
+
+
+def read_image_table(path: Path) -> list[tuple[str, frozenset[str]]]:
+    """As `read_image_list`, each with the columns in which a CSV has a 1: the classes of its items.
+
+    Raises:
+        UserError: the file can't be read.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if any(map(str.strip, row))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} can't be read as a list of images: {error}", "one name on each line") from None
-    names = [line.split(",")[0].strip() for line in lines if line.strip()]
-    return list(map(image_stem, names[1:] if names[:1] == ["name"] else names))
+    header = rows.pop(0) if rows and rows[0][0] == "name" else []
+    ones = ([column for column, cell in zip(header, row, strict=False) if cell in ("1", "1.0")] for row in rows)
+    return [(image_stem(row[0]), frozenset(columns)) for row, columns in zip(rows, ones, strict=True)]
 
 
 def image_stem(name: str) -> str:

@@ -1,7 +1,9 @@
 """Class names in their order, from a text file or from the YAML file of a YOLO set."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.errors import UserError
 from xray_lazy.wording import AS_UTF_8, not_utf_8
@@ -33,6 +35,17 @@ def read_classes(path: Path) -> tuple[str, ...]:
     if twice:
         raise UserError(f"class file {path} has {', '.join(twice)} more than once", "give each class its own name")
     return tuple(names)
+
+
+def check_rename(rename: Iterable[str], classes: Collection[str]) -> None:
+    """See to it that a set has the classes that are to get other names.
+
+    Raises:
+        UserError: it lacks one.
+    """
+    if unknown := [old for old in rename if old not in classes]:
+        fix = did_you_mean(nearest(unknown[0], classes)) or f"its classes are {', '.join(classes)}"
+        raise UserError(f"the set has no class {unknown[0]} that could be renamed", fix)
 
 
 def find_class_file(folder: Path) -> Path | None:

@@ -1,18 +1,20 @@
 """Read a folder of labels in another format and put COCO content together."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.check.images import is_scaled_copy, reach
 from xray_lazy.data.check.masks import EDGE_TOLERANCE
-from xray_lazy.data.convert import cvat, label_studio, labelme, voc, yolo
-from xray_lazy.data.convert.class_file import find_class_file, read_classes, read_keypoints
+from xray_lazy.data.convert import cvat, label_studio, labelme, opixray, voc, yolo
+from xray_lazy.data.convert.class_file import check_rename, find_class_file, read_classes, read_keypoints
 from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
 from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, scaled_instance
 from xray_lazy.data.image_file import UnreadableImage, image_size
+from xray_lazy.data.image_lists import read_image_table
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
 
@@ -20,10 +22,14 @@ FORMATS: dict[str, ModuleType] = {
     "voc": voc,
     "yolo": yolo,
     "labelme": labelme,
+    "opixray": opixray,
     "cvat": cvat,
     "label_studio": label_studio,
 }
 OF_SEVERAL_IMAGES = (cvat, label_studio)
+
+# An image: its name, its (width, height), and what is in it.
+_Found = tuple[str, tuple[int, int], list[Instance]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Conversion:
         left_out: how many shapes without an area were passed over, by the kind's name for one and several.
         scaled: the labels that were scaled to the size of their image, with both sizes.
         oriented: how many oriented boxes have become masks of four corners.
+        listed: what of the list of images could not be taken, a line each.
     """
 
     content: dict
@@ -45,6 +52,7 @@ class Conversion:
     left_out: Counter
     scaled: list[str]
     oriented: int = 0
+    listed: Sequence[str] = ()
 
     def summary(self) -> str:
         """What was found, in a few lines."""
@@ -70,7 +78,7 @@ class Conversion:
         if self.oriented:
             became = "a mask of its four corners, within an upright box"
             lines.append(f"{counted(self.oriented, 'oriented box', 'oriented boxes')} (YOLO OBB): each became {became}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.listed])
 
 
 def convert(
@@ -80,6 +88,8 @@ def convert(
     classes: str | None = None,
     zero_based: bool = False,
     match_by: str | None = None,
+    image_list: str | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> Conversion:
     """Convert a folder of labels. Images without a label file are kept as empty images.
 
@@ -93,6 +103,9 @@ def convert(
         zero_based: for VOC files of tools that count pixels from 0 and exclude the far edges.
         match_by: which image is meant where a label's own name fits another one than it states inside: that of its
             "name" or the one "stated"; by default that is a fault.
+        image_list: take only the images that this text file or CSV names. Of a CSV with a column for each class, those
+            are left out which have a 1 where no label shows such an item.
+        rename: other names for classes; two that get the same one become one class.
 
     Raises:
         UserError: a folder or the class names are missing, or labels are faulty: all faults at once.
@@ -115,7 +128,9 @@ def convert(
         reading.raise_faults()
         raise UserError(f"there are no images in {index.folder}", "give the folder of the images with --images")
     found = []
-    for name in sorted(index.names):
+    listed = read_image_table(Path(image_list)) if image_list else None
+    names, notes = _listed(index, listed) if listed is not None else (index.names, [])
+    for name in sorted(names):
         try:
             size = image_size(index.folder / name)
         except UnreadableImage as error:
@@ -123,8 +138,31 @@ def convert(
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
-    content = _coco(found, reading.classes, reading.declared)
-    return Conversion(content, index.folder, class_file, reading.left_out, reading.scaled, reading.oriented)
+    if listed:
+        found = _as_told(found, dict(listed), notes)
+    content = _coco(found, reading.classes, reading.declared, rename or {})
+    return Conversion(content, index.folder, class_file, reading.left_out, reading.scaled, reading.oriented, notes)
+
+
+def _listed(index: ImageIndex, listed: Sequence[tuple[str, Set[str]]]) -> tuple[list[Path], list[str]]:
+    """The images of a list, and a line about names without one."""
+    found = {name: index.named(name) for name, _ in listed}
+    if not (names := [path for path in found.values() if path]):
+        raise UserError(f"none of the {counted(len(found), 'listed image')} is in {index.folder}", "give their folder")
+    missing = [name for name, path in found.items() if path is None]
+    note = f"left out, as their images are not there: {counted(len(missing), 'listed name')}, e.g. {missing[:1]}"
+    return names, [note] if missing else []
+
+
+def _as_told(found: list[_Found], told: Mapping[str, Set[str]], notes: list[str]) -> list[_Found]:
+    """Without images that have items of classes that no label shows; a note is added of these."""
+    lacking = {
+        name for name, _, items in found if told.get(PurePath(name).stem, set()) - {one.class_name for one in items}
+    }
+    if lacking:
+        what = counted(len(lacking), "image")
+        notes.append(f"left out, as the list tells of items that no label shows: {what}, e.g. {min(lacking)}")
+    return [one for one in found if one[0] not in lacking]
 
 
 def _class_file(source_format: str, folder: Path, given: str | None) -> Path | None:
@@ -156,7 +194,7 @@ def _open_labels(
     reader: ModuleType, folder: Path, only: str | None, images: ImageIndex, reading: Reading
 ) -> list[Label]:
     names = [Path(only)] if only else [name for name in files_below(folder) if name.suffix.lower() == reader.SUFFIX]
-    if reader is yolo:
+    if reader in (yolo, opixray):
         names = yolo.label_files(names, images)
     if not names:
         raise UserError(f"there are no label files *{reader.SUFFIX} in {folder}", "give the folder that they are in")
@@ -239,17 +277,18 @@ def _extract(label: Label, images: ImageIndex, name: Path) -> Path:
     return target
 
 
-def _coco(
-    found: list[tuple[str, tuple[int, int], list[Instance]]], classes: tuple[str, ...] | None, declared: list[str]
-) -> dict:
+def _coco(found: list[_Found], classes: tuple[str, ...] | None, declared: list[str], rename: Mapping[str, str]) -> dict:
     seen = {instance.class_name for _, _, instances in found for instance in instances}
     names = classes or [*declared, *sorted(seen - set(declared))]
-    id_of_class = {name: id for id, name in enumerate(names, start=1)}
+    check_rename(rename, names)
+    new_names = dict.fromkeys(rename.get(name, name) for name in names)
+    id_of_class = {name: id for id, name in enumerate(new_names, start=1)}
     images, annotations = [], []
     for image_id, (name, (width, height), instances) in enumerate(found, start=1):
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         for instance in instances:
-            head = {"id": len(annotations) + 1, "image_id": image_id, "category_id": id_of_class[instance.class_name]}
+            category_id = id_of_class[rename.get(instance.class_name, instance.class_name)]
+            head = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category_id}
             annotations.append({**head, **coco_shape(instance, (width, height)), "iscrowd": int(instance.is_crowd)})
     categories = [{"id": id, "name": name} for name, id in id_of_class.items()]
     return {"images": images, "annotations": annotations, "categories": categories}

@@ -62,7 +62,7 @@ def _row(line: str, reading: Reading) -> tuple[str, list[float]]:
         raise UserError(
             "these are no YOLO labels: an image, its class and corners in pixels in each line, as OPIXray's text files "
             f"have them, e.g. {line.strip()}",
-            "`tools/dataset.py import opixray FOLDER` takes them; others as Pascal VOC with `convert voc`",
+            "`tools/dataset.py convert opixray FOLDER` takes them, and `import` those of public sets",
         )
     if number is None or number < 0:
         raise ValueError(f"the class is {index!r}, not a number from 0")

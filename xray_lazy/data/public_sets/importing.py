@@ -13,6 +13,7 @@ from xray_lazy.atomic_file import write_json
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.check.images import is_scaled_copy
 from xray_lazy.data.check.shapes import clip_box
+from xray_lazy.data.convert.class_file import check_rename
 from xray_lazy.data.convert.label import Instance, coco_shape, scaled_instance
 from xray_lazy.data.dataset_places import LINKED_IMAGES
 from xray_lazy.data.image_file import UnreadableImage, image_sizes
@@ -84,7 +85,9 @@ def import_set(
         raise UserError(f"no importer is called {name}", fix)
     declared = PUBLIC_SETS[name]
     place = _published(declared, folder)
-    rename = _checked(rename or {}, declared.classes)
+    rename = rename or {}
+    if declared.classes:
+        check_rename(rename, declared.classes)
     notes, written, made = Notes(), {}, []
     scanners = {f"{name}_{part}" if part else name: place / inside for part, inside in declared.parts.items()}
     for scanner, part_folder in scanners.items():
@@ -122,13 +125,6 @@ def _published(declared: PublicSet, folder: Path) -> Path:
         f"{folder} is not {declared.title} as it is published: it lacks {', '.join(missing)}",
         f"unpack all of it; it is to be had at {declared.page} ({declared.licence})",
     )
-
-
-def _checked(rename: Mapping[str, str], classes: Sequence[str]) -> Mapping[str, str]:
-    if unknown := [old for old in rename if classes and old not in classes]:
-        fix = did_you_mean(nearest(unknown[0], classes)) or f"its classes are {', '.join(classes)}"
-        raise UserError(f"the set has no class {unknown[0]} that could be renamed", fix)
-    return rename
 
 
 def _divide(subsets: dict[str, list[Scan]], shares: Shares, seed: int, notes: Notes) -> None:

@@ -1,13 +1,12 @@
 """SIXray: Pascal VOC files of the bags with items, and CSV files that tell the empty ones and the subsets."""
 
-import csv
 from pathlib import Path
 
 from xray_lazy.data.convert import voc
 from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance, Reading
+from xray_lazy.data.image_lists import read_image_table
 from xray_lazy.data.public_sets.declaration import Notes, Scan
-from xray_lazy.errors import UserError
 
 
 def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
@@ -17,31 +16,18 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
     subsets = {}
     for table in sorted(folder.glob("ImageSet/*/*.csv")):
         subsets[f"{table.stem}_{table.parent.name}"] = scans = []
-        for row in _rows(table):
-            name = (row.get("name") or "").strip()
+        for name, told in read_image_table(table):
             file = index.named(name) if name else None
             if file is None:
                 notes.add(f"image of {table.parent.name}/{table.name} that is not there: left out", name)
                 continue
             if name not in seen:
                 seen[name] = tuple(_items(folder / "Annotation" / f"{name}.xml", classes, notes))
-            told = {label for label in classes if (row.get(label) or "").strip() in ("1", "1.0")}
             if lacking := told - {instance.class_name for instance in seen[name]}:
                 notes.add("bag with items that no box shows: left out", f"{name}: {', '.join(sorted(lacking))}")
             else:
                 scans.append(Scan(file, seen[name], name))
     return subsets
-
-
-def _rows(table: Path) -> list[dict]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} can't be read as a table: {error}", "get it once more") from None
-    if rows and "name" not in rows[0]:
-        raise UserError(f"{table} has no column name", "its first line is name,Gun,Knife,Wrench,Pliers,Scissors")
-    return rows
 
 
 def _items(path: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:

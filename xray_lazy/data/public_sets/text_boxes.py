@@ -1,10 +1,10 @@
 """The OPIXray family: a text file for each image, a line for each box, and lists of names for subsets."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xray_lazy.data.convert import opixray
 from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.image_lists import read_image_list
@@ -63,33 +63,13 @@ def _listed(file: Path, scans: Mapping[str, Scan], notes: Notes) -> list[Scan]:
 
 
 def read_boxes(file: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
-    """The boxes of a text file; a bag is empty where there is none, or nothing in it.
-
-    A line is `name class x1 y1 x2 y2`, and may have more behind it. The name, which may be an old one, doesn't count.
-    """
-    if not file.is_file():
-        return []
+    """The boxes of a text file; a bag is empty where there is none, or nothing in it."""
     found = []
-    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-        tokens = line.split()
-        if not tokens:
-            continue
-        # names of images may have spaces in them
-        places = ((at, _corners(tokens[at + 1 : at + 5])) for at in range(1, len(tokens) - 4))
-        place, corners = next(((at, found) for at, found in places if found), (0, None))
-        if corners is None:
-            notes.add("line that is no `name class x1 y1 x2 y2`, which is left out", f"{file.name}: {line.strip()}")
-        elif classes and tokens[place] not in classes:
-            notes.add(f"box of class {tokens[place]}, which is none of the set's: left out", file.name)
+    for line, instance in opixray.read_lines(file) if file.is_file() else ():
+        if instance is None:
+            notes.add("line that is no `name class x1 y1 x2 y2`, which is left out", f"{file.name}: {line}")
+        elif classes and instance.class_name not in classes:
+            notes.add(f"box of class {instance.class_name}, which is none of the set's: left out", file.name)
         else:
-            x1, y1, x2, y2 = corners
-            found.append(Instance(tokens[place], [x1, y1, x2 - x1, y2 - y1]))
+            found.append(instance)
     return found
-
-
-def _corners(tokens: list[str]) -> tuple[float, float, float, float] | None:
-    try:
-        x1, y1, x2, y2 = (float(token) for token in tokens)
-    except ValueError:
-        return None
-    return (x1, y1, x2, y2) if all(map(math.isfinite, (x1, y1, x2, y2))) else None
