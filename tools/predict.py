@@ -77,6 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="also write what is found in images as labels that people can correct, with scores where the format has "
         "them: label_studio, cvat, labelme, voc, yolo or yolo_segment",
     )
+    parser.add_argument(
+        "--threat-reports",
+        action="store_true",
+        help="also write a DICOS threat detection report of each image: ALARM where anything was found, else NO_ALARM",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -224,6 +224,8 @@ def test_a_class_name_that_labels_can_not_hold_is_refused_before_the_work(predic
 def test_pre_annotations_need_images(predict, belt):
     with pytest.raises(UserError, match="only videos are given"):
         predict(belt, pre_annotations="cvat")
+    with pytest.raises(UserError, match="threat reports are of images"):
+        predict(belt, threat_reports=True)
 
 
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (1, 1)])

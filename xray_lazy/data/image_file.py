@@ -5,15 +5,15 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from xray_lazy.data.dicom_files import DICOM_SUFFIXES
 from xray_lazy.data.image_bytes import TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
-from xray_lazy.data.stored_arrays import NPY_SUFFIX, array_size, is_array, read_npy, read_tiff
+from xray_lazy.data.stored_arrays import array_size, is_array, read_array, read_tiff
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -23,6 +23,7 @@ Image.MAX_IMAGE_PIXELS = 2**29
 # Every format that both `image_size` and `read_image` know.
 IMAGE_SUFFIXES = frozenset(
     [
+        *DICOM_SUFFIXES,
         *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf"),
         *(".jpg", ".jpx", ".mpo", ".npy", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff"),
         ".webp",
@@ -84,8 +85,7 @@ def read_image(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     Raises:
         UnreadableImage: MissingImage, TruncatedImage, or itself for a damaged or unknown file.
     """
-    if Path(path).suffix.lower() == NPY_SUFFIX:
-        read_npy(path)
+    if read_array(path, order) is not None:
         raise UnreadableImage(
             path, "is an array, no image of 8-bit colours: dataloader.reader.window says how it is read"
         )
@@ -110,8 +110,8 @@ def read_samples(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     Raises:
         UnreadableImage: as `read_image`.
     """
-    if Path(path).suffix.lower() == NPY_SUFFIX:
-        return read_npy(path)
+    if (samples := read_array(path, order)) is not None:
+        return samples
     if is_array(path) and (samples := read_tiff(path, order)) is not None:
         return samples
     image = _decoded(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)

@@ -1,4 +1,4 @@
-"""`.npy` files and TIFFs with any number of channels and bits, as arrays (height, width, channels)."""
+"""`.npy` files, DICOM and TIFFs with any number of channels and bits, as arrays (height, width, channels)."""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from xray_lazy.data.dicom_files import DICOM_SUFFIXES, dicom_size, is_dicom, read_dicom
 from xray_lazy.data.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
 
 NPY_SUFFIX = ".npy"
@@ -34,12 +35,18 @@ _TURNS = {
 
 def is_array(path: str | os.PathLike) -> bool:
     """Whether a file's name is that of a format with any number of channels."""
-    return Path(path).suffix.lower() in (NPY_SUFFIX, *TIFF_SUFFIXES)
+    return Path(path).suffix.lower() in (NPY_SUFFIX, *DICOM_SUFFIXES, *TIFF_SUFFIXES)
 
 
-def read_npy(path: str | os.PathLike) -> np.ndarray:
-    """The array in a `.npy` file; raises UnreadableImage."""
-    return _checked(path, _channels_last(path, _mapped(path)))
+def read_array(path: str | os.PathLike, order: str) -> np.ndarray | None:
+    """The array in a `.npy` file or DICOM's, colours of these in this order; None for others.
+
+    Raises:
+        UnreadableImage: it is damaged, or of a kind that can't be read.
+    """
+    if is_dicom(path):
+        return _checked(path, read_dicom(path, order))
+    return _checked(path, _channels_last(path, _mapped(path))) if Path(path).suffix.lower() == NPY_SUFFIX else None
 
 
 def read_tiff(path: str | os.PathLike, order: str) -> np.ndarray | None:
@@ -56,11 +63,13 @@ def read_tiff(path: str | os.PathLike, order: str) -> np.ndarray | None:
 
 
 def array_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """(width, height) of a `.npy` file or a TIFF from its header, upright; None for those that `read_tiff` leaves.
+    """(width, height) from the header of a `.npy` file, DICOM or a TIFF, upright; None for those `read_tiff` leaves.
 
     Raises:
         UnreadableImage: as `read_tiff`.
     """
+    if is_dicom(path):
+        return dicom_size(path)
     if Path(path).suffix.lower() == NPY_SUFFIX:
         image = _channels_last(path, _mapped(path))
     else:

@@ -49,6 +49,7 @@ class PredictOptions:
         grey: draw on a ground without colours.
         pre_annotations: also write what was found in images as labels for people to correct, in this format of
             `xray_lazy.data.label_export.LABEL_WRITERS`.
+        threat_reports: also write a DICOS threat detection report for each image.
     """
 
     model: str
@@ -67,6 +68,11 @@ class PredictOptions:
     video_format: str = "mp4"
     grey: bool = False
     pre_annotations: str | None = None
+    threat_reports: bool = False
+
+    def report_file(self, image: InputFile) -> Path:
+        """Where the threat detection report of an image goes."""
+        return Path(self.output) / "threat_reports" / image.result.with_suffix(".dcs")
 
     @property
     def labels_folder(self) -> Path:
@@ -92,6 +98,8 @@ def run_prediction(options: PredictOptions) -> None:
     if options.image_root and not inputs.coco_files:
         raise UserError(f"--image-root {options.image_root} has no effect: no input is a COCO file", "leave it out")
     _check_targets(options, inputs)
+    if options.threat_reports and not inputs.images:
+        raise UserError("threat reports are of images, and only videos are given", "leave out --threat-reports")
     if options.pre_annotations:
         if not inputs.images:
             raise UserError("pre-annotations are of images, and only videos are given", "leave out --pre-annotations")
@@ -128,6 +136,7 @@ def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
     folder = Path(options.output)
     tables = [folder / name for name in RESULT_FILES]
     drawn = [folder / "pictures" / image.result.with_suffix(".jpg") for image in inputs.images]
+    drawn += map(options.report_file, inputs.images if options.threat_reports else ())
     drawn += [folder / "videos" / v.result.with_suffix(f".{options.video_format}") for v in inputs.videos]
     drawn += [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
     given = filter(None, (options.ground_truth, options.operating_point))
@@ -258,6 +267,8 @@ class _Run:
         files = write_results(self.output, self.found, frames, categories)
         if self.options.pre_annotations and self.found:
             files.append(self._write_pre_annotations(self.options.pre_annotations, categories))
+        if self.options.threat_reports:
+            files += self._write_threat_reports(categories)
         for entry, found in self.found_in_videos.items():
             path = self._video_path(entry, ".json")
             write_json(path, video_record(found, categories, self.video_facts[entry]))
@@ -281,6 +292,15 @@ class _Run:
         print(exported.summary())
         print(f"next: {LABEL_WRITERS[target].next_step(folder)}")
         return folder / LABEL_WRITERS[target].mark
+
+    def _write_threat_reports(self, categories: Categories) -> list[Path]:
+        from xray_lazy.prediction.threat_reports import write_threat_report
+
+        images = {str(image.name): image for image in self.inputs.images}
+        for found in self.found:
+            image = images[found.name]
+            write_threat_report(self.options.report_file(image), found, categories.names, image.path)
+        return [Path(self.options.output) / "threat_reports"] if self.found else []
 
     def _categories(self) -> Categories:
         all_found = [*self.found, *(frame for frames in self.found_in_videos.values() for frame in frames)]
