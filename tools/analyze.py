@@ -315,10 +315,10 @@ def add_protocol(commands) -> None:
         "protocol",
         help="the figures that papers on a public X-ray set give",
         description="Judge as the papers on a set do. pidray: COCO's AP of the easy, hard and hidden images and both "
-        "overall figures. opixray: VOC's AP50 by occlusion level. sixray: image-level AP. eds: AP50 from scanner to "
-        "scanner, of several runs. voc: VOC's AP50 of any set, as HiXray's.",
+        "overall figures. opixray: VOC's AP50 by occlusion level. sixray: image-level AP. dvxray: that of views and "
+        "bags. eds: AP50 from scanner to scanner, of several runs. voc: VOC's AP50 of any set, as HiXray's.",
     )
-    parser.add_argument("protocol", choices=["pidray", "opixray", "sixray", "eds", "voc"], metavar="PROTOCOL")
+    parser.add_argument("protocol", choices=["pidray", "opixray", "sixray", "dvxray", "eds", "voc"], metavar="PROTOCOL")
     parser.add_argument(
         "runs", nargs="+", type=path, metavar="RUN", help="an output folder, or COCO results (.json); several for eds"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
-from xray_lazy.analysis.published_protocols import eds, opixray, pidray, sixray, voc
+from xray_lazy.analysis.published_protocols import dvxray, eds, opixray, pidray, sixray, voc
 from xray_lazy.analysis.subsets import read_subset
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics
@@ -106,6 +106,26 @@ def test_sixray_tells_images_with_an_item_from_the_others():
     assert few.columns == ("AP, 10", "AP, all") and rows_of(few)["gun"] == (100, 50)
 
 
+def test_dvxray_tells_bags_by_the_best_of_their_views():
+    """Bags A and B have a gun, each seen in one view; C is clean. A alarms in the view that doesn't show it."""
+    names = ("A_OL", "A_SD", "B_OL", "B_SD", "C_OL", "C_SD")
+    box = (0, 0, 10, 10)
+    found = [thing(n, GUN, box, score=score) for n, score in ((1, 0.1), (2, 0.9), (4, 0.3), (5, 0.8), (6, 0.2))]
+    inputs = inputs_of([thing(1, GUN, box), thing(4, GUN, box)], found, images=6)
+    for image, name in zip(inputs.ground_truth["images"], names, strict=True):
+        image["file_name"] = f"Samples/{name}.png"
+    result = dvxray(inputs, {})
+    assert result.columns == ("AP, OL", "AP, SD", "AP, bags")
+    # OL: C .8, A .1, B never; SD: A .9, B .3, C .2; bags: A .9, C .8, B .3
+    assert rows_of(result)["gun"] == pytest.approx((100 * (1 / 2 + 2 / 3) / 2, 100, 100 * (1 + 2 / 3) / 2))
+    assert [row.images for row in result.rows] == [2, 0, 3]
+    inputs.ground_truth["images"][0]["file_name"] = "A.png"
+    with pytest.raises(UserError, match=r"A\.png is not named by its bag and view"):
+        dvxray(inputs, {})
+    with pytest.raises(UserError, match="no subsets but its views"):
+        dvxray(inputs, {"x": {"A"}})
+
+
 def run_with(folder, trained_on, results):
     """A run's record, and the metrics of its evaluations."""
     folder.mkdir()
@@ -165,14 +185,14 @@ def test_lists_of_images_have_several_forms(tmp_path, name, text):
 
 @pytest.fixture
 def files(tmp_path):
-    inputs = some(names=lambda number: f"{NAMES[number % 3]}_{number}.png")
+    inputs = some(names=lambda number: f"{NAMES[number % 3]}_{number}_{('OL', 'SD')[number % 2]}.png")
     (tmp_path / "truth.json").write_text(json.dumps(inputs.ground_truth))
     (tmp_path / "found.json").write_text(json.dumps(inputs.detections))
-    (tmp_path / "first.txt").write_text("hard_1\n")
+    (tmp_path / "first.txt").write_text("hard_1_SD\n")
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["pidray", "opixray", "sixray", "voc"])
+@pytest.mark.parametrize("name", ["pidray", "opixray", "sixray", "dvxray", "voc"])
 def test_the_tool_prints_and_writes_a_table(run_tool_here, files, name):
     given = ["--ground-truth", files / "truth.json"]
     run = run_tool_here(ROOT / "tools" / "analyze.py", "protocol", name, files / "found.json", *given)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -142,10 +142,45 @@ def sixray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
     )
 
 
+def dvxray(inputs: Inputs, subsets: Subsets) -> ProtocolResult:
+    """Image-level AP of each class, of each view and of bags, which have the best score of their views.
+
+    A file name is that of the bag, `_` and the view: `P03152_OL.png`. What is in a bag counts for each of its views,
+    also where it can't be seen in one.
+
+    Raises:
+        UserError: a file name is another, or there are subsets.
+    """
+    if subsets:
+        raise UserError("the protocol dvxray has no subsets but its views", "leave out --subset")
+    stems = [PurePath(name).stem.rpartition("_") for name in _names(inputs)]
+    if strangers := [name for name, (bag, _, view) in zip(_names(inputs), stems, strict=True) if not (bag and view)]:
+        raise UserError(f"{strangers[0]} is not named by its bag and view", "names are such as P03152_OL.png")
+    classes, views = _class_names(inputs), [view for _, _, view in stems]
+    images = [replace(one, bag=bag) for one, (bag, _, _) in zip(images_of(inputs), stems, strict=True)]
+    both = score_bags(images, len(classes), HitRule())
+    place = {bag: number for number, bag in enumerate(both.bags)}
+    columns = {}
+    for name in (*sorted(set(views)), "bags"):
+        bags = both
+        if name != "bags":
+            of_view = (image for image, view in zip(images, views, strict=True) if view == name)
+            bags = score_bags(of_view, len(classes), HitRule())
+        shows = both.shows[[place[bag] for bag in bags.bags]]
+        aps = [100 * ranking_precision(shows[:, k], bags.alarm[:, k]) for k in range(len(classes))]
+        columns[f"AP, {name}"] = [*aps, _mean(aps)]
+    values = zip(*columns.values(), strict=True)
+    counts = [*map(int, both.shows.sum(axis=0)), len(both.bags)]
+    rows = [Row(*row) for row in zip([*classes, "mean"], counts, values, strict=True)]
+    how = "average precision in percent of views and bags by their best score of the class, not interpolated; of bags"
+    return ProtocolResult("dvxray", inputs.dataset, inputs.origin, how, tuple(columns), tuple(rows))
+
+
 ON_ONE_RUN: dict[str, Callable[[Inputs, Subsets], ProtocolResult]] = {
     "pidray": pidray,
     "opixray": opixray,
     "sixray": sixray,
+    "dvxray": dvxray,
     "voc": voc,
 }
 

@@ -164,7 +164,7 @@ PUBLIC_SETS: dict[str, PublicSet] = {
         read=read_dvxray,
         classes=BAGS_OF_TWO_VIEWS,
         shares=(THREE_SPLITS,),
-        protocol="sixray",
+        protocol="dvxray",
     ),
     "pixray": PublicSet(
         title="PIXray",
