@@ -43,10 +43,11 @@ def read_dicom(path: str | os.PathLike, order: str) -> np.ndarray:
     return samples if order == "RGB" else samples[:, :, ::-1]
 
 
-def dicom_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) from the header; raises UnreadableImage."""
+def dicom_shape(path: str | os.PathLike) -> tuple[int, int, int]:
+    """(height, width, channels) from the header; raises UnreadableImage."""
     header = _of_image(path, dicom_header(path))
-    return int(header.Columns), int(header.Rows)
+    channels = int(header.get("NumberOfFrames") or 1) * int(header.get("SamplesPerPixel") or 1)
+    return int(header.Rows), int(header.Columns), channels
 
 
 def dicom_header(path: str | os.PathLike) -> "Dataset":

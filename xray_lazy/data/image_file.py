@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from xray_lazy.data.dicom_files import DICOM_SUFFIXES
 from xray_lazy.data.image_bytes import TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
-from xray_lazy.data.stored_arrays import array_size, is_array, read_array, read_tiff
+from xray_lazy.data.stored_arrays import array_shape, is_array, read_array, read_tiff
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -30,6 +30,8 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 
+# What Pillow may take a file for: with others, such as EPS, it starts programs that run what is in the file.
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "SUN")  # MPO is a JPEG
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
 # beside the critical ones: transparency, orientation and frames
@@ -44,12 +46,12 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         UnreadableImage: there is no such file or its header is not that of an image.
     """
-    if is_array(path) and (size := array_size(path)):
-        return size
+    if is_array(path) and (shape := array_shape(path)):
+        return shape[1], shape[0]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large images
-            with open(path, "rb", opener=open_file) as stream, Image.open(stream) as image:
+            with open(path, "rb", opener=open_file) as stream, Image.open(stream, formats=_FORMATS) as image:
                 return _upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from None
@@ -71,7 +73,7 @@ def image_sizes(paths: Iterable[str | os.PathLike]) -> Iterator[tuple[int, int] 
 def is_turned(path: str | os.PathLike) -> bool:
     """Whether the EXIF orientation swaps the width and height that the file stores; False if it can't be read."""
     try:
-        with open(path, "rb", opener=open_file) as stream, Image.open(stream) as image:
+        with open(path, "rb", opener=open_file) as stream, Image.open(stream, formats=_FORMATS) as image:
             return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -176,7 +178,7 @@ def _pillow_objection(data: bytes) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Image.open(io.BytesIO(data)).load()
+            Image.open(io.BytesIO(data), formats=_FORMATS).load()
     except UnidentifiedImageError:
         return "not an image"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xray_lazy.data.dicom_files import DICOM_SUFFIXES, dicom_size, is_dicom, read_dicom
+from xray_lazy.data.dicom_files import DICOM_SUFFIXES, dicom_shape, is_dicom, read_dicom
 from xray_lazy.data.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
 
 NPY_SUFFIX = ".npy"
@@ -62,14 +62,15 @@ def read_tiff(path: str | os.PathLike, order: str) -> np.ndarray | None:
         return _checked(path, _arranged(path, file, _tiff_samples(path, file), order))
 
 
-def array_size(path: str | os.PathLike) -> tuple[int, int] | None:
-    """(width, height) from the header of a `.npy` file, DICOM or a TIFF, upright; None for those `read_tiff` leaves.
+def array_shape(path: str | os.PathLike) -> tuple[int, int, int] | None:
+    """(height, width, channels) from the header of a `.npy` file, DICOM or a TIFF, upright; None for those that
+    `read_tiff` leaves.
 
     Raises:
         UnreadableImage: as `read_tiff`.
     """
     if is_dicom(path):
-        return dicom_size(path)
+        return dicom_shape(path)
     if Path(path).suffix.lower() == NPY_SUFFIX:
         image = _channels_last(path, _mapped(path))
     else:
@@ -78,7 +79,7 @@ def array_size(path: str | os.PathLike) -> tuple[int, int] | None:
                 return None
             series = file.series[0]
             image = _arranged(path, file, np.broadcast_to(np.zeros((), series.dtype), series.shape), "RGB")
-    return image.shape[1], image.shape[0]
+    return image.shape
 
 
 def _mapped(path: str | os.PathLike) -> np.ndarray:
@@ -99,7 +100,8 @@ def _opened_tiff(path: str | os.PathLike) -> Iterator[Any]:
     try:
         with open(path, "rb", opener=open_file) as stream:
             try:
-                file = tifffile.TiffFile(stream)
+                # kinds that name other files, wherever these are, to be read with this one
+                file = tifffile.TiffFile(stream, is_ome=False, is_mmstack=False, is_ndtiff=False)
             except tifffile.TiffFileError:
                 file = None
             yield file
@@ -125,8 +127,11 @@ def _tiff_samples(path: str | os.PathLike, file: Any) -> np.ndarray:
     except (ValueError, KeyError) as error:
         if "imagecodecs" not in str(error):
             raise
-        read, pages = cv2.imdecodemulti(np.frombuffer(file_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
-        if not read or sum(one.size for one in pages) != series.size:
+        # OpenCV decodes all pages, of which this image's may be few
+        is_whole, pages = sum(one.size for one in file.pages) == series.size, ()
+        if is_whole:
+            is_whole, pages = cv2.imdecodemulti(np.frombuffer(file_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+        if not is_whole or sum(one.size for one in pages) != series.size:
             raise UnreadableImage(path, f"can't be decoded ({error}: pip install imagecodecs)") from None
     if int(page.photometric) == _RGB:
         pages = [one[..., [2, 1, 0, *range(3, one.shape[-1])]] for one in pages]

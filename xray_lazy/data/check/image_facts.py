@@ -16,7 +16,7 @@ from xray_lazy.data.check.raw_images import RawFacts
 from xray_lazy.data.image_bytes import MissingImage, TruncatedImage, UnreadableImage
 from xray_lazy.data.image_file import image_size, is_turned, read_image, read_samples
 from xray_lazy.data.likely_reader import likely_parts, likely_reader
-from xray_lazy.data.stored_arrays import array_size, is_array
+from xray_lazy.data.stored_arrays import array_shape, is_array
 from xray_lazy.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
@@ -78,7 +78,7 @@ def read_facts(paths: Iterable[Path], show_progress: bool = False) -> dict[Path,
 def image_facts(path: Path) -> ImageFacts:
     """The facts of one image."""
     try:
-        needs_reader = is_array(path) and array_size(path) is not None
+        needs_reader = is_array(path) and array_shape(path) is not None
         image = read_samples(path)
         if is_raw := needs_reader or image.dtype != np.uint8:
             parts = likely_parts(path, image)

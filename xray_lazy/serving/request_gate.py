@@ -1,0 +1,53 @@
+"""What is asked of a request before it is read: that there is room for it, and that no other site's page sends it."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LONGEST_PAUSE = 30.0  # seconds between two pieces of a request
+
+
+class RequestGate:
+    """ASGI middleware for requests that send something.
+
+    503 where `most_requests` are in here, being received, waiting or looked at; 408 where one stops sending; 403 where
+    a browser sends it for a page of another site, which may not write here.
+    """
+
+    def __init__(self, app: ASGIApp, most_requests: int, longest_pause: float = LONGEST_PAUSE) -> None:
+        self._app, self._free, self._longest_pause = app, most_requests, longest_pause
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if headers.get("origin") and urlsplit(headers["origin"]).netloc != headers.get("host"):
+            return await JSONResponse({"detail": "sent by a page of another site"}, 403)(scope, receive, send)
+        if not self._free:
+            busy = JSONResponse({"detail": "too many requests are waiting; try again"}, 503, {"Retry-After": "1"})
+            return await busy(scope, receive, send)
+        self._free -= 1
+        try:
+            await self._app(scope, self._in_time(receive), send)
+        finally:
+            self._free += 1
+
+    def _in_time(self, receive: Receive) -> Receive:
+        is_whole = False
+
+        async def receive_in_time() -> Message:
+            nonlocal is_whole
+            if is_whole:  # what comes now is the client's end
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._longest_pause)
+            except TimeoutError:
+                raise HTTPException(408, f"nothing came for {self._longest_pause:g} seconds") from None
+            is_whole = not message.get("more_body")
+            return message
+
+        return receive_in_time
