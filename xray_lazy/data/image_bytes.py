@@ -29,6 +29,10 @@ class TruncatedImage(UnreadableImage):
     """The file ends before its image does."""
 
 
+class TooManyPixels(UnreadableImage):
+    """The image is larger than it may be."""
+
+
 def file_bytes(path: str | os.PathLike) -> bytes:
     """What is in a file.
 

@@ -1,6 +1,7 @@
 """Image files as training sees them: upright by their EXIF orientation, 8 bits, three channels, whole; or all bits."""
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from xray_lazy.data.dicom_files import DICOM_SUFFIXES
-from xray_lazy.data.image_bytes import TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
+from xray_lazy.data.image_bytes import TooManyPixels, TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
 from xray_lazy.data.stored_arrays import array_shape, is_array, read_array, read_tiff
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
@@ -40,18 +41,24 @@ _ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
+def image_size(path: str | os.PathLike, most_pixels: float = math.inf) -> tuple[int, int]:
     """(width, height) in pixels after the EXIF orientation, from the file's header alone.
 
+    Args:
+        most_pixels: of the image; of `.npy` files and TIFFs times their channels.
+
     Raises:
-        UnreadableImage: there is no such file or its header is not that of an image.
+        UnreadableImage: there is no such file or its header is not that of an image; TooManyPixels.
     """
     if is_array(path) and (shape := array_shape(path)):
+        _check_pixels(path, shape[1], shape[0], shape[2], most_pixels)
         return shape[1], shape[0]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF blocks and on very large images
             with open(path, "rb", opener=open_file) as stream, Image.open(stream, formats=_FORMATS) as image:
+                # Pillow decodes a PNG to know its orientation
+                _check_pixels(path, *image.size, 1, most_pixels)
                 return _upright_size(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from None
@@ -139,6 +146,12 @@ def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
             raise TruncatedImage(path, f"is cut off after {len(data)} bytes")
         raise UnreadableImage(path, f"can't be decoded ({reason or 'a format or depth that OpenCV does not read'})")
     return image
+
+
+def _check_pixels(path: str | os.PathLike, width: int, height: int, channels: int, most: float) -> None:
+    if width * height * channels > most:
+        of = f" of {channels} channels" if channels > 1 else ""
+        raise TooManyPixels(path, f"is {width}x{height}{of}, and {most / 1e6:g} megapixels are the most")
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

@@ -54,8 +54,8 @@ class DetectionQueue:
 
     def _answer(self, batch: Sequence[tuple[Path, "Future[Prediction]"]]) -> None:
         self._on_batch(len(batch))
-        predictions = self._predictor.stream(path for path, _ in batch)
         try:
+            predictions = self._predictor.stream(path for path, _ in batch)
             for (_, future), prediction in zip(batch, predictions, strict=True):
                 future.set_result(prediction)
         except BaseException as error:  # whoever waits is told, and the next ones are served

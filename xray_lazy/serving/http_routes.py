@@ -15,12 +15,13 @@ from fastapi import FastAPI, Form, HTTPException, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from xray_lazy.data.image_bytes import TooManyPixels
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import Categories, Found
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.serving.correction_set import CorrectionSet, read_items
 from xray_lazy.serving.detection_queue import DetectionQueue
-from xray_lazy.serving.received_scans import ReceivedScan, TooManyPixels, received
+from xray_lazy.serving.received_scans import ReceivedScan, received
 from xray_lazy.serving.request_gate import RequestGate
 from xray_lazy.serving.request_metrics import MeasuredRequests, ServerMetrics
 

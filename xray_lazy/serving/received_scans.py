@@ -12,9 +12,8 @@ from typing import BinaryIO
 from xray_lazy.data.image_bytes import UnreadableImage
 from xray_lazy.data.image_file import IMAGE_SUFFIXES, image_size
 from xray_lazy.data.image_reader import Reader
-from xray_lazy.data.stored_arrays import array_shape, is_array
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, printable
+from xray_lazy.wording import printable
 
 DEEPEST, LONGEST = 8, 100  # folders of a name that are kept, and characters of each part
 
@@ -41,10 +40,6 @@ class ReceivedScan:
     def root(self) -> Path:
         """The request's folder, below which the file has its name."""
         return self.path.parents[len(self.name.parts) - 1]
-
-
-class TooManyPixels(UserError):
-    """An image that is larger than the server takes."""
 
 
 @contextmanager
@@ -102,24 +97,15 @@ def _scans(paths: dict[PurePosixPath, Path], reader: Reader, most_pixels: float)
             missing = [file for file in files if file not in own]
             if missing:  # also any that would lie elsewhere: nothing but what was sent is opened
                 raise UnreadableImage(missing[0].name, f"was not sent along with {name}, which it belongs to")
-            sizes = [_checked_size(name, file, most_pixels) for file in files]
+            sizes = [_checked_size(file, most_pixels) for file in files]
             scans.append(ReceivedScan(name, paths[name], files, sizes[0]))
         except UserError as problem:
             scans.append(ReceivedScan(name, paths[name], files, problem=problem))
     return scans
 
 
-def _checked_size(name: PurePosixPath, path: Path, most_pixels: float) -> tuple[int, int]:
+def _checked_size(path: Path, most_pixels: float) -> tuple[int, int]:
     """(width, height) by the header: a few kB may hold the pixels of a wall."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise UnreadableImage(path, "is no image; known are " + " ".join(sorted(IMAGE_SUFFIXES)))
-    width, height = image_size(path)
-    shape = array_shape(path) if is_array(path) else None
-    channels = shape[2] if shape else 1
-    if not 0 < width * height * channels <= most_pixels:
-        of = f" of {counted(channels, 'channel')}" if channels > 1 else ""
-        raise TooManyPixels(
-            f"image {name} is {width}x{height}{of}, and {most_pixels / 1e6:g} megapixels are the most",
-            "send a smaller one, or start the server with a higher --max-megapixels",
-        )
-    return width, height
+    return image_size(path, most_pixels)

@@ -1,0 +1,38 @@
+"""A server in this process, on a port of its own."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from xray_lazy.prediction.predictor import Predictor
+from xray_lazy.serving.correction_set import CorrectionSet
+from xray_lazy.serving.http_routes import LOOPBACK, ServerLimits, build_app
+
+THRESHOLD = 0.3
+
+
+@contextmanager
+def serving(run_folder: Path, folder: Path, **limits) -> Iterator[str]:
+    """The address of a server of the tiny model; corrections go to `folder/corrections`."""
+    predictor = Predictor.of(run_folder, device="cpu", batch_size=4, score_threshold=THRESHOLD)
+    uploads = folder / "uploads"
+    uploads.mkdir(parents=True)
+    corrections = CorrectionSet(folder / "corrections", predictor.class_names, with_masks=True)
+    app = build_app(predictor, corrections, uploads, "tiny", LOOPBACK, ServerLimits(**limits))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield "http://127.0.0.1:{1}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            thread.join()
+    assert not list(uploads.iterdir())
