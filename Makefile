@@ -37,6 +37,7 @@ demo: setup
 	@echo "the whole story           $(OUTPUT)/report.html"
 	@echo "TensorBoard               $(BIN)/tensorboard --logdir $(OUTPUT)"
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"
+	@echo "a page to drop scans on   $(BIN)/python tools/serve.py $(OUTPUT)"
 
 # two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores;
 # compiled tests are kept, also where Python is told to write none: each worker would compile all of them anew
