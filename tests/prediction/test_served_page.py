@@ -10,6 +10,7 @@ import pytest
 
 from tests.prediction.served import serving
 from xray_lazy.data.check import check_sets, open_sets
+from xray_lazy.data.check.kinds import ERROR, KINDS
 
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -165,5 +166,4 @@ def test_corrections_are_saved_as_a_set_to_train_on(page, images, tiny_set, tmp_
     ours = [str(folder / "annotations.json"), str(folder / "images")]
     trained_before = [str(tiny_set / "annotations.json"), str(tiny_set / "images")]
     _, report = check_sets(open_sets([*trained_before, *ours])).sets
-    kinds = {finding.kind for finding in report.findings}
-    assert kinds <= {"class_without_instances", "picture_in_two_sets"}
+    assert not [finding for finding in report.findings if KINDS[finding.kind].severity == ERROR]
