@@ -154,6 +154,29 @@ def test_what_is_no_scan_is_refused_with_its_reason(server, name, content, statu
     assert requests.get(f"{server}/health", timeout=60).status_code == 200
 
 
+def dicom(frames, syntax=None):
+    """A file of so many frames of 64x48, whose pixels need not be there."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.Rows, data.Columns, data.NumberOfFrames, data.SamplesPerPixel = 48, 64, frames, 1
+    stream = io.BytesIO()
+    data.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def test_a_dicom_file_is_no_way_around_the_limits(server):
+    answer = detect(server, ("a.dcm", dicom(1000)))
+    assert answer.status_code == 413 and "is 64x48 of 1000 channels" in answer.text
+    answer = detect(server, ("a.dcm", dicom(1, "1.2.840.10008.1.2.1.99")))
+    assert answer.status_code == 422 and "is compressed as a whole" in answer.text
+
+
 def test_beside_good_scans_a_bad_one_is_told_of(server, images):
     answer = detect(server, images[0], ("broken.png", b"broken"), images[1])
     assert answer.status_code == 200

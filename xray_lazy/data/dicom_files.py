@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DICOM_SUFFIXES = (".dcm", ".dcs", ".dicom", ".dicos")
 
+# in which the transfer syntax stands
+_META_BYTES = 2**16
+
 
 def is_dicom(path: str | os.PathLike) -> bool:
     """Whether a file's name is that of DICOM or DICOS."""
@@ -61,11 +64,19 @@ def dicom_header(path: str | os.PathLike) -> "Dataset":
 
 def _read(stream: BinaryIO, path: str | os.PathLike, stop_before_pixels: bool = False) -> "Dataset":
     from pydicom import dcmread
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
+        # pydicom unpacks these to whatever they hold before it knows of an image
+        start = stream.read(_META_BYTES)
+        if DeflatedExplicitVRLittleEndian.encode() in start:
+            raise UnreadableImage(path, "is compressed as a whole, not its image: store it in another transfer syntax")
+        stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's remarks on odd values, which images don't need
             return dcmread(stream, stop_before_pixels=stop_before_pixels)
+    except UnreadableImage:
+        raise
     except Exception as error:  # it has no one class of errors for damaged files
         raise unreadable(path, error) from None
 
