@@ -154,13 +154,15 @@ class BestCheckpoint(HookBase):
                 path.unlink()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"metric": self.metric, "kept": self.kept}
+        return {"metric": self.metric, "file_name": self.file_name, "kept": self.kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("metric") == self.metric:
-            self.kept = state_dict["kept"]
-        else:
+        if state_dict.get("metric") != self.metric:
             logger.warning("%s.pth was chosen by another metric; from here on by %s", self.file_name, self.metric)
+        elif (before := state_dict.get("file_name", self.file_name)) != self.file_name:  # older versions have none
+            logger.warning("%s.pth stays as it is; from here on the best is %s.pth", before, self.file_name)
+        else:
+            self.kept = state_dict["kept"]
 
 
 def _add_name(path: Path, name: Path) -> None:
