@@ -1,5 +1,5 @@
 """All that a run on the CPU imports."""
 
-from xray_lazy.config import get_config
+from tests.engine.demo_config import demo_config
 
-get_config("xray/mask_rcnn_r18_demo.py")
+demo_config()

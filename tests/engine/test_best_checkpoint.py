@@ -137,9 +137,7 @@ def test_a_resumed_run_with_another_metric_compares_anew(tmp_path):
 
 def test_a_resumed_run_with_another_file_name_compares_anew(tmp_path):
     train(tmp_path, BestCheckpoint("bbox/AP"), values=[4.0, 3.0], stop_at=None)
-    after = train(
-        tmp_path, BestCheckpoint("bbox/AP", file_name="model_best_box"), values=[4.0, 3.0, 2.0], resume=True
-    )
+    after = train(tmp_path, BestCheckpoint("bbox/AP", file_name="model_best_box"), values=[4.0, 3.0, 2.0], resume=True)
     assert_weights(tmp_path / "model_best_box.pth", after[-1])
     assert record_of(tmp_path, "best_box.json")["iteration"] == 2
     assert record_of(tmp_path)["iteration"] == 0
