@@ -110,7 +110,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(environment, copy, ex
     assert not list(queue.glob("*.claim*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, expected, number, tmp_path):
     meeting = meeting_of(tmp_path / "meeting", processes=2, number=3)
     output = tmp_path / "output.txt"

@@ -61,6 +61,7 @@ def test_an_example_has_fewer_than_20_lines(name):
     assert 5 < len([line for line in EXAMPLES[name].splitlines() if line.strip()]) < 20
 
 
+@pytest.mark.slow
 def test_the_examples_train_in_two_processes_from_another_folder_and_load_again(project, tmp_path, importable):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     arguments = ["--config-file", "my_experiment.py", "--num-processes", "2", *small_run(tmp_path), "train.device=cpu"]

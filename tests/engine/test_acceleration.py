@@ -97,6 +97,7 @@ def test_a_compiled_part_keeps_losses_and_names(warnings):
     assert model.backbone._compiled_call_impl is not None and warnings == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch's compiler for CPUs needs a C++ compiler")
 def test_the_default_backend_keeps_losses(warnings):
     model = Model()

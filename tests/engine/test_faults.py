@@ -131,6 +131,7 @@ def test_one_of_several_processes_that_is_killed_ends_the_run_with_one_message(t
     assert told.rank == 0 and "may have been killed" in told.fix
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_killed_ends_the_run_and_the_message_names_the_likely_cause(tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     # Batches that were read ahead still train, so when the death is seen depends on the machine's load.
@@ -146,6 +147,7 @@ def test_a_reader_that_is_killed_ends_the_run_and_the_message_names_the_likely_c
     assert_equal_runs(undisturbed, killed)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_leaves_the_earlier_checkpoint_to_resume_from(tmp_path):
     undisturbed, full = tmp_path / "undisturbed", tmp_path / "full"
     overrides = ["train.checkpointer.period=1", "train.max_iter=5"]

@@ -82,6 +82,7 @@ def test_profile_leaves_a_trace_and_a_table_of_the_phases_and_ends_the_run(outpu
     assert "the profile is recorded" in (folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_its_profile_does_leaves_one_of_the_steps_it_had(output):
     folder, overrides = output
     settings = ["hooks.profile.warmup=1", "hooks.profile.steps=50", "train.max_iter=3", "~hooks.evaluation"]

@@ -298,6 +298,7 @@ def wild_images(draw):
 
 
 # each example builds a model: to shrink a failing one would take minutes
+@pytest.mark.slow
 @settings(
     max_examples=8,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
