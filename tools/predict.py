@@ -22,6 +22,7 @@ examples:
   predict.py output/mask_rcnn_r50 scans/ --operating-point operating_point.json
   predict.py exported/mask_rcnn_r50.onnx scans/
   predict.py output/mask_rcnn_r50 scans/ --threshold 0.3 --pre-annotations label_studio
+  predict.py output/mask_rcnn_r50 unlabelled/ --pseudo-labels --operating-point operating_point.json --no-pictures
 
 exit codes: 0 done, also where some images had to be skipped; 1 failure while running; 2 something for you to fix, or
 none of the images could be read
@@ -82,6 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also write a DICOS threat detection report of each image: ALARM where anything was found, else NO_ALARM",
     )
+    parser.add_argument(
+        "--pseudo-labels",
+        action="store_true",
+        help="also write what is found in the mirrored image, too, as a set to train on, whose images have weights",
+    )
+    parser.add_argument(
+        "--second-model", type=path, metavar="MODEL", help="that has to find it, too; for --pseudo-labels"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -96,6 +105,8 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
         )
     if arguments.operating_point:
         refuse_idle(build_parser(), arguments, ["threshold"], "beside --operating-point")
+    if not arguments.pseudo_labels:
+        refuse_idle(build_parser(), arguments, ["second_model"], "without --pseudo-labels")
     if not arguments.overlays:
         refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")
     from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction

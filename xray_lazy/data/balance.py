@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from xray_lazy.data.datasets import WEIGHT
 from xray_lazy.errors import UserError
 
 
@@ -84,6 +85,22 @@ class DatasetBalance:
         empty = [name for name, total in totals.items() if not total > 0]
         if empty:
             raise UserError(f"the balances before have left no image of {', '.join(empty)}", "change their order")
+
+
+class ImageWeights:
+    """Each image as often as its `weight` in the COCO file says, such as pseudo-labels have; 1 where it has none.
+
+    In expectation that weighs the losses of an image.
+    """
+
+    def __call__(self, dataset: Sequence[dict], times: np.ndarray) -> np.ndarray:
+        weights = np.array([record.get(WEIGHT, 1.0) for record in dataset])
+        wrong = [record for record, one in zip(dataset, weights, strict=True) if not 0 <= one < np.inf]
+        if wrong:
+            raise UserError(
+                f"image {wrong[0]['file_name']} has the weight {wrong[0][WEIGHT]}", "give numbers of 0 and more"
+            )
+        return times * weights
 
 
 class EmptyShare:

@@ -16,6 +16,7 @@ from xray_lazy.data.shared_object import shared_object
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable, tool_command
 
+WEIGHT = "weight"  # of an image in a COCO file and in its record, see `balance.ImageWeights`
 LEFT_OUT = "left_out"  # in a record: how many of its annotations can't be used, where there are some
 
 logger = logging.getLogger(__name__)
@@ -193,6 +194,7 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
             "image_id": image["id"],
             "dataset_name": source.name,
             "annotations": [],
+            **({WEIGHT: float(image[WEIGHT])} if isinstance(image.get(WEIGHT), int | float) else {}),
         }
     if len(records) < len(content["images"]):
         raise ValueError("two images have the same id")

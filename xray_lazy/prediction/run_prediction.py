@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,11 +22,16 @@ from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.named_ground_truth import GroundTruth
 from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
+from xray_lazy.prediction.pseudo_labels import agreed_labels, check_same_classes, require_free_set, write_pseudo_labels
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
 from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, sole_writer
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import write_image
+from xray_lazy.wording import counted
+
+if TYPE_CHECKING:
+    from xray_lazy.analysis.operating_point import OperatingPoint
 
 # Images that are drawn and written while the network is busy with others.
 WRITERS, WAITING = 2, 8
@@ -50,6 +55,8 @@ class PredictOptions:
         pre_annotations: also write what was found in images as labels for people to correct, in this format of
             `xray_lazy.data.label_export.LABEL_WRITERS`.
         threat_reports: also write a DICOS threat detection report for each image.
+        pseudo_labels: also write what is found again in the mirrored image as a set to train on.
+        second_model: has to find it, too; as `model`.
     """
 
     model: str
@@ -69,6 +76,8 @@ class PredictOptions:
     grey: bool = False
     pre_annotations: str | None = None
     threat_reports: bool = False
+    pseudo_labels: bool = False
+    second_model: str | None = None
 
     def report_file(self, image: InputFile) -> Path:
         """Where the threat detection report of an image goes."""
@@ -77,6 +86,10 @@ class PredictOptions:
     @property
     def labels_folder(self) -> Path:
         return Path(self.output) / "pre_annotations" / str(self.pre_annotations)
+
+    @property
+    def pseudo_labels_folder(self) -> Path:
+        return Path(self.output) / "pseudo_labels"
 
 
 def run_prediction(options: PredictOptions) -> None:
@@ -104,22 +117,41 @@ def run_prediction(options: PredictOptions) -> None:
         if not inputs.images:
             raise UserError("pre-annotations are of images, and only videos are given", "leave out --pre-annotations")
         require_free(options.labels_folder, LABEL_WRITERS[options.pre_annotations], overwrite=True)
+    if options.pseudo_labels:
+        if not inputs.images:
+            raise UserError("pseudo-labels are of images, and only videos are given", "leave out --pseudo-labels")
+        require_free_set(options.pseudo_labels_folder)
+    predictor = _predictor(options, options.model, options.weights, options.overrides, point)
+    second = None
+    if options.second_model:
+        second = _predictor(options, options.second_model, None, (), point)
+        check_same_classes(predictor, second)
+    if options.pre_annotations or options.pseudo_labels:
+        require_class_names(predictor.class_names)
+    inputs.images[:] = _without_further_files(inputs.images, predictor.detector.reader)
+    with sole_writer(options.output):
+        _Run(options, inputs, predictor, second).run()
+
+
+def _predictor(
+    options: PredictOptions,
+    model: str,
+    weights: str | None,
+    overrides: Sequence[str],
+    point: "OperatingPoint | None",
+) -> Predictor:
     predictor = Predictor.of(
-        options.model,
-        options.weights,
-        options.overrides,
+        model,
+        weights,
+        overrides,
         options.device,
         batch_size=options.batch_size,
         score_threshold=options.threshold,
         threads=options.threads,
     )
-    if options.pre_annotations:
-        require_class_names(predictor.class_names)
     if point:
-        predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {options.model}")
-    inputs.images[:] = _without_further_files(inputs.images, predictor.detector.reader)
-    with sole_writer(options.output):
-        _Run(options, inputs, predictor).run()
+        predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {model}")
+    return predictor
 
 
 def _without_further_files(images: Sequence[InputFile], reader: Reader) -> list[InputFile]:
@@ -148,8 +180,10 @@ def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
 
 
 class _Run:
-    def __init__(self, options: PredictOptions, inputs: Inputs, predictor: Predictor) -> None:
-        self.options, self.inputs, self.predictor = options, inputs, predictor
+    def __init__(
+        self, options: PredictOptions, inputs: Inputs, predictor: Predictor, second: Predictor | None = None
+    ) -> None:
+        self.options, self.inputs, self.predictor, self.second = options, inputs, predictor, second
         self.output = Path(options.output)
         self.console = Console()
         # ids are those of the COCO file that named the images, too; only a ground truth that is asked for is drawn
@@ -267,6 +301,8 @@ class _Run:
         files = write_results(self.output, self.found, frames, categories)
         if self.options.pre_annotations and self.found:
             files.append(self._write_pre_annotations(self.options.pre_annotations, categories))
+        if self.options.pseudo_labels and self.found:
+            files.append(self._write_pseudo_labels(categories))
         if self.options.threat_reports:
             files += self._write_threat_reports(categories)
         for entry, found in self.found_in_videos.items():
@@ -292,6 +328,19 @@ class _Run:
         print(exported.summary())
         print(f"next: {LABEL_WRITERS[target].next_step(folder)}")
         return folder / LABEL_WRITERS[target].mark
+
+    def _write_pseudo_labels(self, categories: Categories) -> Path:
+        by_name = {str(image.name): image for image in self.inputs.images}
+        files = [by_name[found.name] for found in self.found]
+        agreed = agreed_labels(self.predictor, self.found, files, self.second)
+        reader = self.predictor.detector.reader
+        written = write_pseudo_labels(self.options.pseudo_labels_folder, agreed, files, reader, categories)
+        items, all_items = sum(len(one.found) for one in agreed), sum(map(len, self.found))
+        print(
+            f"pseudo-labels: {items:,} of {counted(all_items, 'item')} in {len(agreed):,} of "
+            f"{counted(len(self.found), 'image')} are found in every view"
+        )
+        return written
 
     def _write_threat_reports(self, categories: Categories) -> list[Path]:
         from xray_lazy.prediction.threat_reports import write_threat_report
