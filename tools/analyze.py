@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Analyze what a model gets wrong, compare two runs, and measure what a model costs."""
+"""Analyze what a model gets wrong, compare two runs, choose what to label next, and measure what a model costs."""
 
 import argparse
 
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python tools/analyze.py operating-point output/x --false-alarms 5
   python tools/analyze.py screening output/x_on_test --operating-point operating_point.json
   python tools/analyze.py protocol pidray output/x
+  python tools/analyze.py next output/x unlabelled/ --count 100
   python tools/analyze.py model output/x
   python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
 """
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_screening(commands)
     add_operating_point(commands)
     add_protocol(commands)
+    add_next(commands)
     add_model(commands)
     return parser
 
@@ -371,6 +373,30 @@ def read_subsets(given) -> dict[str, set[str]]:
             raise UserError(fault, "e.g. --subset OL1=test_knife-1.txt")
         subsets[name] = read_subset(path(file))
     return subsets
+
+
+def add_next(commands) -> None:
+    """`next`: what to label."""
+    parser = commands.add_parser(
+        "next",
+        help="the unlabelled images most worth labelling",
+        description="Order unlabelled images by how unsure the model is of them, rare classes first, each unlike the "
+        "ones before it: a list with scores, and a sheet to look at.",
+    )
+    parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or an exported model")
+    parser.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help="images, folders, patterns, COCO files")
+    parser.add_argument("--count", type=whole(1), default=100, metavar="N", help="images to choose (default: 100)")
+    parser.add_argument("--output", type=path, default="output/next", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda")
+    parser.set_defaults(run_command=run_next)
+
+
+def run_next(options: argparse.Namespace) -> None:
+    from xray_lazy.prediction.next_to_label import choose_next
+    from xray_lazy.results_place import sole_writer
+
+    with sole_writer(options.output):
+        choose_next(options.run, options.inputs, options.count, options.output, options.device)
 
 
 def add_model(commands) -> None:
