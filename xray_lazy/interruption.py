@@ -147,3 +147,18 @@ def _is_importing(frame: FrameType | None) -> bool:
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     return frame is not None
+
+
+def end_with_parent() -> None:
+    """In a process that multiprocessing has spawned: if its parent is killed, no one else ends it."""
+    import multiprocessing
+    import threading
+
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was spawned"
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent_watch", daemon=True).start()

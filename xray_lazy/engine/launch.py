@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,15 @@ from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.engine.process_group import run_as_started, run_in_group
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
-from xray_lazy.interruption import ENDING, end_on_signals, error_of, heard, signal_of_exit, signals_are_caught
+from xray_lazy.interruption import (
+    ENDING,
+    end_on_signals,
+    end_with_parent,
+    error_of,
+    heard,
+    signal_of_exit,
+    signals_are_caught,
+)
 from xray_lazy.wording import counted
 
 # Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
@@ -240,7 +247,7 @@ def _child(
     os.setpgrp()  # each signal comes once, from the parent, also where a terminal signals the whole group
     end_on_signals(is_told=False)
     signals_are_caught()
-    _end_with_parent()
+    end_with_parent()
 
     def record(error: BaseException) -> int:
         failure = Failure.of(error, rank=rank)
@@ -253,18 +260,6 @@ def _child(
         run_in_group(plan, rank, local_rank, address, "group", function, arguments, record)
     except BaseException as error:  # before it was in the group
         end_process(record(error))
-
-
-def _end_with_parent() -> None:
-    """A process whose parent was killed has no one who ends it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this process was spawned"
-
-    def watch() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="parent_watch", daemon=True).start()
 
 
 def _wait_for_machines(store: Any, plan: LaunchPlan) -> None:
