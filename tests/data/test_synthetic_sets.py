@@ -1,9 +1,15 @@
 """Synthetic sets on disk: repeatable, valid COCO, careful with what is there, broken only as told."""
 
+import errno
 import hashlib
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -12,7 +18,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from xray_lazy.data.check import check_sets, open_sets
-from xray_lazy.data.synthetic import CLASS_NAMES, parse_classes
+from xray_lazy.data.synthetic import CLASS_NAMES, generate, parse_classes
 from xray_lazy.data.synthetic.generate import generate_export, generate_set
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.errors import UserError
@@ -113,6 +119,48 @@ def test_a_second_run_replaces_the_first_and_leaves_no_images_of_it(tmp_path):
     generate_set(tmp_path, "demo", {"train": 4}, workers=1)
     generate_set(tmp_path, "demo", {"train": 2}, workers=1)
     assert len(list((tmp_path / "images/demo/train").iterdir())) == 2
+
+
+def test_an_earlier_set_is_there_until_the_new_one_is_complete(demo_set, tmp_path, monkeypatch):
+    shutil.copytree(demo_set, tmp_path, dirs_exist_ok=True)
+    draw, made = generate._draw, []
+
+    def until_the_disk_is_full(task):
+        if len(made) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        made.append(task)
+        return draw(task)
+
+    monkeypatch.setattr(generate, "_draw", until_the_disk_is_full)
+    with pytest.raises(OSError, match="No space"):
+        generate_set(tmp_path, "demo", {"train": 4, "val": 2}, CLASS_NAMES[:4], seed=6, workers=1)
+    assert len(made) == 3
+    assert fingerprints(tmp_path) == fingerprints(demo_set)
+
+
+def test_a_killed_tool_leaves_no_process_behind(tmp_path):
+    command = [sys.executable, TOOL, "demo", "--train", "4000", "--output", tmp_path, "--workers", "2"]
+    tool = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        while tool.poll() is None and not any(tmp_path.rglob("*.jpg")):
+            time.sleep(0.05)
+        tool.kill()
+        tool.communicate(timeout=60)  # the pipe has no end before all that hold it have ended
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(tool.pid, signal.SIGKILL)
+    assert tool.returncode == -signal.SIGKILL
+
+
+def test_a_split_of_a_synthetic_export_is_not_taken_for_a_set_that_may_be_replaced(tmp_path):
+    export, _ = generate_export(tmp_path, "demo", 2, CLASS_NAMES[:2], workers=1)
+    split = tmp_path / "annotations/demo/train.json"
+    split.parent.mkdir(parents=True)
+    shutil.copyfile(export, split)  # a split and a repaired set keep `info`
+    before = fingerprints(tmp_path)
+    with pytest.raises(UserError, match="not a synthetic set"):
+        generate_set(tmp_path, "demo", {"train": 1, "val": 1}, workers=1)
+    assert fingerprints(tmp_path) == before
 
 
 def test_a_set_of_a_person_is_never_overwritten(tmp_path):

@@ -1,9 +1,10 @@
-"""Write synthetic sets in parallel: images first, the COCO file last, so that a set is whole or not there."""
+"""Write synthetic sets in parallel, beside their place: an earlier one is there until the new one is complete."""
 
 import os
+import shutil
 import signal
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ from xray_lazy.data.synthetic.planted_faults import PlantedFault, plant_faults
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import compose
 from xray_lazy.errors import UserError
+from xray_lazy.interruption import end_with_parent
+from xray_lazy.results_place import sole_maker
 
 IMAGE_FORMATS = ("jpg", "png")
-# Tells the files that may be overwritten from the user's own.
+# With the names of the images, tells the files that may be overwritten from the user's own.
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
 
 
@@ -111,14 +114,17 @@ def generate_set(
     counts = {split: count for split, count in counts.items() if count > 0}
     if not counts or not counts.keys() <= IMAGE_FOLDERS.keys():
         raise UserError("there is nothing to generate", f"ask for images of {', '.join(IMAGE_FOLDERS)}")
-    folders = {split: Path(root) / "images" / common.name / IMAGE_FOLDERS[split] for split in counts}
-    files = {split: Path(root) / "annotations" / common.name / f"{split}.json" for split in counts}
-    _make_room(files.values())
-    tasks = {split: _tasks(common, folders[split], split, count) for split, count in counts.items()}
-    drawn = iter(_draw_all([task for split in counts for task in tasks[split]], workers))
-    for split in counts:
-        write_json(files[split], _content(common, tasks[split], list(islice(drawn, counts[split]))))
-    return files
+    parts = [
+        _Part(
+            split,
+            Path(root) / "images" / common.name / IMAGE_FOLDERS[split],
+            Path(root) / "annotations" / common.name / f"{split}.json",
+            counts[split],
+        )
+        for split in counts
+    ]
+    _write(common, parts, workers)
+    return {part.group: part.file for part in parts}
 
 
 def generate_export(
@@ -143,13 +149,55 @@ def generate_export(
     if count < 1:
         raise UserError("there is nothing to generate", "ask for at least one image")
     folder = Path(root) / common.name
-    file = folder / "annotations.json"
-    _make_room([file])
-    tasks = _tasks(common, folder / "images", "export", count)
-    content = _content(common, tasks, _draw_all(tasks, workers))
-    planted = plant_faults(content, folder / "images", np.random.default_rng(seed)) if faults else []
-    write_json(file, content)
-    return file, planted
+    part = _Part("export", folder / "images", folder / "annotations.json", count)
+    return part.file, _write(common, [part], workers, faults)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A COCO file and the folder of its images, whose names have the group."""
+
+    group: str
+    images: Path
+    file: Path
+    count: int
+
+
+def _write(recipe: Recipe, parts: Sequence[_Part], workers: int | None, faults: bool = False) -> list[PlantedFault]:
+    """Make all parts, then put them in the place of earlier ones; returns what was broken on purpose."""
+    for part in parts:
+        _require_synthetic(part)
+        for folder in (part.images, part.file.parent):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"the folder {folder} can not be made: {error.strerror}", "choose another --output"
+                ) from None
+    with sole_maker(parts[0].images) as work:
+        tasks = {part.group: _tasks(recipe, work / part.group, part.group, part.count) for part in parts}
+        drawn = iter(_draw_all([task for group in tasks.values() for task in group], workers))
+        planted = []
+        for part in parts:
+            content = _content(recipe, tasks[part.group], list(islice(drawn, part.count)))
+            if faults:
+                planted += plant_faults(content, work / part.group, np.random.default_rng(recipe.seed))
+            write_json(work / f"{part.group}.json", content)
+        _publish(parts, work)
+    return planted
+
+
+def _publish(parts: Sequence[_Part], work: Path) -> None:
+    """Move everything to its place; the COCO files go first and come last, so that none is beside others' images."""
+    for part in parts:
+        part.file.unlink(missing_ok=True)
+    for part in parts:
+        for old in part.images.glob(f"synthetic_{part.group}_*"):
+            old.unlink()
+        for image in (work / part.group).iterdir():
+            shutil.move(image, part.images / image.name)
+    for part in parts:
+        shutil.move(work / f"{part.group}.json", part.file)
 
 
 @dataclass(frozen=True)
@@ -163,13 +211,8 @@ class _ImageTask:
 
 
 def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_ImageTask]:
-    """The images of a new folder, from which those of an earlier run are removed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {folder} can not be made: {error.strerror}", "choose another --output") from None
-    for path in folder.glob(f"synthetic_{group}_*"):
-        path.unlink()
+    """The images of a new folder."""
+    folder.mkdir()
     ending = "_low.png" if recipe.raw else f".{recipe.image_format}"
     names = (f"synthetic_{group}_{number:06d}{ending}" for number in range(1, count + 1))
     return [_ImageTask(recipe, folder / name, group, number) for number, name in enumerate(names)]
@@ -221,6 +264,7 @@ def _mapping(workers: int) -> Iterator:
 
 
 def _prepare_worker() -> None:
+    end_with_parent()
     cv2.setNumThreads(1)
     # Ctrl-C reaches all processes; the parent alone ends the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -238,17 +282,18 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} images/s" if speed else "")
 
 
-def _make_room(files: Iterable[Path]) -> None:
-    """Remove the COCO files of an earlier run, so that an interrupted one leaves no old file beside new images."""
-    existing = [file for file in files if file.exists()]
-    for file in existing:
-        info = read_coco(file).get("info")
-        if not isinstance(info, dict) or info.get("description") != DESCRIPTION:
-            raise UserError(
-                f"{file} is not a synthetic set and would be overwritten", "choose another --output or move it away"
-            )
-    for file in existing:
-        file.unlink()
+def _require_synthetic(part: _Part) -> None:
+    """Refuse to replace a set that is none of ours, or was made of one: split, or with images of its own."""
+    if not part.file.exists():
+        return
+    content = read_coco(part.file)
+    info, images = content.get("info"), content["images"]
+    ours = isinstance(info, dict) and info.get("description") == DESCRIPTION
+    names = [str(image.get("file_name")) if isinstance(image, dict) else "" for image in images]
+    if not ours or not all(name.startswith(f"synthetic_{part.group}_") for name in names):
+        raise UserError(
+            f"{part.file} is not a synthetic set and would be overwritten", "choose another --output or move it away"
+        )
 
 
 def _content(recipe: Recipe, tasks: list[_ImageTask], drawn: list[list[dict]]) -> dict:
