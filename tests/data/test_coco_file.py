@@ -28,6 +28,12 @@ def test_deep_nesting_is_told(tmp_path):
         read_coco(tmp_path / "deep.json")
 
 
+def test_a_number_of_thousands_of_digits_is_told(tmp_path):
+    (tmp_path / "long.json").write_text(f'{{"images": [{{"id": {"9" * 5000}}}], "annotations": [], "categories": []}}')
+    with pytest.raises(UserError, match=r"not valid JSON: .*5000 digits"):
+        read_coco(tmp_path / "long.json")
+
+
 @pytest.mark.parametrize("given", ["null", "{}", '"none"'])
 def test_a_list_that_is_not_needed_may_be_none(tmp_path, given):
     (tmp_path / "info.json").write_text(f'{{"info": null, "images": [], "annotations": {given}}}')

@@ -37,7 +37,7 @@ def read_coco(path: str | os.PathLike, needed: Sequence[str] = REQUIRED_LISTS) -
         raise UserError(f"{path} is a folder, not a COCO JSON file", _nearby(path / "x")) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is {not_utf_8(error)}", AS_UTF_8) from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # a number of thousands of digits is no JSONDecodeError
         raise UserError(f"{path} is not valid JSON: {error}", "export it again; the file may be cut off") from None
     except RecursionError:
         raise UserError(
