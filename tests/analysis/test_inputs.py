@@ -131,7 +131,8 @@ def test_a_result_with_a_value_of_another_kind_is_refused_by_its_place(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "content", ["{}", "[1]", '[{"image_id": 1}]', "[", '[{"image_id": 1, "category_id": 1, "score": 1}]']
+    "content",
+    ["{}", "[1]", '[{"image_id": 1}]', "[", f"[{'9' * 5000}]", '[{"image_id": 1, "category_id": 1, "score": 1}]'],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, truth, content):
     (tmp_path / "found.json").write_text(content)
@@ -184,3 +185,9 @@ def test_detections_on_a_image_that_the_truth_has_not_by_name_are_refused(tmp_pa
     write_names(tmp_path, id_10="stranger.png")
     with pytest.raises(UserError, match=r"no image with the name stranger\.png"):
         inputs_of_files(write_detections(tmp_path, detection()), *truth)
+
+
+@pytest.mark.parametrize("score", [65.8, -3.2])
+def test_scores_that_no_threshold_fits_are_refused(tmp_path, truth, score):
+    with pytest.raises(UserError, match=f"no probabilities, such as {score}"):
+        inputs_of_files(write_detections(tmp_path, detection(), detection(score=score)), *truth)

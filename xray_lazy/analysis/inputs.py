@@ -207,7 +207,7 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
         content = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"there is no file of detections {path}", "give a JSON file of COCO results") from None
-    except (IsADirectoryError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (IsADirectoryError, ValueError) as error:
         raise UserError(f"{path} is not a JSON file: {error}", "give a JSON file of COCO results") from None
     places = enumerate(content) if isinstance(content, list) else [(None, content)]
     bad = next(((place, one) for place, one in places if place is None or not _is_result(one)), None)
@@ -217,6 +217,11 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
             f"{path} does not hold COCO results: {where} is {_shortened(bad[1])}",
             "it should be a list of objects with image_id, category_id, score (a finite number), and bbox (x, y, "
             "width, height) or segmentation or both",
+        )
+    if beyond := next((one["score"] for one in content if not -1e-4 <= one["score"] <= 1 + 1e-4), None):  # rounding
+        raise UserError(
+            f"{path} has scores that are no probabilities, such as {beyond}",
+            "scores are in 0..1: divide percentages by 100, put logits through a sigmoid",
         )
     return content
 
