@@ -13,7 +13,7 @@ from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.serving.correction_set import CorrectionSet
 from xray_lazy.serving.http_routes import LOOPBACK, ServerLimits, build_app
 
-THRESHOLD = 0.3
+THRESHOLD = 0.1
 
 
 @contextmanager

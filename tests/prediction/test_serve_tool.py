@@ -27,10 +27,10 @@ def address_in(output, process):
     raise AssertionError("the server did not start")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_it_serves_until_it_is_told_to_end_and_then_ends_in_order(run_folder, images, tmp_path, number):
     printed = [tmp_path / "out", tmp_path / "err"]
-    flags = ["--port", 0, "--device", "cpu", "--corrections", tmp_path / "corrections", "--threshold", 0.3]
+    flags = ["--port", 0, "--device", "cpu", "--corrections", tmp_path / "corrections", "--threshold", 0.1]
     process = start_tool([TOOL, run_folder, *flags], printed)
     try:
         address = address_in(printed[0], process)

@@ -129,6 +129,19 @@ def test_annotations_are_sound_or_refused(entries):
         assert not isinstance(item.mask, dict) or rle_fault(item.mask, SIZE) is None
 
 
+@given(
+    st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=9, max_size=9).filter(
+        lambda rows: any(map(any, rows))
+    ),
+    st.tuples(st.integers(0, 30), st.integers(0, 20), st.integers(1, 30), st.integers(1, 25)),
+)
+def test_a_stretched_mask_has_the_box_that_was_drawn(rows, box):
+    bitmap = np.pad(np.array(rows, np.uint8), ((20, 19), (40, 12)))
+    entry = {"class": "gun", "bbox": list(box), "segmentation": encode(bitmap), "moved": True}
+    (item,) = read_items(json.dumps([entry]), SIZE, ["gun"], with_masks=True)
+    assert mask_box(item.mask) == list(box)
+
+
 def test_a_moved_mask_fills_its_new_box():
     entry = {"class": "gun", "bbox": [30, 20, 10, 20], "segmentation": BLOB, "moved": True}
     (item,) = read_items(json.dumps([entry]), SIZE, ["gun"], with_masks=True)

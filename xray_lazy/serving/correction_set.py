@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from pycocotools import mask as mask_util
 
@@ -156,9 +155,10 @@ def _stretched(mask: dict, box: Sequence[float]) -> dict | None:
     bitmap = mask_util.decode(compressed(mask))
     left, top = (round(value) for value in box[:2])
     right, bottom = max(round(box[0] + box[2]), left + 1), max(round(box[1] + box[3]), top + 1)
-    part = cv2.resize(
-        bitmap[y : y + height, x : x + width], (right - left, bottom - top), interpolation=cv2.INTER_NEAREST
-    )
+    part = bitmap[y : y + height, x : x + width]
+    # of pixels that become one, all count: a thin part at the end still reaches the box
+    for axis, size in enumerate((bottom - top, right - left)):
+        part = np.maximum.reduceat(part, np.arange(size) * part.shape[axis] // size, axis)
     moved = np.zeros_like(bitmap)
     moved[top:bottom, left:right] = part[: bitmap.shape[0] - top, : bitmap.shape[1] - left]
     return encode(moved) if moved.any() else None
