@@ -56,6 +56,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="images at once (default: 8)")
     parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read images (default: 2)")
     parser.add_argument(
+        "--tile-width",
+        type=whole(1),
+        metavar="PIXELS",
+        help="look at wider images, such as a belt with several bags, by tiles that overlap",
+    )
+    parser.add_argument(
+        "--tile-overlap",
+        type=whole(0),
+        metavar="PIXELS",
+        help="of tiles, as wide as the widest item (default: a quarter of the tile)",
+    )
+    parser.add_argument(
         "--image-root", type=path, metavar="DIR", help="of a COCO file's images (default: images/ beside it)"
     )
     parser.add_argument(
@@ -109,6 +121,8 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
         refuse_idle(build_parser(), arguments, ["second_model"], "without --pseudo-labels")
     if not arguments.overlays:
         refuse_idle(build_parser(), arguments, ("grey", "video_format"), "with --no-pictures")
+    if arguments.tile_width is None:
+        refuse_idle(build_parser(), arguments, ["tile_overlap"], "without --tile-width")
     from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 
     fields = {entry.name for entry in dataclasses.fields(PredictOptions)}

@@ -371,3 +371,16 @@ def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, image
 def test_results_of_an_earlier_call_are_replaced(predict, images):
     before = files(predict(*images))
     assert files(predict(*images)) == before
+
+
+def test_a_belt_of_bags_is_seen_by_tiles_as_its_bags_are(predict, images, tmp_path):
+    """Bags as far apart as a tile is wide, with an overlap of none: each tile is one bag."""
+    bags = [cv2.imread(str(image)) for image in images[:3]]
+    cv2.imwrite(str(tmp_path / "belt.png"), np.hstack(bags))
+    alone = read(predict(*images[:3], overlays=False) / "predictions.json")
+    together = read(predict(tmp_path / "belt.png", overlays=False, tile_width=64, tile_overlap=0) / "predictions.json")
+    moved = [[one["bbox"][0] + 64 * (one["image_id"] - 1), *one["bbox"][1:]] for one in alone]
+    assert np.sort([one["bbox"] for one in together], axis=0) == pytest.approx(np.sort(moved, axis=0), abs=0.05)
+    assert together[0]["segmentation"]["size"] == [48, 192]
+    with pytest.raises(UserError, match="tiles 64 pixels wide can't overlap by 64"):
+        predict(tmp_path / "belt.png", tile_width=64, tile_overlap=64)

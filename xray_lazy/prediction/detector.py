@@ -22,6 +22,7 @@ from xray_lazy.data.image_transforms import ImageInput, as_planes, resize
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess
+from xray_lazy.evaluation.tiling import TiledModel
 from xray_lazy.export.facts import SUFFIXES, facts_path
 from xray_lazy.export.runtime import load_exported
 from xray_lazy.modeling.region_pooling import use_region_poolers
@@ -124,11 +125,25 @@ class TrainedDetector(Detector):
         self._divisor = max(1, getattr(backbone, "size_divisibility", 1))
         inference = getattr(self.model, "inference", None)
         self._can_leave_masks = inference is not None and "do_postprocess" in inspect.signature(inference).parameters
+        self._tile_width = 0
+
+    def look_at_tiles(self, width: int, overlap: int) -> None:
+        """From now on, see images that are wider by tiles of this `width`, each resized as if it were an image.
+
+        Raises:
+            UserError: as `TiledModel`.
+        """
+        self.model = TiledModel(self.model, width, overlap)
+        self._tile_width = width
 
     def _resized(self, image: np.ndarray) -> torch.Tensor:
-        augmented = ImageInput(image)
+        width = self._tile_width or image.shape[1]
+        augmented = ImageInput(image[:, :width])
         self._augmentations(augmented)
-        return as_planes(augmented.image)
+        if width >= image.shape[1]:
+            return as_planes(augmented.image)
+        high, wide = augmented.image.shape[:2]
+        return as_planes(resize(image, high, round(image.shape[1] * wide / width)))
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:
         # a batch is filled up to a common size, which reaches into the results at the image's edge

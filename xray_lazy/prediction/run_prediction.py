@@ -18,6 +18,7 @@ from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, requ
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, data_set, video_record, write_results
+from xray_lazy.prediction.detector import Detector, TrainedDetector
 from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
 from xray_lazy.prediction.named_ground_truth import GroundTruth
 from xray_lazy.prediction.prediction_console import Console
@@ -54,6 +55,7 @@ class PredictOptions:
         grey: draw on a ground without colours.
         pre_annotations: also write what was found in images as labels for people to correct, in this format of
             `xray_lazy.data.label_export.LABEL_WRITERS`.
+        tile_width, tile_overlap: pixels; images that are wider are seen by tiles; by default a quarter overlaps.
         threat_reports: also write a DICOS threat detection report for each image.
         pseudo_labels: also write what is found again in the mirrored image as a set to train on.
         second_model: has to find it, too; as `model`.
@@ -78,6 +80,8 @@ class PredictOptions:
     threat_reports: bool = False
     pseudo_labels: bool = False
     second_model: str | None = None
+    tile_width: int | None = None
+    tile_overlap: int | None = None
 
     def report_file(self, image: InputFile) -> Path:
         """Where the threat detection report of an image goes."""
@@ -149,9 +153,18 @@ def _predictor(
         score_threshold=options.threshold,
         threads=options.threads,
     )
+    if options.tile_width:
+        overlap = options.tile_width // 4 if options.tile_overlap is None else options.tile_overlap
+        _look_at_tiles(predictor.detector, model, options.tile_width, overlap)
     if point:
         predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {model}")
     return predictor
+
+
+def _look_at_tiles(detector: Detector, model: str, width: int, overlap: int) -> None:
+    if not isinstance(detector, TrainedDetector):
+        raise UserError(f"{model} is exported for whole images", "give the run's folder, or leave out --tile-width")
+    detector.look_at_tiles(width, overlap)
 
 
 def _without_further_files(images: Sequence[InputFile], reader: Reader) -> list[InputFile]:
