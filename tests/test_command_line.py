@@ -152,6 +152,14 @@ def test_every_number_of_a_tool_has_a_range(tool):
     assert {name.id for name in types if isinstance(name, ast.Name)} & {"int", "float"} == set()
 
 
+@pytest.mark.parametrize("tool", sorted(Path(__file__).parents[1].glob("tools/*.py")), ids=lambda path: path.stem)
+def test_what_may_be_left_out_is_not_called_required(tool):
+    """argparse names an argument of any number of words where another is missing, unless it has a default."""
+    calls = [node for node in ast.walk(ast.parse(tool.read_text())) if isinstance(node, ast.Call)]
+    words = [{word.arg: getattr(word.value, "value", word.value) for word in call.keywords} for call in calls]
+    assert [of_call for of_call in words if of_call.get("nargs") == "*" and "default" not in of_call] == []
+
+
 # Of flags and arguments whose values are texts, and no paths.
 NO_PATHS = {
     "NAME",

@@ -410,7 +410,7 @@ def add_model(commands) -> None:
     parser.add_argument(
         "source", type=path, metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
     parser.add_argument(
         "--size", type=word, metavar="WxH", help="of the image as the network sees it (default: the config's)"
     )

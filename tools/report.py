@@ -19,7 +19,7 @@ compared with. Exit codes: 0 done, 1 failure while running, 2 something for you 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", type=path, metavar="OUTPUT_DIR", help="the train.output_dir of a training")
-    parser.add_argument("others", nargs="*", type=path, metavar="OTHER", help="more of them, to compare")
+    parser.add_argument("others", nargs="*", default=[], type=path, metavar="OTHER", help="more of them, to compare")
     parser.add_argument("--output", type=path, metavar="FILE", help="of the report (default: OUTPUT_DIR/report.html)")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

@@ -46,6 +46,7 @@ def add_data(commands) -> None:
     parser.add_argument(
         "named",
         nargs="*",
+        default=[],
         type=path,
         metavar="SET",
         help="names (xray_smith_val), or ANNOTATIONS.json IMAGES_DIR; default: all under --root. With --config-file "
@@ -157,6 +158,7 @@ def add_features(commands) -> None:
     parser.add_argument(
         "named",
         nargs="*",
+        default=[],
         type=path,
         metavar="IMAGE",
         help="files and folders of images, and KEY=VALUE for the config",

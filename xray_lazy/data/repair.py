@@ -86,7 +86,7 @@ def check_targets(
         if os.path.exists(target) and os.path.exists(annotations) and os.path.samefile(target, annotations):
             raise UserError(f"{target} is the input, which stays as it is", "give another name for the new file")
         if os.path.exists(target) and not overwrite:
-            raise UserError(f"there is already a file {target}", "give another name, or --overwrite")
+            raise UserError(f"{target} is there already", "give another name, or --overwrite")
     check_result_file(output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
     if changes:
         check_result_file(changes, lambda path: json_with(path, "kind", "change"), "a list of changes")
