@@ -22,7 +22,7 @@ exit codes: 0 ended by Ctrl-C or a signal; 1 failure while running; 2 something 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        usage="%(prog)s MODEL [FLAG ...] [KEY=VALUE ...]",
+        usage="%(prog)s MODEL [FLAG ...]",
         description=f"{__doc__} MODEL is the output folder of a training, a config file with --weights, or a file that "
         "tools/export.py wrote.",
         epilog=EXAMPLES,

@@ -356,3 +356,21 @@ def test_an_image_that_can_not_be_read_is_not_saved(server, place):
     answer = requests.post(f"{server}/api/corrections", files=files, data={"annotations": "[]"}, timeout=60)
     assert answer.status_code == 422 and "can't be read" in answer.json()["detail"]
     assert not (place / "corrections").exists()
+
+
+def test_what_can_not_be_written_leaves_the_set_as_it_was(run_folder, tmp_path, images):
+    items = [{"class": "gun", "bbox": [1, 1, 9, 9]}]
+    with serving(run_folder, tmp_path) as address:
+        assert correct(address, images[0], items).status_code == 200
+        before = (tmp_path / "corrections" / "annotations.json").read_bytes()
+        (tmp_path / "corrections" / "images").rename(tmp_path / "elsewhere")
+        (tmp_path / "corrections" / "images").write_text("a file")
+        answer = correct(address, images[1], items)
+        assert answer.status_code == 507 and "can't write" in answer.json()["detail"]
+        assert str(tmp_path) not in answer.text
+        assert (tmp_path / "corrections" / "annotations.json").read_bytes() == before
+
+
+def test_more_files_than_a_request_may_have_are_refused(server, images):
+    answer = detect(server, *[(f"{place}.png", images[0].read_bytes()) for place in range(65)])
+    assert answer.status_code == 400 and "Too many files" in answer.text
