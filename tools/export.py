@@ -11,6 +11,7 @@ from xray_lazy.errors import UserError
 EPILOG = """examples:
   tools/export.py output/mask_rcnn_r50                                  to ONNX, for images of any size
   tools/export.py output/mask_rcnn_r50 --size 1344x800                  for one size, which some runtimes want
+  tools/export.py output/mask_rcnn_r50 --precision int8                 8-bit integers, for processors
   tools/export.py output/mask_rcnn_r50 --format torchscript --output deployed/detector.ts
   tools/export.py output/mask_rcnn_r50 model.roi_heads.box_predictor.test_score_thresh=0.3
   tools/export.py configs/xray/mask_rcnn_r50.py --weights model_final.pth --picture a.jpg --picture b.jpg
@@ -26,7 +27,19 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--format", choices=("onnx", "torchscript", "torch_export"), default="onnx", help="default: onnx"
+        "--format", choices=("onnx", "openvino", "torchscript", "torch_export"), default="onnx", help="default: onnx"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="of onnx and openvino (default: float32); int8 is calibrated on images of the training set",
+    )
+    parser.add_argument(
+        "--calibration", type=whole(1), default=64, metavar="N", help="of these images for int8 (default: 64)"
+    )
+    parser.add_argument(
+        "--allow-loss", action="store_true", help="write the file, too, where it loses more AP than it may"
     )
     parser.add_argument(
         "--output", type=path, metavar="FILE", help="default: OUTPUT_DIR/exported/ and the weights' name"
@@ -46,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="images",
         type=path,
         metavar="FILE",
-        help="to compare on, instead of some of the test set; may be given several times",
+        help="to compare and calibrate on, instead of some of the data sets; may be given several times",
     )
     parser.add_argument(
         "--count", type=whole(1), default=3, metavar="N", help="of the test set to compare on (default: 3)"

@@ -1,21 +1,27 @@
 """R-CNNs as ONNX and TorchScript find what they find in PyTorch."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from tests.export.conftest import CONFIG
+from tests.lively_model import build_lively_model
+from xray_lazy.config import get_config, load_config
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.export.agreement import compare
+from xray_lazy.export import export_checks
+from xray_lazy.export.agreement import SCORE_LIMIT, compare, worst
 from xray_lazy.export.export_model import ExportOptions, describe, export_model
-from xray_lazy.export.facts import facts_path
-from xray_lazy.export.runtime import OUTPUTS, load_exported
-from xray_lazy.export.single_image import SingleImageDetector
+from xray_lazy.export.facts import SUFFIXES, facts_path, write_facts
+from xray_lazy.export.formats import write_model
+from xray_lazy.export.runtime import OUTPUTS, load_exported, stacked
+from xray_lazy.export.single_image import SingleImageDetector, exportable
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +75,142 @@ def test_an_exported_model_finds_the_same_in_images_of_any_size(tmp_path, weight
         assert found["classes"].dtype == np.int64 and found["boxes"].dtype == np.float32
         numbers.append(difference.wanted)
     assert len(set(numbers)) > 1, "how many there are must depend on the image"
+
+
+BATCH = [noise(*size, seed) for seed, size in enumerate([(48, 64), (64, 48), (33, 95), (64, 64)] * 2)]
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        ("mask_rcnn", []),
+        ("faster_rcnn", []),
+        ("mask_rcnn", [f"+{PREDICTOR}.cls_agnostic_bbox_reg=True"]),
+        ("mask_rcnn", [f"{PREDICTOR}.test_score_thresh=0.0", "model.proposal_generator.post_nms_topk=[200,200]"]),
+        ("mask_rcnn", [f"{PREDICTOR}.test_topk_per_image=1"]),
+        ("mask_rcnn", [f"{PREDICTOR}.test_score_thresh=1.0"]),
+        ("mask_rcnn", ["+model.proposal_generator.min_box_size=200"]),
+    ],
+    ids=["mask", "faster", "boxes of no class", "100 each", "one each", "none", "no proposals"],
+)
+def test_a_batch_of_several_sizes_finds_what_detectron2_finds_in_it(weights, model, overrides, tmp_path):
+    overrides = [*MODELS[model], *overrides]
+    if any("agnostic" in one for one in overrides):
+        weights = tmp_path / "agnostic.pth"
+        torch.save({"model": build_lively_model(load_config(CONFIG, overrides)).state_dict()}, weights)
+    trained = load_trained_model(CONFIG, str(weights), overrides, "cpu")
+    detector = exportable(trained.model, takes_batches=True)
+    assert detector.takes_batches
+    facts = dataclasses.replace(describe(trained, "onnx", None), batched=True)
+    write_model(detector, torch.from_numpy(BATCH[0]), tmp_path / "model.onnx", "onnx", dynamic=True)
+    write_facts(tmp_path / "model.onnx", facts)
+    exported = load_exported(tmp_path / "model.onnx")
+    for images in (BATCH, BATCH[2:3]):
+        with torch.no_grad():
+            batch = [{"image": torch.from_numpy(image)} for image in images]
+            wanted = trained.model.inference(batch, do_postprocess=False)
+        for one, found in zip(wanted, exported.detect(images), strict=True):
+            own = {"boxes": one.pred_boxes.tensor, "scores": one.scores, "classes": one.pred_classes}
+            own |= {"masks": one.pred_masks[:, 0]} if one.has("pred_masks") else {}
+            difference = compare({name: values.numpy() for name, values in own.items()}, found)
+            assert difference.agrees, difference
+    if "min_box_size" in str(overrides) or "thresh=1.0" in str(overrides):
+        assert not any(map(len, wanted))
+    elif "topk_per_image=1" in str(overrides):
+        assert all(len(one) == 1 for one in wanted)
+
+
+def test_a_cascade_finds_in_a_batch_what_detectron2_finds_in_it():
+    cfg = get_config("xray/cascade_mask_rcnn_r50.py", ["model.backbone.bottom_up.stages.depth=50"])
+    torch.manual_seed(0)
+    model = instantiate(cfg.model).eval().requires_grad_(False)
+    for predictor in model.roi_heads.box_predictor:
+        predictor.cls_score.weight.mul_(300)
+    images = [torch.from_numpy(image) for image in BATCH[:3]]
+    detector = exportable(model, takes_batches=True)
+    assert detector.takes_batches
+    tensors = map(torch.from_numpy, stacked([image.numpy() for image in images]))
+    boxes, scores, classes, owner, masks = detector(*tensors)
+    wanted = model.inference([{"image": image} for image in images], do_postprocess=False)
+    assert any(map(len, wanted))
+    for image, one in enumerate(wanted):
+        own = {"boxes": one.pred_boxes.tensor, "scores": one.scores, "classes": one.pred_classes}
+        own["masks"] = one.pred_masks[:, 0]
+        found = {"boxes": boxes, "scores": scores, "classes": classes, "masks": masks}
+        found = {name: values[owner == image].numpy() for name, values in found.items()}
+        difference = compare({name: values.numpy() for name, values in own.items()}, found)
+        assert difference.agrees, difference
+
+
+def test_a_file_of_one_image_at_a_time_as_they_were_before_still_runs(tmp_path, weights):
+    trained = load_trained_model(CONFIG, str(weights), device="cpu")
+    file = tmp_path / "model.onnx"
+    write_model(SingleImageDetector(trained.model), torch.from_numpy(BATCH[0]), file, "onnx", dynamic=True)
+    facts = dataclasses.asdict(describe(trained, "onnx", None))
+    earlier = {
+        name: value for name, value in facts.items() if name not in ("batched", "precision", "average_precision")
+    }
+    facts_path(file).write_text(json.dumps(earlier))
+    for image, found in zip(BATCH, load_exported(file).detect(BATCH), strict=True):
+        assert compare(in_pytorch(weights)(image), found).agrees
+
+
+@pytest.mark.parametrize(("format", "precision"), [("openvino", "float32"), ("onnx", "float16"), ("onnx", "int8")])
+def test_other_formats_and_precisions_are_held_against_pytorch_by_their_ap(tmp_path, weights, format, precision):
+    lines = []
+    suffix = SUFFIXES[format]
+    exported = export(weights, tmp_path / f"model{suffix}", report=lines.append, format=format, precision=precision)
+    facts = exported.facts
+    assert (facts.format, facts.precision, facts.batched) == (format, precision, True)
+    assert set(facts.average_precision) == {"bbox", "segm"}
+    assert any(line.startswith("AP on 5 images of the test set: bbox") for line in lines)
+    found = exported.detect(BATCH)
+    assert len(found) == len(BATCH) and any(len(one["scores"]) for one in found)
+    limit = {"float32": SCORE_LIMIT, "float16": 0.02, "int8": 0.2}[precision]
+    differences = [compare(in_pytorch(weights)(BATCH[0]), found[0], limit)]
+    assert worst(differences).unmatched <= 0.2 * worst(differences).wanted
+    if precision != "float32":
+        exact = export(weights, tmp_path / "exact.onnx")
+        assert (tmp_path / "model.onnx").stat().st_size < (tmp_path / "exact.onnx").stat().st_size
+        assert any(
+            (a["scores"].shape != b["scores"].shape or (a["scores"] != b["scores"]).any())
+            for a, b in zip(found, exact.detect(BATCH), strict=True)
+        )
+
+
+def test_a_model_that_loses_too_much_is_written_only_where_that_is_allowed(tmp_path, weights, monkeypatch):
+    file = tmp_path / "model.onnx"
+    monkeypatch.setitem(export_checks.AP_LIMITS, "int8", -1.0)
+    with pytest.raises(RunFailure, match=r"it loses .* AP, where int8 may lose -1"):
+        export(weights, file, precision="int8", calibration=2)
+    assert not list(tmp_path.iterdir())
+    lines = []
+    export(weights, file, report=lines.append, precision="int8", calibration=2, allow_loss=True)
+    assert file.is_file() and any(line.startswith("it loses") for line in lines)
+
+
+def test_lower_precision_without_the_data_needs_images_and_leave(tmp_path, weights, tiny_set):
+    gone = [f"dataloader.{loader}.dataset.names.json_file={tmp_path}/gone.json" for loader in ("train", "test")]
+    options = {"overrides": gone, "precision": "int8", "output": str(tmp_path / "model.onnx"), "weights": str(weights)}
+    with pytest.raises(UserError, match="needs images to calibrate on"):
+        export_model(ExportOptions(CONFIG, **options), lambda line: None)
+    options["images"] = [str(tiny_set / "images" / "bag_3.png")]
+    with pytest.raises(RunFailure, match="what int8 loses is not known"):
+        export_model(ExportOptions(CONFIG, **options), lambda line: None)
+    export_model(ExportOptions(CONFIG, **options, allow_loss=True), lambda line: None)
+    assert load_exported(tmp_path / "model.onnx").facts.average_precision == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "torchscript", "precision": "int8"}, "torchscript has no int8"),
+        ({"format": "openvino", "output": "model"}, "no name for an OpenVINO model"),
+    ],
+)
+def test_what_a_format_does_not_have_is_one_message(weights, changes, words):
+    with pytest.raises(UserError, match=words):
+        export_model(ExportOptions(CONFIG, weights=str(weights), **changes), lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +269,14 @@ def test_the_facts_are_those_of_the_training(tmp_path, weights):
     names = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert names == ["run_onnx.py", "tiny.onnx", "tiny.onnx.json"]
     [table] = [line for line in lines if line.startswith("image")]
-    assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_0.png", "bag_0.png,", "bag_1.png", "bag_2.png"]
+    assert [row.split()[0] for row in table.splitlines()[2:]] == [
+        "bag_0.png",
+        "bag_0.png,",
+        "bag_1.png",
+        "bag_2.png",
+        "white",
+        "a",
+    ]
 
 
 def test_without_the_data_made_up_images_are_compared(tmp_path, weights):
@@ -143,7 +292,7 @@ def test_chosen_images_are_compared(tmp_path, weights, tiny_set):
     image = str(tiny_set / "images" / "bag_3.png")
     export(weights, tmp_path / "model.onnx", report=lines.append, images=[image])
     [table] = [line for line in lines if line.startswith("image")]
-    assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_3.png", "bag_3.png,"]
+    assert [row.split()[0] for row in table.splitlines()[2:]] == ["bag_3.png", "bag_3.png,", "white", "a"]
 
 
 class ForgetfulDetector(nn.Module):

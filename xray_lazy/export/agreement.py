@@ -1,5 +1,6 @@
 """How far the detections of two models are apart in the same image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,17 @@ class Difference:
         )
 
 
-def compare(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> Difference:
+def worst(differences: Sequence[Difference]) -> Difference:
+    """Those of several images as of one."""
+    sums = {name: sum(getattr(one, name) for one in differences) for name in ("wanted", "found", "unmatched")}
+    return Difference(
+        **sums, **{name: max(getattr(one, name) for one in differences) for name in ("boxes", "scores", "masks")}
+    )
+
+
+def compare(
+    wanted: dict[str, np.ndarray], found: dict[str, np.ndarray], score_limit: float = SCORE_LIMIT
+) -> Difference:
     """Compare detections of two models.
 
     Those of equal scores may be in another order: each of `wanted` is paired with the nearest one of its class whose
@@ -43,12 +54,13 @@ def compare(wanted: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> Diff
 
     Args:
         wanted, found: `boxes` `(N, 4)`, `scores` `(N,)`, `classes` `(N,)` and maybe `masks` `(N, M, M)`.
+        score_limit: within which scores are near.
     """
     pairs = []
     free = np.ones(len(found["scores"]), dtype=bool)
     for index in range(len(wanted["scores"])):
         alike = free & (found["classes"] == wanted["classes"][index])
-        alike &= np.abs(found["scores"] - wanted["scores"][index]) <= SCORE_LIMIT
+        alike &= np.abs(found["scores"] - wanted["scores"][index]) <= score_limit
         candidates = np.flatnonzero(alike)
         if len(candidates):
             away = np.abs(found["boxes"][candidates] - wanted["boxes"][index]).max(1)

@@ -1,10 +1,12 @@
 """From the output folder of a training to a file that runs elsewhere, checked against the model itself."""
 
+import copy
+import dataclasses
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +14,26 @@ import numpy as np
 import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
-from tabulate import tabulate
+from torch import nn
 
 from xray_lazy.atomic_file import write_text
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights_file import read_weights_file
-from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.export.agreement import BOX_LIMIT, MASK_LIMIT, SCORE_LIMIT, Difference, compare
+from xray_lazy.errors import UserError
+from xray_lazy.export.export_checks import check_agreement, check_average_precision
 from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, write_facts
-from xray_lazy.export.formats import quietly, write_model
-from xray_lazy.export.runtime import OUTPUTS, ExportedModel, load_exported
-from xray_lazy.export.single_image import SingleImageDetector
-from xray_lazy.export.tried_images import images_to_try
+from xray_lazy.export.formats import TAKES_BATCHES, files_of, quietly, write_model
+from xray_lazy.export.lower_precision import to_int8
+from xray_lazy.export.runtime import OUTPUTS, load_exported
+from xray_lazy.export.single_image import SingleImageDetector, exportable
+from xray_lazy.export.tried_images import calibration_images, images_to_try
+from xray_lazy.modeling.network_precision import compute_in
 from xray_lazy.results_place import check_result_file, json_with, sole_maker
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
+EXPORTED = "exported"  # the folder in that of a training
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,10 @@ class ExportOptions:
 
     Attributes:
         source: the output folder of a training, or a config file.
-        format: "onnx", "torchscript" or "torch_export".
+        format: "onnx", "openvino", "torchscript" or "torch_export".
+        precision: of ONNX and OpenVINO: "float32", "float16" or "int8".
+        calibration: how many images of the training set tell "int8" the ranges of values, where `images` are not given.
+        allow_loss: write the file, too, where it loses more AP than may be.
         output: the file to write; by default in the folder `exported` of the source's folder.
         weights: file or URL; by default the best weights of the folder.
         ema: take the average of the weights that `hooks.ema` kept.
@@ -50,6 +58,9 @@ class ExportOptions:
 
     source: str
     format: str = "onnx"
+    precision: str = "float32"
+    calibration: int = 64
+    allow_loss: bool = False
     output: str | None = None
     weights: str | None = None
     ema: bool = False
@@ -72,26 +83,38 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
 
     Raises:
         UserError: no such run, weights, images, or missing packages.
-        RunFailure: the model can't be exported, or the file does not agree with it; nothing is left then.
+        RunFailure: the model can't be exported, or the file does not agree with it or has a lower AP; nothing is left
+            then.
     """
+    if options.precision != "float32" and options.format not in TAKES_BATCHES:
+        raise UserError(f"{options.format} has no {options.precision}", f"--format {' or '.join(TAKES_BATCHES)} has")
     if options.output:
-        _check_place(Path(options.output))
+        if options.format == "openvino" and Path(options.output).suffix != ".xml":
+            raise UserError(f"{options.output} is no name for an OpenVINO model", "give it the suffix .xml")
+        _check_place(Path(options.output), options.format)
     trained = _load(options)
+    detector = exportable(trained.model, options.format in TAKES_BATCHES)
     facts = describe(trained, options.format, options.size)
+    facts = dataclasses.replace(facts, batched=detector.takes_batches, precision=options.precision)
     output = Path(options.output or _default_output(options, trained))
-    _check_place(output)
+    _check_place(output, options.format)
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"
-    report(f"exporting {facts.model} with {facts.weights} as {facts.format}, for images of {of_size}")
-    detector = SingleImageDetector(trained.model)
+    how = facts.format if facts.precision == "float32" else f"{facts.format} in {facts.precision}"
+    report(f"exporting {facts.model} with {facts.weights} as {how}, for images of {of_size}")
     images = list(images_to_try(trained.cfg, facts, options.images, options.count))
     # a file that does not agree never gets to its place
     with sole_maker(output) as folder:
         file = folder / output.name
-        write_model(detector, _tensor(images[0][1], facts), file, facts.format, facts.dynamic)
+        _write(detector, trained.cfg, images[0][1], file, facts, options)
         write_facts(file, facts)
-        check_agreement(detector, load_exported(file, "cpu"), images, report)
-        for written, place in ((file, output), (facts_path(file), facts_path(output))):
-            os.replace(written, place)
+        exported = load_exported(file, "cpu")
+        check_agreement(trained.model, exported, images, report)
+        ap = check_average_precision(trained, exported, options.allow_loss, report)
+        write_facts(file, dataclasses.replace(facts, average_precision=ap))
+        del exported  # it may hold the file
+        for written in files_of(file, facts.format):
+            os.replace(written, output.with_name(written.name))
+        os.replace(facts_path(file), facts_path(output))
     report(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB) and {facts_path(output).name}")
     if facts.format == "onnx":
         example = output.parent / EXAMPLE.name
@@ -142,70 +165,26 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
     )
 
 
-def check_agreement(
-    detector: SingleImageDetector,
-    exported: ExportedModel,
-    images: Sequence[tuple[str, np.ndarray]],
-    report: Callable[[str], None],
+def _write(
+    detector: nn.Module,
+    cfg: DictConfig,
+    image: np.ndarray,
+    file: Path,
+    facts: ModelFacts,
+    options: ExportOptions,
 ) -> None:
-    """Compare the detections of both in all images, and report differences and times.
-
-    Raises:
-        RunFailure: they differ by more than the limits, or the exported model does not run.
-    """
-    rows, seconds = [], []
-    for name, image in images:
-        with torch.no_grad():
-            wanted, seconds_wanted = _timed(detector, _tensor(image, exported.facts))
-        found, seconds_found = _timed(exported, image)
-        wanted = {key: values.cpu().numpy() for key, values in zip(OUTPUTS, wanted, strict=False)}
-        rows.append((name, image.shape, compare(wanted, found)))
-        seconds.append((seconds_wanted, seconds_found))
-    report(_table(rows))
-    differences = [difference for _, _, difference in rows]
-    if not all(difference.agrees for difference in differences):
-        raise RunFailure(
-            f"the exported model does not agree with PyTorch: boxes may differ by {BOX_LIMIT} pixels, scores by "
-            f"{SCORE_LIMIT}, masks by {MASK_LIMIT}",
-            "nothing was written; try another --format, and look at what the model does with shapes of tensors",
-        )
-    own, its = (min(times) for times in zip(*seconds, strict=True))
-    times = f"{its:.3f} s per image, PyTorch {own:.3f} s (the fastest of {len(images)})"
-    if any(difference.wanted for difference in differences):
-        report(f"it agrees; {times}")
-    else:
-        report(
-            "not checked: there were no detections to compare; name images that have some with --picture FILE, or "
-            f"lower the model's score threshold; {times}"
-        )
-
-
-def _table(rows: Sequence[tuple[str, tuple[int, ...], Difference]]) -> str:
-    head = ("image", "size", "detections", "boxes, px", "scores", "masks")
-    cells = [
-        (
-            name,
-            f"{shape[2]}x{shape[1]}",
-            f"{d.wanted}" + (f", {d.unmatched} without a pair" if d.unmatched else ""),
-            *(f"{value:.1g}" for value in (d.boxes, d.scores, d.masks)),
-        )
-        for name, shape, d in rows
-    ]
-    return tabulate(cells, head, disable_numparse=True)
-
-
-def _timed(model: Callable, image: Any) -> tuple[Any, float]:
-    start = time.perf_counter()
-    return model(image), time.perf_counter() - start
-
-
-def _tensor(image: np.ndarray, facts: ModelFacts) -> torch.Tensor:
-    return torch.from_numpy(image).to(facts.device)
+    refine = None
+    if facts.precision == "float16":
+        detector = exportable(compute_in(copy.deepcopy(detector.detector), torch.float16), facts.batched)
+    elif facts.precision == "int8":
+        calibration = calibration_images(cfg, facts, options.images, options.calibration)
+        refine = partial(to_int8, images=calibration, batched=facts.batched)
+    write_model(detector, torch.from_numpy(image).to(facts.device), file, facts.format, facts.dynamic, refine)
 
 
 def _load(options: ExportOptions) -> TrainedModel:
     # ONNX is compared on the CPU, where both compute in float32
-    device = "cpu" if options.format == "onnx" else options.device
+    device = "cpu" if options.format in TAKES_BATCHES else options.device
     if not options.ema:
         return load_trained_model(options.source, options.weights, options.overrides, device)
     weights = options.weights or str(_averaged_weights(options.source))
@@ -254,11 +233,12 @@ def reader_settings(cfg: DictConfig) -> dict[str, Any]:
     return reader.settings() if reader.fingerprint() else {}
 
 
-def _check_place(output: Path) -> None:
+def _check_place(output: Path, format: str) -> None:
     """Refuse to replace anything but an earlier export and its facts."""
     facts = facts_path(output)
     check_result_file(facts, lambda path: json_with(path, "format", "class_names"), "the facts of an exported model")
-    check_result_file(output, lambda _: facts.is_file(), "an exported model")
+    for file in files_of(output, format):
+        check_result_file(file, lambda _: facts.is_file(), "an exported model")
 
 
 def _default_output(options: ExportOptions, trained: TrainedModel) -> Path:
@@ -266,4 +246,5 @@ def _default_output(options: ExportOptions, trained: TrainedModel) -> Path:
     folder = folder if folder.is_dir() else Path(trained.cfg.train.output_dir)
     stem = Path(trained.weights).stem
     average = "_ema" if options.ema and not stem.endswith("_ema") else ""
-    return folder / "exported" / f"{stem}{average}{SUFFIXES[options.format]}"
+    precision = "" if options.precision == "float32" else f"_{options.precision}"
+    return folder / EXPORTED / f"{stem}{average}{precision}{SUFFIXES[options.format]}"

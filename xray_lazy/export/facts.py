@@ -9,7 +9,7 @@ from typing import Any
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
 
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".ts", "torch_export": ".pt2"}
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".ts", "torch_export": ".pt2", "openvino": ".xml"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ModelFacts:
     """Facts of an exported model.
 
     Attributes:
-        format: "onnx", "torchscript" or "torch_export".
+        format: a key of `SUFFIXES`.
         class_names: by index.
         input_format: "BGR" or "RGB", the order of the input's channels.
         short_edge: pixels that an image's shorter side is resized to, as in training; 0 leaves images as they are.
@@ -32,6 +32,10 @@ class ModelFacts:
         weights: file or URL of its weights.
         iteration: that they were saved after; None where their file does not say.
         reader: the arguments of `ImageReader` for its images, where they are no files of 8-bit colours.
+        batched: it takes several images at once; else one, under the name of `picture`.
+        precision: of its layers: "float32", "float16" or "int8".
+        average_precision: AP on the test set by task, of PyTorch and of the exported model, in percent; empty where it
+            has not been measured.
     """
 
     format: str
@@ -50,6 +54,9 @@ class ModelFacts:
     weights: str
     iteration: int | None
     reader: dict[str, Any] = field(default_factory=dict)
+    batched: bool = False
+    precision: str = "float32"
+    average_precision: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of this size is resized to before it goes into the model, in any format."""
@@ -83,14 +90,15 @@ def read_facts(model_file: str | Path) -> ModelFacts:
     path = facts_path(model_file)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content.setdefault("reader", {})  # files of before it was there
-        values = {entry.name: content[entry.name] for entry in dataclasses.fields(ModelFacts)}
+        # what has a default is not in files of before it was there
+        known = {entry.name for entry in dataclasses.fields(ModelFacts)}
+        values = {name: value for name, value in content.items() if name in known}
+        for name in ("class_names", "padding"):
+            values[name] = tuple(values[name])
+        return ModelFacts(**values)
     except FileNotFoundError:
         raise UserError(
             f"{model_file} has no {path.name} beside it", "copy both files that tools/export.py wrote"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not the description of an exported model: {error}", "export it again") from None
-    for name in ("class_names", "padding"):
-        values[name] = tuple(values[name])
-    return ModelFacts(**values)

@@ -71,13 +71,18 @@ def detect(session, facts, image, threshold):
     """Detections of a BGR image: dicts of class, score, box (xyxy in its pixels), and mask if the model has any."""
     height, width = image.shape[:2]
     tensor, (scale_x, scale_y) = prepare(image, facts)
-    boxes, scores, classes, *masks = session.run(None, {"picture": tensor})
+    feed = {"picture": tensor}
+    if facts.get("batched"):  # several images at once, filled up to one size: here it is one
+        feed = {"images": tensor[None], "sizes": np.array([tensor.shape[1:]], np.int64)}
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(zip(names, session.run(None, feed), strict=True))
+    boxes, scores, classes, masks = (outputs.get(name) for name in ("boxes", "scores", "classes", "masks"))
     boxes = (boxes / (scale_x, scale_y, scale_x, scale_y)).clip(0, (width, height, width, height))
     for index in np.flatnonzero(scores >= threshold):
         number = int(classes[index])
         name = facts["class_names"][number] if facts["class_names"] else str(number)
         found = {"class": name, "class_index": number, "score": float(scores[index]), "box": boxes[index].tolist()}
-        yield found | {"mask": paste(masks[0][index], boxes[index], height, width)} if masks else found
+        yield found | {"mask": paste(masks[index], boxes[index], height, width)} if masks is not None else found
 
 
 def draw(image, found):

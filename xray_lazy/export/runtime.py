@@ -1,5 +1,6 @@
-"""Run an exported model: the same call for ONNX, TorchScript and torch.export."""
+"""Run an exported model: the same call for all formats."""
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,11 @@ from xray_lazy.errors import UserError
 from xray_lazy.export.facts import ModelFacts, read_facts
 
 OUTPUTS = ("boxes", "scores", "classes", "masks")
+INPUTS = ("images", "sizes")  # of a model that takes batches
+OWNER = "image_index"  # its further output
 INSTALL_ONNX = "pip install 'xray-lazy[onnx]'"
+INSTALL_OPENVINO = "pip install 'xray-lazy[openvino]'"
+OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class ExportedModel:
@@ -19,10 +24,12 @@ class ExportedModel:
 
     Args:
         facts: of the model.
-        run: from an image `(channels, H, W)` to the values of `OUTPUTS`, without masks where the model has none.
+        run: from an image `(channels, H, W)` to the values of `OUTPUTS`, without masks where the model has none. Where
+            the model takes batches, from images `(B, channels, H, W)` and their heights and widths `(B, 2)` int64 to
+            values by name: `OUTPUTS` of all images together, and `OWNER` `(N,)`, the image of each detection.
     """
 
-    def __init__(self, facts: ModelFacts, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
+    def __init__(self, facts: ModelFacts, run: Callable[..., Any]) -> None:
         self.facts = facts
         self._run = run
 
@@ -38,34 +45,62 @@ class ExportedModel:
             `boxes` `(N, 4)` xyxy pixels of `image`, `scores` `(N,)`, `classes` `(N,)` int64 and, where the model has
             masks, `masks` `(N, M, M)`, probabilities inside of the boxes.
         """
-        image = np.ascontiguousarray(image, dtype=np.float32)
+        return self.detect([image])[0]
+
+    def detect(self, images: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+        """Detections of each image, as if it were called with that alone; together if the model takes batches.
+
+        Images of a batch may be of several sizes; they are filled up to the largest height and width, which the network
+        sees at their right and lower edges.
+        """
+        images = [np.ascontiguousarray(image, dtype=np.float32) for image in images]
         if not self.facts.dynamic:
-            image = fill_up(image, self.facts)
-        return dict(zip(OUTPUTS, self._run(image), strict=False))
+            images = [fill_up(image, self.facts) for image in images]
+        if not self.facts.batched:
+            return [dict(zip(OUTPUTS, self._run(image), strict=False)) for image in images]
+        found = self._run(*stacked(images))
+        starts = np.searchsorted(found.pop(OWNER), np.arange(1, len(images)))
+        parts = {name: np.split(values, starts) for name, values in found.items()}
+        return [{name: values[image] for name, values in parts.items()} for image in range(len(images))]
 
 
-def load_exported(path: str | Path, device: str = "auto") -> ExportedModel:
+def load_exported(
+    path: str | Path, device: str = "auto", library: str | None = None, precision: str = "float32"
+) -> ExportedModel:
     """Load a model that `tools/export.py` wrote.
 
     Args:
         path: of the model file; its facts lie beside it.
-        device: for ONNX "auto" (a GPU if onnxruntime has one), "cpu" or "cuda"; the other formats run where they were
-            exported.
+        device: for ONNX "auto" (a GPU if onnxruntime has one), "cpu" or "cuda"; OpenVINO runs on the CPU, the other
+            formats run where they were exported.
+        library: "openvino" runs an ONNX file by OpenVINO instead of onnxruntime.
+        precision: that OpenVINO computes in, "float32" or "bfloat16"; quantised layers stay in 8 bits.
 
     Raises:
         UserError: the file is missing or can't be loaded here.
     """
     facts = read_facts(path)
+    format = library or facts.format
     try:
-        run = _LOADERS[facts.format](Path(path), device, facts)
+        if format == "openvino":
+            run = _load_openvino(Path(path), precision, facts)
+        else:
+            run = _LOADERS[format](Path(path), device, facts)
     except UserError:
         raise
     except Exception as error:  # each library has exceptions of its own for a damaged file
         reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"{path} can't be loaded as {facts.format}: {reason}", "copy it again, or export anew"
-        ) from None
+        raise UserError(f"{path} can't be loaded as {format}: {reason}", "copy it again, or export anew") from None
     return ExportedModel(facts, run)
+
+
+def stacked(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch `(B, channels, H, W)` of images `(channels, h, w)`, each at the upper left, and their sizes `(B, 2)`."""
+    sizes = np.array([image.shape[1:] for image in images], dtype=np.int64)
+    batch = np.zeros((len(images), len(images[0]), *sizes.max(0)), dtype=np.float32)
+    for place, image in zip(batch, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return batch, sizes
 
 
 def fill_up(image: np.ndarray, facts: ModelFacts) -> np.ndarray:
@@ -97,8 +132,34 @@ def _load_onnx(path: Path, device: str, facts: ModelFacts) -> Callable:
         raise UserError(f"the device is {device}, but onnxruntime has no CUDA here", "pip install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of shapes that are known only when it runs
+    options.intra_op_num_threads = _threads()
     session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in there])
-    return lambda image: session.run(None, {"picture": image})
+    if not facts.batched:
+        return lambda image: session.run(None, {"picture": image})
+    names = [output.name for output in session.get_outputs()]
+    return lambda *batch: dict(zip(names, session.run(None, dict(zip(INPUTS, batch, strict=True))), strict=True))
+
+
+def _load_openvino(path: Path, precision: str, facts: ModelFacts) -> Callable:
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("to run a model by OpenVINO, openvino is needed", INSTALL_OPENVINO) from None
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": OPENVINO_TYPES[precision], "NUM_STREAMS": 1}
+    if _threads():
+        settings["INFERENCE_NUM_THREADS"] = _threads()
+    model = openvino.Core().compile_model(str(path), "CPU", settings)
+    names = [next(iter(output.get_names())) for output in model.outputs]
+    if not facts.batched:
+        return lambda image: list(model([image]).values())
+    # copied: its next call writes into the same memory
+    return lambda *batch: {name: np.array(values) for name, values in zip(names, model(batch).values(), strict=True)}
+
+
+def _threads() -> int:
+    """How many OMP_NUM_THREADS asks for, which torch follows by itself; 0 for as many as there are cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() else 0
 
 
 def _load_torchscript(path: Path, device: str, facts: ModelFacts) -> Callable:

@@ -1,4 +1,4 @@
-"""A detector as a function of one tensor that returns tensors, which is what can be traced."""
+"""A detector as a function of tensors that returns tensors, which is what can be traced."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,13 +7,17 @@ import torch
 from detectron2.export.torchscript_patch import patch_builtin_len
 from torch import nn
 
+from xray_lazy.export.batched_rcnn import BatchedRCNN, can_be_batched
+
 
 class SingleImageDetector(nn.Module):
-    """One image in, tensors out.
+    """One image in, tensors out: of any detector.
 
     Args:
         detector: a detectron2 model with `inference(batch, do_postprocess=False)`; put into evaluation mode.
     """
+
+    takes_batches = False
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -25,6 +29,34 @@ class SingleImageDetector(nn.Module):
         [found] = self.detector.inference([{"image": image}], do_postprocess=False)
         outputs = (found.pred_boxes.tensor, found.scores, found.pred_classes)
         return (*outputs, found.pred_masks[:, 0]) if found.has("pred_masks") else outputs
+
+
+class OwnBatchDetector(nn.Module):
+    """Several images in, tensors out, as `BatchedRCNN`: of a detector that can do so by itself.
+
+    Args:
+        detector: has `detect_tensors`, see docs/export.md; put into evaluation mode.
+    """
+
+    takes_batches = True
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+        self.eval()
+
+    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """From `(B, channels, H, W)` and heights and widths `(B, 2)`."""
+        return self.detector.detect_tensors(images, sizes)
+
+
+def exportable(model: nn.Module, takes_batches: bool) -> nn.Module:
+    """A detector in the form that is traced: of batches where that is wanted and known how to do."""
+    if takes_batches and can_be_batched(model):
+        return BatchedRCNN(model)
+    if takes_batches and hasattr(model, "detect_tensors"):
+        return OwnBatchDetector(model)
+    return SingleImageDetector(model)
 
 
 @contextlib.contextmanager

@@ -25,20 +25,41 @@ def images_to_try(
         files: images; without any, the first ones of the test set, or made-up ones where it isn't at hand.
         count: images at most, where no files are given.
 
-    A model of any size gets the first one turned by 90 degrees, too.
+    A model of any size gets the first one turned by 90 degrees, too; then an image comes that is white all over.
     """
-    records = [_record(file) for file in files] if files else _of_data_set(cfg, count)
-    if records:
-        mapper = instantiate(cfg.dataloader.test.mapper)
-        images = (
-            (record["file_name"].rpartition("/")[2], map_record(mapper, record)["image"].numpy()) for record in records
-        )
-    else:
+    records = [_record(file) for file in files] if files else _of_data_set(cfg, "test")[:count]
+    images = _mapped(cfg, records)
+    if not records:
         images = ((f"made up {seed + 1}", _made_up(facts, seed)) for seed in range(count))
     for number, (name, image) in enumerate(images):
         yield name, _fitted(image, facts)
         if number == 0 and facts.dynamic:
             yield f"{name}, turned", _fitted(image.transpose(0, 2, 1), facts)
+        if number == 0:
+            empty = np.full_like(_fitted(image, facts), 255)
+    yield "white", empty
+
+
+def calibration_images(cfg: DictConfig, facts: ModelFacts, files: Sequence[str], count: int) -> Iterator[np.ndarray]:
+    """Images that show which values are usual in a network: files, or some from all over the training set.
+
+    Raises:
+        UserError: no files are given, and the training set is not at hand.
+    """
+    records = [_record(file) for file in files] if files else _of_data_set(cfg, "train")
+    if not records:
+        raise UserError(
+            "int8 needs images to calibrate on, and the training set is not here",
+            "name some with --picture FILE, several times",
+        )
+    chosen = records[:: max(1, len(records) // count)][:count]
+    return (_fitted(image, facts) for _, image in _mapped(cfg, chosen))
+
+
+def _mapped(cfg: DictConfig, records: Sequence[dict]) -> Iterator[tuple[str, np.ndarray]]:
+    mapper = instantiate(cfg.dataloader.test.mapper)
+    for record in records:
+        yield record["file_name"].rpartition("/")[2], map_record(mapper, record)["image"].numpy()
 
 
 def _record(file: str) -> dict:
@@ -46,11 +67,11 @@ def _record(file: str) -> dict:
     return {"file_name": file, "height": height, "width": width, "annotations": []}
 
 
-def _of_data_set(cfg: DictConfig, count: int) -> list[dict]:
-    if OmegaConf.select(cfg, "dataloader.test.dataset") is None:
+def _of_data_set(cfg: DictConfig, loader: str) -> list[dict]:
+    if OmegaConf.select(cfg, f"dataloader.{loader}.dataset") is None:
         return []
     try:
-        return list(instantiate(cfg.dataloader.test.dataset))[:count]
+        return list(instantiate(cfg.dataloader[loader].dataset))
     except UserError:  # the data may have stayed where the model was trained
         return []
 

@@ -23,6 +23,7 @@ from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess
 from xray_lazy.evaluation.tiling import TiledModel
+from xray_lazy.export.average_precision import find_instances
 from xray_lazy.export.facts import SUFFIXES, facts_path
 from xray_lazy.export.runtime import load_exported
 from xray_lazy.modeling.region_pooling import use_region_poolers
@@ -167,7 +168,7 @@ class TrainedDetector(Detector):
 
 
 class ExportedDetector(Detector):
-    """A model that `tools/export.py` wrote; it takes one image after the other.
+    """A model that `tools/export.py` wrote.
 
     Args:
         path: of the model file; its facts lie beside it.
@@ -184,18 +185,11 @@ class ExportedDetector(Detector):
         return as_planes(resize(image, *self._model.facts.input_size(*image.shape[:2])))
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:
-        return tuple(prepared.shape[1:])
+        divisor = max(1, self._model.facts.size_divisibility)
+        return tuple(-(-side // divisor) for side in prepared.shape[1:])
 
     def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:
-        return [self._find_one(image) for image in inputs]
-
-    def _find_one(self, image: torch.Tensor) -> Instances:
-        found = {name: torch.from_numpy(np.array(values)) for name, values in self._model(image).items()}
-        items = Instances(tuple(image.shape[1:]), pred_boxes=Boxes(found["boxes"]))
-        items.scores, items.pred_classes = found["scores"], found["classes"]
-        if "masks" in found:
-            items.pred_masks = found["masks"][:, None]
-        return items
+        return find_instances(self._model, inputs)
 
 
 def load_detector(

@@ -49,7 +49,7 @@ class PartwiseMaskHead(nn.Module):
         pixels = pixels.view(boxes, height * width * 4, deconv.out_channels)
         logits = pixels @ predictor.weight.flatten(1)[classes][:, :, None] + predictor.bias[classes][:, None, None]
         logits = logits.view(boxes, height, width, 2, 2).permute(0, 1, 3, 2, 4)
-        return logits.reshape(boxes, 1, 2 * height, 2 * width).sigmoid_()
+        return logits.reshape(boxes, 1, 2 * height, 2 * width).float().sigmoid_()
 
 
 def use_partwise_mask_heads(model: nn.Module) -> int:
