@@ -4,14 +4,16 @@
 import argparse
 from pathlib import Path
 
-from xray_lazy.command_line import parse_size, path, run_tool, whole, word
+from xray_lazy.command_line import parse_size, path, refuse_idle, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
+ALONE = ("format", "precision", "allow_loss", "output", "weights", "ema", "size", "images", "count", "device")
 EPILOG = """examples:
   tools/export.py output/mask_rcnn_r50                                  to ONNX, for images of any size
   tools/export.py output/mask_rcnn_r50 --size 1344x800                  for one size, which some runtimes want
   tools/export.py output/mask_rcnn_r50 --precision int8                 8-bit integers, for processors
+  tools/export.py output/mask_rcnn_r50 --tune                           the fastest way to run it on this machine
   tools/export.py output/mask_rcnn_r50 --format torchscript --output deployed/detector.ts
   tools/export.py output/mask_rcnn_r50 model.roi_heads.box_predictor.test_score_thresh=0.3
   tools/export.py configs/xray/mask_rcnn_r50.py --weights model_final.pth --picture a.jpg --picture b.jpg
@@ -65,6 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--count", type=whole(1), default=3, metavar="N", help="of the test set to compare on (default: 3)"
     )
     parser.add_argument("--device", default="cpu", help="that TorchScript and torch.export stay on (default: cpu)")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="export what fast backends take, measure AP and speed of each on this machine, and keep the best for "
+        "predict.py --backend fastest",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -74,10 +82,18 @@ def main(options: argparse.Namespace, arguments: list[str]) -> None:
     if not arguments or not Path(arguments[0]).exists():
         what = f"there is no {arguments[0]}" if arguments and "=" not in arguments[0] else "no output folder is given"
         raise UserError(what, "name a run before the overrides: export.py output/mask_rcnn_r50")
+    source, *overrides = arguments
+    if options.tune:
+        refuse_idle(build_parser(), options, ALONE, "with --tune, which chooses by itself")
+        if overrides:
+            raise UserError(f"{overrides[0]} changes the model, and --tune is of the run as it is", "leave it out")
+        from xray_lazy.prediction.backend_choice import tune
+
+        tune(source, lambda line: print(line, flush=True), options.calibration)
+        return
     from xray_lazy.export.export_model import ExportOptions, export_model
 
-    source, *overrides = arguments
-    settings = {name: value for name, value in vars(options).items() if name != "debug"}
+    settings = {name: value for name, value in vars(options).items() if name not in ("debug", "tune")}
     export_model(ExportOptions(source, overrides=overrides, **settings), report=lambda line: print(line, flush=True))
 
 

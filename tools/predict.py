@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from xray_lazy.command_line import path, real, refuse_idle, run_tool, whole
+from xray_lazy.command_line import path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 
@@ -20,6 +20,7 @@ examples:
   predict.py output/mask_rcnn_r50 scans/ --weights output/mask_rcnn_r50/model_0009999.pth
   predict.py output/mask_rcnn_r50 scans/ model.roi_heads.box_predictor.test_nms_thresh=0.3
   predict.py output/mask_rcnn_r50 scans/ --operating-point operating_point.json
+  predict.py output/mask_rcnn_r50 scans/ --backend fastest
   predict.py exported/mask_rcnn_r50.onnx scans/
   predict.py output/mask_rcnn_r50 scans/ --threshold 0.3 --pre-annotations label_studio
   predict.py output/mask_rcnn_r50 unlabelled/ --pseudo-labels --operating-point operating_point.json --no-pictures
@@ -53,6 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
+    parser.add_argument(
+        "--backend",
+        type=word,
+        metavar="NAME",
+        help="how to run an output folder: fastest (see export.py --tune), pytorch (the default), pytorch_bfloat16, "
+        "onnx, onnx_int8, openvino, openvino_bfloat16 or openvino_int8",
+    )
     parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="images at once (default: 8)")
     parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read images (default: 2)")
     parser.add_argument(

@@ -16,7 +16,7 @@ from xray_lazy.config import get_config, load_config
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export import export_checks
-from xray_lazy.export.agreement import SCORE_LIMIT, compare, worst
+from xray_lazy.export.agreement import compare
 from xray_lazy.export.export_model import ExportOptions, describe, export_model
 from xray_lazy.export.facts import SUFFIXES, facts_path, write_facts
 from xray_lazy.export.formats import write_model
@@ -163,13 +163,12 @@ def test_other_formats_and_precisions_are_held_against_pytorch_by_their_ap(tmp_p
     facts = exported.facts
     assert (facts.format, facts.precision, facts.batched) == (format, precision, True)
     assert set(facts.average_precision) == {"bbox", "segm"}
-    assert any(line.startswith("AP on 5 images of the test set: bbox") for line in lines)
+    assert any("of the test set: bbox" in line for line in lines)
     found = exported.detect(BATCH)
     assert len(found) == len(BATCH) and any(len(one["scores"]) for one in found)
-    limit = {"float32": SCORE_LIMIT, "float16": 0.02, "int8": 0.2}[precision]
-    differences = [compare(in_pytorch(weights)(BATCH[0]), found[0], limit)]
-    assert worst(differences).unmatched <= 0.2 * worst(differences).wanted
-    if precision != "float32":
+    if precision == "float32":
+        assert compare(in_pytorch(weights)(BATCH[0]), exported(BATCH[0])).agrees
+    else:
         exact = export(weights, tmp_path / "exact.onnx")
         assert (tmp_path / "model.onnx").stat().st_size < (tmp_path / "exact.onnx").stat().st_size
         assert any(

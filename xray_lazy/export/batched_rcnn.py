@@ -119,10 +119,11 @@ class BatchedRCNN(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Boxes, scores, classes and images of what the box heads find."""
         heads = self.detector.roi_heads
-        image = regions[:, 0].to(torch.int64)
+        # and one more, of no image: where there is no region, runtimes could not tell the lengths of what is empty
+        image, owner = (F.pad(regions[:, 0].to(torch.int64), (0, 1), value=value) for value in (0, -1))
         own_edges = edges[image]
         stages = list(zip(_in_stages(heads.box_head), _in_stages(heads.box_predictor), strict=True))
-        summed, boxes = 0, regions[:, 1:]
+        summed, boxes = 0, F.pad(regions[:, 1:], (0, 0, 0, 1))
         for number, (head, predictor) in enumerate(stages):
             if number:
                 boxes = _clipped(boxes, own_edges)
@@ -138,8 +139,8 @@ class BatchedRCNN(nn.Module):
         scores = scores[:, :-1].where(is_finite, LOWEST)
         # a row for each image and class, in which those of other images are no candidates
         images, count = edges.shape[0], image.shape[0]
-        owner = torch.arange(images, device=image.device)[:, None] == image
-        of_class = scores.t()[None].where(owner[:, None], LOWEST).flatten(0, 1)
+        is_own = torch.arange(images, device=image.device)[:, None] == owner
+        of_class = scores.t()[None].where(is_own[:, None], LOWEST).flatten(0, 1)
         candidates = boxes.transpose(0, 1).expand(classes, -1, -1)
         candidates = candidates[None].expand(images, -1, -1, -1).flatten(0, 1)
         most = predictor.test_topk_per_image if predictor.test_topk_per_image >= 0 else 2**31 - 1

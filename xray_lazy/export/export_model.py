@@ -43,9 +43,6 @@ class ExportOptions:
     Attributes:
         source: the output folder of a training, or a config file.
         format: "onnx", "openvino", "torchscript" or "torch_export".
-        precision: of ONNX and OpenVINO: "float32", "float16" or "int8".
-        calibration: how many images of the training set tell "int8" the ranges of values, where `images` are not given.
-        allow_loss: write the file, too, where it loses more AP than may be.
         output: the file to write; by default in the folder `exported` of the source's folder.
         weights: file or URL; by default the best weights of the folder.
         ema: take the average of the weights that `hooks.ema` kept.
@@ -54,13 +51,13 @@ class ExportOptions:
         count: how many of the test set.
         device: to export on; TorchScript and torch.export stay there.
         overrides: of the config.
+        precision: of ONNX and OpenVINO: "float32", "float16" or "int8".
+        calibration: how many images of the training set tell "int8" the ranges of values, where `images` are not given.
+        allow_loss: write the file, too, where it loses more AP than may be.
     """
 
     source: str
     format: str = "onnx"
-    precision: str = "float32"
-    calibration: int = 64
-    allow_loss: bool = False
     output: str | None = None
     weights: str | None = None
     ema: bool = False
@@ -69,6 +66,9 @@ class ExportOptions:
     count: int = 3
     device: str = "cpu"
     overrides: Sequence[str] = ()
+    precision: str = "float32"
+    calibration: int = 64
+    allow_loss: bool = False
 
 
 def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
@@ -244,7 +244,13 @@ def _check_place(output: Path, format: str) -> None:
 def _default_output(options: ExportOptions, trained: TrainedModel) -> Path:
     folder = Path(options.source)
     folder = folder if folder.is_dir() else Path(trained.cfg.train.output_dir)
-    stem = Path(trained.weights).stem
-    average = "_ema" if options.ema and not stem.endswith("_ema") else ""
-    precision = "" if options.precision == "float32" else f"_{options.precision}"
-    return folder / EXPORTED / f"{stem}{average}{precision}{SUFFIXES[options.format]}"
+    weights = Path(trained.weights)
+    if options.ema and not weights.stem.endswith("_ema"):
+        weights = weights.with_stem(f"{weights.stem}_ema")
+    return exported_file(weights, folder, options.precision, options.format)
+
+
+def exported_file(weights: Path, run_folder: str | Path, precision: str, format: str = "onnx") -> Path:
+    """Where the exported model of a run's weights is, if no other place was named."""
+    suffix = "" if precision == "float32" else f"_{precision}"
+    return Path(run_folder) / EXPORTED / f"{weights.stem}{suffix}{SUFFIXES[format]}"

@@ -149,7 +149,8 @@ def _load_openvino(path: Path, precision: str, facts: ModelFacts) -> Callable:
     if _threads():
         settings["INFERENCE_NUM_THREADS"] = _threads()
     model = openvino.Core().compile_model(str(path), "CPU", settings)
-    names = [next(iter(output.get_names())) for output in model.outputs]
+    # a tensor may have further names, those of nodes
+    names = [next(iter(output.get_names() & {*OUTPUTS, OWNER})) for output in model.outputs]
     if not facts.batched:
         return lambda image: list(model([image]).values())
     # copied: its next call writes into the same memory

@@ -172,11 +172,13 @@ class ExportedDetector(Detector):
 
     Args:
         path: of the model file; its facts lie beside it.
-        device: "auto", "cpu" or "cuda".
+        device, library, precision: as `load_exported` takes them.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto") -> None:
-        self._model = load_exported(path, device)
+    def __init__(
+        self, path: str | Path, device: str = "auto", library: str | None = None, precision: str = "float32"
+    ) -> None:
+        self._model = load_exported(path, device, library, precision)
         facts = self._model.facts
         self.class_names, self.input_format = facts.class_names, facts.input_format
         self.reader = ImageReader(**facts.reader)

@@ -12,6 +12,7 @@ import torch
 from detectron2.structures import Instances
 
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.prediction.backend_choice import detector_by
 from xray_lazy.prediction.detector import Detector, Threshold, load_detector
 from xray_lazy.wording import counted
 
@@ -68,17 +69,22 @@ class Predictor:
         weights: str | None = None,
         overrides: Sequence[str] = (),
         device: str = "auto",
+        backend: str | None = None,
         **settings: float,
     ) -> "Predictor":
         """For a training's output folder, a config with weights, or an exported model's file.
 
         Args:
+            backend: how to run a training's output folder: a key of `BACKENDS`, or "fastest" for what is the fastest
+                on this processor. PyTorch in float32 without.
             settings: `batch_size`, `score_threshold` and `threads`.
 
         Raises:
             UserError: it can't be loaded.
         """
-        return cls(load_detector(source, weights, overrides, device), **settings)
+        if backend is None:
+            return cls(load_detector(source, weights, overrides, device), **settings)
+        return cls(detector_by(backend, source, weights, overrides, device), **settings)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class PredictOptions:
         model: output folder of a training, config file, or exported model.
         inputs: as `find_inputs` takes them, with `image_root`.
         output: folder of the results.
+        backend: as `Predictor.of` takes it.
         operating_point: a file with thresholds of the classes, in place of `threshold`.
         ground_truth: COCO file that is drawn beside the predictions.
         overlays: write images and videos, not only tables.
@@ -69,6 +70,7 @@ class PredictOptions:
     weights: str | None = None
     overrides: Sequence[str] = ()
     device: str = "auto"
+    backend: str | None = None
     batch_size: int = 8
     threads: int = 2
     image_root: str | None = None
@@ -149,6 +151,7 @@ def _predictor(
         weights,
         overrides,
         options.device,
+        options.backend,
         batch_size=options.batch_size,
         score_threshold=options.threshold,
         threads=options.threads,
