@@ -194,7 +194,7 @@ def test_lower_precision_without_the_data_needs_images_and_leave(tmp_path, weigh
     with pytest.raises(UserError, match="needs images to calibrate on"):
         export_model(ExportOptions(CONFIG, **options), lambda line: None)
     options["images"] = [str(tiny_set / "images" / "bag_3.png")]
-    with pytest.raises(RunFailure, match="what int8 loses is not known"):
+    with pytest.raises(RunFailure, match="what int8 loses of AP is not known: the test set"):
         export_model(ExportOptions(CONFIG, **options), lambda line: None)
     export_model(ExportOptions(CONFIG, **options, allow_loss=True), lambda line: None)
     assert load_exported(tmp_path / "model.onnx").facts.average_precision == {}
