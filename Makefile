@@ -39,9 +39,9 @@ demo: setup
 	@echo "W&B run                   $(OUTPUT)/wandb/  ($(BIN)/python tools/sync.py $(OUTPUT) sends an offline one)"
 	@echo "a page to drop scans on   $(BIN)/python tools/serve.py $(OUTPUT)"
 
-# two workers with one thread each: most tests wait for imports, and threads of two models would fight for the cores;
+# one worker more than two cores, with one thread each: tests wait for processes that they start, and threads would fight;
 # compiled tests are kept, also where Python is told to write none: each worker would compile all of them anew
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rs
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -rs
 
 test: setup
 	$(PYTEST) -m "not slow"
