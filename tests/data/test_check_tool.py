@@ -95,7 +95,7 @@ def test_repair_without_images_takes_the_scanner_size(files, tmp_path):
         (["check", "xray_smith_train", "--root", "{folder}"], "xray_smith_train"),
         (["repair", "{path}", "{folder}"], "none is named"),
         (["repair", "{path}", "{folder}", "--output", "{path}"], "is the input"),
-        (["repair", "{path}", "{folder}", "--output", "{broken}"], "already a file"),
+        (["repair", "{path}", "{folder}", "--output", "{broken}"], "is there already"),
         (["repair", "{path}", "--size", "big", "--dry-run"], "not an image size"),
         (["repair", "{path}", "--scanner", "acme", "--dry-run"], "acme"),
     ],

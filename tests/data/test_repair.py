@@ -430,7 +430,7 @@ def test_input_and_other_files_are_never_overwritten(tmp_path):
             check_targets(str(source), str(output), None, overwrite=True)
     with pytest.raises(UserError, match="is the input"):
         check_targets(str(source), str(tmp_path / "new.json"), str(source), overwrite=True)
-    with pytest.raises(UserError, match="already a file"):
+    with pytest.raises(UserError, match="is there already"):
         check_targets(str(source), str(other), None)
     with pytest.raises(UserError, match="none is named"):
         check_targets(str(source), None, None)

@@ -9,11 +9,6 @@ dataloader, hooks, lr_multiplier, model = base.dataloader, base.hooks, base.lr_m
 optimizer, train, writers = base.optimizer, base.train, base.writers
 del base
 
-bottom_up = model.backbone.bottom_up
-bottom_up.stem.out_channels = 8
-for stage, in_channels, out_channels in zip(bottom_up.stages, (8, 8, 16, 32), (8, 16, 32, 64), strict=True):
-    stage.update(in_channels=in_channels, out_channels=out_channels)
-del bottom_up, stage, in_channels, out_channels
 model.backbone.out_channels = 16
 model.proposal_generator.update(pre_nms_topk=(50, 50), post_nms_topk=(20, 20), batch_size_per_image=16)
 model.roi_heads.update(num_classes=2, batch_size_per_image=8)
