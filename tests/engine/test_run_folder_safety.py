@@ -102,7 +102,7 @@ def measured(folder):
 
 
 @pytest.mark.parametrize("act", [fail, stop])
-@pytest.mark.parametrize("iterations", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("iterations", [2, 4])
 def test_an_evaluation_that_does_not_end_loses_nothing_and_is_done_by_the_resumed_run(output, acting, act, iterations):
     folder, overrides = output
     overrides = [*overrides, *QUICK, ACTING, "train.max_iter=4", f"train.eval_period={iterations}"]
