@@ -147,6 +147,18 @@ def test_sixray_has_its_empty_bags_from_the_tables(tmp_path):
     assert counts(notes)["bag with items that no box shows"] == 3
 
 
+def test_a_table_of_sixray_tells_of_the_set_s_classes_alone_and_has_a_header(tmp_path):
+    folder = tmp_path / "SIXray"
+    draw(folder / "N1.jpg")
+    write(folder / "Annotation" / "X.xml", "<annotation></annotation>")
+    write(folder / "ImageSet" / "10" / "train.csv", "name,Gun,night\nN1,-1,1\n")
+    made, notes = import_set("sixray", folder, tmp_path / "sets")
+    assert [one.name for one in made] == ["xray_sixray_train_10"] and not counts(notes)
+    write(folder / "ImageSet" / "10" / "train.csv", "N1,-1,1\n")
+    with pytest.raises(UserError, match="has no column name"):
+        import_set("sixray", folder, tmp_path / "sets", overwrite=True)
+
+
 def coco(names, category="Gun", height=SIZE[1], label=1):
     images = [{"id": n, "file_name": name, "width": SIZE[0], "height": height} for n, name in enumerate(names)]
     outline = [[5, 5, 25, 5, 25, 15, 5, 15]]

@@ -16,14 +16,14 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
     subsets = {}
     for table in sorted(folder.glob("ImageSet/*/*.csv")):
         subsets[f"{table.stem}_{table.parent.name}"] = scans = []
-        for name, told in read_image_table(table):
+        for name, told in read_image_table(table, needs_header=True):
             file = index.named(name) if name else None
             if file is None:
                 notes.add(f"image of {table.parent.name}/{table.name} that is not there: left out", name)
                 continue
             if name not in seen:
                 seen[name] = tuple(_items(folder / "Annotation" / f"{name}.xml", classes, notes))
-            if lacking := told - {instance.class_name for instance in seen[name]}:
+            if lacking := told.intersection(classes) - {instance.class_name for instance in seen[name]}:
                 notes.add("bag with items that no box shows: left out", f"{name}: {', '.join(sorted(lacking))}")
             else:
                 scans.append(Scan(file, seen[name], name))
