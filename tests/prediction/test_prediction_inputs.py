@@ -2,12 +2,14 @@
 
 import json
 import os
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from tests.data.coco_sets import write_set
+from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.errors import UserError
-from xray_lazy.prediction.input_files import find_inputs
+from xray_lazy.prediction.input_files import InputFile, find_inputs, without_further_files
 
 
 @pytest.fixture
@@ -112,3 +114,10 @@ def test_a_coco_file_of_images_alone_is_an_input(tmp_path):
     content = json.loads(json_file.read_text())
     json_file.write_text(json.dumps({"images": content["images"], "categories": content["categories"]}))
     assert [p.image_id for p in find_inputs([str(json_file)]).images] == [10, 11]
+
+
+def test_what_is_read_together_with_an_image_is_no_image_of_its_own():
+    """The name of the further file has not what a path to one has, which is no fault of what was given."""
+    reader = ImageReader(2, [0, 65535], more_files=[["_low", "_high"]])
+    low, high = (InputFile(Path(name), PurePosixPath(name)) for name in ("bag_low.png", "bag_high.png"))
+    assert without_further_files([high, low], reader) == [low]

@@ -2,12 +2,14 @@
 
 import glob
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import find_source, set_name
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
 from xray_lazy.wording import tool_command
 
@@ -144,3 +146,12 @@ def _free_result(name: PurePosixPath, taken: set[PurePosixPath]) -> PurePosixPat
 
 def _known_suffixes() -> str:
     return " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+
+
+def without_further_files(images: Sequence[InputFile], reader: Reader) -> list[InputFile]:
+    """Without those that are read together with another one, such as its high energy."""
+    further = set()
+    for image in images:
+        with suppress(UserError):  # of what is a further file itself
+            further |= set(reader.files(image.path)[1:])
+    return [image for image in images if image.path not in further]

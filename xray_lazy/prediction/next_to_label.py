@@ -12,7 +12,7 @@ import numpy as np
 from xray_lazy.atomic_file import write_text
 from xray_lazy.data.image_detections import Drawn, ImageDetections
 from xray_lazy.errors import UserError
-from xray_lazy.prediction.input_files import find_inputs
+from xray_lazy.prediction.input_files import find_inputs, without_further_files
 from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.results_place import check_result_file
 from xray_lazy.visualization.montage import contact_sheet, with_title
@@ -74,8 +74,7 @@ def choose_next(model: str, inputs: Sequence[str], count: int, output: str | Pat
     check_result_file(output / SHEET, lambda _: (output / LIST).is_file(), "a sheet of images to label")
     files = find_inputs(inputs, output=output).images
     predictor = Predictor.of(model, device=device, score_threshold=LEAST_SCORE)
-    further = {other for file in files for other in predictor.detector.reader.files(file.path)[1:]}
-    files = [file for file in files if file.path not in further]
+    files = without_further_files(files, predictor.detector.reader)
     found, looks, read = [], [], []
     for file, prediction in zip(files, predictor.stream(file.path for file in files), strict=True):
         if prediction.problem is not None:
@@ -160,8 +159,8 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 def _cell(predictor: Predictor, one: Chosen, place: int) -> np.ndarray:
     """A cell of the sheet: the image with what was found, under its place and score."""
-    (prediction,) = predictor.stream([one.candidate.path])
-    drawn = draw_instances(prediction.image, one.candidate.unsure, predictor.class_names)
+    picture, _ = predictor.detector.load(one.candidate.path)
+    drawn = draw_instances(picture, one.candidate.unsure, predictor.class_names)
     return with_title(drawn, f"{place}: {one.score:.3f}", max(9, drawn.shape[0] // 20))
 
 

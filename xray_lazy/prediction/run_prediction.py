@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,13 +12,12 @@ import numpy as np
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet
-from xray_lazy.data.image_reader import Reader
 from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, data_set, video_record, write_results
 from xray_lazy.prediction.detector import Detector, TrainedDetector
-from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs
+from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs, without_further_files
 from xray_lazy.prediction.named_ground_truth import GroundTruth
 from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
@@ -134,7 +132,7 @@ def run_prediction(options: PredictOptions) -> None:
         check_same_classes(predictor, second)
     if options.pre_annotations or options.pseudo_labels:
         require_class_names(predictor.class_names)
-    inputs.images[:] = _without_further_files(inputs.images, predictor.detector.reader)
+    inputs.images[:] = without_further_files(inputs.images, predictor.detector.reader)
     with sole_writer(options.output):
         _Run(options, inputs, predictor, second).run()
 
@@ -168,15 +166,6 @@ def _look_at_tiles(detector: Detector, model: str, width: int, overlap: int) -> 
     if not isinstance(detector, TrainedDetector):
         raise UserError(f"{model} is exported for whole images", "give the run's folder, or leave out --tile-width")
     detector.look_at_tiles(width, overlap)
-
-
-def _without_further_files(images: Sequence[InputFile], reader: Reader) -> list[InputFile]:
-    """Without those that are read together with another one, such as its high energy."""
-    further = set()
-    for image in images:
-        with suppress(UserError):  # of what is a further file itself
-            further |= set(reader.files(image.path)[1:])
-    return [image for image in images if image.path not in further]
 
 
 def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
@@ -346,8 +335,7 @@ class _Run:
         return folder / LABEL_WRITERS[target].mark
 
     def _write_pseudo_labels(self, categories: Categories) -> Path:
-        by_name = {str(image.name): image for image in self.inputs.images}
-        files = [by_name[found.name] for found in self.found]
+        files = self._files()
         agreed = agreed_labels(self.predictor, self.found, files, self.second)
         reader = self.predictor.detector.reader
         written = write_pseudo_labels(self.options.pseudo_labels_folder, agreed, files, reader, categories)
@@ -361,11 +349,14 @@ class _Run:
     def _write_threat_reports(self, categories: Categories) -> list[Path]:
         from xray_lazy.prediction.threat_reports import write_threat_report
 
-        images = {str(image.name): image for image in self.inputs.images}
-        for found in self.found:
-            image = images[found.name]
+        for found, image in zip(self.found, self._files(), strict=True):
             write_threat_report(self.options.report_file(image), found, categories.names, image.path)
         return [Path(self.options.output) / "threat_reports"] if self.found else []
+
+    def _files(self) -> list[InputFile]:
+        """Of what was found in images, in its order."""
+        by_name = {str(image.name): image for image in self.inputs.images}
+        return [by_name[found.name] for found in self.found]
 
     def _categories(self) -> Categories:
         all_found = [*self.found, *(frame for frames in self.found_in_videos.values() for frame in frames)]
