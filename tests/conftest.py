@@ -17,6 +17,7 @@ from tests.log_files import close_log_files  # noqa: F401
 from tests.wandb_service import serving
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
 
 # where a shell runs the tests in the background, Ctrl-C is ignored, and the tools that they start would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,6 +63,20 @@ def run_tool_here(monkeypatch, capsys):
         return subprocess.CompletedProcess(command, end.value.code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium, in which pages are looked at."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.is_file():
+        pytest.skip("Debian's Chromium is not installed: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from xray_lazy.command_line import path, real, refuse_idle, run_tool, whole, word
+from xray_lazy.command_line import path, refuse_idle, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
+from xray_lazy.prediction.predictor_flags import add_predictor_flags
 
 EXAMPLES = """\
 INPUT is an image, a video, a folder, a pattern in quotes, a COCO file, or the name of a data set.
@@ -39,21 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", default="output/predictions", type=path, metavar="DIR", help="default: %(default)s")
-    parser.add_argument(
-        "--threshold",
-        type=real(least=0, most=1),
-        default=0.5,
-        metavar="SCORE",
-        help="leave out items below it (default: 0.5)",
-    )
-    parser.add_argument(
-        "--operating-point",
-        type=path,
-        metavar="FILE",
-        help="thresholds of the classes that `tools/analyze.py operating-point` chose, in place of --threshold",
-    )
-    parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
-    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
+    add_predictor_flags(parser)
     parser.add_argument(
         "--backend",
         type=word,
@@ -61,8 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="how to run an output folder: fastest (see export.py --tune), pytorch (the default), pytorch_bfloat16, "
         "onnx, onnx_int8, openvino, openvino_bfloat16 or openvino_int8",
     )
-    parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="images at once (default: 8)")
-    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read images (default: 2)")
     parser.add_argument(
         "--tile-width",
         type=whole(1),

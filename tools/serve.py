@@ -8,6 +8,7 @@ import os
 from xray_lazy.command_line import path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
+from xray_lazy.prediction.predictor_flags import add_predictor_flags
 
 EXAMPLES = """\
 examples:
@@ -39,23 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where a COCO set of what people correct is kept (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threshold",
-        type=real(least=0, most=1),
-        default=0.5,
-        metavar="SCORE",
-        help="leave out items below it (default: 0.5)",
-    )
-    parser.add_argument(
-        "--operating-point",
-        type=path,
-        metavar="FILE",
-        help="thresholds of the classes that `tools/analyze.py operating-point` chose, in place of --threshold",
-    )
-    parser.add_argument("--weights", type=path, metavar="FILE", help="other ones than the run's best; a file or URL")
-    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda, or one of several: cuda:1")
-    parser.add_argument("--batch-size", type=whole(1), default=8, metavar="N", help="images at once (default: 8)")
-    parser.add_argument("--threads", type=whole(1), default=2, metavar="N", help="that read images (default: 2)")
+    add_predictor_flags(parser)
     parser.add_argument(
         "--queue", type=whole(1), default=64, metavar="N", help="requests at once; more get 503 (default: 64)"
     )

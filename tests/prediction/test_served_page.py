@@ -2,7 +2,6 @@
 
 import base64
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,22 +11,8 @@ from tests.prediction.served import serving
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.check.kinds import ERROR, KINDS
 
-CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason="Debian's Chromium is not installed: apt install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The report in a real browser, opened from the disk."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.report.made_run import make_run
@@ -9,22 +7,7 @@ from tests.report.test_report import TABS
 from tests.report.test_screening import with_false_alarms
 from xray_lazy.report.write import write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason="Debian's Chromium is not installed: apt install chromium"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
