@@ -9,7 +9,6 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for all libraries, before they are loaded
@@ -18,6 +17,7 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.inference import DefaultLoop, demo_images
+from benchmarks.pairs import seconds_in_turns
 from benchmarks.r50 import generate_images, lively_model, r50_config
 from xray_lazy.config import save_config
 from xray_lazy.engine.trained_model import load_trained_model
@@ -49,16 +49,11 @@ def measure(run: Path, paths: list[Path], rounds: int) -> list[tuple[str, float,
     for name in installed_backends():
         predictor = Predictor.of(run, device="cpu", backend=name, batch_size=1, threads=1)
         steps[name] = lambda predictor=predictor: predictor.predict(paths)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            times[name].append((time.process_time() - start) / len(paths))
+    times = seconds_in_turns(steps, len(paths), rounds)
     rows = []
-    for name, own in times.items():  # without the first round, which warms up
-        ratios = sorted(theirs / ours for theirs, ours in zip(times["DefaultPredictor"][1:], own[1:], strict=True))
-        rows.append((name, 1e3 * statistics.median(own[1:]), statistics.median(ratios), ratios[0], ratios[-1]))
+    for name, own in times.items():
+        ratios = sorted(theirs / ours for theirs, ours in zip(times["DefaultPredictor"], own, strict=True))
+        rows.append((name, 1e3 * statistics.median(own), statistics.median(ratios), ratios[0], ratios[-1]))
     return rows
 
 

@@ -8,7 +8,6 @@ import argparse
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from omegaconf import DictConfig
 from tabulate import tabulate
 from torch import nn
 
-from benchmarks.pairs import Comparison, compare, report
+from benchmarks.pairs import Comparison, compare, report, seconds_in_turns
 from benchmarks.r50 import EDGE, LONGEST, generate_images, lively_model, r50_config
 from xray_lazy.config import get_config
 from xray_lazy.data.synthetic.generate import generate_set
@@ -129,14 +128,8 @@ def switches(run_folder: str | None, paths: Sequence[Path], rounds: int = 3) -> 
         "+ gathered regions": predictor(BATCH, fold_batch_norm, channels_last, use_region_poolers),
         "+ masks in parts": predictor(BATCH, faster),
     }
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            times[name].append((time.process_time() - start) / len(paths))
-    # without the first round, which warms up
-    middle = {name: statistics.median(values[1:]) for name, values in times.items()}
+    times = seconds_in_turns(steps, len(paths), rounds)
+    middle = {name: statistics.median(values) for name, values in times.items()}
     return [(name, 1e3 * value, middle["DefaultPredictor"] / value) for name, value in middle.items()]
 
 

@@ -56,6 +56,17 @@ def compare(
     )
 
 
+def seconds_in_turns(steps: dict[str, Callable[[], object]], units: int, rounds: int) -> dict[str, list[float]]:
+    """Processor time of each step per unit of its work, in rounds in which all take turns, after one that warms up."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            start = time.process_time()
+            step()
+            times[name].append((time.process_time() - start) / units)
+    return {name: values[1:] for name, values in times.items()}
+
+
 def report(comparisons: list[Comparison], path: Path) -> None:
     """Print a table and write the numbers with the machine's kind as JSON."""
     from tabulate import tabulate
