@@ -31,32 +31,9 @@ class SingleImageDetector(nn.Module):
         return (*outputs, found.pred_masks[:, 0]) if found.has("pred_masks") else outputs
 
 
-class OwnBatchDetector(nn.Module):
-    """Several images in, tensors out, as `BatchedRCNN`: of a detector that can do so by itself.
-
-    Args:
-        detector: has `detect_tensors`, see docs/export.md; put into evaluation mode.
-    """
-
-    takes_batches = True
-
-    def __init__(self, detector: nn.Module) -> None:
-        super().__init__()
-        self.detector = detector
-        self.eval()
-
-    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """From `(B, channels, H, W)` and heights and widths `(B, 2)`."""
-        return self.detector.detect_tensors(images, sizes)
-
-
 def exportable(model: nn.Module, takes_batches: bool) -> nn.Module:
     """A detector in the form that is traced: of batches where that is wanted and known how to do."""
-    if takes_batches and can_be_batched(model):
-        return BatchedRCNN(model)
-    if takes_batches and hasattr(model, "detect_tensors"):
-        return OwnBatchDetector(model)
-    return SingleImageDetector(model)
+    return BatchedRCNN(model) if takes_batches and can_be_batched(model) else SingleImageDetector(model)
 
 
 @contextlib.contextmanager
