@@ -17,8 +17,9 @@ from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trai
 from xray_lazy.errors import UserError
 from xray_lazy.export.average_precision import average_precision, largest_loss, sets_at_hand
 from xray_lazy.export.export_model import ExportOptions, describe, export_model, exported_file
+from xray_lazy.export.facts import read_facts
 from xray_lazy.export.tried_images import images_to_try
-from xray_lazy.prediction.backends import BACKENDS, installed_backends, load_backend
+from xray_lazy.prediction.backends import BACKENDS, Backend, installed_backends, load_backend
 from xray_lazy.prediction.detector import Detector
 from xray_lazy.prediction.processor import processor
 
@@ -43,13 +44,18 @@ def tune(run_folder: str, report: Callable[[str], None], calibration: int = 64) 
     if not sets:
         raise UserError("the test set is not here, on which AP is measured", "tune where it is; speed can be elsewhere")
     names = installed_backends()
+    found: dict[str, dict[str, float]] = {}
     for precision in sorted({BACKENDS[name].file for name in names} - {None}):
         # what int8 loses is told, and weighed below
         options = ExportOptions(run_folder, precision=precision, calibration=calibration, allow_loss=True)
-        export_model(options, report)
-    found = {}
+        measured = read_facts(export_model(options, report)).average_precision
+        # an export measures both already: that of the file, by onnxruntime, and that of PyTorch
+        found["pytorch"] = {task: ap["pytorch"] for task, ap in measured.items()}
+        by_onnxruntime = next(name for name in names if BACKENDS[name] == Backend("onnxruntime", precision))
+        found[by_onnxruntime] = {task: ap["exported"] for task, ap in measured.items()}
     for name in names:
-        found[name] = average_precision(_AsModel(load_backend(name, run_folder, device="cpu")), sets)
+        if name not in found:
+            found[name] = average_precision(_AsModel(load_backend(name, run_folder, device="cpu")), sets)
         report(f"{name}: " + ", ".join(f"{task} AP {ap:.2f}" for task, ap in found[name].items()))
     record = {"weights": _fingerprint(weights), "average_precision": found, "seconds": {}}
     record["seconds"][processor()] = seconds = _seconds(run_folder, names)
