@@ -117,3 +117,22 @@ def test_a_reader_of_the_users_own_is_not_exported_as_if_it_were_ours():
     with pytest.raises(UserError, match="OwnReader reads the images"):
         reader_settings(cfg)
     assert reader_settings(OmegaConf.create({"dataloader": {"test": {"mapper": {}}}})) == {}
+
+
+@pytest.mark.parametrize("changes", [{"class_names": [1, 2]}, {"short_edge": "48"}, {"has_masks": None}])
+def test_facts_of_other_kinds_are_told_of(tmp_path, changes):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"")
+    write_facts(model, facts(**changes))
+    with pytest.raises(UserError, match="is not the description"):
+        read_facts(model)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_the_standalone_example_says_what_it_can_not_load(tmp_path, content):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"no model")
+    if content is not None:
+        (tmp_path / "model.onnx.json").write_text(content)
+    with pytest.raises(SystemExit, match=r"can't load .*model\.onnx: "):
+        load(str(model))

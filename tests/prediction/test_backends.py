@@ -98,12 +98,45 @@ def test_what_was_measured_of_other_weights_is_not_taken(copied):
     torch.save(weights | {"iteration": 8}, folder / "model_final.pth")
     with pytest.raises(UserError, match=r"is of other weights than those in .*run"):
         load_fastest(folder)
+    for name in ("onnx", "openvino_int8"):
+        with pytest.raises(UserError, match=r"\.onnx is of other weights than those in .*run"):
+            Predictor.of(folder, device="cpu", backend=name)
     place.write_text("[]")
     with pytest.raises(UserError, match="does not tell how fast backends are"):
         load_fastest(folder)
     place.unlink()
     with pytest.raises(UserError, match="is not known"):
         Predictor.of(folder, backend="fastest")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"average_precision": {"pytorch": {"bbox": 1.0}, "onnx": None}},
+        {"average_precision": {"pytorch": {"bbox": 1.0}, "onnx": {"bbox": "x"}}},
+        {"seconds": []},
+        {"seconds": None},
+    ],
+)
+def test_a_record_that_is_no_record_is_told_of(copied, values):
+    folder, _, change = copied
+    change(**values)
+    with pytest.raises(UserError, match="does not tell how fast backends are"):
+        load_fastest(folder)
+
+
+def test_where_nothing_was_measured_it_is_measured(copied):
+    folder, place, change = copied
+    [here] = json.loads(place.read_text())["seconds"]
+    change(seconds={here: {}})
+    load_fastest(folder)
+    assert set(json.loads(place.read_text())["seconds"][here]) == set(BACKENDS)
+
+
+def test_where_ap_is_not_known_it_is_pytorch(copied):
+    folder, _, change = copied
+    change(average_precision={name: {"bbox": float("nan")} for name in BACKENDS})
+    assert isinstance(load_fastest(folder), TrainedDetector)
 
 
 @pytest.mark.parametrize(

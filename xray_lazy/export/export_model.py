@@ -22,7 +22,7 @@ from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trai
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_checks import check_agreement, check_average_precision
-from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, write_facts
+from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, sha256_of, write_facts
 from xray_lazy.export.formats import TAKES_BATCHES, files_of, quietly, write_model
 from xray_lazy.export.lower_precision import to_int8
 from xray_lazy.export.runtime import OUTPUTS, load_exported
@@ -161,6 +161,7 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
         model=kind,
         weights=trained.weights,
         iteration=trained.iteration,
+        weights_sha256=sha256_of(Path(trained.weights)) if Path(trained.weights).is_file() else "",
         reader=reader_settings(trained.cfg),
     )
 

@@ -1,10 +1,11 @@
 """What one has to know of an exported model: the JSON file that lies next to it."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
@@ -36,6 +37,7 @@ class ModelFacts:
         precision: of its layers: "float32", "float16" or "int8".
         average_precision: AP on the test set by task, of PyTorch and of the exported model, in percent; empty where it
             has not been measured.
+        weights_sha256: of the file of the weights; empty where it is not known.
     """
 
     format: str
@@ -57,6 +59,7 @@ class ModelFacts:
     batched: bool = False
     precision: str = "float32"
     average_precision: dict[str, dict[str, float]] = field(default_factory=dict)
+    weights_sha256: str = ""
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that an image of this size is resized to before it goes into the model, in any format."""
@@ -67,6 +70,12 @@ class ModelFacts:
         else:
             scale = 1.0
         return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+
+def sha256_of(file: Path) -> str:
+    """By which a file is known again."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def facts_path(model_file: str | Path) -> Path:
@@ -95,6 +104,11 @@ def read_facts(model_file: str | Path) -> ModelFacts:
         values = {name: value for name, value in content.items() if name in known}
         for name in ("class_names", "padding"):
             values[name] = tuple(values[name])
+        for name, kind in get_type_hints(ModelFacts).items():
+            if isinstance(kind, type) and not isinstance(values.get(name, kind()), kind):
+                raise TypeError(f"{name} is {values[name]!r}")
+        if not all(isinstance(name, str) for name in values["class_names"]):
+            raise TypeError("class_names are no texts")
         return ModelFacts(**values)
     except FileNotFoundError:
         raise UserError(

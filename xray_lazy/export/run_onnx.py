@@ -19,11 +19,14 @@ COLORS = [(60, 20, 220), (0, 140, 0), (200, 60, 0), (180, 0, 180), (0, 90, 200),
 
 def load(model_file):
     """The session and the facts of a model."""
-    facts = json.loads(Path(f"{model_file}.json").read_text(encoding="utf-8"))
-    if facts.get("reader"):  # 16 bits, other channels, several files an image
-        raise SystemExit("the model takes no files of 8-bit colours: use tools/predict.py, which reads others")
     onnxruntime.set_default_logger_severity(3)  # it warns of shapes that are known only when it runs
-    return onnxruntime.InferenceSession(model_file, providers=onnxruntime.get_available_providers()), facts
+    try:
+        facts = json.loads(Path(f"{model_file}.json").read_text(encoding="utf-8"))
+        if facts.get("reader"):  # 16 bits, other channels, several files an image
+            raise SystemExit("the model takes no files of 8-bit colours: use tools/predict.py, which reads others")
+        return onnxruntime.InferenceSession(model_file, providers=onnxruntime.get_available_providers()), facts
+    except Exception as error:  # onnxruntime has several of its own
+        raise SystemExit(f"can't load {model_file}: {error}") from None
 
 
 def read(file):

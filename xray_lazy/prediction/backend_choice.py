@@ -1,6 +1,5 @@
 """Which backend is the fastest for a model on this machine: measured once, and remembered beside the exported files."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trai
 from xray_lazy.errors import UserError
 from xray_lazy.export.average_precision import average_precision, largest_loss, sets_at_hand
 from xray_lazy.export.export_model import ExportOptions, describe, export_model, exported_file
-from xray_lazy.export.facts import read_facts
+from xray_lazy.export.facts import read_facts, sha256_of
 from xray_lazy.export.tried_images import images_to_try
 from xray_lazy.prediction.backends import BACKENDS, Backend, installed_backends, load_backend
 from xray_lazy.prediction.detector import Detector
@@ -97,19 +96,20 @@ def load_fastest(run_folder: str | Path) -> Detector:
     fix = f"tools/export.py {run_folder} --tune"
     try:
         record = json.loads(place.read_text(encoding="utf-8"))
-        weights, seconds, _ = record["weights"], record["seconds"], record["average_precision"]["pytorch"]
+        weights, seconds, _ = record["weights"], record["seconds"], _losses(record)
+        measured = {name: float(one) for name, one in seconds.get(here, {}).items()}
     except FileNotFoundError:
         raise UserError(f"which backend is the fastest for {run_folder} is not known", fix) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{place} does not tell how fast backends are", fix) from None
     if weights != _fingerprint(find_weights(run_folder)):
         raise UserError(f"{place} is of other weights than those in {run_folder}", fix)
     usable = [name for name in installed_backends() if name in record["average_precision"]]
-    if here not in seconds:
-        seconds[here] = _seconds(run_folder, usable)
+    if "pytorch" not in measured:
+        seconds[here] = measured = _seconds(run_folder, usable)
         with suppress(OSError):  # a folder that may only be read
             write_json(place, record, indent=2)
-    return load_backend(_fastest(record, {n: s for n, s in seconds[here].items() if n in usable}), run_folder)
+    return load_backend(_fastest(record, {n: s for n, s in measured.items() if n in usable}), run_folder)
 
 
 class _AsModel(nn.Module):
@@ -130,8 +130,7 @@ def _place(run_folder: str | Path) -> Path:
 
 
 def _fingerprint(weights: Path) -> dict[str, str]:
-    with weights.open("rb") as file:
-        return {"file": weights.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"file": weights.name, "sha256": sha256_of(weights)}
 
 
 def _seconds(run_folder: str | Path, names: Sequence[str]) -> dict[str, float]:
@@ -152,7 +151,9 @@ def _seconds(run_folder: str | Path, names: Sequence[str]) -> dict[str, float]:
 
 def _fastest(record: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
     losses = _losses(record)
-    return min((name for name in seconds if losses[name] <= MOST_LOSS), key=lambda name: seconds[name])
+    # without a known AP, PyTorch alone loses nothing
+    kept = (name for name in seconds if name == "pytorch" or losses[name] <= MOST_LOSS)
+    return min(kept, key=lambda name: seconds[name])
 
 
 def _losses(record: Mapping[str, Any]) -> dict[str, float]:

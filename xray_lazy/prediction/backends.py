@@ -10,6 +10,7 @@ import torch
 from xray_lazy.engine.trained_model import find_weights, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_model import exported_file
+from xray_lazy.export.facts import read_facts, sha256_of
 from xray_lazy.export.runtime import INSTALL_ONNX, INSTALL_OPENVINO
 from xray_lazy.modeling.network_precision import compute_in
 from xray_lazy.prediction.detector import Detector, ExportedDetector, TrainedDetector
@@ -57,7 +58,7 @@ def load_backend(
     """The detector of a training's output folder, run in this way; those that are not PyTorch's, on the CPU.
 
     Raises:
-        UserError: there is no such way, or its package or file is not there.
+        UserError: there is no such way, or its package or file is not there, or the file is of other weights.
     """
     backend = BACKENDS.get(name)
     if backend is None:
@@ -74,10 +75,13 @@ def load_backend(
         )
     if importlib.util.find_spec(backend.package) is None:
         raise UserError(f"the backend {name} needs {backend.package}, which is not installed", INSTALL[backend.package])
-    file = exported_file(find_weights(run_folder), run_folder, backend.file)
+    weights_file = find_weights(run_folder)
+    file = exported_file(weights_file, run_folder, backend.file)
+    fix = f"write it with tools/export.py {run_folder} --precision {backend.file}"
     if not file.is_file():
-        raise UserError(
-            f"the backend {name} needs {file}", f"write it with tools/export.py {run_folder} --precision {backend.file}"
-        )
+        raise UserError(f"the backend {name} needs {file}", fix)
+    exported_from = read_facts(file).weights_sha256
+    if exported_from and exported_from != sha256_of(weights_file):  # the run was trained on
+        raise UserError(f"{file} is of other weights than those in {run_folder}", fix)
     library = "openvino" if backend.package == "openvino" else None
     return ExportedDetector(file, "cpu", library, backend.computes_in)
