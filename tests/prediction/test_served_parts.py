@@ -34,6 +34,7 @@ def test_files_that_are_read_together_are_one_scan(tmp_path):
         assert [scan.size for scan in scans] == [(64, 48), (64, 48), None]
         assert TWO_ENERGIES.read(scans[0].path).shape == (48, 64, 2)
         assert "c_high.png was not sent along with c_low.png" in scans[2].problem.message
+        assert scans[2].problem.fix == "send all files of a scan in one request"
     assert not list(tmp_path.iterdir())
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from xray_lazy.errors import UserError
 
@@ -12,8 +12,10 @@ from xray_lazy.errors import UserError
 class UnreadableImage(UserError):
     """An image that can't be used; `path` says which and `why` the reason."""
 
+    advice = "export or copy the image again"
+
     def __init__(self, path: str | os.PathLike, why: str):
-        super().__init__(f"image {path} {why}", "export or copy the image again")
+        super().__init__(f"image {path} {why}", self.advice)
         self.path = path
         self.why = why
 
@@ -31,6 +33,8 @@ class TruncatedImage(UnreadableImage):
 
 class TooManyPixels(UnreadableImage):
     """The image is larger than it may be."""
+
+    advice = "make it smaller, or cut it"
 
 
 def file_bytes(path: str | os.PathLike) -> bytes:
@@ -65,6 +69,8 @@ def unreadable(path: str | os.PathLike, error: Exception) -> UnreadableImage:
         return MissingImage(path, "does not exist")
     if isinstance(error, IsADirectoryError):
         return UnreadableImage(path, "is a folder")
+    if isinstance(error, Image.DecompressionBombError):
+        return TooManyPixels(path, f"has too many pixels ({error})")
     if isinstance(error, UnidentifiedImageError):
         return UnreadableImage(path, "is not an image")
     return UnreadableImage(path, f"can't be read ({getattr(error, 'strerror', None) or error})")

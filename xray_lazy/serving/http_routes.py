@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from fastapi import FastAPI, Form, HTTPException, Request, UploadFile
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException as AnyHTTPException  # of which FastAPI's is one
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from xray_lazy.data.image_bytes import TooManyPixels
@@ -88,11 +90,10 @@ def build_app(
         docs_url=None,  # these pages are made of files from elsewhere
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        max_body_size=int(limits.megabytes * 2**20),
         form_limits={"max_files": MOST_FILES, "max_fields": 8, "max_part_size": MOST_TEXT},
     )
     # the last one that is added is the first one that a request comes to
-    app.add_middleware(RequestGate, most_requests=limits.queue)
+    app.add_middleware(RequestGate, most_requests=limits.queue, most_bytes=int(limits.megabytes * 2**20))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(MeasuredRequests, metrics=metrics)
 
@@ -110,6 +111,12 @@ def build_app(
     async def of_disk(request: Request, error: OSError) -> JSONResponse:
         log.error("%s", error)
         return JSONResponse({"detail": f"the server can't write: {error.strerror}", "fix": ""}, 507)
+
+    @app.exception_handler(AnyHTTPException)
+    async def of_body(request: Request, error: AnyHTTPException) -> Response:
+        if isinstance(error.__cause__, OSError):  # while it was received: no fault of the one who sent it
+            return await of_disk(request, error.__cause__)
+        return await http_exception_handler(request, error)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -18,6 +18,12 @@ from xray_lazy.wording import printable
 DEEPEST, LONGEST = 8, 100  # folders of a name that are kept, and characters of each part
 
 
+class NotSentAlong(UnreadableImage):
+    """The file of an image that is read with another one is not in the request."""
+
+    advice = "send all files of a scan in one request"
+
+
 @dataclass(frozen=True)
 class ReceivedScan:
     """An image of a request.
@@ -96,7 +102,7 @@ def _scans(paths: dict[PurePosixPath, Path], reader: Reader, most_pixels: float)
         try:
             missing = [file for file in files if file not in own]
             if missing:  # also any that would lie elsewhere: nothing but what was sent is opened
-                raise UnreadableImage(missing[0].name, f"was not sent along with {name}, which it belongs to")
+                raise NotSentAlong(missing[0].name, f"was not sent along with {name}, which it belongs to")
             sizes = [_checked_size(file, most_pixels) for file in files]
             scans.append(ReceivedScan(name, paths[name], files, sizes[0]))
         except UserError as problem:
