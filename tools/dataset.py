@@ -470,7 +470,11 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def _renames(options: argparse.Namespace) -> dict[str, str]:
-    return dict(_renamed(pair) for pair in (options.rename or "").split(",") if pair.strip())
+    renames: dict[str, str] = {}
+    for old, new in (_renamed(pair) for pair in (options.rename or "").split(",") if pair.strip()):
+        if renames.setdefault(old, new) != new:
+            raise UserError(f"--rename calls {old} both {renames[old]} and {new}", "give each class one name")
+    return renames
 
 
 def _renamed(pair: str) -> tuple[str, str]:

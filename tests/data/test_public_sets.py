@@ -376,6 +376,9 @@ def test_the_tool_tells_what_it_made(opixray, tmp_path, capsys):
     options = build_parser().parse_args([*arguments[:-1], "Scissor"])
     with pytest.raises(UserError, match="OLD=NEW"):
         options.run(options)
+    options = build_parser().parse_args([*arguments[:-1], "Scissor=a,Scissor=b"])
+    with pytest.raises(UserError, match="calls Scissor both a and b"):
+        options.run(options)
 
 
 @pytest.mark.parametrize(
