@@ -13,6 +13,7 @@ from xray_lazy.prediction.backend_choice import load_fastest, tune
 from xray_lazy.prediction.backends import BACKENDS, load_backend
 from xray_lazy.prediction.detector import ExportedDetector, TrainedDetector
 from xray_lazy.prediction.predictor import Predictor
+from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 
 pytestmark = pytest.mark.slow
 
@@ -153,3 +154,12 @@ def test_what_a_person_has_to_mend_is_one_message(run_folder, settings, words):
         Predictor.of(run_folder, **settings)
     with pytest.raises(UserError, match="is no output folder"):
         Predictor.of(run_folder / "model_final.pth", **settings)
+
+
+def test_an_exported_model_is_not_for_tiles(tuned, tiny_set, tmp_path):
+    options = PredictOptions(
+        str(tuned[0]), [str(tiny_set / "images")], str(tmp_path / "found"), device="cpu", backend="onnx", tile_width=32
+    )
+    with pytest.raises(UserError, match="an exported model is for whole images"):
+        run_prediction(options)
+    assert not (tmp_path / "found").exists()

@@ -82,8 +82,7 @@ def check_average_precision(
         if precision != "float32" and not allow_loss:
             raise RunFailure(
                 f"what {precision} loses of AP is not known: {reason}",
-                ("bring the data, with dataloader.root=FOLDER" if exported.facts.dynamic else "leave out --size")
-                + ", or take the file as it is with --allow-loss",
+                "bring the data, with dataloader.root=FOLDER, or take the file as it is with --allow-loss",
             )
         report(f"AP is not measured: {reason}")
         return {}

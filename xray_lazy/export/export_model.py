@@ -88,6 +88,11 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     """
     if options.precision != "float32" and options.format not in TAKES_BATCHES:
         raise UserError(f"{options.format} has no {options.precision}", f"--format {' or '.join(TAKES_BATCHES)} has")
+    if options.size and options.precision != "float32" and not options.allow_loss:
+        raise UserError(
+            f"what {options.precision} loses of AP is not known: it is measured of models of any size",
+            "leave out --size, or take the file as it is with --allow-loss",
+        )
     if options.output:
         if options.format == "openvino" and Path(options.output).suffix != ".xml":
             raise UserError(f"{options.output} is no name for an OpenVINO model", "give it the suffix .xml")

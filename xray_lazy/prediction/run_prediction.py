@@ -156,15 +156,18 @@ def _predictor(
     )
     if options.tile_width:
         overlap = options.tile_width // 4 if options.tile_overlap is None else options.tile_overlap
-        _look_at_tiles(predictor.detector, model, options.tile_width, overlap)
+        _look_at_tiles(predictor.detector, options.tile_width, overlap)
     if point:
         predictor.score_threshold = point.of_classes(predictor.class_names, f"the model {model}")
     return predictor
 
 
-def _look_at_tiles(detector: Detector, model: str, width: int, overlap: int) -> None:
+def _look_at_tiles(detector: Detector, width: int, overlap: int) -> None:
     if not isinstance(detector, TrainedDetector):
-        raise UserError(f"{model} is exported for whole images", "give the run's folder, or leave out --tile-width")
+        raise UserError(
+            "an exported model is for whole images",
+            "give the run's folder with PyTorch's backend, or leave out --tile-width",
+        )
     detector.look_at_tiles(width, overlap)
 
 
