@@ -3,13 +3,12 @@
 A trace of detectron2's own code has as many images as it was made with, since its loops over them are Python's.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers, StandardROIHeads
 from detectron2.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead
@@ -17,13 +16,14 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 from torchvision.ops import nms
 
+from xray_lazy.modeling.filled_batches import at_most, normalised_batch
 from xray_lazy.modeling.global_losses import GlobalMeanBoxPredictor, GlobalMeanMaskHead
 from xray_lazy.modeling.picture_sampling import (
     PictureSeededCascadeROIHeads,
     PictureSeededROIHeads,
     PictureSeededRPN,
 )
-from xray_lazy.modeling.region_pooling import RegionPooler
+from xray_lazy.modeling.region_pooling import RegionPooler, pool_apart
 
 LOWEST = -1e9  # the score of what is no candidate
 
@@ -73,23 +73,13 @@ class BatchedRCNN(nn.Module):
             the model has any.
         """
         model = self.detector
-        features = model.backbone(self._normalised(images, sizes))
+        divisor = model.backbone.size_divisibility
+        features = model.backbone(normalised_batch(images, sizes, model.pixel_mean, model.pixel_std, divisor))
         edges = sizes.flip(1).repeat(1, 2).to(torch.float32)  # right and lower ones, as x, y, x, y
         regions = self._proposals(features, edges)
         boxes, scores, classes, image = self._detections(features, regions, edges)
         outputs = (boxes, scores, classes, image)
         return (*outputs, self._masks(features, boxes, classes, image)) if model.roi_heads.mask_on else outputs
-
-    def _normalised(self, images: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-        model = self.detector
-        height, width = images.shape[-2:]
-        rows = torch.arange(height, device=images.device)[:, None] < sizes[:, 0, None, None]
-        columns = torch.arange(width, device=images.device) < sizes[:, 1, None, None]
-        pixels = ((images - model.pixel_mean) / model.pixel_std) * (rows & columns)[:, None]
-        divisor = model.backbone.size_divisibility
-        if divisor > 1:
-            pixels = F.pad(pixels, (0, -width % divisor, 0, -height % divisor))
-        return pixels
 
     def _proposals(self, features: dict[str, torch.Tensor], edges: torch.Tensor) -> torch.Tensor:
         """RPN's regions of all images: `(M, 5)`, image and xyxy pixels."""
@@ -99,7 +89,7 @@ class BatchedRCNN(nn.Module):
         for anchors, logits, deltas in zip(rpn.anchor_generator(maps), *rpn.rpn_head(maps), strict=True):
             logits = logits.permute(0, 2, 3, 1).flatten(1)
             deltas = deltas.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
-            best, places = logits.topk(_at_most(logits.shape[1], rpn.pre_nms_topk[False]), dim=1)
+            best, places = logits.topk(at_most(logits.shape[1], rpn.pre_nms_topk[False]), dim=1)
             chosen = deltas.gather(1, places[..., None].expand(-1, -1, 4))
             moved = rpn.box2box_transform.apply_deltas(chosen.flatten(0, 1), anchors.tensor[places.flatten()])
             moved = moved.view_as(chosen)
@@ -110,7 +100,7 @@ class BatchedRCNN(nn.Module):
             scores.append(kept)
             boxes.append(moved)
         scores, boxes = torch.cat(scores, 1), torch.cat(boxes, 1)
-        scores, places = scores.topk(_at_most(scores.shape[1], rpn.post_nms_topk[False]), dim=1)
+        scores, places = scores.topk(at_most(scores.shape[1], rpn.post_nms_topk[False]), dim=1)
         image, rank = (scores > LOWEST / 2).nonzero(as_tuple=True)
         return torch.cat([image[:, None].to(boxes.dtype), boxes[image, places[image, rank]]], 1)
 
@@ -127,7 +117,7 @@ class BatchedRCNN(nn.Module):
         for number, (head, predictor) in enumerate(stages):
             if number:
                 boxes = _clipped(boxes, own_edges)
-            pooled = pool(heads.box_pooler, [features[name] for name in heads.box_in_features], image, boxes)
+            pooled = pool_apart(heads.box_pooler, [features[name] for name in heads.box_in_features], image, boxes)
             predictions = predictor(head(pooled))
             [of_stage] = predictor.predict_probs(predictions, [_instances(proposal_boxes=Boxes(boxes))])
             [boxes] = predictor.predict_boxes(predictions, [_instances(proposal_boxes=Boxes(boxes))])
@@ -146,7 +136,7 @@ class BatchedRCNN(nn.Module):
         most = predictor.test_topk_per_image if predictor.test_topk_per_image >= 0 else 2**31 - 1
         kept = _kept(candidates, of_class, predictor.test_nms_thresh, predictor.test_score_thresh, most)
         kept = kept.view(images, classes * count)
-        best, cells = kept.topk(_at_most(kept.shape[1], most), dim=1)
+        best, cells = kept.topk(at_most(kept.shape[1], most), dim=1)
         found, rank = (best > LOWEST / 2).nonzero(as_tuple=True)
         cells = cells[found, rank]
         found_class, region = cells.div(count, rounding_mode="floor"), cells % count
@@ -157,21 +147,9 @@ class BatchedRCNN(nn.Module):
         self, features: dict[str, torch.Tensor], boxes: torch.Tensor, classes: torch.Tensor, image: torch.Tensor
     ) -> torch.Tensor:
         heads = self.detector.roi_heads
-        pooled = pool(heads.mask_pooler, [features[name] for name in heads.mask_in_features], image, boxes)
+        pooled = pool_apart(heads.mask_pooler, [features[name] for name in heads.mask_in_features], image, boxes)
         [found] = heads.mask_head(pooled, [_instances(pred_classes=classes)])
         return found.pred_masks[:, 0]
-
-
-def pool(pooler: ROIPooler, features: Sequence[torch.Tensor], image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """detectron2's `ROIPooler` for boxes `(M, 4)` of the images `(M,)`, in any order."""
-    regions = torch.cat([image[:, None].to(boxes.dtype), boxes], 1)
-    settings = (pooler.min_level, pooler.max_level, pooler.canonical_box_size, pooler.canonical_level)
-    levels = assign_boxes_to_levels([Boxes(boxes)], *settings)
-    pooled = boxes.new_zeros(boxes.shape[0], features[0].shape[1], *pooler.output_size)
-    for level, (of_level, feature) in enumerate(zip(pooler.level_poolers, features, strict=True)):
-        [places] = (levels == level).nonzero(as_tuple=True)
-        pooled.index_put_((places,), of_level(feature, regions[places]))
-    return pooled
 
 
 class GroupedNMS(torch.autograd.Function):
@@ -211,10 +189,6 @@ def _kept(boxes: torch.Tensor, scores: torch.Tensor, overlap: float, least: floa
 def _clipped(boxes: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
     """Boxes inside of right and lower edges, as x, y, x, y."""
     return boxes.clamp(min=0).minimum(edges)
-
-
-def _at_most(length: Any, count: int) -> Any:
-    return length.clamp(max=count) if isinstance(length, torch.Tensor) else min(length, count)
 
 
 def _instances(**fields: Any) -> Instances:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from detectron2.export.torchscript_patch import patch_builtin_len
@@ -31,8 +32,27 @@ class SingleImageDetector(nn.Module):
         return (*outputs, found.pred_masks[:, 0]) if found.has("pred_masks") else outputs
 
 
+class BatchedDetector(nn.Module):
+    """Several images in, tensors out: of a detector that does so itself, by `inference_of_tensors(images, sizes)`.
+
+    Its arguments and outputs are those of `BatchedRCNN`.
+    """
+
+    takes_batches = True
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector: Any = detector
+        self.eval()
+
+    def forward(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.detector.inference_of_tensors(images, sizes)
+
+
 def exportable(model: nn.Module, takes_batches: bool) -> nn.Module:
     """A detector in the form that is traced: of batches where that is wanted and known how to do."""
+    if takes_batches and hasattr(model, "inference_of_tensors"):
+        return BatchedDetector(model)
     return BatchedRCNN(model) if takes_batches and can_be_batched(model) else SingleImageDetector(model)
 
 

@@ -102,6 +102,28 @@ def pooler_boxes(boxes: Sequence[Boxes]) -> torch.Tensor:
     return torch.cat([F.pad(of_image.tensor, (1, 0), value=number) for number, of_image in enumerate(boxes)])
 
 
+def pool_together(pooler: ROIPooler, features: Sequence[torch.Tensor], boxes: torch.Tensor) -> torch.Tensor:
+    """The features `(B * N, C, R, R)` of as many boxes `(B, N, 4)` in each image; B stays open in an exported graph."""
+    if not _is_exported():
+        return pooler(list(features), [Boxes(of_image) for of_image in boxes])
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(boxes[..., 0])
+    return pool_apart(pooler, features, image.flatten(), boxes.flatten(0, 1))
+
+
+def pool_apart(
+    pooler: ROIPooler, features: Sequence[torch.Tensor], image: torch.Tensor, boxes: torch.Tensor
+) -> torch.Tensor:
+    """detectron2's `ROIPooler` for boxes `(M, 4)` of the images `(M,)`, in any order, by what formats have."""
+    regions = torch.cat([image[:, None].to(boxes.dtype), boxes], 1)
+    settings = (pooler.min_level, pooler.max_level, pooler.canonical_box_size, pooler.canonical_level)
+    levels = assign_boxes_to_levels([Boxes(boxes)], *settings)
+    pooled = boxes.new_zeros(boxes.shape[0], features[0].shape[1], *pooler.output_size)
+    for level, (of_level, feature) in enumerate(zip(pooler.level_poolers, features, strict=True)):
+        [places] = (levels == level).nonzero(as_tuple=True)
+        pooled.index_put_((places,), of_level(feature, regions[places]))
+    return pooled
+
+
 def channels_together(features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Feature maps as a `RegionPooler` takes them without a copy: for those that are pooled from several times."""
     if not _is_run_on_cpu(features):

@@ -97,8 +97,8 @@ class BoxTransformer(LearnedProposalBoxes):
     ) -> Proposals:
         """Boxes after each layer, and the queries."""
         keys, memory, is_padding = self._memory(features, image_sizes, padded_size)
-        learned = learned.expand(len(memory), -1, -1)
-        queries, boxes = learned, self.weight.expand(len(memory), -1, -1)
+        learned = learned.expand(memory.shape[0], -1, -1)
+        queries, boxes = learned, self.weight.expand(memory.shape[0], -1, -1)
         layers = []
         for layer in self.layers:
             positions = None if self.box_encoding is None else self.box_encoding(boxes.detach())

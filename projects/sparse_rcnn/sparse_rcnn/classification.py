@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from xray_lazy.modeling.batch_counts import mean_count
+from xray_lazy.modeling.filled_batches import at_most
 
 
 class FocalClassification:
@@ -76,7 +77,7 @@ class FocalClassification:
             scores, classes and proposals' indices, each `(B, K)`, best first.
         """
         scores = self.scores(logits).flatten(1)
-        scores, places = scores.topk(min(count, scores.shape[1]), dim=1)
+        scores, places = scores.topk(at_most(scores.shape[1], count), dim=1)
         return scores, places % self.num_classes, places.div(self.num_classes, rounding_mode="floor")
 
 
@@ -149,5 +150,5 @@ class SoftmaxClassification:
     def best(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As `FocalClassification.best`, with one class for each proposal."""
         scores, classes = self.scores(logits).max(-1)
-        scores, proposals = scores.topk(min(count, scores.shape[1]), dim=1)
+        scores, proposals = scores.topk(at_most(scores.shape[1], count), dim=1)
         return scores, classes.gather(1, proposals), proposals

@@ -1,6 +1,7 @@
 """Sparse R-CNN as a detectron2 model: from a batch of dataset dicts to losses or instances."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from detectron2.modeling.backbone import Backbone
@@ -18,6 +19,7 @@ from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.batch_counts import is_counting, mean_count
+from xray_lazy.modeling.filled_batches import normalised_batch
 from xray_lazy.modeling.region_pooling import channels_together
 
 
@@ -177,7 +179,11 @@ class SparseRCNN(nn.Module):
     def preprocess(self, batch: list[dict]) -> ImageList:
         """The normalised images on the model's device, padded to a common size."""
         images = [(sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std for sample in batch]
-        return ImageList.from_tensors(images, max(self.backbone.size_divisibility, 32))
+        return ImageList.from_tensors(images, self._divisor)
+
+    @property
+    def _divisor(self) -> int:
+        return max(self.backbone.size_divisibility, 32)
 
     def feature_maps(self, images: ImageList) -> list[torch.Tensor]:
         """The feature maps `(B, D, h, w)` that are used, finest first."""
@@ -202,36 +208,50 @@ class SparseRCNN(nn.Module):
 
     def detections(self, features: list[torch.Tensor], outputs: tuple, images: ImageList) -> list[Instances]:
         """The best pairs of proposal and class of the last stage of `refine`, as `inference` without postprocessing."""
-        logits, boxes, proposals = (values[-1] for values in outputs)
-        boxes = _within_image(boxes, self._scales(images))
-        return self._best(features, logits, boxes, proposals, images.image_sizes)
+        boxes, scores, classes, *masks = self._best(features, outputs, images)
+        results = []
+        for image, size in enumerate(images.image_sizes):
+            result = Instances(size, pred_boxes=Boxes(boxes[image]))
+            result.scores, result.pred_classes = scores[image], classes[image]
+            if masks:
+                result.pred_masks = masks[0][image]
+            results.append(result)
+        return results
+
+    def inference_of_tensors(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`inference` as a function of tensors that a trace follows for any number of images.
+
+        Args:
+            images: `(B, channels, H, W)`, 0..255, each at the upper left.
+            sizes: `(B, 2)` int64, height and width of each.
+
+        Returns:
+            boxes `(M, 4)`, scores `(M,)`, classes `(M,)`, the image `(M,)` that each is in, and masks if there are any.
+        """
+        pixels = normalised_batch(images, sizes, self.pixel_mean, self.pixel_std, self._divisor)
+        padded = ImageList(pixels, cast(Any, sizes))
+        features = self.feature_maps(padded)
+        proposals = self.first_proposals(features, padded)
+        outputs = self.refine(features, proposals.start, proposals.queries)
+        boxes, scores, classes, *masks = self._best(features, outputs, padded)
+        owner = torch.arange(scores.shape[0], device=scores.device)[:, None].expand_as(scores)
+        found = (values.flatten(0, 1) for values in (boxes, scores, classes, owner))
+        return (*found, *(values.flatten(0, 1)[:, 0] for values in masks))
 
     def _scales(self, images: ImageList) -> torch.Tensor:
         return sizes_tensor(images.image_sizes, self.device).flip(1).repeat(1, 2)
 
-    def _best(
-        self,
-        features: list[torch.Tensor],
-        logits: torch.Tensor,
-        boxes: torch.Tensor,
-        proposals: torch.Tensor,
-        image_sizes: Sequence[tuple[int, int]],
-    ) -> list[Instances]:
+    def _best(self, features: list[torch.Tensor], outputs: tuple, images: ImageList) -> tuple[torch.Tensor, ...]:
+        """Boxes `(B, K, 4)`, scores and classes `(B, K)`, and masks `(B, K, 1, M, M)` if there are any."""
+        logits, boxes, proposals = (values[-1] for values in outputs)
+        boxes = _within_image(boxes, self._scales(images))
         scores, classes, places = self.classification.best(logits.float(), self.detections_per_image)
-        images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(places)
-        boxes, proposals = boxes[images, places], proposals[images, places]
-        if self.mask_head is not None:
-            flat = (values.flatten(0, 1) for values in (boxes, proposals, classes))
-            masks = self.mask_head.predict(features, *flat, counts=[places.shape[1]] * len(places))
-            masks = masks.unflatten(0, places.shape)
-        results = []
-        for image, size in enumerate(image_sizes):
-            result = Instances(size, pred_boxes=Boxes(boxes[image]))
-            result.scores, result.pred_classes = scores[image], classes[image]
-            if self.mask_head is not None:
-                result.pred_masks = masks[image]
-            results.append(result)
-        return results
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand_as(places)
+        boxes, proposals = boxes[image, places], proposals[image, places]
+        found = (boxes, scores, classes)
+        return (
+            found if self.mask_head is None else (*found, self.mask_head.predict(features, boxes, proposals, classes))
+        )
 
 
 def _within_image(boxes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

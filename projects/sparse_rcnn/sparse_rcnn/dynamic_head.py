@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.structures import Boxes
 from torch import nn
 
 from sparse_rcnn.dynamic_stage import DynamicStage
+from xray_lazy.modeling.region_pooling import pool_together
 
 
 class DynamicHead(nn.Module):
@@ -48,7 +48,7 @@ class DynamicHead(nn.Module):
         apart = None if groups is None else groups[:, :, None] != groups[:, None]
         outputs = []
         for stage in self.head_series:
-            regions = self.box_pooler(list(features), [Boxes(of_image) for of_image in boxes])
+            regions = pool_together(self.box_pooler, features, boxes)
             logits, boxes, proposals = stage(regions.flatten(2).transpose(1, 2), boxes, proposals, apart)
             outputs.append((logits, boxes, proposals))
             boxes = boxes.detach()

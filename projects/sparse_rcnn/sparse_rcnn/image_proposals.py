@@ -15,6 +15,7 @@ from sparse_rcnn.proposal_boxes import Proposals
 from sparse_rcnn.set_loss import giou_loss
 from sparse_rcnn.targets import Targets
 from xray_lazy.modeling.batch_counts import mean_count
+from xray_lazy.modeling.filled_batches import at_most
 
 
 @dataclass
@@ -107,7 +108,7 @@ class ImageProposals(nn.Module):
         """The distinct best of all cells; `learned` queries are not used."""
         dense = self.dense(features, image_sizes, padded_size)
         chosen = self.distinct(dense)
-        images = torch.arange(len(chosen), device=chosen.device)[:, None]
+        images = torch.arange(chosen.shape[0], device=chosen.device)[:, None]
         # what the cascade learns leaves the dense head alone
         queries = self.query(dense.features[images, chosen].detach())
         return Proposals(dense.boxes[images, chosen][None], queries, dense.logits[images, chosen], dense)
@@ -145,11 +146,12 @@ class ImageProposals(nn.Module):
         fast NMS): unlike with NMS, all images give the same number, and the host waits for no GPU.
         """
         scores = dense.logits.amax(-1).sigmoid().masked_fill(dense.is_padding, -1.0)
-        scores, cells = scores.topk(min(max(self.num_candidates, self.num_proposals), scores.shape[1]), dim=1)
+        candidates = max(self.num_candidates, self.num_proposals)
+        scores, cells = scores.topk(at_most(scores.shape[1], candidates), dim=1)
         boxes = dense.boxes.gather(1, cells[..., None].expand(-1, -1, 4))
-        overlaps = torch.stack([box_iou(of_image, of_image) for of_image in boxes]).triu(diagonal=1)
+        overlaps = box_iou(boxes, boxes).triu(diagonal=1)
         repeats = overlaps.amax(1) > self.nms_threshold
-        order = (scores - 2.0 * repeats).topk(min(self.num_proposals, scores.shape[1]), dim=1).indices
+        order = (scores - 2.0 * repeats).topk(at_most(scores.shape[1], self.num_proposals), dim=1).indices
         return cells.gather(1, order)
 
     def losses(self, proposals: Proposals, targets: Targets) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ from sparse_rcnn.dynamic_stage import convolve
 from sparse_rcnn.matching import Matches
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.region_pooling import pool_together
 
 
 class DynamicMaskHead(nn.Module):
@@ -70,12 +71,12 @@ class DynamicMaskHead(nn.Module):
         boxes: torch.Tensor,
         proposals: torch.Tensor,
         classes: torch.Tensor,
-        counts: list[int],
     ) -> torch.Tensor:
-        """Mask probabilities `(K, 1, 2R, 2R)` inside of boxes `(K, 4)`, of which each image has `counts`."""
+        """Mask probabilities `(B, K, 1, 2R, 2R)` inside of boxes `(B, K, 4)`."""
         stage = self.mask_series[-1]
-        logits = stage(self._regions(features, boxes, counts), proposals)
-        return stage.of_class(logits, classes)[:, None].float().sigmoid()
+        logits = stage(pool_together(self.mask_pooler, features, boxes), proposals.flatten(0, 1))
+        masks = stage.of_class(logits, classes.flatten())
+        return masks[:, None].float().sigmoid().unflatten(0, classes.shape)
 
     def _regions(self, features: Sequence[torch.Tensor], boxes: torch.Tensor, counts: list[int]) -> torch.Tensor:
         return self.mask_pooler(list(features), [Boxes(of_image) for of_image in boxes.split(counts)])
@@ -127,7 +128,8 @@ class DynamicMaskStage(nn.Module):
 
     def of_class(self, logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """The mask `(K, H, W)` of each proposal's class."""
-        return logits[:, 0] if self.class_agnostic else logits[torch.arange(len(logits), device=logits.device), classes]
+        places = torch.arange(logits.shape[0], device=logits.device)  # a length that a traced graph leaves open
+        return logits[:, 0] if self.class_agnostic else logits[places, classes]
 
 
 def masks_in_boxes(

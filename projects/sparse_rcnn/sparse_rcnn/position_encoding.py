@@ -46,8 +46,12 @@ class LearnedPositionEncoding(nn.Module):
         return torch.cat([_interpolate(self.rows, row), _interpolate(self.columns, column)], -1)
 
 
-def sizes_tensor(image_sizes: Sequence[Sequence[int] | torch.Tensor], device: torch.device) -> torch.Tensor:
+def sizes_tensor(
+    image_sizes: torch.Tensor | Sequence[Sequence[int] | torch.Tensor], device: torch.device
+) -> torch.Tensor:
     """Height and width of each image as `(B, 2)`, float32; they stay open where a graph of the model is traced."""
+    if isinstance(image_sizes, torch.Tensor):
+        return image_sizes.to(device, torch.float32)
     # one by one, since tracing gives tensors, then one copy to the device
     return torch.stack([torch.as_tensor(size) for size in image_sizes]).to(device, torch.float32, non_blocking=True)
 

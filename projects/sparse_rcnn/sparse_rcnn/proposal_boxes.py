@@ -52,8 +52,10 @@ class SameProposalBoxes(nn.Module):
         padded_size: tuple[int, int],
     ) -> Proposals:
         """One layer of boxes, with the learned queries."""
-        boxes = self.weight.expand(1, len(image_sizes), -1, -1)
-        return Proposals(in_pixels(boxes, image_sizes), learned.expand(len(image_sizes), -1, -1))
+        sizes = sizes_tensor(image_sizes, self.weight.device)
+        count = sizes.shape[0]  # which stays open in a traced graph
+        boxes = self.weight.expand(1, count, -1, -1)
+        return Proposals(in_pixels(boxes, sizes), learned.expand(count, -1, -1))
 
 
 class LearnedProposalBoxes(SameProposalBoxes):
@@ -84,7 +86,7 @@ class WholePictureBoxes(SameProposalBoxes):
         self.register_buffer("weight", whole_images(num_proposals), persistent=False)
 
 
-def in_pixels(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+def in_pixels(boxes: torch.Tensor, image_sizes: torch.Tensor | Sequence[tuple[int, int]]) -> torch.Tensor:
     """Boxes `(..., B, N, 4)`, cxcywh relative to their image, as xyxy pixels."""
     scales = sizes_tensor(image_sizes, boxes.device).flip(1).repeat(1, 2)
     return box_convert(boxes.float(), "cxcywh", "xyxy") * scales[:, None]

@@ -1,0 +1,30 @@
+"""Images of several sizes as one tensor, in a form that a traced graph follows for any number of them."""
+
+import torch
+import torch.nn.functional as F
+
+
+def normalised_batch(
+    images: torch.Tensor, sizes: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, divisor: int
+) -> torch.Tensor:
+    """What a network gets of a batch: detectron2's `ImageList.from_tensors` of normalised images.
+
+    Args:
+        images: `(B, channels, H, W)`, 0..255, each at the upper left; what is beyond its size plays no part.
+        sizes: `(B, 2)` int64, height and width of each.
+        mean, std: `(channels, 1, 1)`.
+        divisor: of the result's height and width.
+
+    Returns:
+        `(B, channels, H', W')`, 0 beyond each image.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device)[:, None] < sizes[:, 0, None, None]
+    columns = torch.arange(width, device=images.device) < sizes[:, 1, None, None]
+    pixels = ((images - mean) / std) * (rows & columns)[:, None]
+    return F.pad(pixels, (0, -width % divisor, 0, -height % divisor)) if divisor > 1 else pixels
+
+
+def at_most(length: int | torch.Tensor, count: int) -> int | torch.Tensor:
+    """The smaller one; a length that is a tensor, as traced ones are, stays open."""
+    return length.clamp(max=count) if isinstance(length, torch.Tensor) else min(length, count)
