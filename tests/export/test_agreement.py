@@ -26,6 +26,19 @@ def test_detections_agree_with_themselves(count, seed):
     assert (difference.wanted, difference.found, difference.boxes, difference.scores) == (count, count, 0, 0)
 
 
+def test_what_is_below_the_least_score_counts_only_as_the_pair_of_what_is_not():
+    one = detections(5) | {"scores": np.array([0.9, 0.5, 0.0501, 0.03, 0.02], np.float32)}
+    other = {name: values.copy() for name, values in one.items()}
+    other["scores"][2] = 0.0499
+    other["boxes"][3:] += 50
+    assert compare(one, other, least=0.05).agrees and not compare(one, other).agrees
+    assert compare(one, other, least=0.05).wanted == 3 and compare(one, other, least=0.05).found == 2
+    other["boxes"][2] += 50
+    assert not compare(one, other, least=0.05).agrees
+    less = {name: values[:1] for name, values in one.items()}
+    assert compare(one, less, least=0.05).unmatched == compare(less, one, least=0.05).unmatched == 2
+
+
 @given(st.permutations(range(8)))
 def test_those_of_equal_scores_may_stand_in_any_order(order):
     one = detections(8) | {"scores": np.full(8, 0.5)}

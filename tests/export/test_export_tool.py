@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +21,13 @@ from xray_lazy.engine.run import run as train
 from xray_lazy.errors import UserError
 from xray_lazy.export import run_onnx
 from xray_lazy.export.export_model import ExportOptions, export_model
+from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import load_exported
+from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.results_place import sole_maker
 
 ROOT = Path(__file__).parent.parent.parent
+PREDICTOR = "model.roi_heads.box_predictor"
 
 
 def run(environment, tool, *arguments):
@@ -76,6 +81,50 @@ def test_a_file_that_another_process_exports_to_is_left_to_it(trained, tmp_path)
     with sole_maker(output), pytest.raises(UserError, match=f"another process is writing results into {output}"):
         export_model(ExportOptions(str(trained), output=str(output), count=1), lambda line: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, tmp_path, monkeypatch):
+    """Simulated by the second one failing."""
+    output = tmp_path / "model.onnx"
+    options = ExportOptions(str(trained), output=str(output), count=1)
+    export_model(options, lambda line: None)
+    renamed = []
+
+    def once(source, target, rename=os.replace):
+        if Path(source).parent.name.endswith(".unfinished") and not str(source).endswith(".tmp"):
+            renamed.append(target)
+            if len(renamed) == 2:
+                raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "replace", once)
+        export_model(replace(options, overrides=[f"{PREDICTOR}.test_topk_per_image=1"]), lambda line: None)
+    with pytest.raises(UserError, match=r"is not what model\.onnx\.json describes: it is of another export"):
+        load_exported(output)
+    export_model(options, lambda line: None)
+    load_exported(output)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"has_masks": False}, "has masks, which the JSON file beside it tells otherwise"),
+        ({"batched": False}, r"takes images \?x3x\?x\?; sizes \?x2, which"),
+        ({"dynamic": False}, "takes images"),
+        ({"padding": [1.0]}, "takes images"),
+        ({"class_names": ["gun"]}, "has a class 1, counted from 0, of 1"),
+        ({"reader": {"chanels": 3}}, "chanels"),
+        ({"reader": {"window": "x"}}, "its reader"),
+    ],
+)
+def test_facts_that_do_not_fit_to_the_model_are_told_of(exported, tmp_path, changes, words):
+    file = tmp_path / "model.onnx"
+    shutil.copy(exported[1], file)
+    facts = json.loads(facts_path(exported[1]).read_text())
+    facts_path(file).write_text(json.dumps(facts | changes))
+    with pytest.raises(UserError, match=words):
+        Predictor.of(file, device="cpu")(np.full((48, 64, 3), 128, np.uint8))
 
 
 @pytest.mark.slow

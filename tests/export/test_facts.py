@@ -1,5 +1,6 @@
 """The JSON file beside an exported model."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_model import reader_settings
-from xray_lazy.export.facts import ModelFacts, read_facts, write_facts
+from xray_lazy.export.facts import ModelFacts, facts_path, read_facts, sha256_of, write_facts
 from xray_lazy.export.run_onnx import load, prepare
 from xray_lazy.export.runtime import load_exported
 
@@ -71,7 +72,7 @@ def test_facts_come_back_from_their_file(tmp_path):
     model = tmp_path / "model.onnx"
     model.write_bytes(b"")
     write_facts(model, facts())
-    assert read_facts(model) == facts()
+    assert read_facts(model) == facts(model_sha256=sha256_of(model))
     content = json.loads((tmp_path / "model.onnx.json").read_text())
     assert content["class_names"] == ["gun", "knife"] and content["short_edge"] == 48
 
@@ -101,6 +102,7 @@ def test_a_damaged_model_is_one_message(tmp_path, kind):
 
 
 def test_the_standalone_example_refuses_models_of_raw_scans(tmp_path):
+    (tmp_path / "raw.onnx").write_bytes(b"")
     own = facts(reader={"channels": 2, "window": [500, 60000]})
     write_facts(tmp_path / "raw.onnx", own)
     with pytest.raises(SystemExit, match="8-bit"):
@@ -117,6 +119,51 @@ def test_a_reader_of_the_users_own_is_not_exported_as_if_it_were_ours():
     with pytest.raises(UserError, match="OwnReader reads the images"):
         reader_settings(cfg)
     assert reader_settings(OmegaConf.create({"dataloader": {"test": {"mapper": {}}}})) == {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+)
+
+
+@pytest.fixture(scope="module")
+def empty_model(tmp_path_factory):
+    file = tmp_path_factory.mktemp("facts") / "model.onnx"
+    file.write_bytes(b"")
+    return file
+
+
+@given(st.sampled_from([entry.name for entry in dataclasses.fields(ModelFacts)]), JSON)
+def test_any_value_of_a_fact_is_taken_or_told_of(empty_model, name, value):
+    facts_path(empty_model).write_text(json.dumps(dataclasses.asdict(facts()) | {name: value}))
+    try:
+        height, width = read_facts(empty_model).input_size(50, 90)
+    except UserError:
+        return
+    assert height >= 1 and width >= 1
+
+
+def test_files_of_two_exports_are_told_apart(tmp_path):
+    models = [tmp_path / name for name in ("one.xml", "other.xml")]
+    for model in models:
+        model.write_bytes(b"the same graph")
+        model.with_suffix(".bin").write_text(model.name)
+        write_facts(model, facts(format="openvino"))
+        read_facts(model)
+    models[0].with_suffix(".bin").replace(models[1].with_suffix(".bin"))
+    with pytest.raises(UserError, match=r"other\.xml is not what other\.xml\.json describes"):
+        read_facts(models[1])
+    with pytest.raises(UserError, match=r"one\.xml has no one\.bin beside it"):
+        read_facts(models[0])
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"first")
+    write_facts(model, facts())
+    model.write_bytes(b"second")
+    with pytest.raises(UserError, match=r"model\.onnx is not what"):
+        load_exported(model)
+    with pytest.raises(SystemExit, match="of another export"):
+        load(str(model))
 
 
 @pytest.mark.parametrize("changes", [{"class_names": [1, 2]}, {"short_edge": "48"}, {"has_masks": None}])

@@ -8,6 +8,8 @@ import numpy as np
 BOX_LIMIT = 0.1  # pixels
 SCORE_LIMIT = 1e-3
 MASK_LIMIT = 1e-2  # of a probability, at each cell
+# what models without a threshold give below it is the background's, where which of equal scores are chosen is chance
+LEAST_SCORE = 0.05
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Difference:
     """Largest differences over pairs of detections.
 
     Attributes:
-        wanted, found: number of detections of each model.
+        wanted, found: number of detections of each model, above the least score.
         boxes: pixels, of any edge.
         scores, masks: of probabilities.
         unmatched: detections of either model without one of the same class and score in the other.
@@ -45,7 +47,10 @@ def worst(differences: Sequence[Difference]) -> Difference:
 
 
 def compare(
-    wanted: dict[str, np.ndarray], found: dict[str, np.ndarray], score_limit: float = SCORE_LIMIT
+    wanted: dict[str, np.ndarray],
+    found: dict[str, np.ndarray],
+    score_limit: float = SCORE_LIMIT,
+    least: float = 0.0,
 ) -> Difference:
     """Compare detections of two models.
 
@@ -55,8 +60,10 @@ def compare(
     Args:
         wanted, found: `boxes` `(N, 4)`, `scores` `(N,)`, `classes` `(N,)` and maybe `masks` `(N, M, M)`.
         score_limit: within which scores are near.
+        least: detections of a lower score count only as pairs of others.
     """
-    pairs = []
+    is_wanted, is_found = (~(one["scores"] < least) for one in (wanted, found))
+    pairs, alone = [], 0
     free = np.ones(len(found["scores"]), dtype=bool)
     for index in range(len(wanted["scores"])):
         alike = free & (found["classes"] == wanted["classes"][index])
@@ -66,7 +73,10 @@ def compare(
             away = np.abs(found["boxes"][candidates] - wanted["boxes"][index]).max(1)
             nearest = candidates[away.argmin()]
             free[nearest] = False
-            pairs.append((index, nearest))
+            if is_wanted[index] or is_found[nearest]:
+                pairs.append((index, nearest))
+        else:
+            alone += is_wanted[index]
     here, there = np.array(pairs, dtype=int).reshape(-1, 2).T
 
     def largest(name: str) -> float:
@@ -74,7 +84,6 @@ def compare(
             return 0.0 if name not in wanted and name not in found else float("inf")
         return float(np.abs(wanted[name][here] - found[name][there]).max(initial=0.0))
 
-    unmatched = len(wanted["scores"]) + len(found["scores"]) - 2 * len(pairs)
-    return Difference(
-        len(wanted["scores"]), len(found["scores"]), largest("boxes"), largest("scores"), largest("masks"), unmatched
-    )
+    unmatched = int(alone + (free & is_found).sum())
+    counts = int(is_wanted.sum()), int(is_found.sum())
+    return Difference(*counts, largest("boxes"), largest("scores"), largest("masks"), unmatched)

@@ -13,7 +13,7 @@ from torch import nn
 
 from xray_lazy.engine.trained_model import TrainedModel
 from xray_lazy.errors import RunFailure
-from xray_lazy.export.agreement import BOX_LIMIT, MASK_LIMIT, SCORE_LIMIT, Difference, compare, worst
+from xray_lazy.export.agreement import BOX_LIMIT, LEAST_SCORE, MASK_LIMIT, SCORE_LIMIT, Difference, compare, worst
 from xray_lazy.export.average_precision import ExportedModule, average_precision, largest_loss, sets_at_hand
 from xray_lazy.export.facts import ModelFacts
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel
@@ -36,7 +36,7 @@ def check_agreement(
         RunFailure: they differ by more than the limits in float32, or the exported model does not run.
     """
     is_exact = exported.facts.precision == "float32"
-    limits = {} if is_exact else {"score_limit": COARSE_SCORE_LIMIT}
+    limits = {"least": LEAST_SCORE, "score_limit": SCORE_LIMIT if is_exact else COARSE_SCORE_LIMIT}
     rows, seconds = [], []
     for name, image in images:
         [wanted], seconds_wanted = _timed(partial(_found_by, model, exported.facts), [image])

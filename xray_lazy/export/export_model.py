@@ -22,8 +22,16 @@ from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trai
 from xray_lazy.engine.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_checks import check_agreement, check_average_precision
-from xray_lazy.export.facts import SUFFIXES, ModelFacts, facts_path, sha256_of, write_facts
-from xray_lazy.export.formats import TAKES_BATCHES, files_of, quietly, write_model
+from xray_lazy.export.facts import (
+    SUFFIXES,
+    TAKES_BATCHES,
+    ModelFacts,
+    facts_path,
+    files_of,
+    sha256_of,
+    write_facts,
+)
+from xray_lazy.export.formats import quietly, write_model
 from xray_lazy.export.lower_precision import to_int8
 from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_image import SingleImageDetector, exportable
@@ -117,9 +125,9 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
         ap = check_average_precision(trained, exported, options.allow_loss, report)
         write_facts(file, dataclasses.replace(facts, average_precision=ap))
         del exported  # it may hold the file
-        for written in files_of(file, facts.format):
+        # the facts first: after a kill before the last of them, they tell that the others are not theirs
+        for written in (facts_path(file), *files_of(file, facts.format)):
             os.replace(written, output.with_name(written.name))
-        os.replace(facts_path(file), facts_path(output))
     report(f"wrote {output} ({output.stat().st_size / 2**20:.1f} MiB) and {facts_path(output).name}")
     if facts.format == "onnx":
         example = output.parent / EXAMPLE.name

@@ -13,10 +13,10 @@ from torch import nn
 
 from xray_lazy.atomic_file import write_bytes
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.export.facts import TAKES_BATCHES
 from xray_lazy.export.runtime import INPUTS, INSTALL_ONNX, INSTALL_OPENVINO, OUTPUTS, OWNER
 from xray_lazy.export.single_image import traceable
 
-TAKES_BATCHES = ("onnx", "openvino")  # the other formats have one image at a time
 ONNX_OPSET = 17  # the first with all that is needed is 16: ROIAlign with aligned corners
 
 
@@ -57,11 +57,6 @@ def write_model(
         raise RunFailure(
             f"{type(detector.detector).__name__} can't be written as {format}: {reason}", _OTHER_FORMAT[format]
         ) from error
-
-
-def files_of(path: Path, format: str) -> list[Path]:
-    """All that belongs to an exported model but its facts."""
-    return [path, path.with_suffix(".bin")] if format == "openvino" else [path]
 
 
 def _write_onnx(

@@ -6,6 +6,7 @@ labels drawn in, and prints one JSON line for each detection.
 """
 
 import argparse
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,9 @@ import numpy as np
 import onnxruntime
 
 COLORS = [(60, 20, 220), (0, 140, 0), (200, 60, 0), (180, 0, 180), (0, 90, 200), (120, 120, 0)]  # BGR
+FACTS = {"class_names": list, "input_format": str, "padding": list, "dynamic": bool} | dict.fromkeys(
+    ("short_edge", "max_size", "height", "width"), int
+)
 
 
 def load(model_file):
@@ -24,6 +28,12 @@ def load(model_file):
         facts = json.loads(Path(f"{model_file}.json").read_text(encoding="utf-8"))
         if facts.get("reader"):  # 16 bits, other channels, several files an image
             raise SystemExit("the model takes no files of 8-bit colours: use tools/predict.py, which reads others")
+        wrong = [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]
+        if wrong:
+            raise ValueError(f"{model_file}.json tells of no {', '.join(wrong)}")
+        own = hashlib.sha256(Path(model_file).read_bytes()).hexdigest()
+        if facts.get("model_sha256", own) != own:
+            raise ValueError(f"{model_file}.json is of another export: copy both files of one")
         return onnxruntime.InferenceSession(model_file, providers=onnxruntime.get_available_providers()), facts
     except Exception as error:  # onnxruntime has several of its own
         raise SystemExit(f"can't load {model_file}: {error}") from None
@@ -82,8 +92,8 @@ def detect(session, facts, image, threshold):
     boxes, scores, classes, masks = (outputs.get(name) for name in ("boxes", "scores", "classes", "masks"))
     boxes = (boxes / (scale_x, scale_y, scale_x, scale_y)).clip(0, (width, height, width, height))
     for index in np.flatnonzero(scores >= threshold):
-        number = int(classes[index])
-        name = facts["class_names"][number] if facts["class_names"] else str(number)
+        number, names = int(classes[index]), facts["class_names"]
+        name = names[number] if number < len(names) else str(number)
         found = {"class": name, "class_index": number, "score": float(scores[index]), "box": boxes[index].tolist()}
         yield found | {"mask": paste(masks[index], boxes[index], height, width)} if masks is not None else found
 

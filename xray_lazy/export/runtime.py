@@ -57,11 +57,20 @@ class ExportedModel:
         if not self.facts.dynamic:
             images = [fill_up(image, self.facts) for image in images]
         if not self.facts.batched:
-            return [dict(zip(OUTPUTS, self._run(image), strict=False)) for image in images]
-        found = self._run(*stacked(images))
+            return [self._checked(dict(zip(OUTPUTS, self._run(image), strict=False))) for image in images]
+        found = self._checked(self._run(*stacked(images)))
         starts = np.searchsorted(found.pop(OWNER), np.arange(1, len(images)))
         parts = {name: np.split(values, starts) for name, values in found.items()}
         return [{name: values[image] for name, values in parts.items()} for image in range(len(images))]
+
+    def _checked(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs, if they are those that the facts tell of."""
+        names, highest = self.facts.class_names, found["classes"].max(initial=-1)
+        if ("masks" in found) != self.facts.has_masks:
+            raise _otherwise(f"has {'' if 'masks' in found else 'no '}masks")
+        if names and highest >= len(names):
+            raise _otherwise(f"has a class {highest}, counted from 0, of {len(names)}")
+        return found
 
 
 def load_exported(
@@ -134,6 +143,8 @@ def _load_onnx(path: Path, device: str, facts: ModelFacts) -> Callable:
     options.log_severity_level = 3  # it warns of shapes that are known only when it runs
     options.intra_op_num_threads = _threads()
     session = onnxruntime.InferenceSession(path, options, providers=[name for name in wanted if name in there])
+    inputs = session.get_inputs()
+    _check_inputs(facts, {one.name: [side if type(side) is int else None for side in one.shape] for one in inputs})
     if not facts.batched:
         return lambda image: session.run(None, {"picture": image})
     names = [output.name for output in session.get_outputs()]
@@ -149,12 +160,30 @@ def _load_openvino(path: Path, precision: str, facts: ModelFacts) -> Callable:
     if _threads():
         settings["INFERENCE_NUM_THREADS"] = _threads()
     model = openvino.Core().compile_model(str(path), "CPU", settings)
+    sides = [[side.get_length() if side.is_static else None for side in one.partial_shape] for one in model.inputs]
+    _check_inputs(facts, dict(zip((one.get_any_name() for one in model.inputs), sides, strict=True)))
     # a tensor may have further names, those of nodes
     names = [next(iter(output.get_names() & {*OUTPUTS, OWNER})) for output in model.outputs]
     if not facts.batched:
         return lambda image: list(model([image]).values())
     # copied: its next call writes into the same memory
     return lambda *batch: {name: np.array(values) for name, values in zip(names, model(batch).values(), strict=True)}
+
+
+def _check_inputs(facts: ModelFacts, sides: dict[str, list[int | None]]) -> None:
+    """Refuse facts that tell of other inputs than the model has, by their name and lengths; None is an open length."""
+    image = INPUTS[0] if facts.batched else "picture"
+    size = [len(facts.padding), *((None, None) if facts.dynamic else (facts.height, facts.width))]
+    if sides.get(image, [])[-3:] != size:
+        there = "; ".join(f"{name} {'x'.join(str(side or '?') for side in own)}" for name, own in sides.items())
+        raise _otherwise(f"takes {there}")
+
+
+def _otherwise(how_it_is: str) -> UserError:
+    return UserError(
+        f"the exported model {how_it_is}, which the JSON file beside it tells otherwise",
+        "take back what was changed in that file, or export it again",
+    )
 
 
 def _threads() -> int:

@@ -181,7 +181,12 @@ class ExportedDetector(Detector):
         self._model = load_exported(path, device, library, precision)
         facts = self._model.facts
         self.class_names, self.input_format = facts.class_names, facts.input_format
-        self.reader = ImageReader(**facts.reader)
+        try:
+            self.reader = ImageReader(**facts.reader)
+        except (TypeError, ValueError, UserError) as error:
+            reason = str(error).splitlines()[0]
+            message = f"{facts_path(path)} is not the description of an exported model: its reader: {reason}"
+            raise UserError(message, "export it again") from None
 
     def _resized(self, image: np.ndarray) -> torch.Tensor:
         return as_planes(resize(image, *self._model.facts.input_size(*image.shape[:2])))
