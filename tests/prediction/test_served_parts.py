@@ -58,6 +58,16 @@ def test_corrections_keep_the_files_of_a_scan_together(tmp_path):
     assert content["annotations"][0].keys() == {"id", "image_id", "category_id", "iscrowd", "bbox", "area"}
 
 
+def test_what_a_killed_server_has_left_half_written_is_removed_at_the_next_start(tmp_path):
+    leftovers = [tmp_path / ".annotations.json.ab12_xyz.tmp", tmp_path / "images" / "1f" / ".bag.png.00000000.tmp"]
+    others = [tmp_path / ".notes.tmp", tmp_path / "images" / "1f" / "bag.png"]
+    leftovers[1].parent.mkdir(parents=True)
+    for path in leftovers + others:
+        path.write_text("half")
+    CorrectionSet(tmp_path, ["gun"], with_masks=False)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+
+
 @pytest.mark.parametrize("names", [("a.png", "./a.png"), ("", "a.png"), ("..", "a.png"), ("a.png", "a.png/b.png")])
 def test_names_that_are_no_names_are_refused(tmp_path, names):
     with (

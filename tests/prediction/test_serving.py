@@ -22,6 +22,7 @@ from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_file import read_samples
 from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
+from xray_lazy.serving import http_routes
 
 # of an image that the test sends under several names
 OF_COPIES = ("duplicate_picture", "near_duplicate", "copy_labelled_otherwise")
@@ -276,9 +277,20 @@ def test_pages_of_other_sites_get_nothing(server, images):
     headers = {"Origin": "http://elsewhere.example"}
     answer = requests.post(f"{server}/api/corrections", headers=headers, timeout=60)
     assert answer.status_code == 403
-    assert requests.get(f"{server}/", headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
+    for host in ("elsewhere.example", "127.0.0.1.elsewhere.example:80", "[::1"):
+        answer = requests.get(f"{server}/", headers={"Host": host}, timeout=60)
+        assert answer.status_code == 400 and "another name" in answer.json()["detail"]
+    for host in ("LOCALHOST:1", "[::1]:8000"):
+        assert requests.get(f"{server}/health", headers={"Host": host}, timeout=60).status_code == 200
     page = requests.get(f"{server}/", timeout=60)
     assert page.status_code == 200 and "default-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+def test_a_fault_of_the_code_is_told_in_json_too(server, images, monkeypatch):
+    monkeypatch.setattr(http_routes, "read_items", lambda *_: 1 / 0)
+    files = {"files": images[0].open("rb")}
+    answer = requests.post(f"{server}/api/corrections", files=files, data={"annotations": "[]"}, timeout=60)
+    assert answer.status_code == 500 and answer.json()["detail"] == "the server failed: ZeroDivisionError"
 
 
 def test_the_model_is_told_of(server):

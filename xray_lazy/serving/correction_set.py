@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.atomic_file import write_bytes, write_json
+from xray_lazy.atomic_file import remove_unfinished, write_bytes, write_json
 from xray_lazy.data.check.masks import mask_area, mask_box, rle_fault
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.coco_file import read_coco
@@ -49,6 +49,8 @@ class CorrectionSet:
         class_names: of the model; classes that the folder's set has beside them are kept.
         with_masks: items without a mask get their box as one.
 
+    What a killed server has left there half-written is removed; two are not to write into one folder.
+
     Raises:
         UserError: the folder's file is another one.
     """
@@ -56,6 +58,7 @@ class CorrectionSet:
     def __init__(self, folder: str | Path, class_names: Sequence[str], with_masks: bool) -> None:
         self.folder, self.class_names, self.with_masks = Path(folder), tuple(class_names), with_masks
         self._file, self._lock = self.folder / FILE_NAME, threading.Lock()
+        remove_unfinished(self.folder)  # of a server that was killed
         check_result_file(self._file, lambda path: json_with(path, "images", "categories"), "a set of corrections")
         is_there = self._file.is_file() and self._file.stat().st_size
         before = read_coco(self._file) if is_there else {"images": [], "annotations": [], "categories": []}

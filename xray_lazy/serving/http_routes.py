@@ -15,7 +15,6 @@ from fastapi import FastAPI, Form, HTTPException, Request, UploadFile
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException  # of which FastAPI's is one
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from xray_lazy.data.image_bytes import TooManyPixels
 from xray_lazy.errors import RunFailure, UserError
@@ -93,8 +92,8 @@ def build_app(
         form_limits={"max_files": MOST_FILES, "max_fields": 8, "max_part_size": MOST_TEXT},
     )
     # the last one that is added is the first one that a request comes to
-    app.add_middleware(RequestGate, most_requests=limits.queue, most_bytes=int(limits.megabytes * 2**20))
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    most = {"most_requests": limits.queue, "most_bytes": int(limits.megabytes * 2**20)}
+    app.add_middleware(RequestGate, hosts=hosts, **most)
     app.add_middleware(MeasuredRequests, metrics=metrics)
 
     @app.middleware("http")
@@ -111,6 +110,10 @@ def build_app(
     async def of_disk(request: Request, error: OSError) -> JSONResponse:
         log.error("%s", error)
         return JSONResponse({"detail": f"the server can't write: {error.strerror}", "fix": ""}, 507)
+
+    @app.exception_handler(Exception)
+    async def of_code(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": f"the server failed: {type(error).__name__}", "fix": ""}, 500)
 
     @app.exception_handler(AnyHTTPException)
     async def of_body(request: Request, error: AnyHTTPException) -> Response:
