@@ -6,12 +6,14 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.data.coco_sets import write_set
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import get_config
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.tracking.media import ComparedImage, Images
 
 TEXT = (Path(__file__).parents[2] / "docs/tracking.md").read_text()
 (WRITER,) = re.findall(r"```python\n# my_writer\.py\n(.*?)```", TEXT, re.DOTALL)
@@ -42,6 +44,16 @@ def test_the_writer_of_the_documentation_has_fewer_than_25_lines_and_survives_a_
     found = numbers(tmp_path / "run")
     assert len(found) == len(set(found))
     assert [iteration for iteration, name in found if name == "train/total_loss"] == [0, 1, 2, 3, 4]
+
+
+def test_the_tracker_of_images_writes_them(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(import cv2\n.*?)```", TEXT, re.DOTALL)
+    exec(code, names := {})
+    monkeypatch.chdir(tmp_path)
+    image = np.zeros((4, 6, 3), np.uint8)
+    shown = Images([ComparedImage(image, "bag.png", [], [], [], lambda: image)])
+    names["FolderOfImages"]().write_media({"media/pictures": shown}, 7)
+    assert [path.name for path in tmp_path.iterdir()] == ["0000007_bag.png"]
 
 
 def test_the_examples_of_names_are_right():
