@@ -2,6 +2,7 @@
 
 import json
 import os
+import pydoc
 import re
 import subprocess
 import sys
@@ -124,3 +125,19 @@ def test_a_configurable_class_takes_its_explicit_arguments_by_its_dotted_path(tm
 def test_a_yacs_key_that_does_not_exist_is_an_error():
     with pytest.raises(UserError, match="BACKBON"):
         yacs_config(["MODEL.BACKBON.NAME", "x"])
+
+
+def test_what_is_called_public_is_there():
+    table = (ROOT / "docs/extending.md").read_text().partition("## What is public")[2]
+    for row in re.findall(r"^\| (`xray_lazy.*) \| (.+) \|$", table, re.MULTILINE):
+        modules, names = (re.findall(r"`([\w.]+)`", cell) for cell in row)
+        packages = [modules[0].rpartition(".")[0] + name if name.startswith(".") else name for name in modules]
+        for name in set(names) - {"__all__"}:
+            assert any(is_there(f"{package}.{name}") for package in packages), name
+
+
+def is_there(path: str) -> bool:
+    try:
+        return pydoc.locate(path) is not None
+    except pydoc.ErrorDuringImport:
+        return False
