@@ -96,6 +96,30 @@ def test_processes_together_see_the_batches_of_one_process(sampler, world_size, 
         assert together == sorted(alone[step])
 
 
+@given(world_size=st.sampled_from([1, 2, 3]), start=st.integers(0, 9))
+def test_batches_of_similar_shapes_have_the_same_images_after_a_resume_and_in_all_processes(world_size, start):
+    shapes = [{"width": 10 + 37 * index % 30, "height": 10} for index in range(30)]
+    sampler = ShuffledEpochs(3)
+
+    def batches_of(from_batch, count, rank=0, world=1, similar_shapes=5):
+        return take(BatchStream(sampler, shapes, 6, rank, world, from_batch * 6, similar_shapes), count)
+
+    def spread(batch):
+        widths = [shapes[index]["width"] for _, index in batch]
+        return max(widths) - min(widths)
+
+    alone, plain = batches_of(0, 15), batches_of(0, 15, similar_shapes=1)
+    assert batches_of(start, 5) == alone[start : start + 5]
+    shared = [batches_of(start, 5, rank, world_size) for rank in range(world_size)]
+    for step, batch in enumerate(alone[start : start + 5]):
+        assert sorted(place for rank in shared for place in rank[step]) == sorted(batch)
+    for group in range(3):
+        of_group = slice(5 * group, 5 * group + 5)
+        images = [sorted(itertools.chain.from_iterable(batches[of_group])) for batches in (alone, plain)]
+        assert images[0] == images[1]
+    assert sum(map(spread, alone)) < 0.5 * sum(map(spread, plain))
+
+
 @given(
     times=st.lists(st.floats(0, 4), min_size=1, max_size=40),
     fraction=st.sampled_from([0.1, 0.5, 1.0]),

@@ -50,6 +50,7 @@ class TrainLoader:
         num_workers: processes that read for each training process; 0 reads in the training process.
         max_unreadable: a run ends when more images than this could not be read in each process.
         seed: of the augmentation.
+        similar_shapes: see `BatchStream`; 1 leaves the sampler's order.
 
     Augmentation is seeded by the position in the stream, so it is the same whatever the number of workers or
     processes, and after a resume.
@@ -64,6 +65,7 @@ class TrainLoader:
         num_workers: int = 4,
         max_unreadable: int = 20,
         seed: int = 0,
+        similar_shapes: int = 1,
     ):
         world_size = comm.get_world_size()
         if total_batch_size % world_size:
@@ -72,7 +74,7 @@ class TrainLoader:
                 f"set dataloader.train.total_batch_size to a multiple of {world_size}",
             )
         self.dataset = dataset
-        self.sampler = sampler
+        self.sampler, self.similar_shapes = sampler, similar_shapes
         self.total_batch_size = total_batch_size
         self.num_workers = num_workers
         self.max_unreadable = max_unreadable
@@ -103,6 +105,7 @@ class TrainLoader:
             comm.get_rank(),
             comm.get_world_size(),
             start_iteration * self.total_batch_size if images_seen is None else images_seen,
+            self.similar_shapes,
         )
         loader = torch.utils.data.DataLoader(
             self._samples,

@@ -1,5 +1,6 @@
 """In which order training sees images: a function of seed and position, so that no run has to remember it."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -82,6 +83,8 @@ class BatchStream:
         dataset: the records.
         total_batch_size: of all processes together; divisible by `world_size`.
         images_seen: places of the stream that come before the first batch.
+        similar_shapes: sort the images of so many batches by width / height before they are dealt out, and take these
+            batches in a random order: those of a batch then need little padding to one size. 1 sorts nothing.
     """
 
     def __init__(
@@ -92,15 +95,29 @@ class BatchStream:
         rank: int,
         world_size: int,
         images_seen: int,
+        similar_shapes: int = 1,
     ):
+        self.similar_shapes = similar_shapes
         self.sampler, self.dataset, self.total_batch_size = sampler, dataset, total_batch_size
         self.rank, self.world_size, self.images_seen = rank, world_size, images_seen
+        is_sorted = similar_shapes > 1
+        self._shapes = [record["width"] / max(record["height"], 1) for record in dataset] if is_sorted else []
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        stream = self.sampler.stream(self.dataset, self.images_seen)
-        while True:
-            batch = [next(stream) for _ in range(self.total_batch_size)]
-            yield batch[self.rank :: self.world_size]
+        size = self.total_batch_size
+        # from the first of the batches that are sorted together, some of which may be over
+        first, over = divmod(self.images_seen, size * self.similar_shapes)
+        stream = self.sampler.stream(self.dataset, self.images_seen - over)
+        for number in itertools.count(first):
+            images = [next(stream) for _ in range(size * self.similar_shapes)]
+            order = range(self.similar_shapes)
+            if self.similar_shapes > 1:
+                images.sort(key=lambda image: self._shapes[image[1]])  # stable: as random as they were
+                order = np.random.default_rng([self.sampler.seed, number]).permutation(self.similar_shapes)
+            batches = [images[place * size : (place + 1) * size] for place in order]
+            for batch in batches[over // size :]:
+                yield batch[self.rank :: self.world_size]
+            over = 0
 
 
 def _length(times: np.ndarray) -> int:

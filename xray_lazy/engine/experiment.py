@@ -33,6 +33,7 @@ from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, refused_paths_are_failures, tell_failures_in
+from xray_lazy.modeling.convolutions import keep_depthwise_in_float32
 from xray_lazy.modeling.freezing import freeze
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
 from xray_lazy.run_folder import RunFolder
@@ -167,6 +168,8 @@ def accelerate(cfg: DictConfig, model: nn.Module) -> None:
     """
     if cfg.train.channels_last:
         use_channels_last(model)
+    if cfg.train.amp.enabled and next(model.parameters()).device.type == "cpu":
+        keep_depthwise_in_float32(model)
     if cfg.train.compile.enabled:
         compile_parts(model, **{name: value for name, value in cfg.train.compile.items() if name != "enabled"})
 

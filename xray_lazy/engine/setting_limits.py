@@ -72,6 +72,7 @@ SETTINGS: dict[str, Limits | type | tuple[str, ...]] = {
     "dataloader.*batch_size": SOME,
     "dataloader.*.num_workers": COUNT,
     "dataloader.*.max_unreadable": COUNT,
+    "dataloader.*.similar_shapes": SOME,
     "dataloader.*.image_format": CHANNELS,
     "dataloader.*.seed": SEED,
     "dataloader.*.fraction": SOME_SHARE,

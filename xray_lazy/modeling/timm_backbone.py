@@ -10,10 +10,12 @@ from detectron2.modeling import Backbone
 from detectron2.utils.file_io import PathHandler, PathManager
 from iopath.common.file_io import get_cache_dir
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
+from xray_lazy.modeling.convolutions import join_frozen_norms
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 
@@ -49,6 +51,7 @@ class TimmBackbone(Backbone):
         self._channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
         if frozen_batch_norm:
             self.network = import_timm().layers.freeze_batch_norm_2d(self.network)
+            join_frozen_norms(self.network, (FrozenBatchNorm2d, import_timm().layers.FrozenBatchNormAct2d))
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Feature maps `(N, C, H / stride, W / stride)` by name, of images `(N, 3, H, W)`."""

@@ -56,6 +56,7 @@ dataloader = dict(
         sampler=L(ShuffledEpochs)(seed="${train.seed}", fraction=1.0, balance=[]),
         total_batch_size=8,
         num_workers=4,
+        similar_shapes=1,  # 8: sort the images of 8 batches by their shape, so that less is padding
         max_unreadable=20,
         seed="${train.seed}",
     ),
