@@ -4,8 +4,10 @@ import gzip
 
 import pytest
 
-from xray_lazy.data.check.coco_set import open_sets
+from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.repair import repair
 from xray_lazy.errors import UserError
 
 
@@ -40,3 +42,34 @@ def test_a_list_that_is_not_needed_may_be_none(tmp_path, given):
     assert read_coco(tmp_path / "info.json", needed=["images"]) == {"info": None, "images": []}
     with pytest.raises(UserError, match="no list annotations or categories"):
         read_coco(tmp_path / "info.json")
+
+
+AMBIGUOUS = """{"info": 1, "info": 2,
+  "images": [{"id": 1, "file_name": "a.png", "width": 64, "width": 64, "height": 48}],
+  "annotations": [{"id": 5, "image_id": 1, "category_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "iscrowd": 0,
+                   "bbox": [5, 6, 7, 8], "area": 56,
+                   "segmentation": {"size": [48, 64], "counts": [0], "counts": [270, 4, 2798]}},
+                  {"id": "6", "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 1, "area": 12}],
+  "categories": [{"id": 1, "name": "gun"}, {"id": 2, "name": "pistol", "name": "knife"}]}"""
+
+
+def test_keys_that_are_given_twice_are_told_and_the_last_one_counts(tmp_path, caplog):
+    file = tmp_path / "set.json"
+    file.write_text(AMBIGUOUS)
+    [one] = open_sets([str(file)], images=False)
+    repaired = repair(one)
+    told = [(change.of, change.id, change.detail) for change in repaired.changes if change.kind == "repeated_key"]
+    assert told == [("instance", 5, "category_id, bbox, counts"), ("instance", "6", "area"), ("class", 2, "name")]
+    [report] = check_sets([one], read_images=False).sets
+    assert {group.kind: len(group.findings) for group in report.groups()}["repeated_key"] == 3
+    assert not any(group.kind == "repeated_key" for group in repaired.left.sets[0].groups())
+    assert repaired.content["annotations"][0]["bbox"] == [5, 6, 7, 8]
+    dataset = load_datasets({"json_file": str(file), "image_root": str(tmp_path), "name": "twice"})
+    assert dataset.class_names == ("gun", "knife") and dataset[0]["annotations"][0]["category_id"] == 1
+    assert "the last of several values of a key in 3 entries, e.g. category_id, bbox, counts of id 5" in caplog.text
+
+
+def test_a_list_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "set.json").write_text('{"images": [], "annotations": [1], "categories": [], "annotations": []}')
+    with pytest.raises(UserError, match="has the list annotations several times"):
+        read_coco(tmp_path / "set.json")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.coco_file import REQUIRED_LISTS, Repeated, read_coco, repeated_keys
 from xray_lazy.data.coco_instance import drop_empty_masks, fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.data.packed_records import PackedRecords
@@ -167,9 +167,10 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
 
 
 def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
-    content = read_coco(source.json_file)
+    repeated: Repeated = {}
+    content = read_coco(source.json_file, repeated=repeated)
     try:
-        return _build(source, content, warnings)
+        return _build(source, content, repeated, warnings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"data set {source.name}: {source.json_file} has an entry that COCO does not allow "
@@ -178,7 +179,7 @@ def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
         ) from error
 
 
-def _build(source: DatasetSource, content: dict, warnings: list[str]) -> DetectionDataset:
+def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: list[str]) -> DetectionDataset:
     from xray_lazy.data.check.values import class_name, is_id
 
     categories = _sorted_classes(content)
@@ -221,6 +222,11 @@ def _build(source: DatasetSource, content: dict, warnings: list[str]) -> Detecti
         fill_areas(record)
     names = [printable(class_name(category["name"]) or "") for category in categories]
     dataset = DetectionDataset(records.values(), source.name, names, list(index_of_category), [source.json_file])
+    ambiguous = [one for name in REQUIRED_LISTS for one in content[name] if repeated and repeated_keys(one, repeated)]
+    if ambiguous:
+        example = f"{', '.join(repeated_keys(ambiguous[0], repeated))} of id {ambiguous[0].get('id')}"
+        entries = counted(len(ambiguous), "entry", "entries")
+        warnings.append(f"{source.name}: took the last of several values of a key in {entries}, e.g. {example}")
     losses = _losses(dataset, left_out, no_outlines, empty)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
     return dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xray_lazy.data.check.classes import Classes, examine_classes
 from xray_lazy.data.check.coco_set import CocoSet, other_format
-from xray_lazy.data.check.entries import examine_entries
+from xray_lazy.data.check.entries import examine_entries, examine_keys
 from xray_lazy.data.check.file_names import right_names
 from xray_lazy.data.check.ids import number_ids
 from xray_lazy.data.check.image_facts import ImageFacts, read_facts
@@ -129,7 +129,8 @@ def examine(one: CocoSet, facts: Facts, rules: ImageRules | None = None) -> Exam
     instances = examine_instances(annotations, looked_at, classes)
     if classes.is_shifted:  # said once, of the set
         instances.findings[:] = [f for f in instances.findings if f.kind != "undeclared_class"]
-    findings = image_findings + annotation_findings + category_findings
+    findings = examine_keys(one.content, one.repeated)
+    findings += image_findings + annotation_findings + category_findings
     if other := other_format(one.content):
         findings.append(Finding("other_format", "set", None, other))
     findings += classes.findings + looked_at.findings + instances.findings

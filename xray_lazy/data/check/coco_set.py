@@ -1,10 +1,10 @@
 """The sets to check: by JSON file and folder, or by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.coco_file import Repeated, read_coco
 from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.errors import UserError
 
@@ -18,12 +18,14 @@ class CocoSet:
         content: the JSON's content as `read_coco` gives it; it is never changed.
         images_dir: the folder of its images, or None where only the JSON is looked at.
         json_file: where the content came from.
+        repeated: keys that objects of the content give several times, as `read_coco` tells them.
     """
 
     name: str
     content: dict
     images_dir: Path | None = None
     json_file: Path | None = None
+    repeated: Repeated = field(default_factory=dict)
 
 
 def open_sets(arguments: Sequence[str], root: str | None = None, images: bool = True) -> list[CocoSet]:
@@ -52,12 +54,17 @@ def open_sets(arguments: Sequence[str], root: str | None = None, images: bool = 
                 "give ANNOTATIONS.json IMAGES_DIR, as often as there are sets",
             )
         else:
-            sets.append(CocoSet(argument, read_coco(Path(argument)), None, Path(argument)))
+            sets.append(_read(argument, Path(argument), None))
     return sets
 
 
 def _set(source: DatasetSource) -> CocoSet:
-    return CocoSet(source.name, read_coco(source.json_file), source.image_root, source.json_file)
+    return _read(source.name, source.json_file, source.image_root)
+
+
+def _read(name: str, json_file: Path, images_dir: Path | None) -> CocoSet:
+    repeated: Repeated = {}
+    return CocoSet(name, read_coco(json_file, repeated=repeated), images_dir, json_file, repeated)
 
 
 def other_format(content: dict) -> str:

@@ -2,6 +2,7 @@
 
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.values import as_number, as_whole, is_id
+from xray_lazy.data.coco_file import Repeated, repeated_keys
 
 WHOLE_FIELDS = {
     "images": ("id", "width", "height"),
@@ -27,6 +28,16 @@ def examine_entries(content: dict, list_name: str) -> tuple[list[dict], list[Fin
             entry = {**entry, **numbers}
         entries.append(entry)
     return entries, findings
+
+
+def examine_keys(content: dict, repeated: Repeated) -> list[Finding]:
+    """Entries that give a key several times."""
+    return [
+        Finding("repeated_key", SUBJECTS[name], identity(entry, position), ", ".join(keys), "the last one is kept")
+        for name in SUBJECTS
+        for position, entry in enumerate(content[name])
+        if isinstance(entry, dict) and (keys := repeated_keys(entry, repeated))
+    ]
 
 
 def identity(entry: dict, position: int) -> int | str:

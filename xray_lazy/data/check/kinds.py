@@ -37,6 +37,11 @@ KINDS: dict[str, Kind] = {
         ERROR, "annotations are not those of instances", "export the set with boxes and classes: COCO instances"
     ),
     "not_an_entry": Kind(ERROR, "list entry is not an object", "`repair` drops it"),
+    "repeated_key": Kind(
+        ERROR,
+        "an object gives a key several times, with different values",
+        "see which one is meant: the last one counts, in training, too; `repair` keeps that",
+    ),
     "number_as_text": Kind(ERROR, "number written as text, or whole number as decimal", "`repair` writes numbers"),
     "id_no_number": Kind(
         WARNING,
