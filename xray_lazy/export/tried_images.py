@@ -25,7 +25,7 @@ def images_to_try(
         files: images; without any, the first ones of the test set, or made-up ones where it isn't at hand.
         count: images at most, where no files are given.
 
-    A model of any size gets the first one turned by 90 degrees, too; then an image comes that is white all over.
+    A model of any size gets the first one turned by 90 degrees, too; then an image comes that is nearly white all over.
     """
     records = [_record(file) for file in files] if files else _of_data_set(cfg, "test")[:count]
     images = _mapped(cfg, records)
@@ -36,7 +36,7 @@ def images_to_try(
         if number == 0 and facts.dynamic:
             yield f"{name}, turned", _fitted(image.transpose(0, 2, 1), facts)
         if number == 0:
-            empty = np.full_like(_fitted(image, facts), 255)
+            empty = _nearly_white(_fitted(image, facts))
     yield "white", empty
 
 
@@ -74,6 +74,13 @@ def _of_data_set(cfg: DictConfig, loader: str) -> list[dict]:
         return list(instantiate(cfg.dataloader[loader].dataset))
     except UserError:  # the data may have stayed where the model was trained
         return []
+
+
+def _nearly_white(image: np.ndarray) -> np.ndarray:
+    """Darker to the lower right: of places that are all alike, which ones a model takes would be chance."""
+    _, height, width = image.shape
+    down, across = np.linspace(0, 10, height)[:, None], np.linspace(0, 13, width)
+    return np.broadcast_to(255 - down - across, image.shape).astype(np.float32)
 
 
 def _made_up(facts: ModelFacts, seed: int) -> np.ndarray:
