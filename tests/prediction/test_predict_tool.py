@@ -368,9 +368,27 @@ def test_what_is_looked_at_and_what_others_made_is_never_replaced(predict, image
     assert files(out) == [str(path.relative_to(out))] and path.read_bytes() == before
 
 
-def test_results_of_an_earlier_call_are_replaced(predict, images):
-    before = files(predict(*images))
-    assert files(predict(*images)) == before
+def test_results_of_an_earlier_call_are_replaced(predict, images, belt):
+    before = files(predict(*images, belt, threat_reports=True))
+    assert files(predict(*images, belt, threat_reports=True)) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pictures/bag_0.jpg", "videos/belt.mp4", "videos/belt.json", "threat_reports/bag_0.dcs", "detections.csv"],
+)
+def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt, name):
+    output = predict(*images[:1], belt, threat_reports=True)
+    own = output / name
+    assert own.is_file()
+    foreign = cv2.imencode(".jpg", cv2.imread(str(images[1])))[1].tobytes() if name.endswith("jpg") else b"{}"
+    own.write_bytes(foreign)
+    if name.endswith("mp4"):
+        own.with_suffix(".json").unlink()
+    before = files(output)
+    with pytest.raises(UserError, match=f"{name} is there already, and is not a result of an earlier prediction"):
+        predict(*images[:1], belt, threat_reports=True)
+    assert files(output) == before and own.read_bytes() == foreign
 
 
 def test_a_belt_of_bags_is_seen_by_tiles_as_its_bags_are(predict, images, tmp_path):

@@ -92,13 +92,19 @@ def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found],
     """
     predictions, annotations, table = (folder / name for name in RESULT_FILES)
     written = []
+    # the first one: by it the others are known for results that may be replaced, after a kill, too
+    write_text(table, _table([*found, *videos], categories))
     if found:
         results = [result for image in found for result in image.results(categories.ids)]
         written = [predictions, annotations]
         write_json(written[0], results)
         write_json(written[1], data_set(found, results, categories))
-    write_text(table, _table([*found, *videos], categories))
     return [*written, table]
+
+
+def is_our_table(path: Path) -> bool:
+    """Whether a file is a `detections.csv` that was written here."""
+    return path.is_file() and path.read_bytes().startswith(",".join(TABLE_HEADER).encode())
 
 
 def video_record(found: Sequence[Found], categories: Categories, facts: Mapping) -> dict:

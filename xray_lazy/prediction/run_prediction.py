@@ -15,7 +15,15 @@ from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.prediction.detection_files import RESULT_FILES, Categories, Found, data_set, video_record, write_results
+from xray_lazy.prediction.detection_files import (
+    RESULT_FILES,
+    Categories,
+    Found,
+    data_set,
+    is_our_table,
+    video_record,
+    write_results,
+)
 from xray_lazy.prediction.detector import Detector, TrainedDetector
 from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs, without_further_files
 from xray_lazy.prediction.named_ground_truth import GroundTruth
@@ -23,10 +31,10 @@ from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.pseudo_labels import agreed_labels, check_same_classes, require_free_set, write_pseudo_labels
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
-from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, sole_writer
+from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with, sole_writer
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
-from xray_lazy.visualization.prediction_images import write_image
+from xray_lazy.visualization.prediction_images import is_written_here, write_image
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
@@ -172,19 +180,34 @@ def _look_at_tiles(detector: Detector, width: int, overlap: int) -> None:
 
 
 def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
-    """Refuse to replace what is looked at, or tables that are not of an earlier call."""
+    """Refuse to replace what is looked at, or what is not of an earlier call."""
     folder = Path(options.output)
     tables = [folder / name for name in RESULT_FILES]
-    drawn = [folder / "pictures" / image.result.with_suffix(".jpg") for image in inputs.images]
-    drawn += map(options.report_file, inputs.images if options.threat_reports else ())
-    drawn += [folder / "videos" / v.result.with_suffix(f".{options.video_format}") for v in inputs.videos]
-    drawn += [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
+    drawn_images, drawn_videos = (inputs.images, inputs.videos) if options.overlays else ([], [])
+    images = [folder / "pictures" / image.result.with_suffix(".jpg") for image in drawn_images]
+    reports = [options.report_file(image) for image in inputs.images if options.threat_reports]
+    lists = [folder / "videos" / video.result.with_suffix(".json") for video in inputs.videos]
+    videos = [folder / "videos" / video.result.with_suffix(f".{options.video_format}") for video in drawn_videos]
     given = filter(None, (options.ground_truth, options.operating_point))
     read = [entry.path for entry in (*inputs.images, *inputs.videos)]
-    check_no_input([*tables, *drawn], [*read, *inputs.coco_files, *map(Path, given)])
-    # each call writes the last of them, whatever it looks at
-    for table in tables:
-        check_result_file(table, lambda _: tables[-1].is_file(), "a table of an earlier prediction")
+    check_no_input([*tables, *images, *reports, *lists, *videos], [*read, *inputs.coco_files, *map(Path, given)])
+    is_earlier: dict[Path, Callable[[Path], bool]] = {
+        # each call writes the last of them, whatever it looks at
+        **dict.fromkeys(reversed(tables), lambda _: is_our_table(tables[-1])),
+        **dict.fromkeys(images, is_written_here),
+        **dict.fromkeys(lists, _is_video_list),
+        **dict.fromkeys(videos, lambda video: _is_video_list(video.with_suffix(".json"))),
+    }
+    if reports:
+        from xray_lazy.prediction.threat_reports import is_our_report
+
+        is_earlier |= dict.fromkeys(reports, is_our_report)
+    for file, is_result in is_earlier.items():
+        check_result_file(file, is_result, "a result of an earlier prediction")
+
+
+def _is_video_list(path: Path) -> bool:
+    return json_with(path, "video", "frames")
 
 
 class _Run:
@@ -204,7 +227,6 @@ class _Run:
         self.class_names = predictor.class_names
         self.found: list[Found] = []
         self.found_in_videos: dict[InputFile, list[Found]] = {}
-        self.video_facts: dict[InputFile, dict] = {}
         self.skipped, self.last_problem = 0, None
 
     def run(self) -> None:
@@ -266,13 +288,15 @@ class _Run:
         except UserError as problem:
             return self._skip(problem)
         self.found_in_videos[entry] = frames
-        self.video_facts[entry] = {"video": str(entry.path), **asdict(video.facts), "frames": len(frames)}
+        facts = {"video": str(entry.path), **asdict(video.facts)}
         if video.missing_frames:
-            self.video_facts[entry]["missing_frames"] = video.missing_frames
+            facts["missing_frames"] = video.missing_frames
             self.console.warn(
                 f"video {entry.path} breaks off: {len(frames)} of the {video.facts.frames} frames that its "
                 "header tells of can be read; copy or convert it again"
             )
+        # at once: by it the video is known for a result that may be replaced
+        write_json(self._video_path(entry, ".json"), video_record(frames, self._categories(), facts))
 
     def _detect_in_frames(self, entry: InputFile, video: Video, pool: ThreadPoolExecutor) -> list[Found]:
         frames, path = [], self._video_path(entry, f".{self.options.video_format}")
@@ -313,11 +337,7 @@ class _Run:
             files.append(self._write_pseudo_labels(categories))
         if self.options.threat_reports:
             files += self._write_threat_reports(categories)
-        for entry, found in self.found_in_videos.items():
-            path = self._video_path(entry, ".json")
-            write_json(path, video_record(found, categories, self.video_facts[entry]))
-            files.append(path)
-        return files
+        return files + [self._video_path(entry, ".json") for entry in self.found_in_videos]
 
     def _write_pre_annotations(self, target: str, categories: Categories) -> Path:
         """Labels of all images, beside links to these; what has no area is left out, as people can't see it."""

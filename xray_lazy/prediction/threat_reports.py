@@ -16,6 +16,7 @@ from xray_lazy.data.image_detections import Drawn
 from xray_lazy.prediction.detection_files import Found
 
 SUFFIX = ".dcs"
+ALGORITHM = "xray-lazy "
 # Of the image's file, where it is DICOM: what says whose bag it is, and in which study.
 KEPT = ("PatientID", "PatientName", "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber")
 
@@ -28,6 +29,11 @@ def write_threat_report(path: Path, found: Found, class_names: Sequence[str], im
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_writer(path) as file:
         file.write(stream.getvalue())
+
+
+def is_our_report(path: Path) -> bool:
+    """Whether a file is a report that was written here."""
+    return ALGORITHM.encode() in path.read_bytes()
 
 
 def threat_report(found: Found, class_names: Sequence[str], image: Dataset) -> Dataset:
@@ -51,7 +57,7 @@ def threat_report(found: Found, class_names: Sequence[str], image: Dataset) -> D
     report.Modality = "TDR"
     report.ContentDate, report.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     report.TDRType = "MACHINE"
-    report.ThreatDetectionAlgorithmAndVersion = f"xray-lazy {xray_lazy.__version__}"
+    report.ThreatDetectionAlgorithmAndVersion = f"{ALGORITHM}{xray_lazy.__version__}"
     report.AlarmDecision = "ALARM" if len(found) else "NO_ALARM"
     report.AlarmDecisionTime = now.strftime("%Y%m%d%H%M%S.%f")
     report.NumberOfTotalObjects = report.NumberOfAlarmObjects = len(found)

@@ -74,6 +74,19 @@ def evenly_spaced(entries: Sequence[Entry], count: int) -> list[Entry]:
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Write a BGR image in the format of the path's suffix, whole or not at all."""
     path = Path(path)
-    encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    content = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    if path.suffix == ".jpg":
+        first = 4 + int.from_bytes(content[4:6], "big")  # JFIF's own segment is to stay the first
+        content = content[:first] + _COMMENT + content[first:]
     with atomic_writer(path) as stream:
-        stream.write(encoded.tobytes())
+        stream.write(content)
+
+
+def is_written_here(path: Path) -> bool:
+    """Whether a JPEG is one that `write_image` wrote."""
+    with path.open("rb") as stream:
+        return _COMMENT in stream.read(64)
+
+
+_MADE_BY = b"drawn by xray-lazy"
+_COMMENT = b"\xff\xfe" + (2 + len(_MADE_BY)).to_bytes(2, "big") + _MADE_BY
