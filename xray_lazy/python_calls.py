@@ -1,6 +1,7 @@
 """`train`, `evaluate` and `predict` for Python and notebooks: what the tools do, with the same errors."""
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import PLACE, read_failure
-from xray_lazy.run_folder import METRICS, Evaluation, RunFolder, best_evaluation
+from xray_lazy.run_folder import MARK, METRICS, Evaluation, RunFolder, best_evaluation
 from xray_lazy.tool_files import training_command
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def evaluate(
     _run_training_tool(file, words, ["--eval-only"], num_gpus, num_processes)
     new = [found for found in written_to.evaluations() if before.get(found.folder) != _time_of(found)]
     means = [found for found in new if found.parts != [found]]
-    return {name: value for found in means or new for name, value in found.metrics.items()}
+    return {_unmarked(name, found): value for found in means or new for name, value in found.metrics.items()}
 
 
 def predict(
@@ -245,6 +246,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def _written(folder: RunFolder) -> dict[Path, int]:
     return {found.folder: _time_of(found) for found in folder.evaluations()}
+
+
+def _unmarked(name: str, evaluation: Evaluation) -> str:
+    """A metric's name without what tells the evaluation's folder from that of the training's own."""
+    suffix = re.sub(MARK, "", evaluation.suffix)
+    return name.replace(f"{evaluation.suffix}/", f"{suffix}/", 1)
 
 
 def _time_of(evaluation: Evaluation) -> int:

@@ -24,6 +24,7 @@ MAIN_METRICS = ("segm/AP", "bbox/AP")
 _NUMBER = "[0-9]" * 7
 _PERIODIC = re.compile(r"model_(\d{7})(\.pth)?")
 _EVALUATION = re.compile(r"iter_(\d+)(.*)")
+MARK = "^_[0-9a-f]{8}"  # behind the iteration: results of other weights, settings or data than the training's
 
 
 @dataclass(frozen=True)
