@@ -307,7 +307,7 @@ def test_a_few_pixels_of_full_value_do_not_hide_that_the_others_are_dark(folder)
     values[:2, :5] = 65535
     cv2.imwrite(str(folder / "2.png"), values)
     (told,) = check_sets([CocoSet("set", sound_set(), folder)]).sets[0].findings
-    assert told.kind == "picture_dark" and "to 4095 in 16 bits, but for 10 pixels: training sees 0 to 15" in told.detail
+    assert told.kind == "picture_dark" and "4095 in 16 bits, but for 10 pixels: the model sees 0 to 15" in told.detail
 
 
 def test_a_damaged_jpeg_that_can_be_read_is_named_and_leaves_no_line_without_a_name(folder, capfd):

@@ -306,7 +306,7 @@ def test_images_of_16_bits_that_training_sees_nothing_of_are_told(tiny, tmp_path
     for image in (tmp_path / "images").iterdir():
         cv2.imwrite(str(image), cv2.imread(str(image)).astype(np.uint16) * 16)
     assert faults_of(tiny, *training_set(tmp_path)) == []
-    assert [record.getMessage().count("training sees 1 to 15 of 255") for record in caplog.records] == [1]
+    assert [record.getMessage().count("the model sees 1 to 15 of 255") for record in caplog.records] == [1]
 
 
 def test_a_part_of_a_set_may_lack_a_class(tiny, tmp_path):

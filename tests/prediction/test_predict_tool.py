@@ -391,6 +391,18 @@ def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt,
     assert files(output) == before and own.read_bytes() == foreign
 
 
+def test_images_of_which_a_model_of_8_bits_sees_nothing_are_told_once(predict, images, tmp_path, capfd):
+    for bits, words in ((12, 1), (16, 0)):
+        folder = tmp_path / f"of_{bits}"
+        folder.mkdir()
+        for image in images:
+            scaled = cv2.imread(str(image)).astype(np.uint16) * (257 if bits == 16 else 16)
+            cv2.imwrite(str(folder / f"{image.stem}.png"), scaled)
+        predict(folder)
+        told = " ".join(capfd.readouterr().err.split())
+        assert told.count("the model sees 1 to 15 of 255") == told.count("dataloader.reader") == words
+
+
 def test_a_belt_of_bags_is_seen_by_tiles_as_its_bags_are(predict, images, tmp_path):
     """Bags as far apart as a tile is wide, with an overlap of none: each tile is one bag."""
     bags = [cv2.imread(str(image)) for image in images[:3]]

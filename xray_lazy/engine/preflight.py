@@ -5,7 +5,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from urllib.parse import urlparse
 
 from detectron2.config import instantiate
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config, flatten
 from xray_lazy.data.check.box_form import find_box_form
-from xray_lazy.data.check.image_facts import image_facts
+from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.class_axes import number_of_classes_keys
@@ -34,7 +33,6 @@ from xray_lazy.wording import counted
 logger = logging.getLogger(__name__)
 
 TRAIN, TEST = "dataloader.train.dataset", "dataloader.test.dataset"
-IMAGES_LOOKED_AT = 5
 # how many detections of an image a model gives at most
 DETECTION_LIMITS = ("test_topk_per_image", "detections_per_image")
 # where evaluation meets a wrong value
@@ -210,12 +208,8 @@ def _check_dataset(key: str, dataset: DetectionDataset) -> Iterator[Fault]:
 
 def _warn_of_dark_images(dataset: DetectionDataset) -> None:
     """Say so where training sees hardly anything of 16-bit images; a few of a set tell."""
-    places = range(0, len(dataset), max(1, len(dataset) // IMAGES_LOOKED_AT))
-    for place in list(places)[:IMAGES_LOOKED_AT]:
-        path = Path(dataset[place]["file_name"])
-        if darkness := image_facts(path).darkness:
-            logger.warning("%s: %s has %s: `tools/dataset.py check` lists all", dataset.name, path, darkness)
-            return
+    if darkness := darkness_among(dataset, lambda record: record["file_name"]):
+        logger.warning("%s: %s: `tools/dataset.py check` lists all", dataset.name, darkness)
 
 
 def _check_classes(cfg: DictConfig, datasets: Sequence[tuple[str, DetectionDataset]]) -> Iterator[Fault]:

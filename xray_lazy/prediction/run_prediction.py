@@ -12,6 +12,7 @@ import numpy as np
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet
+from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
@@ -247,6 +248,13 @@ class _Run:
 
     def _detect_in_images(self, pool: ThreadPoolExecutor) -> None:
         images = self.inputs.images
+        # of a reader for 8-bit colours, which takes the upper 8 of 16 bits
+        darkness = "" if self.predictor.detector.reader.fingerprint() else darkness_among(images, lambda one: one.path)
+        if darkness:
+            self.console.warn(
+                f"{darkness}: give it images as those of its training, or with their values scaled to all 16 bits; a "
+                "model for them is trained with dataloader.reader, which `tools/dataset.py check` proposes"
+            )
         ids = self._image_ids(images)
         predictions = zip(images, ids, self.predictor.stream(image.path for image in images), strict=True)
         with self.console.progress("images", len(images)) as advance:

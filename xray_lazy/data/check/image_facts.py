@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from xray_lazy.wording import counted
 LEAST_BRIGHT = 128
 # of pixels: this share may be defects of the detector, or letters in the image
 MOST_BRIGHT = 0.01
+IMAGES_LOOKED_AT = 5  # of many that are alike
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ def image_facts(path: Path) -> ImageFacts:
     )
 
 
+def darkness_among(entries: Sequence[Any], path_of: Callable[[Any], str | Path]) -> str:
+    """How little a model of 8 bits sees of images of 16, of which a few are looked at; empty where it is enough."""
+    for place in [*range(0, len(entries), max(1, len(entries) // IMAGES_LOOKED_AT))][:IMAGES_LOOKED_AT]:
+        path = path_of(entries[place])
+        if darkness := image_facts(Path(path)).darkness:
+            return f"{path} has {darkness}"
+    return ""
+
+
 def _eight_bits(path: Path, image: np.ndarray) -> np.ndarray:
     """What training takes of 16 bits."""
     return (image >> 8).astype(np.uint8) if path.suffix.lower() == ".png" else read_image(path)
@@ -119,7 +130,7 @@ def _darkness(image: np.ndarray, seen: np.ndarray) -> str:
     values, shown = image.max(axis=2)[dark], seen[dark]
     but = f", but for {counted(bright, 'pixel')}" if bright else ""
     told = f"values of {values.min():g} to {values.max():g} in {image.itemsize * 8} bits{but}"
-    return f"{told}: training sees {shown.min()} to {shown.max()} of 255"
+    return f"{told}: the model sees {shown.min()} to {shown.max()} of 255"
 
 
 def _size_or_none(path: Path) -> tuple[int, int] | None:
