@@ -3,7 +3,7 @@
 import sys
 import tomllib
 
-EXTRAS = ("timm", "onnx")
+EXTRAS = ("timm", "onnx", "serve")
 ALSO = ("hatchling", "editables", "jupyterlab")  # the project is installed with the first two; no build fetches them
 
 with open(sys.argv[1], "rb") as file:
