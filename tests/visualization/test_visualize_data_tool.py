@@ -21,6 +21,7 @@ from xray_lazy.results_place import sole_writer
 
 TOOL = Path(__file__).parents[2] / "tools" / "visualize.py"
 DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"
+FLIP = "dataloader.train.mapper.augmentations.1.horizontal=False"
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,7 @@ def test_statistics_of_all_sets_under_the_root(run, tmp_path, monkeypatch):
         (["--statistics", "none.json"], "none.json"),
         (["--statistics", "--class", "gun", "--count", "3"], "--class, --count have no effect with --statistics"),
         (["--augmented", "--config-file", DEMO, "--grey"], "--grey has no effect with --augmented"),
+        (["--augmented", "--config-file", DEMO, FLIP], "dataloader.train.mapper can't be built: ValueError: At least"),
         (["--browse", "--faulty"], "--faulty has no effect with --browse"),
         (["--draws", "2"], "--draws has no effect without --augmented"),
         (["train.seed=1"], "KEY=VALUE has no effect without --augmented"),

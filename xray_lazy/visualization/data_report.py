@@ -116,10 +116,22 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
         sheets |= _parts_alone(cfg)
     for name, alone in sheets.items():
         path = Path(folder) / f"{name}.jpg"
-        mapper = instantiate(alone.dataloader.train.mapper)
+        mapper = _mapper(alone)
         give_dataset(mapper, datasets[0])
         save_augmented_sheet(records, mapper, class_names, path, request.draws, request.seed)
         report(f"{path}: {counted(len(records), 'image')}, {counted(request.draws, 'draw')} of each")
+
+
+def _mapper(cfg: DictConfig) -> Callable[[dict], dict]:
+    from detectron2.config import instantiate
+
+    try:
+        return instantiate(cfg.dataloader.train.mapper)
+    except UserError:
+        raise
+    except Exception as error:  # what detectron2's transforms say of their arguments
+        message = f"dataloader.train.mapper can't be built: {type(error).__name__}: {error}"
+        raise UserError(message, "`tools/lazy_train.py --dry-run` names the part") from error
 
 
 def _parts_alone(cfg: DictConfig) -> dict[str, DictConfig]:
