@@ -7,10 +7,9 @@ a lossless PNG of each item, white where it lets all through. `tools/dataset.py 
 import functools
 import os
 import re
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from xray_lazy.data.image_file import UnreadableImage, read_image
 from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.data.run_lengths import encode
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder
+from xray_lazy.results_place import check_result_folder, sole_maker
 from xray_lazy.wording import counted
 
 INDEX, SHEET = "threats.json", "sheet.jpg"
@@ -76,9 +75,7 @@ class LibraryWriter:
     def __post_init__(self):
         self.folder = self.folder.absolute()
         require_free(self.folder, self.overwrite)
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._unfinished = self.folder.with_name(f".{self.folder.name[:48]}.{uuid.uuid4().hex}.tmp")
-        self._unfinished.mkdir()
+        self._held = ExitStack()
 
     def add(self, threat: Threat) -> None:
         number = len(self.images) + 1
@@ -114,8 +111,8 @@ class LibraryWriter:
         categories = [{"id": number, "name": name} for number, name in enumerate(self.class_names, start=1)]
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
         write_json(self._unfinished / INDEX, content)
-        require_free(self.folder, self.overwrite)  # another process may have been faster
-        old = self._unfinished.with_name(self._unfinished.name + ".old")
+        require_free(self.folder, self.overwrite)  # somebody may have been faster
+        old = self._unfinished.with_name("old")
         if self.folder.exists():
             os.replace(self.folder, old)
         try:
@@ -124,13 +121,14 @@ class LibraryWriter:
             if old.exists():
                 os.replace(old, self.folder)
             raise
-        shutil.rmtree(old, ignore_errors=True)
 
     def __enter__(self) -> "LibraryWriter":
+        self._unfinished = self._held.enter_context(sole_maker(self.folder)) / "new"
+        self._unfinished.mkdir()
         return self
 
     def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._held.close()
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
