@@ -77,6 +77,13 @@ def add_demo(commands) -> None:
         help="what the detectors count, 16-bit PNGs of the low and the high energy, as a set NAME_raw",
     )
     parser.add_argument(
+        "--views",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="2: each bag from above and from the side, as images of one bag; N of --train are bags then (default: 1)",
+    )
+    parser.add_argument(
         "--seed", type=whole(0), default=0, metavar="N", help="the same seed makes the same files (default: 0)"
     )
     parser.add_argument("--workers", type=whole(1), metavar="N", help="processes (default: one per core)")
@@ -105,19 +112,20 @@ def run_demo(options: argparse.Namespace) -> int:
         "masks": options.masks,
         "image_format": options.format,
         "raw": options.raw,
+        "views": options.views,
     }
     for scanner in dict.fromkeys(options.scanner or ["demo"]):
         name = name_of_scanner(scanner, options.raw)
         with sole_writer(Path(root) / "images" / name):
             if options.export is not None:
                 file, planted = generate_export(root, scanner, options.export, faults=options.faults, **common)
-                print(f"{file}: {counted(options.export, 'image')}")
+                print(f"{file}: {counted(options.export * options.views, 'image')}")
                 for fault in planted:
                     print(f"  planted: {fault.kind}: {fault.where}")
             else:
                 counts = {"train": options.train, "val": options.val, "test": options.test}
                 for split, file in generate_set(root, scanner, counts, **common).items():
-                    print(f"xray_{name}_{split}: {counted(counts[split], 'image')}, {file}")
+                    print(f"xray_{name}_{split}: {counted(counts[split] * options.views, 'image')}, {file}")
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xray_lazy.data.bags import BAG, bag_fields
 from xray_lazy.data.coco_file import REQUIRED_LISTS, Repeated, read_coco, repeated_keys
 from xray_lazy.data.coco_instance import drop_empty_masks, fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.dataset_places import DatasetSource, find_source
@@ -195,6 +196,7 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
             "image_id": image["id"],
             "dataset_name": source.name,
             "annotations": [],
+            **bag_fields(image),
             **({WEIGHT: float(image[WEIGHT])} if isinstance(image.get(WEIGHT), int | float) else {}),
         }
     if len(records) < len(content["images"]):
@@ -314,7 +316,8 @@ def join_datasets(parts: Sequence[DetectionDataset]) -> DetectionDataset:
         index = [first.class_names.index(name) for name in part.class_names]
         for record in part:
             annotations = [{**a, "category_id": index[a["category_id"]]} for a in record["annotations"]]
-            joined.append(record | {"annotations": annotations})
+            own_bag = {BAG: f"{part.name}/{record[BAG]}"} if BAG in record else {}
+            joined.append(record | own_bag | {"annotations": annotations})
     next_instance = 1
     for image_id, record in enumerate(joined, start=1):
         record["image_id"] = image_id

@@ -29,7 +29,7 @@ def read_dvxray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
                     items.append(Instance(item["label"], box))
                 else:
                     notes.add("item that can't be seen in a view: left out of it", file.stem)
-            scans.append(Scan(file, tuple(items), path.stem))
+            scans.append(Scan(file, tuple(items), path.stem, view=view))
     return {"all": scans}
 
 

@@ -16,12 +16,14 @@ class Scan:
         instances: in pixels of `stated`, where that is given, else of the image; they may reach over its edge.
         group: the bag or the source. All images of a group go into one split.
         stated: (width, height) of the image as its label has it.
+        view: of the bag that `group` is, where the set has several of each.
     """
 
     file: Path
     instances: tuple[Instance, ...] = ()
     group: str = ""
     stated: tuple[int, int] | None = None
+    view: str = ""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.data.bags import BAG, VIEW
 from xray_lazy.data.check.images import is_scaled_copy
 from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.class_file import check_rename
@@ -48,10 +49,12 @@ class Annotated(NamedTuple):
     Attributes:
         size: (width, height).
         items: name of the class, and box, area and mask.
+        fields: of bag and view, where the set has views.
     """
 
     size: tuple[int, int]
     items: list[tuple[str, dict]]
+    fields: dict[str, str]
 
 
 def import_set(
@@ -157,7 +160,8 @@ def _annotated(
             notes.add("image that can't be read: left out", f"{file}: {size.why}")
         elif (items := _at_scale(scan, size, notes)) is not None:
             shapes = ((item.class_name, _shape(item, size, file, notes)) for item in items)
-            known[file] = Annotated(size, [(name, shape) for name, shape in shapes if shape])
+            fields = {BAG: scan.group, VIEW: scan.view} if scan.view else {}
+            known[file] = Annotated(size, [(name, shape) for name, shape in shapes if shape], fields)
     return known
 
 
@@ -175,7 +179,8 @@ def _content(
     annotations: list[dict] = []
     for number, file in enumerate(files, start=1):
         width, height = known[file].size
-        images.append({"id": number, "file_name": file.as_posix(), "width": width, "height": height})
+        own = {"id": number, "file_name": file.as_posix(), "width": width, "height": height}
+        images.append(own | known[file].fields)
         for name, shape in known[file].items:
             ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes[rename.get(name, name)]}
             annotations.append({**ids, **shape, "iscrowd": 0})

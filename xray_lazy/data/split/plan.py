@@ -1,12 +1,12 @@
 """Which images and annotations each split gets."""
 
 import math
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from xray_lazy.data.bags import BAG, bag_fields, groups_of, named_fields
 from xray_lazy.data.check.image_facts import read_facts
 from xray_lazy.data.check.neighbours import scan_of_digest
 from xray_lazy.data.dataset_places import SPLITS
@@ -49,7 +49,9 @@ def plan_split(
         ratios: the shares of train, val and test; they sum to 1.
         seed: another seed gives another split.
         group_by: a regular expression searched in each file name; images for which its first group (or, without one,
-            the whole match) is the same stay together. Or `DUPLICATES`: those that show the same scan.
+            the whole match) is the same stay together; with a second group these are bags, and that is the view,
+            both of which become fields of the images. Or `DUPLICATES`: those that show the same scan. Without it
+            images stay together that say themselves that they show the same bag.
         show_progress: draw a progress bar on stderr while images are compared.
 
     Raises:
@@ -58,11 +60,12 @@ def plan_split(
     _require_shares(ratios)
     images, annotations = export.content["images"], export.content["annotations"]
     names = [image["file_name"] for image in images]
-    groups: Sequence[Hashable] = names
+    groups: Sequence[Hashable] = [bag_fields(image).get(BAG, name) for image, name in zip(images, names, strict=True)]
     if group_by == DUPLICATES:
         groups = _same_scans(export, show_progress)
     elif group_by:
-        groups = groups_of(names, group_by)
+        groups, fields = groups_of(names, group_by), named_fields(names, group_by)
+        images = [image | own for image, own in zip(images, fields, strict=True)]
     splits = sum(ratio > 0 for ratio in ratios)
     if len(set(groups)) < splits:
         grouped = f", which --group-by {shlex.quote(group_by)} joins into {len(set(groups))}" if group_by else ""
@@ -106,27 +109,3 @@ def _require_shares(ratios: Sequence[float]) -> None:
         raise UserError(f"the ratios {shown} are not all shares from 0 to 1", "e.g. --ratios 0.7 0.15 0.15")
     if abs(sum(ratios) - 1) > 1e-6:
         raise UserError(f"the ratios {shown} sum to {sum(ratios):g}, not to 1", "e.g. --ratios 0.7 0.15 0.15")
-
-
-def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[str]:
-    """The group of each file name, as `plan_split` joins them; `option` is how the user gave the pattern.
-
-    Raises:
-        UserError: the pattern is no regular expression, or is not in all names.
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(
-            f"{option}{shlex.quote(pattern)} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
-        ) from None
-    matches = list(map(expression.search, names))
-    strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
-    if strangers:
-        raise UserError(
-            f"{option}{shlex.quote(pattern)} does not fit {len(strangers)} of {len(names)} file names, "
-            f"e.g. {strangers[0]}",
-            f"make it fit them all; with {shlex.quote(pattern + '|.*')} each of these is a group of its own",
-        )
-    first = min(1, expression.groups)
-    return [match[0] if match[first] is None else match[first] for match in matches if match]

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.data.bags import BAG, VIEW
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES
@@ -26,7 +27,8 @@ from xray_lazy.data.synthetic.beam_detector import detector_counts, measure, sca
 from xray_lazy.data.synthetic.drawn_annotations import MASK_FORMS, make_annotation
 from xray_lazy.data.synthetic.planted_faults import PlantedFault, plant_faults
 from xray_lazy.data.synthetic.profiles import PROFILES
-from xray_lazy.data.synthetic.scene import compose
+from xray_lazy.data.synthetic.scene import Scene, compose
+from xray_lazy.data.synthetic.two_views import VIEWS, compose_views
 from xray_lazy.errors import UserError
 from xray_lazy.interruption import end_with_parent
 from xray_lazy.results_place import sole_maker
@@ -51,6 +53,7 @@ class Recipe:
         empty_share: share of bags without a labelled item.
         masks: `rle`, exact, or `polygon`, without holes and true to half a pixel.
         image_format: `jpg` or `png`; `quality` is for jpg.
+        views: 1, or 2 for images of each bag from above and from the side.
         raw: two 16-bit PNGs of each image in place of colours, what the detectors count at the low and high energy.
     """
 
@@ -62,6 +65,7 @@ class Recipe:
     image_format: str = "jpg"
     quality: int = 92
     raw: bool = False
+    views: int = 1
 
     @property
     def name(self) -> str:
@@ -80,6 +84,8 @@ class Recipe:
             raise UserError("the classes must be different ones, at least one", f"choose from {', '.join(CLASS_NAMES)}")
         if not 0 <= self.empty_share <= 1:
             raise UserError(f"{self.empty_share} is not a share of empty bags", "give a number from 0 to 1")
+        if self.views not in (1, len(VIEWS)):
+            raise UserError(f"{self.views} views of a bag can't be generated", "give 1 or 2")
         if self.seed < 0:
             raise UserError(f"{self.seed} is not a seed", "give a number from 0 up")
 
@@ -100,7 +106,7 @@ def generate_set(
     others there are.
 
     Args:
-        counts: images by split, `train`, `val` and `test`; a split with 0 is left out.
+        counts: bags by split, `train`, `val` and `test`; a split with 0 is left out.
         workers: processes; None for one per available core.
         recipe: further fields of `Recipe`.
 
@@ -201,36 +207,54 @@ def _publish(parts: Sequence[_Part], work: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _ImageTask:
-    """One image: all of it follows from the recipe and these values."""
+class _BagTask:
+    """One bag: all of it follows from the recipe and these values.
+
+    Attributes:
+        paths: of its views.
+    """
 
     recipe: Recipe
-    path: Path
+    paths: list[Path]
     group: str
     number: int
 
 
-def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_ImageTask]:
-    """The images of a new folder."""
+def _tasks(recipe: Recipe, folder: Path, group: str, count: int) -> list[_BagTask]:
+    """The bags of a new folder."""
     folder.mkdir()
     ending = "_low.png" if recipe.raw else f".{recipe.image_format}"
-    names = (f"synthetic_{group}_{number:06d}{ending}" for number in range(1, count + 1))
-    return [_ImageTask(recipe, folder / name, group, number) for number, name in enumerate(names)]
+    views = [f"_{view}" for view in VIEWS] if recipe.views > 1 else [""]
+    return [
+        _BagTask(
+            recipe, [folder / f"synthetic_{group}_{number + 1:06d}{view}{ending}" for view in views], group, number
+        )
+        for number in range(count)
+    ]
 
 
-def _draw(task: _ImageTask) -> list[dict]:
-    """Write one image; returns its annotations."""
+def _draw(task: _BagTask) -> list[list[dict]]:
+    """Write the images of one bag; returns the annotations of each."""
     recipe, profile = task.recipe, PROFILES[task.recipe.scanner]
     words = (recipe.seed, zlib.crc32(recipe.scanner.encode()), zlib.crc32(task.group.encode()), task.number)
     rng = np.random.default_rng(words)
     # The first item's class goes round in turn, so that small sets have all classes too.
     first = None if rng.random() < recipe.empty_share else recipe.classes[task.number % len(recipe.classes)]
-    scene = compose(profile, recipe.classes, rng, first)
+    if recipe.views > 1:
+        scenes = compose_views(profile, recipe.classes, rng, first)
+    else:
+        scenes = [compose(profile, recipe.classes, rng, first)]
+    return [_write_view(recipe, path, scene, rng) for path, scene in zip(task.paths, scenes, strict=True)]
+
+
+def _write_view(recipe: Recipe, file: Path, scene: Scene, rng: np.random.Generator) -> list[dict]:
+    """Write the image of a scene; returns its annotations."""
+    profile = PROFILES[recipe.scanner]
     if recipe.raw:
         low, high = detector_counts(measure(scene.attenuation, profile, rng))
-        images = {task.path: low, task.path.with_name(task.path.name.replace("_low", "_high")): high}
+        images = {file: low, file.with_name(file.name.replace("_low", "_high")): high}
     else:
-        images = {task.path: scan(scene.attenuation, profile, rng)}
+        images = {file: scan(scene.attenuation, profile, rng)}
     for path, image in images.items():
         options = [cv2.IMWRITE_JPEG_QUALITY, recipe.quality] if path.suffix == ".jpg" else []
         path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
@@ -240,8 +264,8 @@ def _draw(task: _ImageTask) -> list[dict]:
     ]
 
 
-def _draw_all(tasks: list[_ImageTask], workers: int | None) -> list[list[dict]]:
-    """Write all images with a progress bar; returns their annotations in order."""
+def _draw_all(tasks: list[_BagTask], workers: int | None) -> list[list[list[dict]]]:
+    """Write all images with a progress bar; returns the annotations of each bag's in order."""
     workers = min(workers or _available_cores(), -(-len(tasks) // 8))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with _mapping(workers) as mapped, Progress(*columns, console=Console(stderr=True)) as progress:
@@ -296,14 +320,16 @@ def _require_synthetic(part: _Part) -> None:
         )
 
 
-def _content(recipe: Recipe, tasks: list[_ImageTask], drawn: list[list[dict]]) -> dict:
-    """The COCO file of some images."""
+def _content(recipe: Recipe, tasks: list[_BagTask], drawn: list[list[list[dict]]]) -> dict:
+    """The COCO file of some bags."""
     width, height = PROFILES[recipe.scanner].size
+    named = [(path, fields) for task in tasks for path, fields in zip(task.paths, _fields(task), strict=True)]
     images = [
-        {"id": number, "file_name": task.path.name, "width": width, "height": height}
-        for number, task in enumerate(tasks, 1)
+        {"id": number, "file_name": path.name, "width": width, "height": height, **fields}
+        for number, (path, fields) in enumerate(named, 1)
     ]
-    placed = [(number, annotation) for number, annotations in enumerate(drawn, 1) for annotation in annotations]
+    views = (annotations for bag in drawn for annotations in bag)
+    placed = [(number, annotation) for number, annotations in enumerate(views, 1) for annotation in annotations]
     annotations = [{"id": index, "image_id": number, **rest} for index, (number, rest) in enumerate(placed, 1)]
     return {
         "info": {"description": DESCRIPTION, "scanner": recipe.name, "seed": recipe.seed},
@@ -313,3 +339,10 @@ def _content(recipe: Recipe, tasks: list[_ImageTask], drawn: list[list[dict]]) -
             {"id": number, "name": name, "supercategory": "item"} for number, name in enumerate(recipe.classes, 1)
         ],
     }
+
+
+def _fields(task: _BagTask) -> list[dict[str, str]]:
+    """Which bag and view each of the images is; nothing where there is one view."""
+    if len(task.paths) == 1:
+        return [{}]
+    return [{BAG: f"{task.group}_{task.number + 1:06d}", VIEW: view} for view in VIEWS]

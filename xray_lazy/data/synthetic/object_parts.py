@@ -104,8 +104,8 @@ def centered(parts: list[Part]) -> list[Part]:
 
 def extent(parts: Sequence[Part], pose: Pose) -> tuple[float, float, float, float]:
     """The bounds of the object in pixels: left, top, right, bottom."""
-    bounds = [_bounds(part, pose(part.outline), pose.scale) for part in parts]
-    low, high = np.min([b[0] for b in bounds], axis=0), np.max([b[1] for b in bounds], axis=0)
+    ends = [bounds(part, pose(part.outline), pose.scale) for part in parts]
+    low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
     return (*low, *high)
 
 
@@ -147,7 +147,7 @@ def smooth_noise(shape: tuple[int, int], cell: float, rng: np.random.Generator) 
 def _add(part: Part, pose: Pose, squeeze: float, attenuation: np.ndarray, covered: np.ndarray, rng) -> None:
     """Add one part to an object's attenuation (2, H, W) and covered pixels (H, W), in place."""
     outline = pose(part.outline)
-    low, high = _bounds(part, outline, pose.scale)
+    low, high = bounds(part, outline, pose.scale)
     first = np.maximum(np.floor(low).astype(int) - 1, 0)
     last = np.minimum(np.ceil(high).astype(int) + 1, covered.shape[::-1])
     if (last <= first).any():
@@ -155,8 +155,8 @@ def _add(part: Part, pose: Pose, squeeze: float, attenuation: np.ndarray, covere
     window = (slice(first[1], last[1]), slice(first[0], last[0]))
     width, height = (last - first).tolist()
     mask = np.zeros((height, width), np.uint8)
-    share = _fill(mask, outline - first, [pose(hole) - first for hole in part.holes], part.stroke * pose.scale)
-    thickness = _thickness(part, mask, pose.scale)
+    share = fill(mask, outline - first, [pose(hole) - first for hole in part.holes], part.stroke * pose.scale)
+    thickness, _ = chords(part, mask, pose.scale)
     if part.texture:
         grain = max(2.0, part.grain * pose.scale)
         thickness *= np.maximum(1 + part.texture * smooth_noise((height, width), grain, rng), 0.15)
@@ -165,7 +165,7 @@ def _add(part: Part, pose: Pose, squeeze: float, attenuation: np.ndarray, covere
     cv2.bitwise_or(covered[window], mask, covered[window])
 
 
-def _fill(mask: np.ndarray, outline: np.ndarray, holes: list[np.ndarray], stroke: float) -> float:
+def fill(mask: np.ndarray, outline: np.ndarray, holes: list[np.ndarray], stroke: float) -> float:
     """Set the part's pixels to 1; returns how much of a pixel a line thinner than one pixel fills."""
     if not stroke:
         cv2.fillPoly(mask, [_corners(points) for points in (outline, *holes)], 1, shift=_FRACTION_BITS)
@@ -174,10 +174,11 @@ def _fill(mask: np.ndarray, outline: np.ndarray, holes: list[np.ndarray], stroke
     return min(1.0, stroke)
 
 
-def _thickness(part: Part, mask: np.ndarray, scale: float) -> np.ndarray:
-    """Thickness along the beam in cm, (H, W), zero outside the part."""
+def chords(part: Part, mask: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The material along the beam, and the hollow in its middle, in cm: (H, W) each, zero outside the part."""
+    nothing = np.zeros(mask.shape, np.float32)
     if part.profile == "plate":
-        return mask * np.float32(part.thickness)
+        return mask * np.float32(part.thickness), nothing
     # Distances are to the nearest pixel outside, so there must be one on each side.
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     # The centre of the outermost pixels lies half a pixel inside the outline.
@@ -185,15 +186,15 @@ def _thickness(part: Part, mask: np.ndarray, scale: float) -> np.ndarray:
     radius = max(float(depth.max()), 0.5)
     share = np.minimum(depth / radius, 1)
     if part.profile == "wedge":
-        return np.float32(part.thickness) * share
-    chord = np.sqrt(share * (2 - share))
+        return np.float32(part.thickness) * share, nothing
+    chord, hollow = np.sqrt(share * (2 - share)), nothing
     if part.profile == "shell":
         inner = max(0.0, 1 - part.wall * scale / radius)
-        chord = chord - np.sqrt(np.maximum(inner**2 - (1 - share) ** 2, 0)) * (share > 0)
-    return np.float32(part.thickness) * chord
+        hollow = np.sqrt(np.maximum(inner**2 - (1 - share) ** 2, 0)) * (share > 0)
+    return np.float32(part.thickness) * (chord - hollow), np.float32(part.thickness) * hollow
 
 
-def _bounds(part: Part, points: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def bounds(part: Part, points: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and highest x and y of a part whose outline lies at `points`."""
     margin = part.stroke * scale / 2 + 1 if part.stroke else 0.0
     return points.min(axis=0) - margin, points.max(axis=0) + margin

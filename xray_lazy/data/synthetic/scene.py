@@ -29,14 +29,14 @@ def compose(
         class_names: classes of the labelled items.
         first: class of the first item; None for a bag without items.
     """
-    attenuation = _belt(profile, rng)
-    luggage = make_luggage(rng, _largest_bag(profile))
-    bag = _bag_pose(luggage.parts, profile, rng)
-    _add(attenuation, draw(luggage.parts, bag, profile.size, rng, profile.supersampling))
+    attenuation = belt(profile, rng)
+    luggage = make_luggage(rng, largest_bag(profile))
+    bag = bag_pose(luggage.parts, profile, rng)
+    add(attenuation, draw(luggage.parts, bag, profile.size, rng, profile.supersampling))
     for _ in range(rng.integers(*profile.clutter, endpoint=True)):
         parts = make_clutter(rng)
-        pose = _place(parts, _random_pose(profile, rng), bag, luggage.room, profile, rng)
-        _add(attenuation, draw(parts, pose, profile.size, rng, profile.supersampling))
+        pose = _place(parts, random_pose(profile, rng), bag, luggage.room, profile, rng)
+        add(attenuation, draw(parts, pose, profile.size, rng, profile.supersampling))
     items: list[tuple[str, Patch]] = []
     if first is not None:
         more = rng.choice(class_names, rng.integers(0, profile.most_items))
@@ -46,12 +46,12 @@ def compose(
             parts = make_item(name, rng)
             pose = _place_apart(parts, hulls, overlap, bag, luggage.room, profile, rng)
             patch = draw(parts, pose, profile.size, rng, profile.supersampling)
-            _add(attenuation, patch)
+            add(attenuation, patch)
             items.append((str(name), patch))
     return Scene(attenuation, items)
 
 
-def _belt(profile: ScannerProfile, rng: np.random.Generator) -> np.ndarray:
+def belt(profile: ScannerProfile, rng: np.random.Generator) -> np.ndarray:
     """The empty belt: almost calibrated away, with a faint texture along it and the lines of its edges."""
     width, height = profile.size
     texture = smooth_noise((height, width), height / 16, rng)
@@ -63,12 +63,12 @@ def _belt(profile: ScannerProfile, rng: np.random.Generator) -> np.ndarray:
     return np.stack([1.2 * texture, texture])
 
 
-def _largest_bag(profile: ScannerProfile) -> tuple[float, float]:
+def largest_bag(profile: ScannerProfile) -> tuple[float, float]:
     width, height = profile.size
     return 0.88 * width / profile.pixels_per_cm, 0.88 * height / profile.pixels_per_cm
 
 
-def _bag_pose(parts: list[Part], profile: ScannerProfile, rng: np.random.Generator) -> Pose:
+def bag_pose(parts: list[Part], profile: ScannerProfile, rng: np.random.Generator) -> Pose:
     """The bag turned as far as it fits, somewhere in the image."""
     width, height = profile.size
     angle = rng.uniform(-profile.bag_angle, profile.bag_angle)
@@ -83,7 +83,7 @@ def _bag_pose(parts: list[Part], profile: ScannerProfile, rng: np.random.Generat
     return pose.at(x, y)
 
 
-def _random_pose(profile: ScannerProfile, rng: np.random.Generator) -> Pose:
+def random_pose(profile: ScannerProfile, rng: np.random.Generator) -> Pose:
     return Pose.make(
         profile.pixels_per_cm,
         degrees=rng.uniform(0, 360),
@@ -109,9 +109,9 @@ def _place_apart(parts, hulls: list[np.ndarray], overlap: float, bag: Pose, room
     """A pose that covers the items before it by at most `overlap`, or of twelve the one that covers them least."""
     tried: list[tuple[float, Pose, np.ndarray]] = []
     for _ in range(12):
-        pose = _place(parts, _random_pose(profile, rng), bag, room, profile, rng)
+        pose = _place(parts, random_pose(profile, rng), bag, room, profile, rng)
         hull = cv2.convexHull(np.concatenate([pose(part.outline) for part in parts]).astype(np.float32))
-        covered = max((_shared(hull, other) for other in hulls), default=0.0)
+        covered = max((shared_area(hull, other) for other in hulls), default=0.0)
         tried.append((covered, pose, hull))
         if covered <= overlap:
             break
@@ -120,7 +120,7 @@ def _place_apart(parts, hulls: list[np.ndarray], overlap: float, bag: Pose, room
     return pose
 
 
-def _shared(one: np.ndarray, other: np.ndarray) -> float:
+def shared_area(one: np.ndarray, other: np.ndarray) -> float:
     """The common area of two convex outlines as a share of the smaller one's."""
     common, _ = cv2.intersectConvexConvex(one, other)
     return common / max(1e-6, min(cv2.contourArea(one), cv2.contourArea(other)))
@@ -130,5 +130,5 @@ def _between(low: float, high: float, rng: np.random.Generator) -> float:
     return rng.uniform(low, high) if low < high else (low + high) / 2
 
 
-def _add(attenuation: np.ndarray, patch: Patch) -> None:
+def add(attenuation: np.ndarray, patch: Patch) -> None:
     attenuation[(slice(None), *patch.window)] += patch.attenuation

@@ -3,15 +3,14 @@
 import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
 from detectron2.structures import BoxMode
 
+from xray_lazy.data.bags import bags_of
 from xray_lazy.data.datasets import LEFT_OUT, DetectionDataset
 from xray_lazy.data.image_detections import ImageDetections
-from xray_lazy.data.split.plan import groups_of
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.marks import Marks, marks_of
@@ -29,7 +28,8 @@ class BagScreening:
         enabled: whether evaluations have these figures.
         hit: when a detection shows an item: `iou`, their boxes overlap enough; `centre`, its centre lies in the item's.
         iou: that is enough.
-        group_by: a regular expression in file names; images for which its first group is equal are one bag.
+        group_by: a regular expression in file names; images for which its first group is equal are one bag. Without
+            it those with the same `bag` in the COCO file are.
         false_alarms: P_FA in percent at which P_D is told.
         detections: P_D in percent at which P_FA is told.
         per_class: also of each class: `P_D@5-knife`, where bags without a knife are the clean ones.
@@ -56,10 +56,9 @@ class BagScreening:
         Raises:
             UserError: `group_by` is no regular expression, or does not fit all file names.
         """
-        if not self.group_by:
-            return [record["image_id"] for record in dataset]
-        names = [PurePath(record["file_name"]).name for record in dataset]
-        return groups_of(names, self.group_by, "dataloader.evaluator.screening.group_by=")
+        records = [*dataset]
+        ids = (record["image_id"] for record in records)
+        return bags_of(records, ids, self.group_by, "dataloader.evaluator.screening.group_by=")
 
     def score(
         self, dataset: DetectionDataset, found: Mapping[int | str, ImageDetections], max_detections: int

@@ -1,0 +1,64 @@
+"""Which bag an image shows, and which of its views: two fields of images in COCO files and of records, both texts."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from xray_lazy.errors import UserError
+
+BAG, VIEW = "bag", "view"
+
+
+def bag_fields(image: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the two that an image has; numbers are taken as text."""
+    given = {key: image.get(key) for key in (BAG, VIEW)}
+    return {key: str(one) for key, one in given.items() if one != "" and type(one) in (str, int)}
+
+
+def bags_of(images: Sequence[Mapping[str, Any]], ids: Iterable, group_by: str | None, option: str) -> list:
+    """The bag of each image: what `group_by` takes of its file name, else its field, else its id."""
+    if group_by:
+        return groups_of([PurePath(image["file_name"]).name for image in images], group_by, option)
+    return [image.get(BAG, image_id) for image, image_id in zip(images, ids, strict=True)]
+
+
+def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[str]:
+    """What the first group of a regular expression, or without one all of it, takes of each name.
+
+    Args:
+        option: how the user gave the pattern.
+
+    Raises:
+        UserError: the pattern is no regular expression, or is not in all names.
+    """
+    return [match[0] if match[first] is None else match[first] for match, first in _matches(names, pattern, option)]
+
+
+def named_fields(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[dict[str, str]]:
+    """`bag` and `view` by the first and the second group of a regular expression; none where it has only one.
+
+    Raises:
+        UserError: as `groups_of`.
+    """
+    matches = [match for match, _ in _matches(names, pattern, option)]
+    return [dict(zip((BAG, VIEW), match.groups(""), strict=False)) if match.re.groups > 1 else {} for match in matches]
+
+
+def _matches(names: Sequence[str], pattern: str, option: str) -> list[tuple[re.Match[str], int]]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"{option}{shlex.quote(pattern)} is not a regular expression: {error}", "e.g. '^(bag[0-9]+)_'"
+        ) from None
+    matches = list(map(expression.search, names))
+    strangers = [name for name, match in zip(names, matches, strict=True) if match is None]
+    if strangers:
+        raise UserError(
+            f"{option}{shlex.quote(pattern)} does not fit {len(strangers)} of {len(names)} file names, "
+            f"e.g. {strangers[0]}",
+            f"make it fit them all; with {shlex.quote(pattern + '|.*')} each of these is a group of its own",
+        )
+    return [(match, min(1, expression.groups)) for match in matches if match]
