@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from xray_lazy.data.bags import bag_fields
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.data.datasets import LEFT_OUT
@@ -181,7 +182,8 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
 
 
 def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
-    """A data set as `Inputs.ground_truth`, with the ids of its JSON file, and `occlusion` where that has it."""
+    """A data set as `Inputs.ground_truth`, with the ids of its JSON file, and `occlusion`, `bag` and `view` where that
+    has them."""
     from xray_lazy.evaluation.ground_truth import coco_content
 
     content = coco_content(dataset, dataset)
@@ -189,6 +191,7 @@ def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
         image["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
         if LEFT_OUT in record:
             image[LEFT_OUT] = record[LEFT_OUT]
+        image.update(bag_fields(record))
     instances = (instance for record in dataset for instance in record["annotations"])
     for annotation, instance in zip(content["annotations"], instances, strict=True):
         annotation["id"] = instance["id"]

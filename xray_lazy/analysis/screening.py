@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from xray_lazy.analysis.inputs import APART, Inputs, same_truth
 from xray_lazy.analysis.missed import MissedItems, missed_items
 from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
+from xray_lazy.data.bags import bag_of_each
 from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.resampling import verdict
@@ -106,7 +106,8 @@ def screen_inputs(
 
     Args:
         rule: when a detection shows an item; by default at IoU 0.5 of their boxes.
-        group_by: a regular expression in file names; images for which its first group is equal are one bag.
+        group_by: a regular expression in file names; images for which its first group is equal are one bag. Without
+            it those are that name the same one.
         rates: the P_FA to look at.
         resamples, confidence, seed: of the intervals.
         point: to judge on these bags.
@@ -191,15 +192,12 @@ def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]
 
 
 def bag_keys(truth: Mapping[str, Any], group_by: str | None) -> list:
-    """The bag of each image: the image itself, or what of its file name `group_by` takes. Images of sets that were
-    evaluated apart are never one bag."""
-    from xray_lazy.data.split.plan import groups_of
-
+    """The bag of each image: the one that it names, else itself, or what of its file name `group_by` takes. Images of
+    sets that were evaluated apart are never one bag."""
     images = truth["images"]
-    if not group_by:
-        return [image["id"] for image in images]
-    groups = groups_of([PurePath(image["file_name"]).name for image in images], group_by)
-    return [f"{one[APART]}/{group}" if APART in one else group for one, group in zip(images, groups, strict=True)]
+    keys = bag_of_each(images, "id", group_by)
+    joined = ((one, key) for one, key in zip(images, keys, strict=True))
+    return [f"{one[APART]}/{key}" if APART in one and key != one["id"] else key for one, key in joined]
 
 
 def _refuse_unknown_content(inputs: Inputs) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from xray_lazy.errors import UserError
 
 BAG, VIEW = "bag", "view"
+OPTION = "--group-by "  # as the user gives a pattern
 
 
 def bag_fields(image: Mapping[str, Any]) -> dict[str, str]:
@@ -17,14 +18,13 @@ def bag_fields(image: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(one) for key, one in given.items() if one != "" and type(one) in (str, int)}
 
 
-def bags_of(images: Sequence[Mapping[str, Any]], ids: Iterable, group_by: str | None, option: str) -> list:
+def bag_of_each(images: Iterable[Mapping[str, Any]], id_key: str, group_by: str | None, option: str = OPTION) -> list:
     """The bag of each image: what `group_by` takes of its file name, else its field, else its id."""
-    if group_by:
-        return groups_of([PurePath(image["file_name"]).name for image in images], group_by, option)
-    return [image.get(BAG, image_id) for image, image_id in zip(images, ids, strict=True)]
+    named = [(PurePath(image["file_name"]).name, image.get(BAG, image[id_key])) for image in images]
+    return groups_of([name for name, _ in named], group_by, option) if group_by else [bag for _, bag in named]
 
 
-def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[str]:
+def groups_of(names: Sequence[str], pattern: str, option: str = OPTION) -> list[str]:
     """What the first group of a regular expression, or without one all of it, takes of each name.
 
     Args:
@@ -36,7 +36,7 @@ def groups_of(names: Sequence[str], pattern: str, option: str = "--group-by ") -
     return [match[0] if match[first] is None else match[first] for match, first in _matches(names, pattern, option)]
 
 
-def named_fields(names: Sequence[str], pattern: str, option: str = "--group-by ") -> list[dict[str, str]]:
+def named_fields(names: Sequence[str], pattern: str, option: str = OPTION) -> list[dict[str, str]]:
     """`bag` and `view` by the first and the second group of a regular expression; none where it has only one.
 
     Raises:

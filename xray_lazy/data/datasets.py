@@ -82,8 +82,8 @@ def load_datasets(
         names: one or more references as `find_source` takes them.
         root: as `find_source`.
         filter_empty: leave out images without an instance that can be trained on.
-        fraction: of what is left, at least one image.
-        max_pictures: the most images; None sets no limit.
+        fraction: of what is left, at least one image; all views of a bag or none.
+        max_pictures: the most images; None sets no limit. A bag's views are there even where they are more.
         seed: of a part that is drawn at random, in which a smaller one of the same seed is contained; None spreads the
             part evenly over the set.
 
@@ -154,17 +154,24 @@ def _part(dataset: DetectionDataset, fraction: float, max_pictures: int | None, 
         raise UserError(f"max_pictures={max_pictures} leaves nothing of data set {dataset.name}", "give 1 or more")
     import numpy as np  # the environment's check lists data sets in a Python without packages
 
-    size = len(dataset)
-    count = min(max(1, round(fraction * size)), max_pictures or size)
-    if count == size:
+    if fraction == 1 and max_pictures is None:
+        return dataset
+    bags: dict[Any, list[int]] = {}  # an image that names no bag is one by itself
+    for place, record in enumerate(dataset):
+        bags.setdefault(record.get(BAG, place), []).append(place)
+    most = max_pictures // max(map(len, bags.values())) if max_pictures else len(bags)
+    count = max(1, min(round(fraction * len(bags)), most))
+    if count == len(bags):
         return dataset
     if seed is None:
-        places = np.linspace(0, size - 1, count).round().astype(int)
+        chosen = np.linspace(0, len(bags) - 1, count).round().astype(int)
     else:
-        places = np.sort(np.random.default_rng(seed).permutation(size)[:count])
+        chosen = np.random.default_rng(seed).permutation(len(bags))[:count]
+    images = list(bags.values())
+    places = sorted(place for one in chosen.tolist() for place in images[one])
     # the name is that of results, too: those of a part must not pass for those of the whole
-    name = f"{dataset.name}_{count}of{size}"
-    return dataset.part(dataset.in_order(places.tolist()), name)
+    name = f"{dataset.name}_{len(places)}of{len(dataset)}"
+    return dataset.part(dataset.in_order(places), name)
 
 
 def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:

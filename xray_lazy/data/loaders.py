@@ -24,7 +24,7 @@ from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.data.packed_records import PackedRecords, packed
-from xray_lazy.data.sampling import BatchStream, ShuffledEpochs
+from xray_lazy.data.sampling import BatchStream, ShuffledEpochs, check_together
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
 
@@ -73,6 +73,7 @@ class TrainLoader:
                 f"a batch of {counted(total_batch_size, 'image')} can't be spread over {world_size} processes",
                 f"set dataloader.train.total_batch_size to a multiple of {world_size}",
             )
+        check_together(sampler, dataset, total_batch_size // world_size)
         self.dataset = dataset
         self.sampler, self.similar_shapes = sampler, similar_shapes
         self.total_batch_size = total_batch_size

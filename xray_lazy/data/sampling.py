@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from xray_lazy.errors import UserError
+from xray_lazy.wording import counted
 
 # From the records and how often each is in an epoch, shape (N,), to how often each should be.
 Balance = Callable[[Sequence[dict], np.ndarray], np.ndarray]
@@ -56,12 +57,15 @@ class ShuffledEpochs:
 
     def epoch_length(self, dataset: Sequence[dict]) -> int:
         """Images in an epoch, repeated ones counted as often as they are there."""
-        return _length(self.times(dataset))
+        return length_of(self.times(dataset))
 
     def stream(self, dataset: Sequence[dict], start: int) -> Iterator[tuple[int, int]]:
         """Pairs of (position in the stream, index of the image), from position `start` on."""
-        times = self.times(dataset)
-        length = _length(times)
+        return self.places(self.times(dataset), start)
+
+    def places(self, times: np.ndarray, start: int) -> Iterator[tuple[int, int]]:
+        """Pairs of (place, index) of what is there `times` (N,) in an epoch, from place `start` on."""
+        length = length_of(times)
         epoch, offset = divmod(start, length)
         while True:
             order = self._order(times, epoch)
@@ -75,8 +79,30 @@ class ShuffledEpochs:
         return indices[generator.permutation(len(indices))] if self.shuffle else indices
 
 
+def images_together(sampler: ShuffledEpochs, dataset: Sequence[dict]) -> int:
+    """How many images that follow one another stay in one batch of one process: its `together`, where it has that."""
+    together = getattr(sampler, "together", None)
+    return together(dataset) if together else 1
+
+
+def check_together(sampler: ShuffledEpochs, dataset: Sequence[dict], batch: int) -> None:
+    """Refuse a batch of a process that breaks what stays together.
+
+    Raises:
+        UserError: `batch` is no multiple of it, or nothing of the data set belongs together.
+    """
+    together = images_together(sampler, dataset)
+    if batch % together:
+        raise UserError(
+            f"a process works through {counted(batch, 'image')} at once, into which bags of {together} views do not go",
+            f"set dataloader.train.total_batch_size so that each process, and each part of train.accumulate, has a "
+            f"multiple of {together}",
+        )
+
+
 class BatchStream:
-    """The batches of one process: every `world_size`-th place of each global batch, without end.
+    """The batches of one process: every `world_size`-th place of each global batch, without end. Images that stay
+    together have one place.
 
     Args:
         sampler: gives the stream.
@@ -104,29 +130,30 @@ class BatchStream:
         self._shapes = [record["width"] / max(record["height"], 1) for record in dataset] if is_sorted else []
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        size = self.total_batch_size
+        together = images_together(self.sampler, self.dataset)
+        size = self.total_batch_size // together
         # from the first of the batches that are sorted together, some of which may be over
-        first, over = divmod(self.images_seen, size * self.similar_shapes)
+        first, over = divmod(self.images_seen, self.total_batch_size * self.similar_shapes)
         stream = self.sampler.stream(self.dataset, self.images_seen - over)
         for number in itertools.count(first):
-            images = [next(stream) for _ in range(size * self.similar_shapes)]
+            places = [[next(stream) for _ in range(together)] for _ in range(size * self.similar_shapes)]
             order = range(self.similar_shapes)
             if self.similar_shapes > 1:
-                images.sort(key=lambda image: self._shapes[image[1]])  # stable: as random as they were
+                places.sort(key=lambda images: self._shapes[images[0][1]])  # stable: as random as they were
                 order = np.random.default_rng([self.sampler.seed, number]).permutation(self.similar_shapes)
-            batches = [images[place * size : (place + 1) * size] for place in order]
-            for batch in batches[over // size :]:
-                yield batch[self.rank :: self.world_size]
+            batches = [places[place * size : (place + 1) * size] for place in order]
+            for batch in batches[over // self.total_batch_size :]:
+                yield [image for images in batch[self.rank :: self.world_size] for image in images]
             over = 0
 
 
-def _length(times: np.ndarray) -> int:
+def length_of(times: np.ndarray) -> int:
     whole = np.floor(times)
     return max(1, int(whole.sum()) + round(float((times - whole).sum())))
 
 
 def _whole_times(times: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """`times` (N,) rounded up or down at random, to integers with the sum `_length(times)`.
+    """`times` (N,) rounded up or down at random, to integers with the sum `length_of(times)`.
 
     Systematic sampling in a random order: the images lie side by side on a line, each as long as the fraction of its
     `times`, and those that the marks of a ruler of unit steps fall on are there once more. The ruler is put down
@@ -134,7 +161,7 @@ def _whole_times(times: np.ndarray, generator: np.random.Generator) -> np.ndarra
     """
     whole = np.floor(times).astype(int)
     rest = times - whole
-    steps = _length(times) - whole.sum()
+    steps = length_of(times) - whole.sum()
     if not steps:
         return whole
     order = generator.permutation(len(times))

@@ -16,6 +16,7 @@ from xray_lazy.config import Fault, check_config, flatten
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.sampling import check_together
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.class_rows import ClassRows
@@ -55,7 +56,7 @@ def check_experiment(cfg: DictConfig, world_size: int, training: bool = True) ->
     faults += check_numbers(cfg, world_size) if training else []
     faults += [*_check_weights(cfg, training), *check_data(cfg, training)]
     if training and not faults:
-        faults += _check_class_map(cfg)
+        faults += [*_check_class_map(cfg), *_check_together(cfg, world_size)]
     return faults or list(check_start(cfg, training))
 
 
@@ -248,6 +249,16 @@ def _check_masks(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterat
             f"the model learns masks, but {dataset.name} has boxes only",
             "take configs/xray/faster_rcnn_r50.py for sets without masks",
         )
+
+
+def _check_together(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
+    """A batch that breaks what the sampler keeps together."""
+    train = cfg.dataloader.train
+    try:
+        batch = train.total_batch_size // (cfg.train.accumulate * world_size)
+        check_together(instantiate(train.sampler), instantiate(train.dataset), batch)
+    except UserError as error:
+        yield Fault("dataloader.train", error.message, error.fix)
 
 
 def _check_trained(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:

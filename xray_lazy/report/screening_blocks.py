@@ -235,9 +235,7 @@ def _names_and_images(
     """By bag its name, and of the first ones the image with most items, or with the detection of the highest score."""
     truth, group_by = one.review.ground_truth, one.result.group_by
     bags = dict(zip((image["id"] for image in truth["images"]), bag_keys(truth, group_by), strict=True))
-    if not group_by:
-        files = {image["id"]: PurePath(image["file_name"]).name for image in truth["images"]}
-        return {key: files[key] for key in keys}, {key: key for key in keys[:MOST_THUMBNAILS]}
+    files = {image["id"]: PurePath(image["file_name"]).name for image in truth["images"]}
     drawn, weight = set(keys[:MOST_THUMBNAILS]), dict.fromkeys(bags, 0.0)
     if what == "annotated":
         for annotation in truth["annotations"]:
@@ -246,4 +244,4 @@ def _names_and_images(
         for detection in one.review.inputs.detections:
             weight[detection["image_id"]] = max(weight[detection["image_id"]], detection["score"])
     ordered = sorted((image for image in bags if bags[image] in drawn), key=weight.__getitem__)
-    return {key: str(key) for key in keys}, {bags[image]: image for image in ordered}
+    return {key: files.get(key, str(key)) for key in keys}, {bags[image]: image for image in ordered}

@@ -22,6 +22,8 @@ def print_report(report: Report) -> None:
     console = table_console()
     for one in report.sets:
         _print_heading(console, one)
+        if one.bags:
+            console.print(f"  bags: {printable(one.bags.summary())}", soft_wrap=True, highlight=False, markup=False)
         if one.raw:
             _print_raw(console, one.raw)
         if one.findings:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xray_lazy.data.check.bag_views import bags_in_two_sets, count_bags, examine_bags
 from xray_lazy.data.check.classes import Classes, examine_classes
 from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.entries import examine_entries, examine_keys
@@ -56,9 +57,10 @@ def check_sets(sets: Sequence[CocoSet], read_images: bool = True, show_progress:
         is_told = any(finding.kind == "picture_dark" for finding in report.findings)
         if report.raw and report.raw.unused > 0 and not is_told:
             report.findings.append(Finding("bits_unused", "set", None, report.raw.summary()))
-        report.findings += duplicates_within(one, facts)
+        report.findings += duplicates_within(one, facts) + examine_bags(one)
+        report.bags = count_bags(one)
     _excuse_classes(sets, reports)
-    for position, finding in (*compare_sets(sets, facts), *near_duplicates(sets, facts)):
+    for position, finding in (*compare_sets(sets, facts), *near_duplicates(sets, facts), *bags_in_two_sets(sets)):
         reports[position].findings.append(finding)
     if read_images:
         named = [path for one in sets for path in _renamed_files(one, facts)]

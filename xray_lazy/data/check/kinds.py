@@ -153,6 +153,22 @@ KINDS: dict[str, Kind] = {
         "scan is also in another set (leak), with other pixels (compressed, resized, brighter, cropped, mirrored)",
         "remove it from one of them, or split again with `split --group-by duplicates`",
     ),
+    "bag_not_named": Kind(
+        WARNING,
+        "image has no `bag`, or no `view`, where others of the set have",
+        "give it both; without a bag it counts as one by itself",
+    ),
+    "view_missing": Kind(
+        WARNING, "bag without a view that others of the set have", "add that image; a bag's alarm is of what is there"
+    ),
+    "view_twice": Kind(
+        WARNING, "view of a bag is given twice", "keep one of the images, or name what they are views of rightly"
+    ),
+    "bag_in_two_sets": Kind(
+        WARNING,
+        "another view of the bag is in another set (leak)",
+        "split again: images that name their bag stay together",
+    ),
     "picture_without_annotations": Kind(
         NOTE, "image without annotations", "fine for harmless bags; else annotate them"
     ),

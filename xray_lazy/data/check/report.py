@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from xray_lazy.data.check.kinds import ERROR, KINDS, SEVERITIES, Kind
 from xray_lazy.data.check.raw_images import RawImages
+from xray_lazy.wording import counted
 
 
 class Finding(NamedTuple):
@@ -37,9 +38,25 @@ class Group(NamedTuple):
         return KINDS[self.kind]
 
 
+class BagCounts(NamedTuple):
+    """How many bags have how many images, and the names of views."""
+
+    bags: dict[int, int]
+    views: list[str]
+
+    def summary(self) -> str:
+        counts = ", ".join(f"{bags:,} of {counted(images, 'image')}" for images, bags in sorted(self.bags.items()))
+        return f"{counts}; views: {', '.join(self.views) or 'not named'}"
+
+
 @dataclass
 class SetReport:
-    """The findings of one set; `raw` is what its images of other than 8-bit colours have in common."""
+    """The findings of one set.
+
+    Attributes:
+        raw: what its images of other than 8-bit colours have in common.
+        bags: how many of how many images, and their views, where images name their bags.
+    """
 
     name: str
     json_file: str | None
@@ -48,6 +65,7 @@ class SetReport:
     instances: int
     classes: int
     raw: RawImages | None = None
+    bags: BagCounts | None = None
     findings: list[Finding] = field(default_factory=list)
 
     def groups(self) -> list[Group]:
@@ -108,5 +126,6 @@ def _set_as_json(one: SetReport) -> dict:
         "instances": one.instances,
         "classes": one.classes,
         "raw": one.raw and asdict(one.raw),
+        "bags": one.bags and one.bags._asdict(),
         "faults": faults,
     }

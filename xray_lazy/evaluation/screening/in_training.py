@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from detectron2.structures import BoxMode
 
-from xray_lazy.data.bags import bags_of
+from xray_lazy.data.bags import bag_of_each
 from xray_lazy.data.datasets import LEFT_OUT, DetectionDataset
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
@@ -56,9 +56,7 @@ class BagScreening:
         Raises:
             UserError: `group_by` is no regular expression, or does not fit all file names.
         """
-        records = [*dataset]
-        ids = (record["image_id"] for record in records)
-        return bags_of(records, ids, self.group_by, "dataloader.evaluator.screening.group_by=")
+        return bag_of_each(dataset, "image_id", self.group_by, "dataloader.evaluator.screening.group_by=")
 
     def score(
         self, dataset: DetectionDataset, found: Mapping[int | str, ImageDetections], max_detections: int
