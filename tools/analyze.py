@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python tools/analyze.py compare output/x output/y
   python tools/analyze.py screening output/x
   python tools/analyze.py screening output/x output/y --group-by '^(bag[0-9]+)_'
+  python tools/analyze.py fuse-views output/x --belt-axis x
   python tools/analyze.py operating-point output/x --false-alarms 5
   python tools/analyze.py screening output/x_on_test --operating-point operating_point.json
   python tools/analyze.py protocol pidray output/x
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_detections(commands)
     add_compare(commands)
     add_screening(commands)
+    add_fuse_views(commands)
     add_operating_point(commands)
     add_protocol(commands)
     add_next(commands)
@@ -207,6 +209,7 @@ def add_screening(commands) -> None:
         help="P_FA to look at (default: 1 2 5 10)",
     )
     add_bags(parser)
+    add_fusion(parser)
     parser.add_argument(
         "--operating-point", type=path, metavar="FILE", help="to judge on these bags; see operating-point"
     )
@@ -230,6 +233,25 @@ def add_bags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fusion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--view-fusion",
+        type=path,
+        metavar="FILE",
+        help="weights for the views of a bag, of fuse-views (default: a bag alarms by the best score of any view)",
+    )
+
+
+def fused(options: argparse.Namespace, inputs, content=None, path: str = ""):
+    """The inputs with fused scores where weights are given, and the weights."""
+    from xray_lazy.analysis.fused_views import with_fused_views
+    from xray_lazy.evaluation.screening.view_fusion import read_fusion
+
+    if options.view_fusion:
+        content, path = read_fusion(options.view_fusion), options.view_fusion
+    return (with_fused_views(inputs, content, path, options.group_by), content) if content else (inputs, None)
+
+
 def hit_rule(options: argparse.Namespace):
     from xray_lazy.evaluation.screening.bags import HitRule
 
@@ -249,9 +271,12 @@ def run_screening(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.screening_files import print_screening, write_screening
     from xray_lazy.results_place import sole_writer
 
+    if options.operating_point:
+        refuse_idle(options.parser, options, ["view_fusion"], "beside --operating-point, which has its own or none")
     point = OperatingPoint.read(options.operating_point) if options.operating_point else None
-    inputs = read_inputs(options, options.run)
-    other = read_inputs(options, options.other) if options.other else None
+    weights = (point.view_fusion, point.path) if point else ()
+    inputs, _ = fused(options, read_inputs(options, options.run), *weights)
+    other = fused(options, read_inputs(options, options.other))[0] if options.other else None
     folder = options.output or inputs.folder / "screening"
     with sole_writer(folder):
         found = screen_inputs(
@@ -266,6 +291,47 @@ def run_screening(options: argparse.Namespace) -> None:
             point,
         )
         print_screening(found, write_screening(found, folder))
+
+
+def add_fuse_views(commands) -> None:
+    """`fuse-views`: weights for the views of bags."""
+    parser = commands.add_parser(
+        "fuse-views",
+        help="learn how much the views of a bag say together",
+        description="Fit, on a validation set, how likely a detection is right by its score and by that of its "
+        "counterpart in another view of the bag. screening and operating-point --view-fusion take such scores in place "
+        "of each view's own, and so do evaluations by dataloader.evaluator.screening.view_fusion.",
+    )
+    parser.add_argument("run", type=path, metavar="RUN", help="an output folder, or COCO results (.json)")
+    add_evaluation(parser)
+    parser.add_argument(
+        "--belt-axis",
+        choices=["x", "y", "none"],
+        default="none",
+        help="of the images that runs along the belt, which views at right angles share: the counterpart lies between "
+        "the same places of it; none (the default): anywhere",
+    )
+    add_bags(parser)
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the folds of bags (default: 0)")
+    parser.set_defaults(run_command=run_fuse_views, parser=parser)
+
+
+def run_fuse_views(options: argparse.Namespace) -> None:
+    refuse_idle_images(options)
+    refuse_idle_evaluation(options, options.run)
+    rule = hit_rule(options)
+    from pathlib import Path
+
+    from xray_lazy.analysis.fused_views import fit_views, write_views
+    from xray_lazy.analysis.screening_text import print_views
+    from xray_lazy.evaluation.screening.view_fusion import FILE_NAME
+    from xray_lazy.results_place import check_result_file, json_with
+
+    inputs = read_inputs(options, options.run)
+    folder = Path(options.output or inputs.folder)
+    check_result_file(folder / FILE_NAME, lambda file: json_with(file, "schema", "axis"), "weights for views")
+    found = fit_views(inputs, rule, options.group_by, options.belt_axis, options.seed)
+    print_views(found, write_views(found, options.group_by, folder))
 
 
 def add_operating_point(commands) -> None:
@@ -287,6 +353,7 @@ def add_operating_point(commands) -> None:
         help="of the clean bags that may alarm (default: 5)",
     )
     add_bags(parser)
+    add_fusion(parser)
     add_confidence(parser)
     parser.set_defaults(run_command=run_operating_point, parser=parser)
 
@@ -302,11 +369,11 @@ def run_operating_point(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.screening_text import print_choice
     from xray_lazy.results_place import check_result_file, json_with
 
-    inputs = read_inputs(options, options.run)
+    inputs, weights = fused(options, read_inputs(options, options.run))
     folder = Path(options.output or inputs.folder)
     check_result_file(folder / FILE_NAME, lambda file: json_with(file, "schema", "thresholds"), "an operating point")
     found = choose_operating_point(
-        inputs, options.false_alarms / 100, rule, options.group_by, options.confidence, options.seed
+        inputs, options.false_alarms / 100, rule, options.group_by, options.confidence, options.seed, weights
     )
     print_choice(found, write_operating_point(found, folder))
 

@@ -61,6 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="of tiles, as wide as the widest item (default: a quarter of the tile)",
     )
     parser.add_argument(
+        "--group-by",
+        type=word,
+        metavar="REGEX",
+        help="images for which the first group of this expression in the file name is equal are one bag, of which "
+        "bags.csv has a line (default: as the operating point, else the bags of a COCO file)",
+    )
+    parser.add_argument(
         "--image-root", type=path, metavar="DIR", help="of a COCO file's images (default: images/ beside it)"
     )
     parser.add_argument(

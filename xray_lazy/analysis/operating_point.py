@@ -35,12 +35,15 @@ class OperatingPoint:
         thresholds: by class name; infinite for a class that never alarms.
         false_alarms: P_FA in 0..1 that was asked for.
         chosen_on: fingerprint of that ground truth, and what else the file tells of it.
+        view_fusion: weights for the views of bags, whose scores the thresholds are for; see
+            `xray_lazy.evaluation.screening.view_fusion`. None where they are for scores as they are.
     """
 
     path: str
     thresholds: Mapping[str, float]
     false_alarms: float
     chosen_on: Mapping[str, Any]
+    view_fusion: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "OperatingPoint":
@@ -65,7 +68,9 @@ class OperatingPoint:
         if fault:
             raise UserError(f"{path} holds no operating point: {fault}", _CHOOSE)
         thresholds = {name: math.inf if one is None else float(one) for name, one in content["thresholds"].items()}
-        return cls(str(path), thresholds, float(content["false_alarms"]), content["chosen_on"])
+        return cls(
+            str(path), thresholds, float(content["false_alarms"]), content["chosen_on"], content.get("view_fusion")
+        )
 
     def check_scores(self, lowest: float = 0.0, highest: float = 1.0) -> None:
         """Refuse thresholds that scores between these can't be compared with, as percentages.
@@ -212,6 +217,8 @@ def _fault_of(content: Mapping[str, Any]) -> str:
         return "its false_alarms is not a share between 0 and 1"
     if not isinstance(chosen_on, dict):
         return "it does not tell what it was chosen on"
+    if not isinstance(content.get("view_fusion") or {}, dict):
+        return "its view_fusion is no object"
     sample = chosen_on.get("image_sample") or []
     if not isinstance(sample, list) or not all(isinstance(one, str) for one in sample):
         return "its chosen_on.image_sample is not a list of texts"

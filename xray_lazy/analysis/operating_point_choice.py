@@ -1,6 +1,7 @@
 """Choose an operating point on an evaluation, and write operating_point.json."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Choice:
         across: of each bag at thresholds that were chosen on the others; None for too few bags.
         common, common_judgement: the one threshold for all classes, and what it gives.
         unseen: classes without an item, which have the common threshold.
-        chosen_on: see `OperatingPoint`.
+        chosen_on, view_fusion: see `OperatingPoint`.
     """
 
     thresholds: dict[str, float]
@@ -46,6 +47,7 @@ class Choice:
     common_judgement: Judgement
     unseen: tuple[str, ...]
     chosen_on: dict[str, Any]
+    view_fusion: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it; null for a class that never alarms, and for what could not be measured."""
@@ -59,12 +61,14 @@ def choose_operating_point(
     group_by: str | None = None,
     confidence: float = 0.95,
     seed: int = 0,
+    view_fusion: Mapping[str, Any] | None = None,
 ) -> Choice:
     """Thresholds for the detections of an evaluation with P_FA of at most `false_alarms` in 0..1.
 
     Args:
         rule, group_by: as `screen_inputs`.
         seed: of the folds in which bags are judged.
+        view_fusion: the weights by which the scores of these inputs are fused, if they are.
 
     Raises:
         UserError: there are no clean bags, or no threats.
@@ -99,6 +103,7 @@ def choose_operating_point(
             "group_by": group_by or "",
             "max_detections": inputs.max_detections,
         },
+        view_fusion=view_fusion,
     )
 
 

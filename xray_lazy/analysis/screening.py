@@ -1,5 +1,6 @@
 """What a screening point asks of a model, from its detections: P_D at P_FA, per bag, with intervals."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -182,13 +183,17 @@ def bags_of(inputs: Inputs, rule: HitRule, group_by: str | None = None) -> BagSc
     return score_bags(images_of(inputs, group_by), len(inputs.ground_truth["categories"]), rule)
 
 
-def images_of(inputs: Inputs, group_by: str | None = None) -> list[BoxesOfImage]:
-    """The images of an evaluation, in the order of its ground truth; see `screen_inputs`."""
+def images_of(inputs: Inputs, group_by: str | None = None, counted: bool = True) -> list[BoxesOfImage]:
+    """The images of an evaluation, in the order of its ground truth; see `screen_inputs`.
+
+    Args:
+        counted: without what is beyond `max_detections`.
+    """
     truth = inputs.ground_truth
     if not all(detection.get("bbox") for detection in inputs.detections):
         raise UserError(f"{inputs.origin} has detections without a box", "give COCO results with bbox")
     _refuse_unknown_content(inputs)
-    return list(_images(inputs, bag_keys(truth, group_by)))
+    return list(_images(inputs, bag_keys(truth, group_by), counted))
 
 
 def bag_keys(truth: Mapping[str, Any], group_by: str | None) -> list:
@@ -237,17 +242,18 @@ def froc_steps(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     return Marks(matches.scores[judged], right[judged], images, items).curve()
 
 
-def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
+def _images(inputs: Inputs, keys: Sequence, counted: bool) -> Iterator[BoxesOfImage]:
     number = {one: k for k, one in enumerate(sorted(c["id"] for c in inputs.ground_truth["categories"]))}
     items: dict[Any, list] = {image["id"]: [] for image in inputs.ground_truth["images"]}
     found: dict[Any, list] = {image_id: [] for image_id in items}
     for annotation in inputs.ground_truth["annotations"]:
         items[annotation["image_id"]].append(annotation)
-    for detection, is_counted in zip(inputs.detections, inputs.matches("bbox").counted, strict=True):
-        if is_counted:
+    chosen = inputs.matches("bbox").counted if counted else itertools.repeat(True)
+    for detection, is_chosen in zip(inputs.detections, chosen, strict=False):
+        if is_chosen:
             found[detection["image_id"]].append(detection)
-    for key, image_id in zip(keys, items, strict=True):
-        there, seen = items[image_id], found[image_id]
+    for key, image in zip(keys, inputs.ground_truth["images"], strict=True):
+        there, seen = items[image["id"]], found[image["id"]]
         yield BoxesOfImage(
             key,
             np.array([one["bbox"] for one in there], float).reshape(-1, 4),
@@ -256,6 +262,7 @@ def _images(inputs: Inputs, keys: Sequence) -> Iterator[BoxesOfImage]:
             np.array([one["bbox"] for one in seen], float).reshape(-1, 4),
             np.array([number[one["category_id"]] for one in seen], int),
             np.array([one["score"] for one in seen], float),
+            (image["width"], image["height"]),
         )
 
 

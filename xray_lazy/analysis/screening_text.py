@@ -11,11 +11,12 @@ from rich.table import Table
 
 from xray_lazy.analysis.analysis_console import table_of, wide_console
 from xray_lazy.analysis.operating_point import AtPoint
-from xray_lazy.evaluation.screening.figures import LEAST_THREATS, clean_bags_for, least_false_alarms
+from xray_lazy.evaluation.screening.figures import FALSE_ALARM_RATES, LEAST_THREATS, clean_bags_for, least_false_alarms
 from xray_lazy.evaluation.screening.threshold_choice import Judgement, Rate
 from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
+    from xray_lazy.analysis.fused_views import FittedViews
     from xray_lazy.analysis.operating_point_choice import Choice
 
 
@@ -51,6 +52,25 @@ def print_choice(choice: "Choice", path: Path) -> None:
     for note in notes_of(choice):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     console.print(f"the operating point is in {escape(str(path))}", soft_wrap=True)
+
+
+def print_views(fitted: "FittedViews", path: Path) -> None:
+    """The weights, and what they give beside the best score of any view."""
+    console, fusion, on = wide_console(), fitted.fusion, fitted.fitted_on
+    console.print(
+        f"[bold]{escape(on['origin'])}[/] on {escape(on['dataset'])}: {counted(fitted.bags, 'bag')} of "
+        f"{counted(fitted.images, 'image')}; belt axis: {fusion.axis}; a detection is right by its {on['rule']}",
+        soft_wrap=True,
+    )
+    table = table_of("class", "own score", "counterpart", "that there is one", "bias")
+    for name, (bias, own, other, there) in zip(fitted.class_names, fusion.weights, strict=True):
+        table.add_row(escape(name), *(f"{one:.2f}" for one in (own, other, there, bias)))
+    console.print(table)
+    table = table_of("P_D, %", *(f"at P_FA {shown_percent(rate)} %" for rate in FALSE_ALARM_RATES))
+    table.add_row("the best view", *map(shown_percent, fitted.best))
+    table.add_row("fused, on bags that it is not fitted on", *map(shown_percent, fitted.fused))
+    console.print(table)
+    console.print(f"the weights are in {escape(str(path))}", soft_wrap=True)
 
 
 def notes_of(choice: "Choice") -> list[str]:

@@ -61,6 +61,6 @@ def _bags(dataset: Sequence[dict]) -> list[list[int]]:
 
 
 def _joined(views: Sequence[dict]) -> dict:
-    """A bag for what balances records: with the items of all its views, the mean of their weights, else as the first."""
+    """A bag as what balances takes records: the items of all its views, the mean of their weights, else the first."""
     items = [{key: one[key] for key in ("category_id", "iscrowd")} for view in views for one in view["annotations"]]
     return views[0] | {"annotations": items, WEIGHT: float(np.mean([view.get(WEIGHT, 1.0) for view in views]))}

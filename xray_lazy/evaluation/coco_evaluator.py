@@ -64,7 +64,7 @@ class CocoEvaluator(DatasetEvaluator):
         self.max_detections = max_detections
         self.screening = screening if screening and screening.enabled else None
         if self.screening:
-            self.screening.keys(dataset)  # what does not fit is told before the model runs
+            self.screening.check(dataset)
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
         self._share: set[int | str] = set()
         self._truths: dict[str, GroundTruth] = {}  # of the share

@@ -3,9 +3,10 @@
 import glob
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from xray_lazy.data.bags import BAG, bag_fields
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import find_source, set_name
 from xray_lazy.data.image_file import IMAGE_SUFFIXES
@@ -24,12 +25,14 @@ class InputFile:
         name: the file's below what was given; its whole path where another file has that name below something else.
         image_id: that of the COCO file that named it; None for others.
         result: the name of its results below a folder of them, whose suffix does not count.
+        bag: that of the COCO file.
     """
 
     path: Path
     name: PurePosixPath
     image_id: int | str | None = None
     result: PurePosixPath | None = None
+    bag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
             kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.images
             name = PurePosixPath(place.as_posix()) if entry.name in names else entry.name
             names.add(name)
-            kind.append(InputFile(entry.path, name, entry.image_id, _free_result(entry.name, results)))
+            kind.append(replace(entry, name=name, result=_free_result(entry.name, results)))
     if not inputs.images and not inputs.videos:
         where = f" outside of {output}, where the results go" if excluded else ""
         fix = "results of an earlier call don't count: name another folder for new ones"
@@ -115,7 +118,9 @@ def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[
     images = []
     for image in content["images"]:
         try:
-            images.append(InputFile(image_root / image["file_name"], PurePosixPath(image["file_name"]), image["id"]))
+            name = image["file_name"]
+            bag = bag_fields(image).get(BAG)
+            images.append(InputFile(image_root / name, PurePosixPath(name), image["id"], bag=bag))
         except (KeyError, TypeError):
             raise UserError(
                 f"{json_file} has an image without file_name or id: {image}",

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
 from xray_lazy.data.repair import repair
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.prediction.bags_of_inputs import BAGS, FusedThresholds, bags_of_inputs, fuse_bags, write_bags
 from xray_lazy.prediction.detection_files import (
     RESULT_FILES,
     Categories,
@@ -57,6 +58,7 @@ class PredictOptions:
         output: folder of the results.
         backend: as `Predictor.of` takes it.
         operating_point: a file with thresholds of the classes, in place of `threshold`.
+        group_by: as `bags_of_inputs` takes it.
         ground_truth: COCO file that is drawn beside the predictions.
         overlays: write images and videos, not only tables.
         video_format: a suffix of `xray_lazy.prediction.videos.CODECS`, without its dot.
@@ -74,6 +76,7 @@ class PredictOptions:
     output: str = "output/predictions"
     threshold: float = 0.5
     operating_point: str | None = None
+    group_by: str | None = None
     weights: str | None = None
     overrides: Sequence[str] = ()
     device: str = "auto"
@@ -134,6 +137,12 @@ def run_prediction(options: PredictOptions) -> None:
         if not inputs.images:
             raise UserError("pseudo-labels are of images, and only videos are given", "leave out --pseudo-labels")
         require_free_set(options.pseudo_labels_folder)
+    if point and point.view_fusion and (inputs.videos or options.pseudo_labels):
+        what = "videos" if inputs.videos else "--pseudo-labels"
+        raise UserError(
+            f"{point.path} weighs the views of bags, and {what} are of single images",
+            "choose an operating point without --view-fusion",
+        )
     predictor = _predictor(options, options.model, options.weights, options.overrides, point)
     second = None
     if options.second_model:
@@ -142,8 +151,11 @@ def run_prediction(options: PredictOptions) -> None:
     if options.pre_annotations or options.pseudo_labels:
         require_class_names(predictor.class_names)
     inputs.images[:] = without_further_files(inputs.images, predictor.detector.reader)
+    weights = point.view_fusion if point else None
+    bags = bags_of_inputs(inputs.images, options.group_by or (weights or {}).get("group_by"))
+    fused = fuse_bags(weights, point.path, predictor, inputs.images, bags) if point and weights else None
     with sole_writer(options.output):
-        _Run(options, inputs, predictor, second).run()
+        _Run(options, inputs, predictor, second, bags, fused).run()
 
 
 def _predictor(
@@ -183,7 +195,7 @@ def _look_at_tiles(detector: Detector, width: int, overlap: int) -> None:
 def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
     """Refuse to replace what is looked at, or what is not of an earlier call."""
     folder = Path(options.output)
-    tables = [folder / name for name in RESULT_FILES]
+    tables = [folder / name for name in (BAGS, *RESULT_FILES)]
     drawn_images, drawn_videos = (inputs.images, inputs.videos) if options.overlays else ([], [])
     images = [folder / "pictures" / image.result.with_suffix(".jpg") for image in drawn_images]
     reports = [options.report_file(image) for image in inputs.images if options.threat_reports]
@@ -213,9 +225,16 @@ def _is_video_list(path: Path) -> bool:
 
 class _Run:
     def __init__(
-        self, options: PredictOptions, inputs: Inputs, predictor: Predictor, second: Predictor | None = None
+        self,
+        options: PredictOptions,
+        inputs: Inputs,
+        predictor: Predictor,
+        second: Predictor | None = None,
+        bags: Mapping[InputFile, str] | None = None,
+        fused: FusedThresholds | None = None,
     ) -> None:
         self.options, self.inputs, self.predictor, self.second = options, inputs, predictor, second
+        self.bags, self.fused = bags or {}, fused
         self.output = Path(options.output)
         self.console = Console()
         # ids are those of the COCO file that named the images, too; only a ground truth that is asked for is drawn
@@ -256,7 +275,10 @@ class _Run:
                 "model for them is trained with dataloader.reader, which `tools/dataset.py check` proposes"
             )
         ids = self._image_ids(images)
-        predictions = zip(images, ids, self.predictor.stream(image.path for image in images), strict=True)
+        seen = self.predictor.stream(image.path for image in images)
+        if self.fused:
+            seen = self.fused((self.bags[image] for image in images), seen)
+        predictions = zip(images, ids, seen, strict=True)
         with self.console.progress("images", len(images)) as advance:
             for found, prediction in _in_background(pool, lambda entry: self._draw_image(*entry), predictions):
                 if found is None:
@@ -343,6 +365,9 @@ class _Run:
             files.append(self._write_pre_annotations(self.options.pre_annotations, categories))
         if self.options.pseudo_labels and self.found:
             files.append(self._write_pseudo_labels(categories))
+        if self.bags and self.found:
+            bags = {str(image.name): bag for image, bag in self.bags.items()}
+            files.append(write_bags(self.output, self.found, bags, categories.names))
         if self.options.threat_reports:
             files += self._write_threat_reports(categories)
         return files + [self._video_path(entry, ".json") for entry in self.found_in_videos]

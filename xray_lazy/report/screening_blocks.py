@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xray_lazy.analysis.fused_views import with_fused_views
 from xray_lazy.analysis.screening import ScreeningResult, bag_keys, froc_steps, screen_with_bags
 from xray_lazy.analysis.screening_files import warnings_of
 from xray_lazy.analysis.screening_text import shown_threshold
 from xray_lazy.config.keys import describes_call
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.screening.bags import BagScores, HitRule
+from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.curve import Curve, corner_places, spread
 from xray_lazy.evaluation.screening.in_training import BagScreening
+from xray_lazy.evaluation.screening.view_fusion import read_fusion
 from xray_lazy.report.across_sets import across_sets_blocks
 from xray_lazy.report.blocks import (
     MOST_POINTS,
@@ -80,18 +82,22 @@ def _screened(run: RunFiles, reviews: Reviews) -> Screened | None:
         return None
     if not review.ground_truth["annotations"]:
         return None
-    result, bags = screen_with_bags(review.inputs, *_counted_as(run))
+    screening = _screening_of(run)
+    inputs, weights = review.inputs, screening.view_fusion
+    if weights:
+        inputs = with_fused_views(inputs, read_fusion(weights), weights, screening.group_by)
+    result, bags = screen_with_bags(inputs, screening.rule, screening.group_by)
     return Screened(run, review, bags, result, Curve.of(*bags.of_all)) if bags.is_threat.any() else None
 
 
-def _counted_as(run: RunFiles) -> tuple[HitRule, str | None]:
-    """When a detection counts and which images are one bag, as the run's own evaluations have it."""
+def _screening_of(run: RunFiles) -> BagScreening:
+    """What a bag is, how its views count and when a detection does, as the run's own evaluations have it."""
     from detectron2.config import instantiate
     from omegaconf import OmegaConf
 
     node = None if run.config is None else OmegaConf.select(run.config, "dataloader.evaluator.screening")
     screening = instantiate(node) if describes_call(node) else None
-    return (screening.rule, screening.group_by) if isinstance(screening, BagScreening) else (HitRule(), None)
+    return screening if isinstance(screening, BagScreening) else BagScreening()
 
 
 def _of(one: Screened, screened: Sequence[Screened]) -> str:

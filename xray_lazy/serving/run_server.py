@@ -109,6 +109,11 @@ def _predictor(options: ServeOptions) -> Predictor:
 
         point = OperatingPoint.read(options.operating_point)
         point.check_scores()
+        if point.view_fusion is not None:
+            raise UserError(
+                f"{point.path} weighs the views of bags, and the server looks at single images",
+                "choose an operating point without --view-fusion",
+            )
     predictor = Predictor.of(
         options.model,
         options.weights,

@@ -104,7 +104,9 @@ dataloader = dict(
             enabled=True,
             hit="iou",  # a detection counts by the IoU of its box, or where its "centre" lies in the item's
             iou=0.5,
-            group_by=None,  # regular expression: file names with an equal first group are one bag; None: each image
+            # regular expression: file names with an equal first group are one bag; None: the set's own, else each image
+            group_by=None,
+            view_fusion=None,  # learned weights of a bag's views, of tools/analyze.py fuse-views; None: the best view
             false_alarms=[1, 2, 5, 10],
             detections=[90, 95],
             per_class=False,

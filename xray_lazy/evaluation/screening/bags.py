@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -53,6 +53,7 @@ class BoxesOfImage:
         bag: which bag the image shows; several images may show one.
         items: (G, 4); item_classes: (G,); crowd: (G,) bool.
         boxes: (D, 4); classes, scores: (D,).
+        size: width and height, which the places of boxes along an axis are shares of.
     """
 
     bag: Hashable
@@ -62,6 +63,31 @@ class BoxesOfImage:
     boxes: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
+    size: tuple[float, float] = (1.0, 1.0)
+
+    def judged(self, rule: HitRule) -> "Judged":
+        """The detections, each by itself."""
+        over = rule.overlaps(self.boxes, self.items, self.crowd)
+        shown = over[:, ~self.crowd]
+        of_class = self.classes[:, None] == self.item_classes
+        right = (shown & of_class[:, ~self.crowd]).any(axis=1)
+        # on a crowd region of its class a detection is neither right nor wrong, as in COCO's metrics
+        counts = right | ~(over & of_class & self.crowd).any(axis=1)
+        return Judged(right, counts, shown.any(axis=1))
+
+
+class Judged(NamedTuple):
+    """Of D detections, (D,) bool each.
+
+    Attributes:
+        right: it shows an item of its class.
+        counts: it is right or wrong, and not on a crowd region.
+        shows: it shows an item of any class.
+    """
+
+    right: np.ndarray
+    counts: np.ndarray
+    shows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -116,17 +142,11 @@ def score_bags(images: Iterable[BoxesOfImage], classes: int, rule: HitRule | Non
             alarm.append(np.full(classes, NEVER))
             hit.append(np.full(classes, NEVER))
             any_hit.append(NEVER)
-        items, crowd = image.item_classes[~image.crowd], image.crowd
-        shows[number][items] = True
-        over = rule.overlaps(image.boxes, image.items, crowd)
-        shown = over[:, ~crowd]
-        of_class = image.classes[:, None] == image.item_classes
-        right = (shown & of_class[:, ~crowd]).any(axis=1)
-        # on a crowd region of its class a detection is neither right nor wrong, as in COCO's metrics
-        counts = right | ~(over & of_class & crowd).any(axis=1)
+        shows[number][image.item_classes[~image.crowd]] = True
+        right, counts, shown = image.judged(rule)
         np.maximum.at(alarm[number], image.classes[counts], image.scores[counts])
         np.maximum.at(hit[number], image.classes[right], image.scores[right])
-        any_hit[number] = max(any_hit[number], image.scores[shown.any(axis=1)].max(initial=NEVER))
+        any_hit[number] = max(any_hit[number], image.scores[shown].max(initial=NEVER))
     shape = (len(numbers), classes)
     return BagScores(
         list(numbers),

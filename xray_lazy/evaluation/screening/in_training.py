@@ -14,6 +14,7 @@ from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.marks import Marks, marks_of
+from xray_lazy.evaluation.screening.view_fusion import ViewFusion, read_fusion
 from xray_lazy.wording import counted
 
 TASK = "screening"  # of its metrics, as `bbox` is one of COCO's
@@ -33,6 +34,8 @@ class BagScreening:
         false_alarms: P_FA in percent at which P_D is told.
         detections: P_D in percent at which P_FA is told.
         per_class: also of each class: `P_D@5-knife`, where bags without a knife are the clean ones.
+        view_fusion: a file of `tools/analyze.py fuse-views`, by whose weights the views of a bag alarm; without one a
+            bag alarms by the best score of any view.
     """
 
     def __init__(
@@ -44,11 +47,32 @@ class BagScreening:
         false_alarms: Sequence[float] = (1, 2, 5, 10),
         detections: Sequence[float] = (90, 95),
         per_class: bool = False,
+        view_fusion: str | None = None,
     ):
         self.enabled, self.group_by, self.per_class = enabled, group_by, per_class
         self.rule = HitRule(hit, iou)
         self.false_alarms, self.detections = tuple(false_alarms), tuple(detections)
+        self.view_fusion = view_fusion
         self._has_warned = self._has_told_unknown = False
+
+    def check(self, dataset: DetectionDataset) -> None:
+        """Tell before the model runs what does not fit a data set.
+
+        Raises:
+            UserError: as `keys` and `fusion`.
+        """
+        self.keys(dataset)
+        self.fusion(dataset)
+
+    def fusion(self, dataset: DetectionDataset) -> ViewFusion | None:
+        """The weights of `view_fusion` for the classes of a data set.
+
+        Raises:
+            UserError: the file is not there, is another, or is of other classes.
+        """
+        if not self.view_fusion:
+            return None
+        return ViewFusion.from_json(read_fusion(self.view_fusion), dataset.class_names, self.view_fusion)
 
     def keys(self, dataset: DetectionDataset) -> list:
         """The bag of each image.
@@ -75,10 +99,11 @@ class BagScreening:
             )
 
         def images() -> Iterator[BoxesOfImage]:
-            for image in _images(dataset, found, keys, max_detections):
-                if image.bag not in unknown:
-                    marks.append(marks_of(image))
-                    yield image
+            known = (one for one in _images(dataset, found, keys, max_detections) if one.bag not in unknown)
+            fusion = self.fusion(dataset)
+            for image in fusion.fuse(list(known)) if fusion else known:
+                marks.append(marks_of(image))
+                yield image
 
         bags = score_bags(images(), len(dataset.class_names), self.rule)
         return bags, Marks.joined(marks)
@@ -180,6 +205,7 @@ def _images(
             boxes[counted],
             classes[counted],
             scores[counted],
+            (record["width"], record["height"]),
         )
 
 
