@@ -73,7 +73,7 @@ class BoxesOfImage:
         right = (shown & of_class[:, ~self.crowd]).any(axis=1)
         # on a crowd region of its class a detection is neither right nor wrong, as in COCO's metrics
         counts = right | ~(over & of_class & self.crowd).any(axis=1)
-        return Judged(right, counts, shown.any(axis=1))
+        return Judged(right, counts, np.any(shown, axis=1))
 
 
 class Judged(NamedTuple):

@@ -35,7 +35,7 @@ _FIT = "tools/analyze.py fuse-views RUN makes such a file"
 
 @dataclass(frozen=True)
 class ViewFusion:
-    """Logistic regressions, one of each class: is a detection right or a false alarm, by its score and its counterpart's.
+    """Logistic regressions, one of each class: is a detection right or a false alarm, by both views' scores.
 
     score' = sigmoid(w0 + w1 logit(own) + w2 logit(counterpart) + w3), the last two where there is a counterpart; w1 and
     w2 are not negative. A bag of which there is one view has weights of its own, of the first two.
