@@ -206,13 +206,20 @@ def add_repair(commands) -> None:
         help="make one image of all that have the same pixels, with the annotations of all: some sets have a scan "
         "several times, each with the items of one class",
     )
+    parser.add_argument(
+        "--group-by",
+        type=word,
+        metavar="REGEX",
+        help="write `bag` and `view` of each image, the first and second group of this expression in its file name, "
+        "e.g. '^(.+)_([^_]+)[.]'",
+    )
     parser.set_defaults(run=run_repair)
 
 
 def run_repair(options: argparse.Namespace) -> int:
     from xray_lazy.data.check import open_sets
     from xray_lazy.data.check.check_console import print_changes, print_left
-    from xray_lazy.data.repair import check_targets, refuse_nothing, repair, write_repaired
+    from xray_lazy.data.repair import check_targets, name_bags, refuse_nothing, repair, write_repaired
     from xray_lazy.data.scanners import scanner_size
 
     check_targets(options.annotations, options.output, options.changes, options.overwrite, options.dry_run)
@@ -224,6 +231,8 @@ def run_repair(options: argparse.Namespace) -> int:
             "--merge-copies compares the pixels of images", "give their folder: ANNOTATIONS.json IMAGES_DIR"
         )
     repaired = repair(one, size, options.drop_unreadable, show_progress=True, merge_copies=options.merge_copies)
+    if options.group_by:
+        repaired = name_bags(repaired, options.group_by)
     print_changes(repaired.changes)
     print_left(repaired.left)
     refuse_nothing(one, repaired)
@@ -270,7 +279,8 @@ def add_split(commands) -> None:
         type=word,
         metavar="REGEX",
         help="keep images together in whose file names the regular expression, or its first group, finds the same; "
-        "or `duplicates`: those that show the same scan, also compressed, resized, brighter, cropped, mirrored",
+        "with a second group these are bags and views; or `duplicates`: those that show the same scan, also "
+        "compressed, resized, brighter, cropped, mirrored",
     )
     parser.add_argument("--transfer", choices=("copy", "link", "move"), default="copy", help="default: copy")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier split of the same images")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.data.coco_sets import reference, write_set
 from tests.data.test_split import split, write_export
 from xray_lazy.data.bags import named_fields
@@ -12,6 +13,7 @@ from xray_lazy.data.check.check_console import print_report
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.errors import UserError
 
+TOOL = ROOT / "tools" / "dataset.py"
 VIEWS = [("a", "top"), ("a", "side"), ("b", "top"), ("b", "side"), ("c", "top"), ("c", "side")]
 
 
@@ -94,6 +96,16 @@ def test_a_split_names_bags_and_views_by_a_second_group_and_keeps_them(tmp_path)
     export[0].write_text(json.dumps(content))
     parts = split(export, tmp_path / "two", ratios=(0.5, 0.5, 0))
     assert {len({image["bag"] for image in part["images"]}) for part in parts.values()} == {1}
+
+
+def test_a_repair_names_bags_and_views(tmp_path, run_tool_here):
+    write_set(tmp_path, count=4)
+    given = ("repair", tmp_path / "annotations.json", tmp_path / "images", "--output", tmp_path / "new.json")
+    refused = run_tool_here(TOOL, *given, "--group-by", "^(.+)_")
+    assert refused.returncode == 2 and "tells no views" in refused.stderr and not (tmp_path / "new.json").exists()
+    assert run_tool_here(TOOL, *given, "--group-by", "^(.+)_([^_]+)[.]").returncode == 0
+    images = json.loads((tmp_path / "new.json").read_text())["images"]
+    assert [(image["bag"], image["view"]) for image in images] == [("bag", str(number)) for number in range(4)]
 
 
 def test_one_group_tells_no_bags():

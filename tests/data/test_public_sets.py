@@ -220,6 +220,8 @@ def test_both_views_of_a_bag_go_into_one_split(tmp_path):
         found = boxes(content(tmp_path / "sets", "dvxray", subset))
         bags = [name.rpartition("_")[0] for name in found]
         assert all(bags.count(bag) == 2 for bag in bags)
+        images = content(tmp_path / "sets", "dvxray", subset)["images"]
+        assert all(Path(image["file_name"]).stem == f"{image['bag']}_{image['view']}" for image in images)
         assert all(seen == ([[1, 2, 10, 10]] if "Positive" in n and "OL" in n else []) for n, seen in found.items())
     assert counts(notes)["item that can't be seen in a view"] == 10
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from xray_lazy.analysis.fused_views import fit_views, with_fused_views, write_views
 from xray_lazy.analysis.inputs import inputs_of_files
 from xray_lazy.analysis.operating_point import OperatingPoint
 from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
@@ -132,3 +133,51 @@ def test_scores_on_another_scale_have_thresholds_there(in_use):
     scaled = dataclasses.replace(inputs, detections=percent)
     judged = screen_inputs(scaled, rule=RULE, resamples=10, point=point_of_percent).at_point.judgement
     assert judged.alarms.value == chosen.judgement.alarms.value
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_set, tmp_path_factory):
+    """The tiny set as bags of two views, whose images do not follow one another."""
+    folder = tmp_path_factory.mktemp("pairs")
+    content = json.loads((tiny_set / "annotations.json").read_text())
+    for number, image in enumerate(content["images"]):
+        image |= {"bag": f"bag {number % 4}", "view": str(number // 4)}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    (folder / "images").symlink_to(tiny_set / "images")
+    return folder
+
+
+def test_views_are_fused_before_the_thresholds_of_their_point(run_folder, pairs, tmp_path):
+    truth = pairs / "annotations.json"
+    predict(run_folder, truth, tmp_path / "all", threshold=0.0, overlays=False)
+    inputs = inputs_of(tmp_path / "all", pairs)
+    weights = json.loads(write_views(fit_views(inputs, RULE, None, "none"), None, tmp_path).read_text())
+    fused = with_fused_views(inputs, weights, "weights", None)
+    thresholds = {"gun": float(np.median([one["score"] for one in fused.detections])), "knife": math.inf}
+    point = {"schema": 1, "thresholds": thresholds | {"knife": None}, "false_alarms": 0.1, "chosen_on": {}}
+    (tmp_path / "point.json").write_text(json.dumps(point | {"view_fusion": weights}))
+    found = predict(run_folder, truth, tmp_path / "used", operating_point=str(tmp_path / "point.json"), overlays=False)
+    due = [one for one in fused.detections if one["score"] >= thresholds["gun"] and one["category_id"] == 1]
+    key = lambda one: (one["image_id"], *one["bbox"])  # noqa: E731
+    found, due = sorted(found, key=key), sorted(due, key=key)
+    assert 0 < len(due) < len(inputs.detections) and list(map(key, found)) == list(map(key, due))
+    np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in due], atol=1e-6)
+    with open(tmp_path / "used/bags.csv", newline="") as stream:
+        rows = {row["bag"]: row for row in csv.DictReader(stream)}
+    bag_of = {image["id"]: image["bag"] for image in inputs.ground_truth["images"]}
+    assert len(rows) == 4 and {row["pictures"] for row in rows.values()} == {"2"}
+    assert {bag for bag, row in rows.items() if row["alarm"] == "yes"} == {bag_of[one["image_id"]] for one in due}
+
+
+def test_a_point_of_fused_views_needs_bags(run_folder, pairs, tmp_path):
+    weights = {"axis": "none", "weights": {name: [0, 1, 0, 0] for name in ("gun", "knife")}, "group_by": ""}
+    weights["alone"] = {name: [0, 1] for name in ("gun", "knife")}
+    point = {"schema": 1, "thresholds": {"gun": 0.5, "knife": 0.5}, "false_alarms": 0.1, "chosen_on": {}}
+    (tmp_path / "point.json").write_text(json.dumps(point | {"view_fusion": weights}))
+    options = {"operating_point": str(tmp_path / "point.json"), "overlays": False}
+    with pytest.raises(UserError, match="no two of the images are known to be of one bag"):
+        predict(run_folder, pairs / "images", tmp_path / "out", **options)
+    with pytest.raises(UserError, match="--pseudo-labels are of single images"):
+        predict(run_folder, pairs / "annotations.json", tmp_path / "out", pseudo_labels=True, **options)
+    predict(run_folder, pairs / "images", tmp_path / "out", group_by="^(bag)_", **options)
+    assert (tmp_path / "out/bags.csv").read_text().splitlines()[1].startswith("bag,8,")

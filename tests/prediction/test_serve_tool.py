@@ -62,3 +62,6 @@ def test_thresholds_of_an_operating_point_are_those_of_its_classes(run_tool_here
     point.write_text('{"schema": 1, "thresholds": {"gun": 0.4}, "false_alarms": 0.1, "chosen_on": {}}')
     answer = run_tool_here(TOOL, run_folder, "--port", 0, "--operating-point", point)
     assert answer.returncode == 2 and "no threshold for knife" in answer.stderr
+    point.write_text(point.read_text()[:-1] + ', "view_fusion": {"axis": "none"}}')
+    answer = run_tool_here(TOOL, run_folder, "--port", 0, "--operating-point", point)
+    assert answer.returncode == 2 and "the server looks at single images" in answer.stderr

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_json
+from xray_lazy.data.bags import named_fields
 from xray_lazy.data.check.checked_sets import examine, read_set_images, report_set
 from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.image_facts import ImageFacts
@@ -68,6 +69,23 @@ def repair(
         changes += found
         one = CocoSet(one.name, examined.content, one.images_dir, one.json_file)
     raise RuntimeError(f"repair of {one.name} does not settle; still changing: {found[:3]}")
+
+
+def name_bags(repaired: Repaired, group_by: str) -> Repaired:
+    """With `bag` and `view` of each image, by the first and second group of a regular expression in its file name.
+
+    Raises:
+        UserError: the expression does not fit, or has not two groups.
+    """
+    images = repaired.content["images"]
+    fields = named_fields([str(image["file_name"]) for image in images], group_by)
+    if not all(fields):
+        raise UserError(
+            f"--group-by {group_by} tells no views: it has not two groups",
+            "the first is the bag, the second the view: '^(.+)_([^_]+)[.]'",
+        )
+    named = [image | own for image, own in zip(images, fields, strict=True)]
+    return replace(repaired, content={**repaired.content, "images": named})
 
 
 def check_targets(
