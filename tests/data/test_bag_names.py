@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.coco_sets import reference, write_set
 from tests.data.test_split import split, write_export
-from xray_lazy.data.bags import named_fields
+from xray_lazy.data.bag_names import named_fields
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.check.check_console import print_report
 from xray_lazy.data.datasets import load_datasets

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from xray_lazy.data.bags import bag_fields
+from xray_lazy.data.bag_names import bag_fields
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.data.datasets import LEFT_OUT

@@ -11,7 +11,7 @@ from xray_lazy.analysis.inputs import APART, Inputs, same_truth
 from xray_lazy.analysis.missed import MissedItems, missed_items
 from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
-from xray_lazy.data.bags import bag_of_each
+from xray_lazy.data.bag_names import bag_of_each
 from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.resampling import verdict

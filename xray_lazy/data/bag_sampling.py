@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xray_lazy.data.bags import BAG
+from xray_lazy.data.bag_names import BAG
 from xray_lazy.data.datasets import WEIGHT
 from xray_lazy.data.sampling import ShuffledEpochs, length_of
 from xray_lazy.errors import UserError

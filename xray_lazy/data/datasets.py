@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.data.bags import BAG, bag_fields
+from xray_lazy.data.bag_names import BAG, bag_fields
 from xray_lazy.data.coco_file import REQUIRED_LISTS, Repeated, read_coco, repeated_keys
 from xray_lazy.data.coco_instance import drop_empty_masks, fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.dataset_places import DatasetSource, find_source

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.data.bags import named_fields
+from xray_lazy.data.bag_names import named_fields
 from xray_lazy.data.check.checked_sets import examine, read_set_images, report_set
 from xray_lazy.data.check.coco_set import CocoSet, other_format
 from xray_lazy.data.check.image_facts import ImageFacts

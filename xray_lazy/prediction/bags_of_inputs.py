@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from xray_lazy.atomic_file import write_text
-from xray_lazy.data.bags import groups_of
+from xray_lazy.data.bag_names import groups_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage
 from xray_lazy.evaluation.screening.view_fusion import ViewFusion

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from xray_lazy.data.bags import BAG, bag_fields
+from xray_lazy.data.bag_names import BAG, bag_fields
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import find_source, set_name
 from xray_lazy.data.image_file import IMAGE_SUFFIXES

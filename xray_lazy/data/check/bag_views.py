@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from xray_lazy.data.bags import BAG, VIEW, bag_fields
+from xray_lazy.data.bag_names import BAG, VIEW, bag_fields
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.report import BagCounts, Finding

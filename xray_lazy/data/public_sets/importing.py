@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.data.bags import BAG, VIEW
+from xray_lazy.data.bag_names import BAG, VIEW
 from xray_lazy.data.check.images import is_scaled_copy
 from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.class_file import check_rename

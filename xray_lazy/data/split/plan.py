@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from xray_lazy.data.bags import BAG, bag_fields, groups_of, named_fields
+from xray_lazy.data.bag_names import BAG, bag_fields, groups_of, named_fields
 from xray_lazy.data.check.image_facts import read_facts
 from xray_lazy.data.check.neighbours import scan_of_digest
 from xray_lazy.data.dataset_places import SPLITS

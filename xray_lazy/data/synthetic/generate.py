@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.data.bags import BAG, VIEW
+from xray_lazy.data.bag_names import BAG, VIEW
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS
 from xray_lazy.data.synthetic import CLASS_NAMES

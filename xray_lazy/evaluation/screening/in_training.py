@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from detectron2.structures import BoxMode
 
-from xray_lazy.data.bags import bag_of_each
+from xray_lazy.data.bag_names import bag_of_each
 from xray_lazy.data.datasets import LEFT_OUT, DetectionDataset
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule, score_bags
