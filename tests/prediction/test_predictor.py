@@ -64,6 +64,13 @@ def test_it_finds_what_the_plain_model_finds(predictor, plainly, images):
         assert_same(predictor(image), plainly(image))
 
 
+def test_a_run_folder_is_one_beside_a_json_of_its_name_too(run_folder, tmp_path):
+    run = tmp_path / "smith.onnx"  # nor does the ending make an exported model of a folder
+    run.symlink_to(run_folder, target_is_directory=True)
+    (tmp_path / "smith.onnx.json").write_text("{}")
+    assert isinstance(load_detector(run), TrainedDetector)
+
+
 def test_results_are_in_the_pixels_of_images_that_are_resized(predictor, plainly, images):
     image = cv2.resize(read_image(images[0]), (640, 480), interpolation=cv2.INTER_CUBIC)
     found, expected = predictor(image), plainly(image)

@@ -215,7 +215,7 @@ def load_detector(
         raise UserError(
             f"there is no model {source}", "give a training's train.output_dir, or an exported model's file"
         )
-    if source.suffix not in SUFFIXES.values() and not facts_path(source).is_file():
+    if source.is_dir() or (source.suffix not in SUFFIXES.values() and not facts_path(source).is_file()):
         return TrainedDetector(load_trained_model(source, weights, overrides, device))
     for given, name in ((weights, "--weights"), (list(overrides), "overrides of the config")):
         if given:
