@@ -150,6 +150,30 @@ def test_parts_recorded_offline_make_one_history_when_they_are_sent(training, wa
     assert wandb_service.only_run().rows == rows_of(range(25))
 
 
+@pytest.mark.parametrize(
+    "sent", ["to the tool alone", *(pytest.param(how, marks=pytest.mark.slow) for how in ("to its group", "twice"))]
+)
+def test_sending_that_is_interrupted_leaves_no_process_and_each_value_is_sent_once(training, wandb_service, sent):
+    training.run(mode="offline", stop=17, end="kill all")
+    training.run(mode="offline", start=10, stop=20)
+    wandb_service.delay = 0.3  # before each answer
+    command = [sys.executable, str(ROOT / "tools" / "sync.py"), str(training.output)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=training.environment, start_new_session=True, **pipes) as tool:
+        wandb_service.wait_for(lambda: wandb_service.runs and wandb_service.only_run().lines)
+        (os.killpg if sent == "to its group" else os.kill)(tool.pid, signal.SIGTERM)
+        if sent == "twice":
+            time.sleep(1.2)
+            tool.send_signal(signal.SIGTERM)
+        _, errors = tool.communicate(timeout=60)
+    assert tool.returncode == 143 and errors.count("error:") == 1 and "Traceback" not in errors, errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(tool.pid, 0)
+    wandb_service.delay = 0
+    training.sync()
+    assert wandb_service.only_run().rows == rows_of(range(20))
+
+
 def test_a_folder_that_cannot_be_sent_keeps_no_other_from_it(training, wandb_service, tmp_path):
     training.run(mode="offline", stop=5)
     assert f"there is no run record {tmp_path / 'nothing'}" in training.sync(str(tmp_path / "nothing"), code=2)

@@ -56,6 +56,19 @@ class Part:
         self._marker.touch()
 
     @property
+    def is_begun(self) -> bool:
+        """Whether it was recorded offline, and sent in part, or in whole without being marked."""
+        return self._begun.exists() and not self.is_sent
+
+    def mark_begun(self) -> None:
+        """Note, before it is sent as a whole, that from then on the server may have some of it."""
+        self._begun.touch()
+
+    @property
+    def _begun(self) -> Path:
+        return self.file.with_suffix(".wandb.begun")
+
+    @property
     def _marker(self) -> Path:
         return self.file.with_suffix(".wandb.synced")
 

@@ -64,8 +64,8 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
     if not earlier and not run.resumed:
         return run
     continued = ContinuedRun(run)
-    if run.offline:  # `wandb sync` lets the summary of the last part take the place of all earlier ones
-        for part in earlier:
+    for part in earlier:
+        if run.offline or part.is_begun:  # `wandb sync` lets the summary of the last part take the place of all others
             run.summary.update(part.summary())
     parts = [(part, part.rows()) for part in earlier]
     ends = _ends(parts, run)
@@ -93,11 +93,13 @@ def continue_history(run: Any, earlier: Sequence[Part], start_iteration: int) ->
 def _ends(parts: Sequence[tuple[Part, Sequence[Row]]], run: Any) -> list[float]:
     """For each part the step up to which the history has its rows.
 
-    What a killed start had not sent by then, the next one has not found: its rows have those steps.
+    What a killed start had not sent by then, the next one has not found: its rows have those steps. Of a part that was
+    sent until something broke off, the server tells what it has.
     """
     ends, end = [], run.starting_step
     for part, rows in reversed(parts):
-        ends.append(math.inf if run.offline or part.is_offline else end)
+        is_whole = run.offline or (part.is_offline and not part.is_begun)
+        ends.append(math.inf if is_whole else 0 if part.is_begun else end)
         if not part.is_offline:
             end = min([end, *(row.step for row in rows)])
     return ends[::-1]

@@ -248,7 +248,7 @@ class WandbSession:
                 self._run.finish(exit_code=exit_code)
                 if not self._run.offline:  # this part, and with it what was missing of earlier ones
                     for part in find_parts(self._directory, self._run.id):
-                        if not part.is_offline:
+                        if part.is_begun or not part.is_offline:
                             part.mark_sent()
             except Exception as error:
                 self._give_up("finish", error)

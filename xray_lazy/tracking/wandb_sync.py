@@ -45,7 +45,8 @@ def send_run(output_dir: str | Path, timeout: float = 300) -> None:
     """Send the rest of a run that has ended, each row once.
 
     `wandb sync` sends a part as a whole, after what the server has: right for what was recorded offline, but of what
-    was cut off in the middle it would send the beginning twice. Of that only the missing rows are sent.
+    was cut off in the middle, also of such a sending, it would send the beginning twice. Of that only the missing rows
+    are sent.
 
     Args:
         output_dir: of the training.
@@ -64,7 +65,11 @@ def send_run(output_dir: str | Path, timeout: float = 300) -> None:
     waiting = [part for part in parts if not part.is_sent]
     if not waiting:
         logger.info("all of it has been sent")
-    if any(not part.is_offline for part in waiting):
+    if any(part.is_begun for part in waiting):  # those after it, sent as a whole, would come before its rest
+        for part in waiting:
+            if part.is_offline:
+                part.mark_begun()
+    if any(part.is_begun or not part.is_offline for part in waiting):
         options = {name: settings.get(name) for name in OPTIONS}
         session = WandbSession(str(output_dir), settings.get("name"), "online", timeout, options)
         session.start(dataclasses.replace(run, start_iteration=sys.maxsize), only_missing=True)
@@ -72,8 +77,10 @@ def send_run(output_dir: str | Path, timeout: float = 300) -> None:
         # killed is not finished
         if not session.close(1 if exit_code is None else exit_code) or session.is_offline:
             raise RunFailure(f"W&B didn't take all of {output_dir}", "see above, and try again")
-    offline = [str(part.folder) for part in waiting if part.is_offline]
+    offline = [part for part in waiting if part.is_offline and not part.is_sent]
     if offline:
-        command = [sys.executable, "-m", "wandb", "sync", *offline]
+        for part in offline:
+            part.mark_begun()
+        command = [sys.executable, "-m", "wandb", "sync", *(str(part.folder) for part in offline)]
         if subprocess.run(command).returncode or not all(part.is_sent for part in waiting):
             raise RunFailure(f"W&B didn't take all of {output_dir}", "see above, and try again")
