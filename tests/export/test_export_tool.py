@@ -20,7 +20,7 @@ from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
 from xray_lazy.errors import UserError
 from xray_lazy.export import run_onnx
-from xray_lazy.export.export_model import ExportOptions, export_model
+from xray_lazy.export.export_model import ExportOptions, check_place, export_model
 from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import load_exported
 from xray_lazy.prediction.predictor import Predictor
@@ -83,12 +83,12 @@ def test_a_file_that_another_process_exports_to_is_left_to_it(trained, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, tmp_path, monkeypatch):
-    """Simulated by the second one failing."""
-    output = tmp_path / "model.onnx"
-    options = ExportOptions(str(trained), output=str(output), count=1)
-    export_model(options, lambda line: None)
-    renamed = []
+def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, exported, tmp_path, monkeypatch):
+    """Simulated by an interrupt at the second one."""
+    output, renamed = tmp_path / "model.onnx", []
+    shutil.copy(exported[1], output)
+    shutil.copy(facts_path(exported[1]), facts_path(output))
+    load_exported(output)
 
     def once(source, target, rename=os.replace):
         if Path(source).parent.name.endswith(".unfinished") and not str(source).endswith(".tmp"):
@@ -99,11 +99,11 @@ def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, tmp_path, 
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(os, "replace", once)
+        options = ExportOptions(str(trained), output=str(output), count=1)
         export_model(replace(options, overrides=[f"{PREDICTOR}.test_topk_per_image=1"]), lambda line: None)
     with pytest.raises(UserError, match=r"is not what model\.onnx\.json describes: it is of another export"):
         load_exported(output)
-    export_model(options, lambda line: None)
-    load_exported(output)
+    check_place(output, "onnx")  # the same command goes on
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from detectron2.data.transforms import ResizeShortestEdge
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -134,6 +134,7 @@ def empty_model(tmp_path_factory):
     return file
 
 
+@settings(max_examples=40)
 @given(st.sampled_from([entry.name for entry in dataclasses.fields(ModelFacts)]), JSON)
 def test_any_value_of_a_fact_is_taken_or_told_of(empty_model, name, value):
     facts_path(empty_model).write_text(json.dumps(dataclasses.asdict(facts()) | {name: value}))

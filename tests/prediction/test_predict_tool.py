@@ -373,22 +373,24 @@ def test_results_of_an_earlier_call_are_replaced(predict, images, belt):
     assert files(predict(*images, belt, threat_reports=True)) == before
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["pictures/bag_0.jpg", "videos/belt.mp4", "videos/belt.json", "threat_reports/bag_0.dcs", "detections.csv"],
-)
-def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt, name):
+def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt):
     output = predict(*images[:1], belt, threat_reports=True)
-    own = output / name
-    assert own.is_file()
-    foreign = cv2.imencode(".jpg", cv2.imread(str(images[1])))[1].tobytes() if name.endswith("jpg") else b"{}"
-    own.write_bytes(foreign)
-    if name.endswith("mp4"):
-        own.with_suffix(".json").unlink()
-    before = files(output)
-    with pytest.raises(UserError, match=f"{name} is there already, and is not a result of an earlier prediction"):
-        predict(*images[:1], belt, threat_reports=True)
-    assert files(output) == before and own.read_bytes() == foreign
+    for name in (
+        "pictures/bag_0.jpg",
+        "videos/belt.json",
+        "videos/belt.mp4",
+        "threat_reports/bag_0.dcs",
+        "detections.csv",
+    ):
+        own, content = output / name, (output / name).read_bytes()
+        own.write_bytes(cv2.imencode(".jpg", cv2.imread(str(images[1])))[1].tobytes())
+        if name.endswith("mp4"):
+            own.with_suffix(".json").unlink()
+        before = {file: (output / file).read_bytes() for file in files(output)}
+        with pytest.raises(UserError, match=f"{name} is there already, and is not a result of an earlier prediction"):
+            predict(*images[:1], belt, threat_reports=True)
+        assert {file: (output / file).read_bytes() for file in files(output)} == before
+        own.write_bytes(content)
 
 
 def test_images_of_which_a_model_of_8_bits_sees_nothing_are_told_once(predict, images, tmp_path, capfd):

@@ -150,9 +150,8 @@ def test_parts_recorded_offline_make_one_history_when_they_are_sent(training, wa
     assert wandb_service.only_run().rows == rows_of(range(25))
 
 
-@pytest.mark.parametrize(
-    "sent", ["to the tool alone", *(pytest.param(how, marks=pytest.mark.slow) for how in ("to its group", "twice"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", ["to the tool alone", "to its group", "twice"])
 def test_sending_that_is_interrupted_leaves_no_process_and_each_value_is_sent_once(training, wandb_service, sent):
     training.run(mode="offline", stop=17, end="kill all")
     training.run(mode="offline", start=10, stop=20)

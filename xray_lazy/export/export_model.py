@@ -104,13 +104,13 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     if options.output:
         if options.format == "openvino" and Path(options.output).suffix != ".xml":
             raise UserError(f"{options.output} is no name for an OpenVINO model", "give it the suffix .xml")
-        _check_place(Path(options.output), options.format)
+        check_place(Path(options.output), options.format)
     trained = _load(options)
     detector = exportable(trained.model, options.format in TAKES_BATCHES)
     facts = describe(trained, options.format, options.size)
     facts = dataclasses.replace(facts, batched=detector.takes_batches, precision=options.precision)
     output = Path(options.output or _default_output(options, trained))
-    _check_place(output, options.format)
+    check_place(output, options.format)
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"
     how = facts.format if facts.precision == "float32" else f"{facts.format} in {facts.precision}"
     report(f"exporting {facts.model} with {facts.weights} as {how}, for images of {of_size}")
@@ -247,7 +247,7 @@ def reader_settings(cfg: DictConfig) -> dict[str, Any]:
     return reader.settings() if reader.fingerprint() else {}
 
 
-def _check_place(output: Path, format: str) -> None:
+def check_place(output: Path, format: str) -> None:
     """Refuse to replace anything but an earlier export and its facts."""
     facts = facts_path(output)
     check_result_file(facts, lambda path: json_with(path, "format", "class_names"), "the facts of an exported model")
