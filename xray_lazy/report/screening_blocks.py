@@ -43,13 +43,14 @@ MOST_NAMED, MOST_THUMBNAILS = 1000, 12  # of the missed and of the false bags
 
 @dataclass(frozen=True)
 class Screened:
-    """A run's bags and their figures."""
+    """A run's bags and their figures; `lacking` is why its weights for views are not used, where they aren't."""
 
     run: RunFiles
     review: Review
     bags: BagScores
     result: ScreeningResult
     curve: Curve
+    lacking: str = ""
 
 
 def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
@@ -61,13 +62,15 @@ def screening_blocks(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
         return across
     first = screened[0]
     group_by = first.result.group_by
-    bag = f"all images whose file names have the same part by {group_by}" if group_by else "an image"
+    bag = "an image" if first.result.bags == first.result.images else "all images that name the same one"
+    bag = f"all images whose file names have the same part by {group_by}" if group_by else bag
     about = (
         f"A bag is {bag}; it is detected by a detection of the right class with an {first.result.rule}, and a clean "
         f"one alarms by any. Intervals are at {first.result.confidence:.0%}."
     )
     blocks: list[Block] = [Note(about)]
-    blocks += [Note(_of(one, screened) + note, warning=True) for one in screened for note in warnings_of(one.result)]
+    notes = [(one, note) for one in screened for note in (one.lacking, *warnings_of(one.result)) if note]
+    blocks += [Note(_of(one, screened) + note, warning=True) for one, note in notes]
     judged = [one for one in screened if one.curve.clean and one.curve.threats]
     blocks += [_charts(judged, screened), *_rates(judged)]
     if len(judged) == 1 == len(screened):
@@ -83,11 +86,14 @@ def _screened(run: RunFiles, reviews: Reviews) -> Screened | None:
     if not review.ground_truth["annotations"]:
         return None
     screening = _screening_of(run)
-    inputs, weights = review.inputs, screening.view_fusion
+    inputs, weights, lacking = review.inputs, screening.view_fusion, ""
     if weights:
-        inputs = with_fused_views(inputs, read_fusion(weights), weights, screening.group_by)
+        try:
+            inputs = with_fused_views(inputs, read_fusion(weights), weights, screening.group_by)
+        except UserError as error:  # the file has gone or is another since
+            lacking = f"bags alarm by the best of their views here: {error.message}"
     result, bags = screen_with_bags(inputs, screening.rule, screening.group_by)
-    return Screened(run, review, bags, result, Curve.of(*bags.of_all)) if bags.is_threat.any() else None
+    return Screened(run, review, bags, result, Curve.of(*bags.of_all), lacking) if bags.is_threat.any() else None
 
 
 def _screening_of(run: RunFiles) -> BagScreening:

@@ -10,6 +10,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from tests.data.coco_sets import reference, write_set
+from xray_lazy.analysis.fused_views import fit_views, with_fused_views, write_views
 from xray_lazy.analysis.inputs import inputs_of_files
 from xray_lazy.analysis.screening import screen_inputs
 from xray_lazy.data.datasets import load_datasets
@@ -17,6 +18,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.screening.bags import HitRule
 from xray_lazy.evaluation.screening.in_training import BagScreening
+from xray_lazy.evaluation.screening.view_fusion import read_fusion
 from xray_lazy.run_folder import PREDICTIONS
 
 
@@ -132,3 +134,19 @@ def test_a_bag_whose_annotations_can_not_be_used_is_neither_clean_nor_a_threat(t
     assert len(bags.bags) == len(dataset) - 1 and spoilt not in bags.bags
     BagScreening().score(dataset, {}, 100)
     assert "1 bag of" in caplog.text and "not known what it holds" in caplog.text
+
+
+def test_learned_weights_of_views_are_used_and_refused_before_the_model_runs(some_bags, tmp_path):
+    dataset, folder = some_bags
+    group_by = r"(\d)\."
+    evaluator, best = evaluated(dataset, BagScreening(group_by=group_by))
+    evaluator.save(tmp_path)
+    inputs = inputs_of_files(tmp_path / PREDICTIONS, str(dataset.json_files[0]), f"{folder}/images")
+    file = write_views(fit_views(inputs, HitRule(), group_by, "x"), group_by, tmp_path)
+    _, fused = evaluated(dataset, BagScreening(group_by=group_by, view_fusion=str(file)))
+    told = screen_inputs(with_fused_views(inputs, read_fusion(file), "file", group_by), group_by=group_by, resamples=2)
+    due = {f"P_D@{100 * point.asked:g}": 100 * point.detection for point in told.overall.points}
+    assert {name: fused["screening"][name] for name in due} == pytest.approx(due, nan_ok=True)
+    assert fused["bbox"] == pytest.approx(best["bbox"], nan_ok=True)
+    with pytest.raises(UserError, match="there is no file of weights for views"):
+        CocoEvaluator(dataset, screening=BagScreening(view_fusion=str(tmp_path / "gone.json")))
