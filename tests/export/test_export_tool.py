@@ -83,6 +83,7 @@ def test_a_file_that_another_process_exports_to_is_left_to_it(trained, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, exported, tmp_path, monkeypatch):
     """Simulated by an interrupt at the second one."""
     output, renamed = tmp_path / "model.onnx", []

@@ -375,13 +375,8 @@ def test_results_of_an_earlier_call_are_replaced(predict, images, belt):
 
 def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt):
     output = predict(*images[:1], belt, threat_reports=True)
-    for name in (
-        "pictures/bag_0.jpg",
-        "videos/belt.json",
-        "videos/belt.mp4",
-        "threat_reports/bag_0.dcs",
-        "detections.csv",
-    ):
+    names = ("pictures/bag_0.jpg", "videos/belt.json", "threat_reports/bag_0.dcs", "detections.csv", "videos/belt.mp4")
+    for name in names:
         own, content = output / name, (output / name).read_bytes()
         own.write_bytes(cv2.imencode(".jpg", cv2.imread(str(images[1])))[1].tobytes())
         if name.endswith("mp4"):
