@@ -93,7 +93,7 @@ class Trial:
         words = [override(key, value) for key, value in settings.items()]
         trained = train(self.options.config, [*words, *self.options.overrides], overwrite=True)
         images = sum(len(json.loads(Path(one["json_file"]).read_text())["images"]) for one in sets)
-        result.write_text(json.dumps({"images": images} | {m: trained.metrics[m] for m in METRICS}, indent=1))
+        result.write_text(json.dumps({"images": images} | {m: trained.metrics.get(m) for m in METRICS}, indent=1))
 
     def for_labelled(self) -> tuple[list[dict], dict]:
         """The set of the few labels."""
@@ -156,7 +156,10 @@ def table(results: Path, seeds: list[int]) -> str:
         cells = [", ".join(str(one["images"]) for one in found)]
         for metric in METRICS:
             values = [one[metric] for one in found]
-            cells.append(f"{statistics.mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})")
+            if None in values:  # of a model without masks
+                cells.append("")
+            else:
+                cells.append(f"{statistics.mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})")
         rows.append(f"| {' | '.join([arm, *cells])} |")
     return "\n".join(rows)
 
