@@ -160,6 +160,9 @@ ROWS: dict[str, Row] = {
         "hooks.ema.evaluate=instead",
         pretrained=True,
     ),
+    "faster_rcnn_few_scans": own(
+        "configs/xray/faster_rcnn_few_scans.py", "dataloader.train.total_batch_size=16", pretrained=True
+    ),
     "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
     "torchvision": Row(HERE / "peers" / "torchvision_faster_rcnn.py", peers=True),
     "yolo11n": Row(HERE / "peers" / "yolo.py", {"model": "yolo11n.yaml"}, peers=True),

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from xray_lazy.config import get_config
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.experiment import build_model, build_optimizer
+from xray_lazy.engine.precision import Precision
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.timm_backbone import TimmBackbone
 
@@ -126,3 +127,21 @@ def test_the_convnext_experiment_takes_a_training_step_in_which_all_of_the_backb
     assert all(torch.isfinite(loss) for loss in losses.values())
     moved = [not torch.equal(value, before[name]) for name, value in model.named_parameters() if "bottom_up" in name]
     assert len(moved) > 150 and all(moved)
+
+
+def test_the_experiment_for_few_scans_learns_all_but_what_it_freezes():
+    cfg = get_config("xray/faster_rcnn_few_scans.py")
+    assert cfg.train.init_checkpoint == "timm://tf_efficientnet_lite0.in1k"
+    model = build_model(cfg, "cpu").train()
+    instances = Instances((96, 128))
+    instances.gt_boxes = Boxes(torch.tensor([[20.0, 20.0, 80.0, 70.0]]))
+    instances.gt_classes = torch.tensor([3])
+    image = torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with EventStorage(), Precision("cpu", **cfg.train.amp).autocast():
+        losses = model([{"image": image, "instances": instances}])
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    learning = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.abs().sum()}
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert learning == trained and not [name for name in trained if "conv_dw" in name or "blocks.2." in name]
+    assert any("blocks.3." in name for name in trained)
