@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
 
 ELSEWHERE = "name another one for the results, or move it away"
+RECORD = ".written"  # in a folder of results: its files, and the checksums of those that people correct
 
 
 def check_result_file(path: str | Path, is_earlier: Callable[[Path], bool], what: str) -> None:
@@ -114,6 +116,50 @@ def sole_maker(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def record_written(folder: Path, corrected: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Record which files of a folder are results, so that `check_unchanged` knows what a person did to them.
+
+    Args:
+        corrected: those that people may change, by their path below the folder.
+        others: links and copies of what lies elsewhere.
+    """
+    write_json(folder / RECORD, {**dict.fromkeys(others), **{name: _checksum(folder / name) for name in corrected}})
+
+
+def check_unchanged(folder: Path) -> None:
+    """Refuse to replace results that were changed by hand since.
+
+    Raises:
+        UserError: a file is not as it was written.
+    """
+    for name, checksum in _record(folder).items():
+        if checksum is not None and (folder / name).is_file() and _checksum(folder / name) != checksum:
+            message = f"{folder / name} was changed since it was written here, and would be replaced"
+            raise UserError(message, "move it away, or take another --output")
+
+
+def check_nothing_else(folder: Path) -> None:
+    """Refuse to replace a whole folder of results where a person changed one of them, or put something else there.
+
+    Raises:
+        UserError: a file is not as it was written, or not one of `record_written`.
+    """
+    check_unchanged(folder)
+    known = {RECORD, *_record(folder)}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in known and (path.is_symlink() or not path.is_dir()):
+            message = f"{folder} has {name} in it, which is no part of the results that would be replaced"
+            raise UserError(message, "move it away, or take another --output")
+
+
+def replace_folder(folder: Path, made: Path) -> None:
+    """Give a folder of `sole_maker` its place; an earlier one is deleted with what else is there."""
+    if folder.exists():
+        folder.rename(made.with_name("earlier"))
+    made.rename(folder)
+
+
 def check_no_input(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse to write over what the results are made from, under whatever name."""
     read = {_identity(path): path for path in inputs if path.exists()}
@@ -129,6 +175,15 @@ def json_with(path: Path, *keys: str) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return all(isinstance(one, dict) and set(keys) <= one.keys() for one in _as_list(content))
+
+
+def _record(folder: Path) -> dict[str, int | None]:
+    content = json.loads((folder / RECORD).read_bytes()) if json_with(folder / RECORD) else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _checksum(path: Path) -> int:
+    return zlib.crc32(path.read_bytes())
 
 
 def _as_list(content: object) -> list:

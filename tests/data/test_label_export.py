@@ -224,6 +224,27 @@ def test_an_earlier_export_is_replaced_only_if_asked_and_other_folders_never(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("target", LABEL_WRITERS)
+@pytest.mark.parametrize("work", ["a set of their own", "another file", "a corrected label", "an image"])
+def test_what_people_put_into_an_export_is_never_replaced(tmp_path, folder, target, work):
+    one, out, mark = CocoSet("set", small_set("1.png"), folder), tmp_path / "out", LABEL_WRITERS[target].mark
+    export_labels(one, target, out)
+    if work == "a set of their own":  # formats are known by the names of their files alone
+        (out / ".written").unlink()
+    elif work == "another file":
+        (out / "runs").mkdir()
+        (out / "runs" / "best.pt").touch()
+    elif work == "a corrected label":
+        (out / mark).write_bytes((out / mark).read_bytes() + b" ")
+    else:
+        (out / LABEL_WRITERS[target].image_folder / "mine.png").touch()
+    before = {path: path.is_file() and path.read_bytes() for path in out.rglob("*")}
+    words = {"a set of their own": "is no earlier export", "a corrected label": "was changed since it was written"}
+    with pytest.raises(UserError, match=words.get(work, "which is no part of the results that would be replaced")):
+        export_labels(one, target, out, overwrite=True)
+    assert {path: path.is_file() and path.read_bytes() for path in out.rglob("*")} == before
+
+
 def test_predictions_have_their_scores_where_the_program_shows_them(tmp_path, folder):
     annotations = [instance(1, segmentation=[], score=0.75), instance(2, score=0.5)]
     one = CocoSet("set", small_set("1.png", "sub/1.jpg", annotations=annotations), folder)

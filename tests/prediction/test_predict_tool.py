@@ -65,6 +65,7 @@ def test_an_output_folder_and_images_are_enough(run_folder, images, tmp_path):
     assert re.search(r"2 images in [\d.]+ s \([\d.]+ images/s\), 1 skipped", answer.stdout)
     assert "gun" in answer.stdout and "broken.png" in answer.stderr and "Traceback" not in answer.stderr
     assert files(output) == [
+        ".written",
         "annotations.json",
         "detections.csv",
         "pictures/bag_0.jpg",
@@ -236,7 +237,12 @@ def test_a_very_thin_image_is_looked_at_as_others(predict, images, tmp_path, siz
 
 
 def test_without_images_only_tables_are_written(predict, images):
-    assert files(predict(images[0], overlays=False)) == ["annotations.json", "detections.csv", "predictions.json"]
+    assert files(predict(images[0], overlays=False)) == [
+        ".written",
+        "annotations.json",
+        "detections.csv",
+        "predictions.json",
+    ]
 
 
 def test_weights_and_overrides_change_the_model(predict, run_folder, tmp_path, images):
@@ -386,6 +392,18 @@ def test_a_file_that_no_prediction_made_is_never_replaced(predict, images, belt)
             predict(*images[:1], belt, threat_reports=True)
         assert {file: (output / file).read_bytes() for file in files(output)} == before
         own.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "pre_annotations/labelme/bag_0.json"])
+def test_labels_that_people_corrected_are_never_replaced(predict, images, name):
+    output = predict(*images[:1], pre_annotations="labelme")
+    predict(*images[:1], pre_annotations="labelme")  # as they were written they are
+    corrected = json.loads((output / name).read_text()) | {"corrected": True}
+    (output / name).write_text(json.dumps(corrected))
+    before = {path: path.is_file() and path.read_bytes() for path in output.rglob("*")}
+    with pytest.raises(UserError, match=f"{name} was changed since it was written here, and would be replaced"):
+        predict(*images[:1], pre_annotations="labelme")
+    assert {path: path.is_file() and path.read_bytes() for path in output.rglob("*")} == before
 
 
 def test_images_of_which_a_model_of_8_bits_sees_nothing_are_told_once(predict, images, tmp_path, capfd):

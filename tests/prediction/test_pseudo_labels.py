@@ -80,6 +80,10 @@ def test_a_second_model_has_to_find_it_too(predict, run_folder, tiny_set):
 def test_only_earlier_pseudo_labels_are_replaced(predict, tiny_set):
     folder = predict(tiny_set / "images")
     predict(tiny_set / "images")
+    (folder / "notes").touch()
+    with pytest.raises(UserError, match="has notes in it, which is no part of the results"):
+        predict(tiny_set / "images")
+    assert (folder / "notes").is_file()
     (folder / "annotations.json").rename(folder / "mine.json")
     with pytest.raises(UserError, match="holds no earlier pseudo-labels"):
         predict(tiny_set / "images")

@@ -12,6 +12,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.image_detections import ImageDetections
+from xray_lazy.results_place import RECORD, record_written
 from xray_lazy.run_folder import PREDICTIONS
 
 RESULT_FILES = (PREDICTIONS, "annotations.json", "detections.csv")
@@ -98,7 +99,9 @@ def write_results(folder: Path, found: Sequence[Found], videos: Sequence[Found],
         results = [result for image in found for result in image.results(categories.ids)]
         written = [predictions, annotations]
         write_json(written[0], results)
+        (folder / RECORD).unlink(missing_ok=True)  # a kill between the two is not taken for a correction
         write_json(written[1], data_set(found, results, categories))
+        record_written(folder, [annotations.name])
     return [*written, table]
 
 

@@ -1,6 +1,5 @@
 """Labels to train on, of scans that nobody has labelled: what a model is sure of, and finds again in other views."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories, Found, data_set
 from xray_lazy.prediction.input_files import InputFile
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import sole_maker
+from xray_lazy.results_place import RECORD, check_nothing_else, record_written, replace_folder, sole_maker
 
 SAME_ITEM = 0.5  # IoU of boxes from which on two views show one item
 FILE_NAME, IMAGES = "annotations.json", "images"
@@ -69,9 +68,11 @@ def check_same_classes(first: Predictor, second: Predictor) -> None:
 
 def require_free_set(folder: Path) -> None:
     """Raises UserError where the folder holds something else than earlier pseudo-labels."""
-    is_earlier = (folder / FILE_NAME).is_file() or not folder.exists() or not any(folder.iterdir())
-    if not is_earlier:
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not ((folder / FILE_NAME).is_file() and (folder / RECORD).is_file()):
         raise UserError(f"{folder} holds no earlier pseudo-labels that could be replaced", "take another --output")
+    check_nothing_else(folder)
 
 
 def write_pseudo_labels(
@@ -94,9 +95,9 @@ def write_pseudo_labels(
         for one in agreed:
             _link(by_name[one.found.name], made / IMAGES, reader)
         write_json(made / FILE_NAME, content)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.replace(folder)
+        images = [path.relative_to(made).as_posix() for path in made.rglob("*") if not path.is_dir()]
+        record_written(made, [FILE_NAME], images)
+        replace_folder(folder, made)
     return folder / FILE_NAME
 
 

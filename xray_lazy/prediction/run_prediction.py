@@ -33,7 +33,14 @@ from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.pseudo_labels import agreed_labels, check_same_classes, require_free_set, write_pseudo_labels
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
-from xray_lazy.results_place import check_no_input, check_result_file, check_result_folder, json_with, sole_writer
+from xray_lazy.results_place import (
+    check_no_input,
+    check_result_file,
+    check_result_folder,
+    check_unchanged,
+    json_with,
+    sole_writer,
+)
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import is_written_here, write_image
@@ -217,6 +224,8 @@ def _check_targets(options: PredictOptions, inputs: Inputs) -> None:
         is_earlier |= dict.fromkeys(reports, is_our_report)
     for file, is_result in is_earlier.items():
         check_result_file(file, is_result, "a result of an earlier prediction")
+    if inputs.images:
+        check_unchanged(folder)
 
 
 def _is_video_list(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,14 @@ from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels
 from xray_lazy.data.label_export.writers import LABEL_WRITERS, Writer
 from xray_lazy.data.split.layout import TRANSFERS
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder, sole_maker
+from xray_lazy.results_place import (
+    RECORD,
+    check_nothing_else,
+    check_result_folder,
+    record_written,
+    replace_folder,
+    sole_maker,
+)
 from xray_lazy.wording import counted, printable, tool_command
 
 # Of a set without instances, or with classes that none of them has, labels can be written all the same.
@@ -107,7 +113,9 @@ def write_labels(
     with sole_maker(folder) as work:
         made = work / "export"
         made.mkdir()
+        written, beside = [], []
         for name, text in writer.write(labels):
+            written.append(name)
             path = made / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
@@ -116,26 +124,27 @@ def write_labels(
                 path = made / writer.image_folder / image.name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 TRANSFERS[images](files[image.name], path)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.replace(folder)
+                beside.append(path.relative_to(made).as_posix())
+        record_written(made, written, beside)
+        replace_folder(folder, made)
     instances = sum(len(image.instances) for image in found)
     return Exported(target, folder, len(found), instances, labels.lost, ["ids", *_other_fields(one.content)])
 
 
 def require_free(folder: Path, writer: Writer, overwrite: bool) -> None:
-    """See to it that nothing but an earlier export is replaced, and that only if asked.
+    """See to it that nothing but an earlier export is replaced, as it was written, and that only if asked.
 
     Raises:
-        UserError: there is something in the folder, or it can't be written to.
+        UserError: there is something else in the folder, its labels were corrected, or it can't be written to.
     """
     check_result_folder(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
         raise UserError(f"{folder} is there already", "take another --output, or --overwrite")
-    if not (folder / writer.mark).is_file():
+    if not ((folder / writer.mark).is_file() and (folder / RECORD).is_file()):
         raise UserError(f"{folder} is no earlier export for {writer.title}", "take another --output")
+    check_nothing_else(folder)
 
 
 def _require_sound(one: CocoSet) -> None:
