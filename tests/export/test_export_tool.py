@@ -193,6 +193,20 @@ def test_what_is_wrong_with_a_run_is_one_message(trained, weights, changes, word
         export_model(ExportOptions(str(trained), **changes), lambda line: None)
 
 
+def test_a_test_set_with_another_order_of_classes_measures_nothing(trained, tiny_set, tmp_path):
+    content = json.loads((tiny_set / "annotations.json").read_bytes())
+    content["categories"] = [one | {"id": 9 - one["id"]} for one in content["categories"]]
+    content["annotations"] = [one | {"category_id": 9 - one["category_id"]} for one in content["annotations"]]
+    (tmp_path / "turned.json").write_text(json.dumps(content))
+    names = f"{{json_file: {tmp_path / 'turned.json'}, image_root: {tiny_set / 'images'}}}"
+    options = ExportOptions(
+        str(trained), output=str(tmp_path / "model.onnx"), overrides=[f"++dataloader.test.dataset.names={names}"]
+    )
+    with pytest.raises(UserError, match=r"the classes of turned are not those that .* was trained with"):
+        export_model(options, lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["turned.json"]
+
+
 def test_missing_packages_are_named_with_their_extra(environment, trained, tmp_path):
     # a Python that does not find them, as one where they are not installed
     (tmp_path / "sitecustomize.py").write_text(

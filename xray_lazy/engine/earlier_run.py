@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,7 @@ def check_data_of_run(folder: str | Path, part: str, *datasets: DetectionDataset
     """
     recorded, classes = recorded_datasets(folder), recorded_classes(folder)
     for dataset in datasets:
-        names = tuple(getattr(dataset, "class_names", ()))
-        if not classes or not names or classes == names:
-            continue
-        raise UserError(
-            f"the classes of {dataset.name} are not those that {folder} was trained with: "
-            f"{', '.join(names)} / {', '.join(classes)}",
-            "take the data set of that training, or bring its `categories` into that order; "
-            "to train other classes, start a new run with train.init_checkpoint",
-        )
+        check_classes_of_model(dataset, classes, str(folder))
     before, now = recorded.get(part), fingerprint(*datasets)
     if before is None or before.get("name") != now["name"] or _content(before) == _content(now):
         return before is None or before.get("name") == now["name"]
@@ -58,6 +50,19 @@ def check_data_of_run(folder: str | Path, part: str, *datasets: DetectionDataset
         message = f"{now['name']} has changed since {folder} was trained: {counts[0]} as then, but not the same"
     logger.warning("%s", message)
     return False
+
+
+def check_classes_of_model(dataset: DetectionDataset, classes: Sequence[str], model: str) -> None:
+    """Raises UserError where a data set has other `classes` than the model, or in another order; unknown ones pass."""
+    names = tuple(getattr(dataset, "class_names", ()))
+    if not classes or not names or tuple(classes) == names:
+        return
+    raise UserError(
+        f"the classes of {dataset.name} are not those that {model} was trained with: "
+        f"{', '.join(names)} / {', '.join(classes)}",
+        "take the data set of that training, or number its category ids, whose order counts, as the second list has "
+        "them; to train other classes, start a new run with train.init_checkpoint",
+    )
 
 
 def mark_of_evaluation(cfg: DictConfig, checkpoint: dict[str, Any], is_same_data: bool) -> str:

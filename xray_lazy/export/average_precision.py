@@ -5,10 +5,12 @@ from contextlib import suppress
 
 import torch
 from detectron2.structures import Boxes, Instances
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
+from xray_lazy.engine.earlier_run import check_classes_of_model
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, evaluated_sets
+from xray_lazy.engine.trained_model import TrainedModel
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess
 from xray_lazy.evaluation.inference import run_inference
@@ -41,13 +43,20 @@ def find_instances(exported: ExportedModel, images: Sequence[torch.Tensor]) -> l
     return results
 
 
-def sets_at_hand(cfg: DictConfig) -> list[EvaluatedSet]:
-    """The test sets of a config; none where the data has stayed where the model was trained."""
+def sets_at_hand(trained: TrainedModel) -> list[EvaluatedSet]:
+    """The test sets of a model's config; none where the data has stayed where the model was trained.
+
+    Raises:
+        UserError: a set has other classes than the model, or in another order.
+    """
+    cfg = trained.cfg
     if OmegaConf.select(cfg, "dataloader.test.dataset") is None or cfg.dataloader.get("evaluator") is None:
         return []
     sets: list[EvaluatedSet] = []
     with suppress(UserError):
         sets = [one for one in evaluated_sets(cfg.dataloader) if len(one.dataset) and one.has_items]
+    for one in sets:
+        check_classes_of_model(one.dataset, trained.class_names, trained.weights)
     return sets
 
 

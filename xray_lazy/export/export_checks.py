@@ -76,7 +76,7 @@ def check_average_precision(
     """
     precision = exported.facts.precision
     # a fixed size is another than that of evaluation, whose AP would tell of the size
-    sets = sets_at_hand(trained.cfg) if exported.facts.dynamic else []
+    sets = sets_at_hand(trained) if exported.facts.dynamic else []
     if not sets:
         reason = "the test set is not here" if exported.facts.dynamic else "it is measured of models of any size"
         if precision != "float32" and not allow_loss:

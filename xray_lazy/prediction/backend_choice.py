@@ -39,7 +39,7 @@ def tune(run_folder: str, report: Callable[[str], None], calibration: int = 64) 
         UserError: no such run, or its test set, which AP is measured on, is not here.
     """
     weights = find_weights(run_folder)
-    sets = sets_at_hand(load_trained_model(run_folder, device="cpu").cfg)
+    sets = sets_at_hand(load_trained_model(run_folder, device="cpu"))
     if not sets:
         raise UserError("the test set is not here, on which AP is measured", "tune where it is; speed can be elsewhere")
     names = installed_backends()
