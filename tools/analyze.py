@@ -124,6 +124,7 @@ def run_detections(options: argparse.Namespace) -> None:
     else:
         inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
+    check_results(folder, "analysis.json", "an analysis")
     with sole_writer(folder):
         analysis = draw_images(analyze(inputs, options.score_threshold), inputs, folder, options.count)
         print_analysis(analysis, write_analysis(analysis, folder))
@@ -160,9 +161,19 @@ def run_compare(options: argparse.Namespace) -> None:
     refuse_idle_evaluation(options, options.first, options.second)
     first, second = read_inputs(options, options.first), read_inputs(options, options.second)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
+    check_results(folder, "comparison.json", "a comparison")
     with sole_writer(folder):
         found = compare(first, second, options.resamples, options.confidence, options.seed)
         print_comparison(found, write_comparison(found, folder))
+
+
+def check_results(folder, name: str, what: str) -> None:
+    """Refuse a folder whose file of that name is not of an earlier call."""
+    from pathlib import Path
+
+    from xray_lazy.results_place import check_result_file, json_with
+
+    check_result_file(Path(folder) / name, lambda file: json_with(file, "schema"), what)
 
 
 def is_results_file(run: str) -> bool:
@@ -278,6 +289,7 @@ def run_screening(options: argparse.Namespace) -> None:
     inputs, _ = fused(options, read_inputs(options, options.run), *weights)
     other = fused(options, read_inputs(options, options.other))[0] if options.other else None
     folder = options.output or inputs.folder / "screening"
+    check_results(folder, "screening.json", "a screening")
     with sole_writer(folder):
         found = screen_inputs(
             inputs,

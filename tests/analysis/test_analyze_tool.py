@@ -55,6 +55,20 @@ def test_detections_are_analyzed_into_tables_plots_and_images(analyze_tool, bags
         assert cv2.imread(str(folder / drawn)) is not None
 
 
+def test_files_of_the_same_name_that_are_no_results_stay(analyze_tool, bags, tmp_path):
+    place = ("--ground-truth", bags / "annotations.json", "--images", bags / "images", "--output", tmp_path)
+    commands = {
+        "analysis.json": ("detections", "--predictions", bags / "found.json"),
+        "comparison.json": ("compare", bags / "nothing.json", bags / "found.json"),
+        "screening.json": ("screening", bags / "found.json"),
+    }
+    for name, command in commands.items():
+        (tmp_path / name).write_text('{"mine": 1}')
+        run = analyze_tool(*command, *place)
+        assert run.returncode == 2 and f"{name} is there already, and is not a" in run.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(commands, '{"mine": 1}')
+
+
 def test_detections_beyond_those_that_count_are_told_and_counted_on_demand(analyze_tool, bags, tmp_path):
     found = json.loads((bags / "found.json").read_text())[:1]
     beyond = [{**found[0], "score": 0.99, "bbox": [0, 0, 2, 2]}, *found]
