@@ -79,6 +79,25 @@ def test_a_file_of_the_set_that_a_result_would_replace_stays(run, tmp_path, imag
     assert {path.name: path.read_bytes() for path in images.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("sheet_1.jpg", []),
+        ("pictures/000_bag_0.jpg", []),
+        ("statistics.json", ["--statistics"]),
+        ("augmented.jpg", ["--augmented", "--config-file", DEMO]),
+    ],
+)
+def test_files_of_the_same_name_that_are_no_results_stay(run, tmp_path, name, flags):
+    write_set(tmp_path, count=1)
+    own = tmp_path / "out" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    told = run(tmp_path / "annotations.json", tmp_path / "images", *flags, "--output", tmp_path / "out")
+    assert told.returncode == 2 and f"{name} is there already, and is not " in told.stderr
+    assert own.read_text() == "mine"
+
+
 def test_a_folder_that_another_process_writes_into_is_left_to_it(run, files, tmp_path):
     with sole_writer(tmp_path / "shown"):
         told = run(*files, "--statistics", "--output", tmp_path / "shown")

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from xray_lazy.data.check import CocoSet
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_no_input
+from xray_lazy.results_place import check_no_input, check_result_file, json_with
 from xray_lazy.visualization.image_choice import Choice
 from xray_lazy.wording import counted
 
@@ -163,10 +163,17 @@ def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[
 
 
 def _leave_alone(inputs: Iterable[Path], folder: str | Path) -> None:
-    """Refuse to write over what is looked at."""
+    """Refuse to write over what is looked at, and over images and numbers that are not of an earlier call."""
+    from xray_lazy.visualization.prediction_images import is_written_here
+
     targets = [path for pattern in RESULTS for path in Path(folder).glob(pattern)]
     if targets:
         check_no_input(targets, inputs)
+    for path in targets:
+        if path.suffix == ".jpg":
+            check_result_file(path, is_written_here, "an image that was drawn here")
+        elif path.suffix == ".json":
+            check_result_file(path, lambda file: json_with(file, "name", "items"), "statistics of data sets")
 
 
 def _files(sets: Iterable[CocoSet]) -> Iterator[Path]:
