@@ -64,9 +64,10 @@ class Trial:
         self.content = json.loads(options.annotations.read_text())
         names = sorted(image["file_name"] for image in self.content["images"])
         random.Random(seed).shuffle(names)
-        count, test = options.labelled, options.test
-        self.labelled, self.unlabelled = names[test : test + count], names[test + count :]
-        self.write("test", names[:test])
+        tested, others = names[: options.test], names[options.test :]
+        others = with_all_classes_first(others, self.content)
+        self.labelled, self.unlabelled = others[: options.labelled], others[options.labelled :]
+        self.write("test", tested)
         self.write("labelled", self.labelled)
         self.write("unlabelled", self.unlabelled, with_labels=False)
 
@@ -146,6 +147,20 @@ class Trial:
 
     def tool(self, name: str, *arguments: object) -> None:
         subprocess.run([sys.executable, tools_folder() / name, *map(str, arguments)], check=True)
+
+
+def with_all_classes_first(names: list[str], content: dict) -> list[str]:
+    """The images in their order, but for one of each class that comes to the front: no class is without a label."""
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    classes: dict[str, set] = {}
+    for one in content["annotations"]:
+        classes.setdefault(files[one["image_id"]], set()).add(one["category_id"])
+    front, seen = [], set()
+    for name in names:
+        if classes.get(name, set()) - seen:
+            front.append(name)
+            seen |= classes[name]
+    return front + [name for name in names if name not in front]
 
 
 def table(results: Path, seeds: list[int]) -> str:

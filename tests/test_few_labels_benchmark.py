@@ -3,13 +3,17 @@
 import json
 from argparse import Namespace
 
+import pytest
+
 from benchmarks.few_labels import ARMS, Trial, table
 
 
 def write_bags(folder):
     """A COCO file of thirty images with an item each."""
     images = [{"id": n, "file_name": f"{n}.png", "width": 60, "height": 40} for n in range(30)]
-    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 20, 10]} for n in range(30)]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 2 if n in (7, 19) else 1, "bbox": [5, 5, 20, 10]} for n in range(30)
+    ]
     path = folder / "annotations.json"
     path.write_text(
         json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "gun"}]})
@@ -24,12 +28,14 @@ def names_of(source):
     return {image["file_name"] for image in content["images"]}
 
 
-def test_parts_share_no_image_and_what_is_unlabelled_has_no_labels(tmp_path):
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_share_no_image_and_what_is_unlabelled_has_no_labels(tmp_path, seed):
     options = Namespace(annotations=write_bags(tmp_path), images=tmp_path, results=tmp_path, labelled=5, test=10)
-    trial = Trial(options, seed=0)
+    trial = Trial(options, seed)
     tested, labelled = names_of(trial.set("test")), names_of(trial.set("labelled"))
     more, everything = (set().union(*map(names_of, sets)) for sets, _ in (trial.for_random(), trial.for_all()))
     assert len(tested) == 10 and len(labelled) == 5 and len(more) == 10 and len(everything) == 20
+    assert labelled & {"7.png", "19.png"} or {"7.png", "19.png"} <= tested
     assert labelled < more < everything and not everything & tested
     unlabelled = json.loads((trial.sets / "unlabelled.json").read_text())
     assert not unlabelled["annotations"] and {one["file_name"] for one in unlabelled["images"]} == everything - labelled

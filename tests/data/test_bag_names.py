@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.coco_sets import reference, write_set
 from tests.data.test_split import split, write_export
-from xray_lazy.data.bag_names import named_fields
+from xray_lazy.data.bag_names import bag_of_each, named_fields
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.check.check_console import print_report
 from xray_lazy.data.datasets import load_datasets
@@ -48,6 +48,13 @@ def test_records_have_them_and_those_of_two_sets_are_never_one_bag(tmp_path):
 def test_a_part_has_all_views_of_a_bag_or_none(tmp_path, options):
     part = load_datasets(reference(two_views(tmp_path / "set")), **options)
     assert len(part) == 4 and len({one["bag"] for one in part}) == 2 and part.name.endswith("_4of6")
+
+
+def test_images_of_one_name_in_other_folders_are_one_bag_only_where_the_pattern_says_so():
+    files = ["a/bag1_x.png", "b/bag1_y.png", "a/tray.png", "b/tray.png"]
+    images = [{"id": number, "file_name": file} for number, file in enumerate(files)]
+    bags = bag_of_each(images, "id", "^(bag[0-9]+)_|.*")  # as the message on names that don't fit advises
+    assert bags == ["bag1", "bag1", "a/tray.png", "b/tray.png"]
 
 
 def test_bags_are_counted_by_their_views(tmp_path, capsys):

@@ -20,20 +20,27 @@ def bag_fields(image: Mapping[str, Any]) -> dict[str, str]:
 
 def bag_of_each(images: Iterable[Mapping[str, Any]], id_key: str, group_by: str | None, option: str = OPTION) -> list:
     """The bag of each image: what `group_by` takes of its file name, else its field, else its id."""
-    named = [(PurePath(image["file_name"]).name, image.get(BAG, image[id_key])) for image in images]
-    return groups_of([name for name, _ in named], group_by, option) if group_by else [bag for _, bag in named]
+    if not group_by:
+        return [image.get(BAG, image[id_key]) for image in images]
+    paths = [PurePath(image["file_name"]) for image in images]
+    return groups_of([path.name for path in paths], group_by, option, list(map(str, paths)))
 
 
-def groups_of(names: Sequence[str], pattern: str, option: str = OPTION) -> list[str]:
+def groups_of(
+    names: Sequence[str], pattern: str, option: str = OPTION, paths: Sequence[str] | None = None
+) -> list[str]:
     """What the first group of a regular expression, or without one all of it, takes of each name.
 
     Args:
         option: how the user gave the pattern.
+        paths: that tell images of one name apart; one that the pattern fits without its first group is a group of its
+            own, with its path for a name.
 
     Raises:
         UserError: the pattern is no regular expression, or is not in all names.
     """
-    return [match[0] if match[first] is None else match[first] for match, first in _matches(names, pattern, option)]
+    matches = zip(_matches(names, pattern, option), paths or names, strict=True)
+    return [path if match[first] is None else match[first] for (match, first), path in matches]
 
 
 def named_fields(names: Sequence[str], pattern: str, option: str = OPTION) -> list[dict[str, str]]:

@@ -33,7 +33,8 @@ def bags_of_inputs(images: Sequence[InputFile], group_by: str | None) -> dict[In
         UserError: the expression does not fit.
     """
     if group_by:
-        bags = groups_of([image.name.name for image in images], group_by)
+        paths = [str(image.name) for image in images]
+        bags = groups_of([image.name.name for image in images], group_by, paths=paths)
     else:
         bags = [image.bag or str(image.name) for image in images]
     return dict(zip(images, bags, strict=True)) if group_by or len(set(bags)) < len(bags) else {}
