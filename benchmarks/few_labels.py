@@ -94,7 +94,10 @@ class Trial:
         words = [override(key, value) for key, value in settings.items()]
         trained = train(self.options.config, [*words, *self.options.overrides], overwrite=True)
         images = sum(len(json.loads(Path(one["json_file"]).read_text())["images"]) for one in sets)
-        result.write_text(json.dumps({"images": images} | {m: trained.metrics.get(m) for m in METRICS}, indent=1))
+        # of averaged weights where the config evaluates them
+        found = trained.metrics
+        measured = {name: found.get(name, found.get(name.replace("/", "_EMA/"))) for name in METRICS}
+        result.write_text(json.dumps({"images": images} | measured, indent=1))
 
     def for_labelled(self) -> tuple[list[dict], dict]:
         """The set of the few labels."""
