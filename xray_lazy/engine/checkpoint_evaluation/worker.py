@@ -75,11 +75,16 @@ def evaluate_checkpoints(
         try:
             device = choose_device(options.device)
             await_config(folder, options.follow, options.timeout, options.poll, report)
-            cfg = load_run_config(folder, overrides)
             RunFolder(folder).check()
             queue = CheckpointQueue(folder)
             was_open = queue.is_open()
-            queue.open()
+            queue.open()  # before anything that takes time, in which training would delete its first checkpoints
+            try:
+                cfg = load_run_config(folder, overrides)
+            except UserError:
+                if not was_open:
+                    queue.close()
+                raise
             if not (options.follow or was_open):
                 queue.close()  # reading what is there must not block what comes later
             with _logging_to(queue.folder), explained_out_of_memory(), explained_worker_death():
