@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import socket
 import sys
 import time
@@ -77,12 +78,14 @@ def evaluate_checkpoints(
             await_config(folder, options.follow, options.timeout, options.poll, report)
             RunFolder(folder).check()
             queue = CheckpointQueue(folder)
-            was_open = queue.is_open()
+            was_there, was_open = queue.folder.exists(), queue.is_open()
             queue.open()  # before anything that takes time, in which training would delete its first checkpoints
             try:
                 cfg = load_run_config(folder, overrides)
             except UserError:
-                if not was_open:
+                if not was_there:
+                    shutil.rmtree(queue.folder)
+                elif not was_open:
                     queue.close()
                 raise
             if not (options.follow or was_open):
