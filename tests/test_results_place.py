@@ -15,9 +15,11 @@ from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import (
     check_no_input,
+    check_replaceable,
     check_result_file,
     check_result_folder,
     json_with,
+    replace_folder,
     sole_maker,
     sole_writer,
 )
@@ -183,6 +185,21 @@ def test_what_is_made_in_one_place_is_made_by_one_process_and_after_a_killed_one
     with sole_maker(path) as folder:
         assert not list(folder.iterdir())
     assert not list(path.parent.iterdir())
+
+
+def test_an_earlier_folder_stays_where_the_new_one_cannot_have_its_place(tmp_path):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "threats.json").touch()
+    with sole_maker(folder) as work, pytest.raises(FileNotFoundError):
+        replace_folder(folder, work / "never made")
+    assert (folder / "threats.json").is_file()
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "pseudo_labels").write_text("mine")
+    with pytest.raises(UserError, match="is no folder"):
+        check_replaceable(tmp_path / "pseudo_labels", "annotations.json", "it is another")
 
 
 @pytest.mark.parametrize("command", ["split", "demo"])

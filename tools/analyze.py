@@ -111,12 +111,14 @@ def run_detections(options: argparse.Namespace) -> None:
     if options.predictions:
         refuse_idle(options.parser, options, ["evaluation"], "with --predictions")
     refuse_idle_images(options)
+    from pathlib import Path
+
     from xray_lazy.analysis.analysis_console import print_analysis
     from xray_lazy.analysis.analyzing import analyze
     from xray_lazy.analysis.drawn_images import draw_images
     from xray_lazy.analysis.files import write_analysis
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
-    from xray_lazy.results_place import sole_writer
+    from xray_lazy.results_place import check_json_file, sole_writer
 
     truth = (options.ground_truth, options.images, options.max_detections)
     if options.predictions:
@@ -124,7 +126,7 @@ def run_detections(options: argparse.Namespace) -> None:
     else:
         inputs = inputs_of_run(options.run, options.evaluation, *truth)
     folder = options.output or inputs.folder
-    check_results(folder, "analysis.json", "an analysis")
+    check_json_file(Path(folder) / "analysis.json", "an analysis", "schema")
     with sole_writer(folder):
         analysis = draw_images(analyze(inputs, options.score_threshold), inputs, folder, options.count)
         print_analysis(analysis, write_analysis(analysis, folder))
@@ -155,25 +157,16 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.analysis_console import print_comparison
     from xray_lazy.analysis.comparison import compare
     from xray_lazy.analysis.files import write_comparison
-    from xray_lazy.results_place import sole_writer
+    from xray_lazy.results_place import check_json_file, sole_writer
 
     refuse_idle_images(options)
     refuse_idle_evaluation(options, options.first, options.second)
     first, second = read_inputs(options, options.first), read_inputs(options, options.second)
     folder = options.output or second.folder / f"compared_with_{Path(options.first).resolve().stem}"
-    check_results(folder, "comparison.json", "a comparison")
+    check_json_file(Path(folder) / "comparison.json", "a comparison", "schema")
     with sole_writer(folder):
         found = compare(first, second, options.resamples, options.confidence, options.seed)
         print_comparison(found, write_comparison(found, folder))
-
-
-def check_results(folder, name: str, what: str) -> None:
-    """Refuse a folder whose file of that name is not of an earlier call."""
-    from pathlib import Path
-
-    from xray_lazy.results_place import check_result_file, json_with
-
-    check_result_file(Path(folder) / name, lambda file: json_with(file, "schema"), what)
 
 
 def is_results_file(run: str) -> bool:
@@ -277,10 +270,12 @@ def run_screening(options: argparse.Namespace) -> None:
     if options.other:
         refuse_idle(options.parser, options, ["operating_point"], "beside OTHER: it is of one model")
     rule = hit_rule(options)
+    from pathlib import Path
+
     from xray_lazy.analysis.operating_point import OperatingPoint
     from xray_lazy.analysis.screening import screen_inputs
     from xray_lazy.analysis.screening_files import print_screening, write_screening
-    from xray_lazy.results_place import sole_writer
+    from xray_lazy.results_place import check_json_file, sole_writer
 
     if options.operating_point:
         refuse_idle(options.parser, options, ["view_fusion"], "beside --operating-point, which has its own or none")
@@ -289,7 +284,7 @@ def run_screening(options: argparse.Namespace) -> None:
     inputs, _ = fused(options, read_inputs(options, options.run), *weights)
     other = fused(options, read_inputs(options, options.other))[0] if options.other else None
     folder = options.output or inputs.folder / "screening"
-    check_results(folder, "screening.json", "a screening")
+    check_json_file(Path(folder) / "screening.json", "a screening", "schema")
     with sole_writer(folder):
         found = screen_inputs(
             inputs,
@@ -337,11 +332,11 @@ def run_fuse_views(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.fused_views import fit_views, write_views
     from xray_lazy.analysis.screening_text import print_views
     from xray_lazy.evaluation.screening.view_fusion import FILE_NAME
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
     inputs = read_inputs(options, options.run)
     folder = Path(options.output or inputs.folder)
-    check_result_file(folder / FILE_NAME, lambda file: json_with(file, "schema", "axis"), "weights for views")
+    check_json_file(folder / FILE_NAME, "weights for views", "schema", "axis")
     found = fit_views(inputs, rule, options.group_by, options.belt_axis, options.seed)
     print_views(found, write_views(found, options.group_by, folder))
 
@@ -379,11 +374,11 @@ def run_operating_point(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.operating_point import FILE_NAME
     from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
     from xray_lazy.analysis.screening_text import print_choice
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
     inputs, weights = fused(options, read_inputs(options, options.run))
     folder = Path(options.output or inputs.folder)
-    check_result_file(folder / FILE_NAME, lambda file: json_with(file, "schema", "thresholds"), "an operating point")
+    check_json_file(folder / FILE_NAME, "an operating point", "schema", "thresholds")
     found = choose_operating_point(
         inputs, options.false_alarms / 100, rule, options.group_by, options.confidence, options.seed, weights
     )
@@ -425,7 +420,7 @@ def run_protocol(options: argparse.Namespace) -> None:
         refuse_idle_evaluation(options, *options.runs)
     from xray_lazy.analysis.protocol_files import print_protocol, protocol_file, write_protocol
     from xray_lazy.analysis.published_protocols import ON_ONE_RUN, eds
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
     from xray_lazy.run_folder import RunFolder
 
     if options.protocol == "eds":
@@ -435,7 +430,7 @@ def run_protocol(options: argparse.Namespace) -> None:
         inputs = read_inputs(options, options.runs[0])
         found, folder = ON_ONE_RUN[options.protocol](inputs, subsets), inputs.folder
     file = protocol_file(options.protocol, options.output or folder)
-    check_result_file(file, lambda path: json_with(path, "schema", "protocol"), "the figures of a protocol")
+    check_json_file(file, "the figures of a protocol", "schema", "protocol")
     write_protocol(found, file)
     print_protocol(found, file)
 
@@ -507,13 +502,13 @@ def run_model(options: argparse.Namespace) -> None:
 
     from xray_lazy.analysis.analysis_console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
     from xray_lazy.run_folder import RunFolder
 
     run = Path(options.source)
     file = options.output or (RunFolder(run).analysis / "model.json" if run.is_dir() else None)
     if file:
-        check_result_file(file, lambda path: json_with(path, "schema"), "a measurement of a model")
+        check_json_file(file, "a measurement of a model", "schema")
     size = parse_size(options.size) if options.size else None
     cost = measure_source(options.source, options.overrides, size, options.device, options.repeats, options.depth)
     print_model_cost(cost)

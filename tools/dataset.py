@@ -158,10 +158,10 @@ def run_check(options: argparse.Namespace) -> int:
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.check import check_sets, open_sets
     from xray_lazy.data.check.check_console import print_report
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
     if options.json and options.json != "-":
-        check_result_file(options.json, lambda path: json_with(path, "trainable", "counts"), "a list of findings")
+        check_json_file(options.json, "a list of findings", "trainable", "counts")
     sets = open_sets(options.sets, options.root, images=not options.no_pictures)
     report = check_sets(sets, read_images=not options.no_pictures, show_progress=True)
     if options.json == "-":
@@ -369,13 +369,13 @@ def run_convert(options: argparse.Namespace) -> int:
 
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.convert import convert
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
     idle = {"voc": (), "labelme": ("zero_based",)}.get(options.format, ("zero_based", "match_by"))
     refuse_idle(options.parser, options, idle, f"on {options.format} labels")
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
-    check_result_file(options.output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
+    check_json_file(options.output, "a COCO file", "images", "annotations")
     converted = convert(
         options.format,
         options.source,
@@ -611,9 +611,9 @@ def add_colours(commands) -> None:
 def run_colours(options: argparse.Namespace) -> int:
     from xray_lazy.atomic_file import write_json
     from xray_lazy.data.augmentation.scanner_statistics import measure_scanners
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
-    check_result_file(options.output, lambda path: json_with(path, "kind", "scanners"), "a file of colours")
+    check_json_file(options.output, "a file of colours", "kind", "scanners")
     names = [name for name, _ in options.scanner]
     if len(set(names)) < len(names):
         raise UserError(f"a scanner is named twice: {' '.join(names)}", "give each scanner once; a pattern holds more")

@@ -38,10 +38,10 @@ def main(options: argparse.Namespace, words: list[str]) -> None:
     from xray_lazy.engine.recipe.chosen_sets import choose_sets, fitting_config, split_words
     from xray_lazy.engine.recipe.recipe import make_recipe
     from xray_lazy.engine.recipe.recipe_console import print_recipe
-    from xray_lazy.results_place import check_result_file, json_with
+    from xray_lazy.results_place import check_json_file
 
     if options.json and options.json != "-":
-        check_result_file(options.json, lambda path: json_with(path, "command", "config_file"), "a recipe")
+        check_json_file(options.json, "a recipe", "command", "config_file")
 
     names, overrides = split_words(words)
     if not names and not options.config_file:

@@ -34,6 +34,11 @@ def check_result_file(path: str | Path, is_earlier: Callable[[Path], bool], what
     raise UserError(f"{path} is there already, and is not {what} that could be replaced", ELSEWHERE)
 
 
+def check_json_file(path: str | Path, what: str, *keys: str) -> None:
+    """As `check_result_file`, of a JSON file whose earlier results have these keys."""
+    check_result_file(path, lambda file: json_with(file, *keys), what)
+
+
 def check_result_folder(path: str | Path) -> None:
     """Refuse, before any work, a folder for results whose name, or a part of it, something else has, or that can't be
     written to."""
@@ -154,10 +159,37 @@ def check_nothing_else(folder: Path) -> None:
 
 
 def replace_folder(folder: Path, made: Path) -> None:
-    """Give a folder of `sole_maker` its place; an earlier one is deleted with what else is there."""
+    """Give a folder of `sole_maker` its place; an earlier one is deleted with what else is there.
+
+    Where it can't have its place, the earlier one stays.
+    """
+    earlier = made.with_name("earlier")
     if folder.exists():
-        folder.rename(made.with_name("earlier"))
-    made.rename(folder)
+        folder.rename(earlier)
+    try:
+        made.rename(folder)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(folder)
+        raise
+
+
+def check_replaceable(folder: Path, mark: str, refusal: str) -> None:
+    """Refuse a folder that is neither empty nor all of it an earlier one of `replace_folder`, as it was written.
+
+    Args:
+        mark: a file that such folders have.
+        refusal: what is said of any other folder.
+
+    Raises:
+        UserError: there is something else, or results were changed by hand.
+    """
+    check_result_folder(folder)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not ((folder / mark).is_file() and (folder / RECORD).is_file()):
+        raise UserError(refusal, "take another --output")
+    check_nothing_else(folder)
 
 
 def check_no_input(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -132,7 +132,15 @@ def test_a_result_with_a_value_of_another_kind_is_refused_by_its_place(tmp_path,
 
 @pytest.mark.parametrize(
     "content",
-    ["{}", "[1]", '[{"image_id": 1}]', "[", f"[{'9' * 5000}]", '[{"image_id": 1, "category_id": 1, "score": 1}]'],
+    [
+        "{}",
+        "[1]",
+        '[{"image_id": 1}]',
+        "[",
+        "[" * 100_000,
+        f"[{'9' * 5000}]",
+        '[{"image_id": 1, "category_id": 1, "score": 1}]',
+    ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, truth, content):
     (tmp_path / "found.json").write_text(content)

@@ -14,6 +14,7 @@ from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
+from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation, number_or_none
 from xray_lazy.wording import counted, tool_command
 
@@ -206,12 +207,7 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
         UserError: it is not there, or holds something else.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"there is no file of detections {path}", "give a JSON file of COCO results") from None
-    except (IsADirectoryError, ValueError) as error:
-        raise UserError(f"{path} is not a JSON file: {error}", "give a JSON file of COCO results") from None
+    content = read_json(path, f"there is no file of detections {path}", "give a JSON file of COCO results")
     places = enumerate(content) if isinstance(content, list) else [(None, content)]
     bad = next(((place, one) for place, one in places if place is None or not _is_result(one)), None)
     if bad:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.threshold_choice import Judgement, judge
+from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import number_or_none
 
 if TYPE_CHECKING:
@@ -52,12 +53,7 @@ class OperatingPoint:
         Raises:
             UserError: it is not there, or is another file.
         """
-        try:
-            content = json.loads(Path(path).read_bytes())
-        except FileNotFoundError:
-            raise UserError(f"there is no operating point {path}", _CHOOSE) from None
-        except (IsADirectoryError, ValueError, RecursionError) as error:
-            raise UserError(f"{path} is not a JSON file: {error}", _CHOOSE) from None
+        content = read_json(path, f"there is no operating point {path}", _CHOOSE)
         schema = content.get("schema") if isinstance(content, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
             raise UserError(

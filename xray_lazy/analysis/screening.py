@@ -1,6 +1,5 @@
 """What a screening point asks of a model, from its detections: P_D at P_FA, per bag, with intervals."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -248,8 +247,8 @@ def _images(inputs: Inputs, keys: Sequence, counted: bool) -> Iterator[BoxesOfIm
     found: dict[Any, list] = {image_id: [] for image_id in items}
     for annotation in inputs.ground_truth["annotations"]:
         items[annotation["image_id"]].append(annotation)
-    chosen = inputs.matches("bbox").counted if counted else itertools.repeat(True)
-    for detection, is_chosen in zip(inputs.detections, chosen, strict=False):
+    chosen = inputs.matches("bbox").counted if counted else [True] * len(inputs.detections)
+    for detection, is_chosen in zip(inputs.detections, chosen, strict=True):
         if is_chosen:
             found[detection["image_id"]].append(detection)
     for key, image in zip(keys, inputs.ground_truth["images"], strict=True):

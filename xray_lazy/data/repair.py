@@ -14,7 +14,7 @@ from xray_lazy.data.check.images import ImageRules
 from xray_lazy.data.check.neighbours import with_copies_merged
 from xray_lazy.data.check.report import Finding, Report
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_file, json_with
+from xray_lazy.results_place import check_json_file
 
 # One change can uncover another (an annotation goes, and its image's second entry is spare), a few times at most.
 _MOST_PASSES = 20
@@ -105,9 +105,9 @@ def check_targets(
             raise UserError(f"{target} is the input, which stays as it is", "give another name for the new file")
         if os.path.exists(target) and not overwrite:
             raise UserError(f"{target} is there already", "give another name, or --overwrite")
-    check_result_file(output, lambda path: json_with(path, "images", "annotations"), "a COCO file")
+    check_json_file(output, "a COCO file", "images", "annotations")
     if changes:
-        check_result_file(changes, lambda path: json_with(path, "kind", "change"), "a list of changes")
+        check_json_file(changes, "a list of changes", "kind", "change")
     if changes and os.path.abspath(changes) == os.path.abspath(output):
         raise UserError(f"--output and --changes are both {output}", "give each a name of its own")
 

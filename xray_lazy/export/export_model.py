@@ -37,7 +37,7 @@ from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_image import SingleImageDetector, exportable
 from xray_lazy.export.tried_images import calibration_images, images_to_try
 from xray_lazy.modeling.network_precision import compute_in
-from xray_lazy.results_place import check_result_file, json_with, sole_maker
+from xray_lazy.results_place import check_json_file, check_result_file, sole_maker
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
@@ -250,7 +250,7 @@ def reader_settings(cfg: DictConfig) -> dict[str, Any]:
 def check_place(output: Path, format: str) -> None:
     """Refuse to replace anything but an earlier export and its facts."""
     facts = facts_path(output)
-    check_result_file(facts, lambda path: json_with(path, "format", "class_names"), "the facts of an exported model")
+    check_json_file(facts, "the facts of an exported model", "format", "class_names")
     for file in files_of(output, format):
         check_result_file(file, lambda _: facts.is_file(), "an exported model")
 

@@ -10,7 +10,7 @@ import torch
 from xray_lazy.engine.trained_model import find_weights, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_model import exported_file
-from xray_lazy.export.facts import read_facts, sha256_of
+from xray_lazy.export.facts import sha256_of
 from xray_lazy.export.runtime import INSTALL_ONNX, INSTALL_OPENVINO
 from xray_lazy.modeling.network_precision import compute_in
 from xray_lazy.prediction.detector import Detector, ExportedDetector, TrainedDetector
@@ -80,8 +80,9 @@ def load_backend(
     fix = f"write it with tools/export.py {run_folder} --precision {backend.file}"
     if not file.is_file():
         raise UserError(f"the backend {name} needs {file}", fix)
-    exported_from = read_facts(file).weights_sha256
+    library = "openvino" if backend.package == "openvino" else None
+    detector = ExportedDetector(file, "cpu", library, backend.computes_in)
+    exported_from = detector.facts.weights_sha256
     if exported_from and exported_from != sha256_of(weights_file):  # the run was trained on
         raise UserError(f"{file} is of other weights than those in {run_folder}", fix)
-    library = "openvino" if backend.package == "openvino" else None
-    return ExportedDetector(file, "cpu", library, backend.computes_in)
+    return detector

@@ -179,7 +179,7 @@ class ExportedDetector(Detector):
         self, path: str | Path, device: str = "auto", library: str | None = None, precision: str = "float32"
     ) -> None:
         self._model = load_exported(path, device, library, precision)
-        facts = self._model.facts
+        self.facts = facts = self._model.facts
         self.class_names, self.input_format = facts.class_names, facts.input_format
         try:
             self.reader = ImageReader(**facts.reader)
@@ -189,10 +189,10 @@ class ExportedDetector(Detector):
             raise UserError(message, "export it again") from None
 
     def _resized(self, image: np.ndarray) -> torch.Tensor:
-        return as_planes(resize(image, *self._model.facts.input_size(*image.shape[:2])))
+        return as_planes(resize(image, *self.facts.input_size(*image.shape[:2])))
 
     def batch_key(self, prepared: torch.Tensor) -> tuple:
-        divisor = max(1, self._model.facts.size_divisibility)
+        divisor = max(1, self.facts.size_divisibility)
         return tuple(-(-side // divisor) for side in prepared.shape[1:])
 
     def find(self, inputs: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Instances]:

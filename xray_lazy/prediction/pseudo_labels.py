@@ -18,7 +18,7 @@ from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories, Found, data_set
 from xray_lazy.prediction.input_files import InputFile
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import RECORD, check_nothing_else, record_written, replace_folder, sole_maker
+from xray_lazy.results_place import check_replaceable, record_written, replace_folder, sole_maker
 
 SAME_ITEM = 0.5  # IoU of boxes from which on two views show one item
 FILE_NAME, IMAGES = "annotations.json", "images"
@@ -68,11 +68,7 @@ def check_same_classes(first: Predictor, second: Predictor) -> None:
 
 def require_free_set(folder: Path) -> None:
     """Raises UserError where the folder holds something else than earlier pseudo-labels."""
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not ((folder / FILE_NAME).is_file() and (folder / RECORD).is_file()):
-        raise UserError(f"{folder} holds no earlier pseudo-labels that could be replaced", "take another --output")
-    check_nothing_else(folder)
+    check_replaceable(folder, FILE_NAME, f"{folder} holds no earlier pseudo-labels that could be replaced")
 
 
 def write_pseudo_labels(

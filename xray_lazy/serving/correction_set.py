@@ -17,7 +17,7 @@ from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.run_lengths import compressed, encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories
-from xray_lazy.results_place import check_result_file, json_with
+from xray_lazy.results_place import check_json_file
 from xray_lazy.serving.received_scans import ReceivedScan
 
 FILE_NAME, IMAGES = "annotations.json", "images"
@@ -59,7 +59,7 @@ class CorrectionSet:
         self.folder, self.class_names, self.with_masks = Path(folder), tuple(class_names), with_masks
         self._file, self._lock = self.folder / FILE_NAME, threading.Lock()
         remove_unfinished(self.folder)  # of a server that was killed
-        check_result_file(self._file, lambda path: json_with(path, "images", "categories"), "a set of corrections")
+        check_json_file(self._file, "a set of corrections", "images", "categories")
         is_there = self._file.is_file() and self._file.stat().st_size
         before = read_coco(self._file) if is_there else {"images": [], "annotations": [], "categories": []}
         known = {one["name"]: one["id"] for one in before["categories"]}

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from xray_lazy.data.check import CocoSet
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_no_input, check_result_file, json_with
+from xray_lazy.results_place import check_json_file, check_no_input, check_result_file
 from xray_lazy.visualization.image_choice import Choice
 from xray_lazy.wording import counted
 
@@ -173,7 +173,7 @@ def _leave_alone(inputs: Iterable[Path], folder: str | Path) -> None:
         if path.suffix == ".jpg":
             check_result_file(path, is_written_here, "an image that was drawn here")
         elif path.suffix == ".json":
-            check_result_file(path, lambda file: json_with(file, "name", "items"), "statistics of data sets")
+            check_json_file(path, "statistics of data sets", "name", "items")
 
 
 def _files(sets: Iterable[CocoSet]) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from xray_lazy.data.image_file import UnreadableImage, read_image
 from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.data.run_lengths import encode
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder, sole_maker
+from xray_lazy.results_place import check_result_folder, replace_folder, sole_maker
 from xray_lazy.wording import counted
 
 INDEX, SHEET = "threats.json", "sheet.jpg"
@@ -112,15 +112,7 @@ class LibraryWriter:
         content = {"images": self.images, "annotations": self.annotations, "categories": categories}
         write_json(self._unfinished / INDEX, content)
         require_free(self.folder, self.overwrite)  # somebody may have been faster
-        old = self._unfinished.with_name("old")
-        if self.folder.exists():
-            os.replace(self.folder, old)
-        try:
-            os.replace(self._unfinished, self.folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, self.folder)
-            raise
+        replace_folder(self.folder, self._unfinished)
 
     def __enter__(self) -> "LibraryWriter":
         self._unfinished = self._held.enter_context(sole_maker(self.folder)) / "new"

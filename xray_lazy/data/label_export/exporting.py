@@ -19,8 +19,7 @@ from xray_lazy.data.label_export.writers import LABEL_WRITERS, Writer
 from xray_lazy.data.split.layout import TRANSFERS
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import (
-    RECORD,
-    check_nothing_else,
+    check_replaceable,
     check_result_folder,
     record_written,
     replace_folder,
@@ -138,13 +137,9 @@ def require_free(folder: Path, writer: Writer, overwrite: bool) -> None:
         UserError: there is something else in the folder, its labels were corrected, or it can't be written to.
     """
     check_result_folder(folder)
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not overwrite:
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} is there already", "take another --output, or --overwrite")
-    if not ((folder / writer.mark).is_file() and (folder / RECORD).is_file()):
-        raise UserError(f"{folder} is no earlier export for {writer.title}", "take another --output")
-    check_nothing_else(folder)
+    check_replaceable(folder, writer.mark, f"{folder} is no earlier export for {writer.title}")
 
 
 def _require_sound(one: CocoSet) -> None:

@@ -1,9 +1,10 @@
 """P_D at P_FA of each evaluation: the figures of a screening test without their intervals."""
 
+import functools
 import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -72,7 +73,12 @@ class BagScreening:
         """
         if not self.view_fusion:
             return None
-        return ViewFusion.from_json(read_fusion(self.view_fusion), dataset.class_names, self.view_fusion)
+        return ViewFusion.from_json(self._weights, dataset.class_names, self.view_fusion)
+
+    @functools.cached_property
+    def _weights(self) -> Mapping[str, Any]:
+        """Of the file as it was at the start: a training must not end because it has gone since."""
+        return read_fusion(self.view_fusion or "")
 
     def keys(self, dataset: DetectionDataset) -> list:
         """The bag of each image.

@@ -4,12 +4,10 @@ Two views at right angles of a bag on a belt share the belt's axis: an item lies
 both. A detection's counterpart is the best one of its class in another view of the bag that lies there, too.
 """
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from scipy.special import expit, logit
 
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule
+from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import number_or_none
 
 Axis = Literal["x", "y", "none"]
@@ -126,12 +125,7 @@ def read_fusion(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         UserError: it is not there, or is another file.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"there is no file of weights for views {path}", _FIT) from None
-    except (IsADirectoryError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a JSON file: {error}", _FIT) from None
+    content = read_json(path, f"there is no file of weights for views {path}", _FIT)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "axis" not in content:
         raise UserError(f"{path} holds no weights for views", _FIT)
     return content
