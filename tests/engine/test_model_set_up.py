@@ -1,11 +1,15 @@
 """What the config says about the parts of a model reaches the model."""
 
 import pytest
+import torch
 
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import load_config
-from xray_lazy.engine.experiment import build_model, build_optimizer
+from xray_lazy.engine.checkpoint import Checkpointer
+from xray_lazy.engine.experiment import build_model, build_optimizer, load_initial_weights
 from xray_lazy.errors import UserError
+
+FREEZE = "train.freeze=[backbone.bottom_up.stem]"
 
 
 def test_frozen_parts_are_not_in_the_optimizer_and_keep_their_statistics():
@@ -17,6 +21,20 @@ def test_frozen_parts_are_not_in_the_optimizer_and_keep_their_statistics():
     trained = {p for group in build_optimizer(cfg, model).param_groups for p in group["params"]}
     assert not trained & {*bottom_up.stem.parameters(), *bottom_up.res2.parameters()}
     assert trained >= {*bottom_up.res3.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_told"),
+    [([FREEZE], True), ([], False), ([FREEZE, "train.init_checkpoint=weights.pth"], False)],
+    ids=["frozen", "nothing frozen", "weights"],
+)
+def test_parts_that_would_stay_random_are_told(overrides, is_told, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config(CONFIG, overrides)
+    model = build_model(cfg, "cpu")
+    torch.save({"model": model.state_dict()}, "weights.pth")
+    load_initial_weights(cfg, Checkpointer(model))
+    assert any("keeps random weights in backbone.bottom_up.stem" in one for one in caplog.messages) == is_told
 
 
 def test_layer_decay_is_one_switch_for_resnets():

@@ -224,6 +224,12 @@ def load_initial_weights(cfg: DictConfig, checkpointer: Checkpointer) -> None:
     """
     if cfg.train.get("class_map", {}) is not None:
         checkpointer.fit_classes = ClassRows(cfg, checkpointer.model, checkpointer.class_names).fit
+    if cfg.train.freeze and not cfg.train.init_checkpoint:
+        logger.warning(
+            "train.freeze keeps random weights in %s, as train.init_checkpoint names no others: to train from scratch, "
+            "set train.freeze=[]",
+            ", ".join(cfg.train.freeze),
+        )
     checkpointer.load(cfg.train.init_checkpoint, checkpointables=[])
 
 
