@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.data.coco_sets import write_set
 from tests.fast_marker import pytest_collection_modifyitems  # noqa: F401
+from tests.fixed_draws import pytest_runtest_logstart  # noqa: F401
 from tests.gpu_marker import pytest_runtest_setup  # noqa: F401
 from tests.log_files import close_log_files  # noqa: F401
 from tests.wandb_service import serving

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.fixed_draws import pytest_runtest_logstart  # noqa: F401
 from tests.gpu_marker import pytest_runtest_setup  # noqa: F401
 from tests.log_files import close_log_files  # noqa: F401
 
