@@ -5,13 +5,17 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
+from filelock import SoftFileLease
 
+from tests.patience import PATIENCE
 from tests.sweeps.quick_sweep import make_sweep
 from xray_lazy.sweeps import study as study_module
 from xray_lazy.sweeps.hyperband import should_stop
+from xray_lazy.sweeps.lease import Lease
 from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy, list_trials
 from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
 from xray_lazy.sweeps.workers import STALE_SECONDS, Worker, is_alive
@@ -165,7 +169,7 @@ def left_lock(path, seconds):
     """The file of a lock whose owner was killed."""
 
     def die():
-        lock = study_module._lease(path, seconds)  # released where nobody keeps it
+        lock = Lease(path, seconds)  # released where nobody keeps it
         lock.acquire()
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -195,9 +199,39 @@ def test_a_lock_of_a_silent_machine_is_broken_after_a_while(tmp_path, monkeypatc
     assert time.monotonic() - start > 2
 
 
+@pytest.mark.parametrize("written", ["", "half of a rec", None], ids=["nothing", "a part", "all"])
+def test_a_lock_whose_owner_was_killed_at_any_time_blocks_nobody(tmp_path, monkeypatch, written):
+    path = tmp_path / "journal"
+    lock = left_lock(path, 1)
+    if written is not None:
+        lock.write_text(written)
+    else:  # on a network's file system filelock leaves it to whoever waits
+        monkeypatch.setattr(SoftFileLease, "_try_break_stale_lock", lambda self: None)
+    with Lease(path, 1):
+        assert lock.stat().st_size > len(written or "")
+    assert not lock.exists()
+
+
+@pytest.mark.slow
+def test_a_lock_is_kept_longer_than_others_wait_for_a_sign(tmp_path):
+    path, events = tmp_path / "journal", []
+
+    def wait():
+        with Lease(path, 3):
+            events.append("taken")
+
+    with Lease(path, 3):
+        other = threading.Thread(target=wait)
+        other.start()
+        time.sleep(8)
+        events.append("released")
+    other.join(PATIENCE)
+    assert events == ["released", "taken"]
+
+
 def count_up(path, times):
     for _ in range(times):
-        with study_module._lease(path, 30):
+        with Lease(path, 30):
             number = int(path.read_text())
             time.sleep(0.001)
             path.write_text(str(number + 1))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import SoftFileLease
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.hyperband import should_stop
+from xray_lazy.sweeps.lease import Lease
 from xray_lazy.sweeps.samplers import make_sampler
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
@@ -53,7 +53,7 @@ class SweepStudy:
 
     def __init__(self, folder: Path, sweep: Sweep, worker: Worker):
         self.folder, self._sweep, self._worker = folder, sweep, worker
-        with _lease(folder / "claim", CLAIM_SECONDS):
+        with Lease(folder / "claim", CLAIM_SECONDS):
             self._storage = _open(folder)
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -76,7 +76,7 @@ class SweepStudy:
         Raises:
             UserError: the first trials have all ended with errors that others would meet, too.
         """
-        with _lease(self.folder / "claim", CLAIM_SECONDS):
+        with Lease(self.folder / "claim", CLAIM_SECONDS):
             frozen = self._study.get_trials(deepcopy=False)
             trials = [_trial(self.folder, one) for one in frozen]
             for one, trial in zip(frozen, trials, strict=True):
@@ -235,17 +235,6 @@ def _open(folder: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
-def _lease(path: Path, seconds: float) -> SoftFileLease:
-    """The lock `<path>.lock`, for workers on any machines that share the folder.
-
-    Args:
-        path: of what is locked.
-        seconds: without a renewal, until a lock of another machine counts as left by a dead process. One of a dead
-            process of this machine blocks nobody.
-    """
-    return SoftFileLease(f"{path.resolve()}.lock", lease_duration=seconds)
-
-
 class _JournalLock:
     """The journal's lock; who takes it drops the half line that a full disk or a crash of any worker may have left.
 
@@ -253,7 +242,7 @@ class _JournalLock:
     """
 
     def __init__(self, path: Path):
-        self._journal, self._lease = path, _lease(path, JOURNAL_SECONDS)
+        self._journal, self._lease = path, Lease(path, JOURNAL_SECONDS)
 
     def acquire(self) -> bool:
         """Wait for the lock and take it."""
