@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.data.coco_sets import reference, write_set
+from tests.patience import PATIENCE
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TestLoader as EvaluationLoader  # a name with Test would be collected
 from xray_lazy.data.loaders import TrainLoader, explained_worker_death
@@ -151,7 +152,10 @@ def test_a_signal_of_a_batch_system_to_all_processes_ends_no_reader(tmp_path, th
         subprocess.run(["kill", str(reader.pid)], check=True)
     assert [len(batch) for batch, _ in zip(batches, range(20), strict=False)] == [2] * 20
     assert all(reader.is_alive() for reader in readers)
+    os.kill(readers[0].pid, signal.SIGSTOP)  # so that all that is sent is still to come
+    subprocess.run(["kill", str(readers[0].pid)], check=True)
     readers[0].terminate()
-    readers[0].join()
+    os.kill(readers[0].pid, signal.SIGCONT)
+    readers[0].join(PATIENCE)
     assert readers[0].exitcode == 0
     torch.set_num_threads(before)

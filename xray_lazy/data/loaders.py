@@ -5,7 +5,6 @@ import logging
 import multiprocessing.queues
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.image_file import UnreadableImage
 from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.data.packed_records import PackedRecords, packed
+from xray_lazy.data.reader_processes import ReaderContext, listen_for_end, signals_held
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs, check_together
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.wording import counted
@@ -198,7 +198,7 @@ def is_worker_death(error: Exception) -> bool:
 def _received(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
     """The batches of `loader`; one that a worker has sent is fetched from it, which fails where it died in between."""
     try:
-        with _sigterm_held():
+        with signals_held():
             batches = iter(loader)
     except OSError as error:  # no room for the queues' semaphores, no more processes or files
         raise _worker_death(error) from None
@@ -213,16 +213,6 @@ def _received(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
         if isinstance(batch, RunFailure):
             raise batch
         yield batch
-
-
-@contextmanager
-def _sigterm_held() -> Iterator[None]:
-    """For processes that are started meanwhile, and all threads in them, SIGTERM is blocked; here it comes later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker_death(error: Exception) -> RunFailure:
@@ -321,7 +311,7 @@ def _as_list(samples: list[dict]) -> list[dict]:
 
 def _workers(count: int) -> dict[str, Any]:
     """How a DataLoader starts its workers: processes of a data-parallel run would spawn them, and import all anew."""
-    context = "fork" if count else None
+    context = ReaderContext() if count else None
     return {"num_workers": count, "worker_init_fn": _start_worker, "multiprocessing_context": context}
 
 
@@ -334,10 +324,7 @@ def _start_worker(worker: int) -> None:
     sys.excepthook = _print_unless_connection_is_lost
     # looking for garbage writes into every object, which would copy the memory that is shared with the training process
     gc.freeze()
-    # a terminal signals the whole process group, and a batch system all processes, with a SIGTERM that is blocked here;
-    # the training process decides when workers end
-    os.setpgrp()
-    threading.Thread(target=_end_for_parent, daemon=True).start()
+    listen_for_end()
     # workers share the cores: a pool of threads in each would make all of them slower
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -358,10 +345,3 @@ def _print_unless_connection_is_lost(kind: type[BaseException], error: BaseExcep
     lost = isinstance(error, EOFError | ConnectionError | multiprocessing.AuthenticationError)
     if not lost or threading.current_thread() is threading.main_thread():
         sys.__excepthook__(kind, error, where)
-
-
-def _end_for_parent() -> None:
-    """End this process by a SIGTERM of the one that started it, which is about to end."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
-    os._exit(0)
