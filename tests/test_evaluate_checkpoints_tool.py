@@ -4,13 +4,12 @@ import os
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.engine.quick_processes import run_group, run_tool, start_tool
-from tests.patience import PATIENCE
+from tests.patience import exit_codes, wait_until
 from xray_lazy.engine.run import RunOptions
 from xray_lazy.engine.run import run as train
 from xray_lazy.run_folder import read_json_lines
@@ -48,9 +47,8 @@ def meeting_of(folder, processes, number):
 
 
 def wait_for_one_in(meeting, worker):
-    while not list(meeting.iterdir()):
-        assert worker.is_alive()
-        time.sleep(0.01)
+    wait_until(lambda: list(meeting.iterdir()) or not worker.is_alive())
+    assert worker.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +83,7 @@ def test_several_workers_share_the_checkpoints(environment, copy, expected, tmp_
     meeting = meeting_of(tmp_path / "meeting", processes=2, number=1)  # each has one when the other has its first
     outputs = [tmp_path / "one.txt", tmp_path / "other.txt"]
     workers = [start(environment, output, copy, *meeting) for output in outputs]
-    for worker in workers:
-        worker.join(PATIENCE)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert exit_codes(workers, *outputs) == [0, 0]
     done = [evaluated(output.read_text()) for output in outputs]
     assert all(done) and sorted(done[0] + done[1]) == NAMES
     assert precisions_of(copy) == expected
@@ -117,9 +113,8 @@ def test_a_signal_ends_it_in_order_and_frees_its_checkpoint(environment, copy, e
     worker = start(environment, output, copy, *meeting)
     wait_for_one_in(tmp_path / "meeting", worker)
     os.kill(worker.pid, number)
-    worker.join(PATIENCE)
     queue = copy / "evaluator"
-    assert worker.exitcode == 0 and f"left on {number.name}" in output.read_text()
+    assert exit_codes([worker], output) == [0] and f"left on {number.name}" in output.read_text()
     assert not list(queue.glob("*.claim*")) and not (queue / "model_0000002.json").exists()
     assert evaluated(run(environment, copy, "--order", "newest").stdout) == NAMES[:1:-1]
     assert precisions_of(copy) == expected

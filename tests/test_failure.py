@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tests.patience import exit_codes
 from xray_lazy.command_line import run_tool
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, PLACE, RUN_ID, START, Failure, read_failure, tell_failures_in
@@ -69,8 +70,7 @@ def test_of_processes_that_fail_at_once_one_is_heard_and_the_file_is_whole(tmp_p
     processes = [context.Process(target=_write, args=(path, rank, barrier)) for rank in range(8)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
+    assert exit_codes(processes) == [0] * 8
     told = read_failure(path)
     assert told.message == f"of {told.rank}" and os.listdir(tmp_path) == [FAILURE_FILE]
     assert not Failure("later", rank=9).write(path)

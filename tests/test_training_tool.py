@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.engine.quick_processes import run_tool, start_tool
-from tests.patience import PATIENCE
+from tests.patience import exit_codes, wait_until
 
 ROOT = Path(__file__).parent.parent
 TOOL = ROOT / "tools" / "lazy_train.py"
@@ -61,8 +61,7 @@ def test_a_run_that_is_killed_at_any_time_resumes_and_ends_as_an_undisturbed_one
             stderr=subprocess.DEVNULL,
         )
         before = set(killed.glob("model_0*.pth"))
-        while process.poll() is None and set(killed.glob("model_*.pth")) <= before:
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or not set(killed.glob("model_*.pth")) <= before)  # noqa: B023
         time.sleep(pause.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -81,11 +80,9 @@ def test_sigterm_to_all_processes_of_a_run_saves_and_ends_it_in_order(environmen
     words = ("--config-file", CONFIG, *endless, "--num-processes", 2, f"train.output_dir={folder}")
     printed = tmp_path / "printed.txt"
     process = start_tool([TOOL, *words], [printed, printed], environment, before=os.setsid)
-    while process.is_alive() and not (folder / "model_0000001.pth").exists():
-        time.sleep(0.1)
+    wait_until((folder / "model_0000001.pth").exists)
     os.killpg(process.pid, signal.SIGTERM)
-    process.join(PATIENCE)
-    assert process.exitcode == 0, printed.read_text()
+    assert exit_codes([process], printed) == [0], printed.read_text()
     assert "received SIGTERM" in (folder / "log.txt").read_text()
     assert (folder / (folder / "last_checkpoint").read_text()).is_file()
 

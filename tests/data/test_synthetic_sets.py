@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
+from tests.patience import wait_until
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.synthetic import CLASS_NAMES, generate, parse_classes
 from xray_lazy.data.synthetic.generate import generate_export, generate_set
@@ -142,8 +142,7 @@ def test_a_killed_tool_leaves_no_process_behind(tmp_path):
     command = [sys.executable, TOOL, "demo", "--train", "4000", "--output", tmp_path, "--workers", "2"]
     tool = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     try:
-        while tool.poll() is None and not any(tmp_path.rglob("*.jpg")):
-            time.sleep(0.05)
+        wait_until(lambda: tool.poll() is not None or any(tmp_path.rglob("*.jpg")))
         tool.kill()
         tool.communicate(timeout=60)  # the pipe has no end before all that hold it have ended
     finally:

@@ -1,6 +1,7 @@
 """Processes that start in a moment, forked from one that has imported all; as torchrun starts them, if several."""
 
 import atexit
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -12,9 +13,19 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tests.patience import exit_codes
+
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.engine.preloaded"])
 _held_ports: list[socket.socket] = []
+
+
+@atexit.register
+def _end_all() -> None:
+    """What a failed test has left must not keep the tests' process, which would wait for it."""
+    if multiprocessing.parent_process() is None:
+        for process in multiprocessing.active_children():
+            process.kill()
 
 
 def start_group(function: Callable, *arguments, processes: int = 1, log: Path | None = None) -> list[BaseProcess]:
@@ -35,9 +46,8 @@ def start_group(function: Callable, *arguments, processes: int = 1, log: Path | 
 def run_group(function: Callable, *arguments, processes: int = 1, log: Path | None = None) -> None:
     """As `start_group`, and wait for the end; all must succeed."""
     started = start_group(function, *arguments, processes=processes, log=log)
-    for process in started:
-        process.join()
-    assert [process.exitcode for process in started] == [0] * processes, log.read_text() if log else ""
+    printed = [log] if log else []
+    assert exit_codes(started, *printed) == [0] * processes, "".join(path.read_text() for path in printed)
 
 
 def run_tool(
@@ -48,8 +58,8 @@ def run_tool(
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder) / name for name in ("stdout", "stderr")]
         process = start_tool(command, printed, environment, before)
-        process.join()
-        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in printed))
+        (code,) = exit_codes([process], *printed)
+        return subprocess.CompletedProcess(command, code, *(path.read_text() for path in printed))
 
 
 def start_tool(
@@ -91,6 +101,7 @@ def _child(environment: dict[str, str], printed: list[Path], function: Callable,
         with open(path, "a") as stream:
             os.dup2(stream.fileno(), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    faulthandler.enable()
     multiprocessing.set_start_method("fork", force=True)  # the usual one on Linux, for what the function starts
     os.environ.clear()
     os.environ.update(environment)

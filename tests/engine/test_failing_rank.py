@@ -4,7 +4,7 @@ import pytest
 
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
-from tests.patience import PATIENCE
+from tests.patience import exit_codes
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure
 from xray_lazy.failure import FAILURE_FILE, read_failure
@@ -23,12 +23,7 @@ def overrides_of(output, place):
 def test_of_two_processes_that_another_launcher_has_started(output, tmp_path, place):
     log = tmp_path / "log.txt"
     group = start_group(run, RunOptions(CONFIG, overrides_of(output, place)), processes=2, log=log)
-    for process in group:
-        process.join(timeout=PATIENCE)
-    codes = [process.exitcode for process in group]
-    for process in group:
-        process.kill()
-    assert codes == [1, 1], log.read_text()
+    assert exit_codes(group, log) == [1, 1], log.read_text()
     assert log.read_text().count(f"gives up: {place}") == 1 and "Traceback" not in log.read_text(), log.read_text()
     told = read_failure(output[0] / FAILURE_FILE)
     if place == "start":  # the folder is not yet the run's

@@ -12,7 +12,7 @@ import torch
 
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
-from tests.patience import PATIENCE
+from tests.patience import exit_codes, wait_until
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, read_failure
@@ -49,10 +49,8 @@ def start(overrides, folder, processes=1, **options):
 def finish(overrides, folder, processes=1, **options):
     """Train to the end of the run and return the exit codes and the message of an error."""
     started = start(overrides, folder, processes, **options)
-    for process in started:
-        process.join(timeout=PATIENCE)
-    message = folder.with_suffix(".txt")
-    return [process.exitcode for process in started], message.read_text() if message.exists() else ""
+    codes, message = exit_codes(started, folder.with_suffix(".log")), folder.with_suffix(".txt")
+    return codes, message.read_text() if message.exists() else ""
 
 
 def weights_of(folder, name="model_final"):
@@ -90,8 +88,7 @@ def test_kills_at_random_times_change_nothing(tmp_path, kills):
         before = last_checkpoint(killed)
         (process,) = start(overrides, killed)
         if number % 4:  # it trains at least one iteration further; else it may be killed while it starts
-            while process.is_alive() and last_checkpoint(killed) == before:
-                time.sleep(0.01)
+            wait_until(lambda: not process.is_alive() or last_checkpoint(killed) != before)  # noqa: B023
         time.sleep(chance.uniform(0, 0.3))
         process.kill()
         process.join()
@@ -112,8 +109,7 @@ def test_kills_at_several_iterations_change_nothing(tmp_path, processes, workers
     for iteration in (0, 3, 6):
         kill = add_hook("KillAt", iteration=iteration)
         group = start([*overrides, kill], killed, processes, overwrite=True)
-        group[-1].join(timeout=PATIENCE)
-        assert group[-1].exitcode == -9
+        assert exit_codes(group[-1:], killed.with_suffix(".log")) == [-9]
         for process in group:
             process.kill()
             process.join()

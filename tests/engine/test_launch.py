@@ -17,7 +17,7 @@ from detectron2.utils import comm
 
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, exit_codes
 from xray_lazy.engine import group_watch, launch, meeting, process_group
 from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.launch_plan import _first_host
@@ -237,9 +237,7 @@ def test_a_process_may_run_twice_in_a_group(tmp_path):
 def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
     log = tmp_path / "log.txt"
     group = start_group(work_in_group, tmp_path, fault, processes=2, log=log)
-    for process in group:
-        process.join(PATIENCE / 2)
-    assert [process.exitcode for process in group] == [code, code]
+    assert exit_codes(group, log, seconds=PATIENCE / 2) == [code, code]
     text = log.read_text()
     assert word in text
     assert text.count("error: ") == 1 or fault == "hang"
@@ -290,22 +288,21 @@ def test_a_process_that_is_killed_for_its_own_error_has_told_it(tmp_path, killed
     assert words in launch._error_of(-signal.SIGABRT, killed, tmp_path / FAILURE_FILE).message
 
 
-def stop_in_group(folder, stopped, is_joining):
+def stop_in_group(stopped, is_joining):
     """A rank is stopped while it joins, or outside of any step, as in an evaluation."""
     group_watch.LOOK_SECONDS, group_watch.LOOKS_PER_BEAT, group_watch.SILENT_LOOKS = 0.05, 1, 60
     join = process_group._join
-    process_group._join = lambda *args: (is_joining and stop(folder, stopped, args[1]), join(*args))
-    run_processes(plan_launch("cpu"), stop_or_gather, folder, stopped)
+    process_group._join = lambda *args: (is_joining and stop(stopped, args[1]), join(*args))
+    run_processes(plan_launch("cpu"), stop_or_gather, stopped)
 
 
-def stop_or_gather(folder, stopped):
-    stop(folder, stopped, comm.get_rank())
+def stop_or_gather(stopped):
+    stop(stopped, comm.get_rank())
     comm.synchronize()
 
 
-def stop(folder, stopped, rank):
+def stop(stopped, rank):
     if rank == stopped:
-        (folder / "pid").write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -313,10 +310,9 @@ def stop(folder, stopped, rank):
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped, is_joining):
     log = tmp_path / "log.txt"
-    group = start_group(stop_in_group, tmp_path, stopped, is_joining, processes=2, log=log)
-    group[1 - stopped].join(PATIENCE / 2)
-    assert group[1 - stopped].exitcode == 1
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    group = start_group(stop_in_group, stopped, is_joining, processes=2, log=log)
+    assert exit_codes([group[1 - stopped]], log, seconds=PATIENCE / 2) == [1]
+    group[stopped].kill()
     assert log.read_text().count(f"error: rank {stopped} has stood still for 3 seconds") == 1
 
 

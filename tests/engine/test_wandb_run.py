@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import start_group
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, exit_codes
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.tracking.wandb_files import find_parts
 
@@ -78,9 +78,8 @@ def test_a_killed_training_of_two_processes_is_one_run_with_each_value_once(wand
     killed = start([PATIENT, waiting(tmp_path / "never")], folder, processes=2)
     kill_when_recorded(wandb_service, killed, folder)
     group = start([PATIENT], folder, processes=2)
-    for process in group:
-        process.join(PATIENCE)
-    assert [process.exitcode for process in group] == [0, 0], folder.with_suffix(".log").read_text()
+    log = folder.with_suffix(".log")
+    assert exit_codes(group, log) == [0, 0], log.read_text()
     found = values_at(wandb_service)
     assert set(found.values()) == {1}
     names = {name for _, name in found}
@@ -97,8 +96,7 @@ def test_a_server_that_hangs_costs_training_no_local_record(wandb_service, tmp_p
         wandb_service.hang()
     finally:
         (tmp_path / "goes_on").touch()
-    process.join(PATIENCE)
-    assert process.exitcode == 0
+    assert exit_codes([process], folder.with_suffix(".log")) == [0]
     assert sorted(set(iterations_of(folder))) == list(range(8))
     assert (folder / "log.txt").read_text().count("tools/sync.py") == 1
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from tests import patience
 from tests.engine.quick_processes import start_group
 from tests.gpu.experiments import EXPERIMENTS, drawing_all, quiet
-from tests.patience import PATIENCE
 from xray_lazy.errors import UserError
 
 FAIL = "+hooks.fail={_target_: tests.engine.hooks_for_tests.FailInOneProcessAt, iteration: 2}"
@@ -48,12 +48,7 @@ def exit_codes(config, folder, device, overrides=()):
     overrides = [*quiet(folder, device), "train.eval_period=0", *overrides]
     report = folder.with_suffix(".txt")
     group = start_group(function, config, overrides, device, str(report), processes=2, log=folder.with_suffix(".log"))
-    for process in group:
-        process.join(timeout=PATIENCE)
-    codes = [process.exitcode for process in group]
-    for process in group:
-        process.kill()
-    return codes
+    return patience.exit_codes(group, folder.with_suffix(".log"))
 
 
 def losses_of(folder):

@@ -2,13 +2,13 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
+from tests.patience import PATIENCE, wait_until
 from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.serving.correction_set import CorrectionSet
 from xray_lazy.serving.http_routes import LOOPBACK, ServerLimits, build_app
@@ -26,13 +26,13 @@ def serving(run_folder: Path, folder: Path, **limits) -> Iterator[str]:
     app = build_app(predictor, corrections, uploads, "tiny", LOOPBACK, ServerLimits(**limits))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        while not server.started:
-            time.sleep(0.01)
+        wait_until(lambda: server.started or not thread.is_alive())
         try:
             yield "http://127.0.0.1:{1}".format(*listener.getsockname())
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(PATIENCE)
+    assert not thread.is_alive()
     assert not list(uploads.iterdir())

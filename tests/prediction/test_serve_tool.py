@@ -5,26 +5,27 @@ import re
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.engine.quick_processes import run_tool, start_tool
-from tests.patience import PATIENCE
+from tests.patience import exit_codes, wait_until
 
 TOOL = Path(__file__).parents[2] / "tools" / "serve.py"
 
 
 def address_in(output, process):
     """Where the server says that it is, as soon as it does."""
-    end = time.monotonic() + PATIENCE
-    while process.is_alive() and time.monotonic() < end:
-        if output.exists() and (found := re.search(r"http://127\.0\.0\.1:\d+/", output.read_text())):
-            return found[0]
-        time.sleep(0.05)
-    raise AssertionError("the server did not start")
+    found = []
+
+    def is_told():
+        found.extend(re.findall(r"http://127\.0\.0\.1:\d+/", output.read_text() if output.exists() else ""))
+        return found or not process.is_alive()
+
+    wait_until(is_told)
+    return found[0]
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
@@ -40,8 +41,11 @@ def test_it_serves_until_it_is_told_to_end_and_then_ends_in_order(run_folder, im
         assert other.returncode == 2 and "another process is writing results into" in other.stderr
     finally:
         os.kill(process.pid, number)
-        process.join()
-    assert process.exitcode == 0 and printed[0].read_text().endswith("ended\n") and not printed[1].read_text()
+    assert (
+        exit_codes([process], *printed) == [0]
+        and printed[0].read_text().endswith("ended\n")
+        and not printed[1].read_text()
+    )
     assert not (tmp_path / "corrections").exists(), "nothing was corrected"
 
 

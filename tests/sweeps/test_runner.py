@@ -3,11 +3,11 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.patience import exit_codes, wait_until
 from tests.sweeps.quick_sweep import make_sweep, run_quick, start_worker
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps import runner
@@ -24,13 +24,6 @@ def impatient(monkeypatch):
 
 def starts(trial):
     return (trial.folder / "starts.txt").read_text().splitlines()
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def marked_processes(folder):
@@ -160,10 +153,10 @@ def test_a_worker_that_is_killed_leaves_no_training_and_its_trial_goes_on(tmp_pa
         parameters={"loss": {"min": 5.0, "max": 9.0}, "iterations": {"value": 8}, "pause": {"value": 0.2}}
     )
     process = start_worker(folder, sweep, 3, 2)
-    wait_for(lambda: [len(trial.intermediate_values) > 2 for trial in list_trials(folder)] == [True, True])
+    wait_until(lambda: [len(trial.intermediate_values) > 2 for trial in list_trials(folder)] == [True, True])
     process.kill()
     process.join()
-    wait_for(lambda: not marked_processes(folder), 10)
+    wait_until(lambda: not marked_processes(folder), 10)
     assert [trial.state for trial in list_trials(folder)] == ["interrupted", "interrupted"]
     before = [trial.parameters for trial in list_trials(folder)]
 
@@ -182,7 +175,7 @@ def test_a_training_that_outlives_its_worker_is_ended_before_its_trial_goes_on(t
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(99)"
     )
     trial = launcher.start([sys.executable, "-c", words], tmp_path, {})
-    wait_for(lambda: "ready" in (tmp_path / "output.txt").read_text())
+    wait_until(lambda: "ready" in (tmp_path / "output.txt").read_text())
     from xray_lazy.sweeps import local_launcher
 
     local_launcher.SAVING_SECONDS, before = 0.5, local_launcher.SAVING_SECONDS
@@ -201,11 +194,11 @@ def test_ending_a_trial_ends_all_its_processes_also_those_in_groups_of_their_own
         "print(child.pid, flush=True); time.sleep(99)"
     )
     trial = LocalLauncher([{}]).start([sys.executable, "-c", words], tmp_path, {})
-    wait_for(lambda: (tmp_path / "output.txt").read_text().strip())
+    wait_until(lambda: (tmp_path / "output.txt").read_text().strip())
     child = int((tmp_path / "output.txt").read_text())
-    wait_for(lambda: MARK.encode() in Path(f"/proc/{child}/environ").read_bytes())
+    wait_until(lambda: MARK.encode() in Path(f"/proc/{child}/environ").read_bytes())
     trial.kill()
-    wait_for(
+    wait_until(
         lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2], 10
     )
 
@@ -217,10 +210,9 @@ def test_a_signal_stops_trials_in_order_and_the_same_command_goes_on(tmp_path, n
         parameters={"loss": {"min": 5.0, "max": 9.0}, "iterations": {"value": 12}, "pause": {"value": 0.1}}
     )
     process = start_worker(folder, sweep, 2)
-    wait_for(lambda: any(len(trial.intermediate_values) > 1 for trial in list_trials(folder)))
+    wait_until(lambda: any(len(trial.intermediate_values) > 1 for trial in list_trials(folder)))
     os.kill(process.pid, number)
-    process.join(30)
-    assert process.exitcode == 128 + number
+    assert exit_codes([process], tmp_path / "sweep.txt") == [128 + number]
     printed = (tmp_path / "sweep.txt").read_text()
     assert "trial 0 is interrupted" in printed and "Traceback" not in printed
     (trial,) = list_trials(folder)
@@ -234,9 +226,7 @@ def test_a_signal_stops_trials_in_order_and_the_same_command_goes_on(tmp_path, n
 def test_workers_share_a_sweep_without_running_a_trial_twice(tmp_path):
     folder, grid = tmp_path / "sweep", {"loss": {"values": list(range(1, 13))}}
     workers = [start_worker(folder, make_sweep("grid", parameters=grid), 12, 2) for _ in range(2)]
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0, (tmp_path / "sweep.txt").read_text()
+    assert exit_codes(workers, tmp_path / "sweep.txt") == [0, 0], (tmp_path / "sweep.txt").read_text()
     trials = list_trials(folder)
     assert [trial.parameters["loss"] for trial in trials] == list(range(1, 13))
     assert [len(starts(trial)) for trial in trials] == [1] * 12

@@ -11,7 +11,7 @@ import time
 import pytest
 from filelock import SoftFileLease
 
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, exit_codes
 from tests.sweeps.quick_sweep import make_sweep
 from xray_lazy.sweeps import study as study_module
 from xray_lazy.sweeps.hyperband import should_stop
@@ -175,7 +175,7 @@ def left_lock(path, seconds):
 
     process = multiprocessing.get_context("fork").Process(target=die)
     process.start()
-    process.join()
+    assert exit_codes([process]) == [-signal.SIGKILL]
     return path.with_name(f"{path.name}.lock")
 
 
@@ -244,8 +244,7 @@ def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
     processes = [context.Process(target=count_up, args=(path, 20)) for _ in range(4)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
+    assert exit_codes(processes) == [0] * 4
     assert path.read_text() == "80"
     assert [file.name for file in tmp_path.iterdir()] == ["number"]
 

@@ -1,14 +1,13 @@
 """tools/sweep.py as a person uses it: what is refused before anything starts, and a sweep that is killed."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.engine.quick_processes import run_tool, start_tool
-from tests.patience import PATIENCE
+from tests.patience import wait_until
 from xray_lazy.config import get_config, load_config
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
@@ -205,10 +204,8 @@ def test_a_sweep_is_killed_resumed_and_ends_with_its_results(environment, option
     def is_to_be_killed():
         return (long / "held").exists() and list_trials(folder)[0].state == "finished"
 
-    deadline = time.monotonic() + PATIENCE
-    while not is_to_be_killed():
-        assert sweep.is_alive() and time.monotonic() < deadline, output.read_text()
-        time.sleep(0.1)
+    wait_until(lambda: is_to_be_killed() or not sweep.is_alive())
+    assert sweep.is_alive(), output.read_text()
     sweep.kill()
     sweep.join()
     finished_at = (quick / "model_final.pth").stat().st_mtime_ns
