@@ -41,11 +41,8 @@ def test_it_serves_until_it_is_told_to_end_and_then_ends_in_order(run_folder, im
         assert other.returncode == 2 and "another process is writing results into" in other.stderr
     finally:
         os.kill(process.pid, number)
-    assert (
-        exit_codes([process], *printed) == [0]
-        and printed[0].read_text().endswith("ended\n")
-        and not printed[1].read_text()
-    )
+    assert exit_codes([process], *printed) == [0]
+    assert printed[0].read_text().endswith("ended\n") and not printed[1].read_text()
     assert not (tmp_path / "corrections").exists(), "nothing was corrected"
 
 
