@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -314,6 +315,30 @@ def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped, is_joining):
     assert exit_codes([group[1 - stopped]], log, seconds=PATIENCE / 2) == [1]
     group[stopped].kill()
     assert log.read_text().count(f"error: rank {stopped} has stood still for 3 seconds") == 1
+
+
+class SlowStore:
+    """Answers always, after a while; of the other process it hears nothing."""
+
+    def add(self, name, by):
+        time.sleep(0.05)
+        return 1
+
+    def check(self, names):
+        return False
+
+    def set(self, name, value):
+        pass
+
+
+def test_a_store_that_is_slow_is_not_blamed_for_a_rank_that_is_silent(monkeypatch, capfd):
+    for name, value in {"LOOK_SECONDS": 0.02, "LOOKS_PER_BEAT": 1, "SILENT_LOOKS": 60}.items():
+        monkeypatch.setattr(group_watch, name, value)
+    ended = threading.Event()
+    monkeypatch.setattr(group_watch, "end_process", lambda code: ended.set())
+    group_watch.GroupWatch(SlowStore(), 0, 2).expect_all()
+    assert ended.wait(PATIENCE)
+    assert "error: rank 1 has stood still" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

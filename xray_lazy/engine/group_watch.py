@@ -26,6 +26,7 @@ STEP_SECONDS = 600
 SLOWER_THAN_EVER = 20  # a step may also take this many times what the slowest has taken
 SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
 LOOKS_PER_BEAT = 10
+UNANSWERED_LOOKS = 20  # after which the store, which answers at once, counts as stuck
 WRITING_SECONDS = 5  # to a disk, which may be what hangs
 
 
@@ -41,7 +42,7 @@ class GroupWatch:
         self._store, self._rank, self._world_size = store, rank, world_size
         self._deadline, self._doing, self._slowest = float("inf"), "", 0.0
         # of the next rank; and of the store, which the first rank may hold
-        self._beats, self._answers, self._waits_for_store = 0, 0, False
+        self._beats, self._answers, self._unanswered = 0, 0, 0
         self._is_complete = False
         self._end_word = ""
         self._over = threading.Event()
@@ -105,7 +106,6 @@ class GroupWatch:
         """Show that this process runs, and hear whether the next rank does, and whether any has failed."""
         neighbour = (self._rank + 1) % self._world_size
         while not self._over.wait(LOOK_SECONDS):
-            self._waits_for_store = True
             try:
                 if self._answers % LOOKS_PER_BEAT == 0:
                     self._store.add(f"beats_{self._rank}", 1)
@@ -113,14 +113,14 @@ class GroupWatch:
                 self._end_word = self._store.get("failed").decode() if self._store.check(["failed"]) else ""
             except RuntimeError:
                 self._end_word = "1 "  # the process that held the store has ended
-            self._waits_for_store = False
             self._answers += 1
 
     def _watch(self) -> None:
         # looks are counted, not seconds: a process that was stopped itself must not blame the others
         silent_looks, beats, answers = 0, 0, 0
         while not self._over.wait(LOOK_SECONDS):
-            is_silent = answers == self._answers or (beats == self._beats and self._is_complete)
+            self._unanswered = self._unanswered + 1 if answers == self._answers else 0
+            is_silent = self._unanswered or (beats == self._beats and self._is_complete)
             silent_looks = silent_looks + 1 if is_silent else 0
             beats, answers = self._beats, self._answers
             if time.monotonic() > self._deadline:
@@ -130,8 +130,11 @@ class GroupWatch:
             if self._end_word and not self._over.is_set():
                 self._end(self._end_word)
 
+    def _store_is_stuck(self) -> bool:
+        return self._unanswered >= UNANSWERED_LOOKS
+
     def _report_silence(self) -> None:
-        silent = 0 if self._waits_for_store else (self._rank + 1) % self._world_size
+        silent = 0 if self._store_is_stuck() else (self._rank + 1) % self._world_size
         self._report(
             f"rank {silent} has stood still for {SILENT_LOOKS * LOOK_SECONDS:.0f} seconds",
             "it was stopped, or its machine is gone or frozen; then --resume",
@@ -148,7 +151,7 @@ class GroupWatch:
 
     def _report(self, message: str, fix: str, hanging: str) -> NoReturn:
         """End all: `hanging` lets the others say where they are."""
-        answers = not self._waits_for_store  # else the others notice by themselves
+        answers = not self._store_is_stuck()  # else the others notice by themselves
         first = answers and self.is_first_failure()
         print_error(message, fix)
         if first or not answers:
