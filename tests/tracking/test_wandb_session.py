@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import wandb_process
 
+from tests.patience import PATIENCE
 from xray_lazy.tracking.wandb_files import find_parts
 from xray_lazy.tracking.wandb_session import WandbSession
 
@@ -33,17 +35,27 @@ class Training:
 
     def run(self, at_pause=None, **asked):
         command = [sys.executable, str(PROCESS), str(self.output), json.dumps({"timeout": 60, **asked})]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=self.environment, text=True, **pipes) as process:
-            for line in process.stdout:
-                if line == "paused\n":
-                    at_pause()
-                    process.stdin.write("\n")
-                    process.stdin.flush()
-                elif line.startswith("{"):
-                    self.waits = json.loads(line)
-            self.errors = process.stderr.read()
-        self.code = process.returncode
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+        printed, begin = Path(f"{self.output}.err"), time.monotonic()
+        with (
+            open(printed, "w") as errors,
+            subprocess.Popen(command, env=self.environment, stderr=errors, **pipes) as process,
+        ):
+            # W&B's own process, too, which outlives this one, and prints into the same pipe
+            end = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+            end.start()
+            try:
+                for line in process.stdout:
+                    if line == "paused\n":
+                        at_pause()
+                        process.stdin.write("\n")
+                        process.stdin.flush()
+                    elif line.startswith("{"):
+                        self.waits = json.loads(line)
+            finally:
+                end.cancel()
+        self.code, self.errors = process.returncode, printed.read_text()
+        assert time.monotonic() - begin < PATIENCE, self.errors
         return self
 
     def call(self, *command, code=0):
