@@ -22,8 +22,10 @@ from tests.prediction.served import THRESHOLD, serving
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_file import read_samples
+from xray_lazy.errors import UserError
 from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 from xray_lazy.serving import http_routes
+from xray_lazy.serving.correction_set import CorrectionSet
 
 # of an image that the test sends under several names
 OF_COPIES = ("duplicate_picture", "near_duplicate", "copy_labelled_otherwise")
@@ -340,6 +342,42 @@ def test_a_server_goes_on_with_the_set_that_is_there(run_folder, tmp_path, image
     content = read_coco(folder / "annotations.json")
     assert content["categories"] == [*old["categories"], {"id": 10, "name": "gun"}]
     assert [one["category_id"] for one in content["annotations"]] == [10, 7]
+
+
+def test_what_others_do_to_the_set_while_the_server_runs_is_kept(run_folder, tmp_path, images):
+    items, file = [{"class": "gun", "bbox": [1, 1, 9, 9]}], tmp_path / "corrections" / "annotations.json"
+    with serving(run_folder, tmp_path) as address:
+        assert correct(address, images[0], items).json() == {"images": 1, "annotations": 1}
+        content = read_coco(file)
+        content["annotations"].append({**content["annotations"][0], "id": 2, "note": "drawn by hand"})
+        file.write_text(json.dumps(content))
+        assert correct(address, images[1], items).json() == {"images": 2, "annotations": 3}
+        assert "drawn by hand" in file.read_text()
+        file.write_text("{")
+        answer = correct(address, images[0], items)
+        assert answer.status_code == 500 and "somebody changed the set" in answer.json()["detail"]
+        assert file.read_text() == "{"
+        file.parent.rename(tmp_path / "put_away")
+        assert correct(address, images[1], items).json() == {"images": 1, "annotations": 1}
+    assert len(list((file.parent / "images").glob("*/*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": [{"id": 1, "file_name": "a.png"}]}, "its image a.png is not in images/"),
+        ({"images": [{"id": "a", "file_name": "a.png"}]}, "its images have no whole numbers of their own as ids"),
+        ({"annotations": [{"id": 3}, {"id": 3}]}, "its annotations have no whole numbers of their own"),
+        ({"categories": [3]}, "its categories have no whole numbers of their own"),
+        ({"categories": [{"id": 1, "name": "gun"}, {"id": 2, "name": "gun"}]}, "have no names of their own"),
+    ],
+)
+def test_a_set_that_nothing_can_be_added_to_is_refused_at_the_start(tmp_path, change, message):
+    content = json.dumps({"images": [], "annotations": [], "categories": [], **change})
+    (tmp_path / "annotations.json").write_text(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        CorrectionSet(tmp_path, ["gun"], with_masks=False)
+    assert (tmp_path / "annotations.json").read_text() == content
 
 
 @pytest.mark.parametrize(

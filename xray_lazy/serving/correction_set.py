@@ -12,8 +12,8 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.atomic_file import remove_unfinished, write_bytes, write_json
 from xray_lazy.data.check.masks import mask_area, mask_box, rle_fault
-from xray_lazy.data.check.values import are_coordinates
-from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.check.values import are_coordinates, is_whole
+from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.data.run_lengths import compressed, encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories
@@ -43,7 +43,7 @@ class CorrectionSet:
     """`FOLDER/annotations.json` and `FOLDER/images/`, to which corrected scans are added.
 
     A scan that is saved again replaces what was said of it; its folder is named after its content, so that scans of
-    equal names stay apart.
+    equal names stay apart. What others do to the file or the folder between two scans is kept.
 
     Args:
         class_names: of the model; classes that the folder's set has beside them are kept.
@@ -52,7 +52,7 @@ class CorrectionSet:
     What a killed server has left there half-written is removed; two are not to write into one folder.
 
     Raises:
-        UserError: the folder's file is another one.
+        UserError: the folder's file is another one, or a set whose images lie elsewhere.
     """
 
     def __init__(self, folder: str | Path, class_names: Sequence[str], with_masks: bool) -> None:
@@ -60,18 +60,32 @@ class CorrectionSet:
         self._file, self._lock = self.folder / FILE_NAME, threading.Lock()
         remove_unfinished(self.folder)  # of a server that was killed
         check_json_file(self._file, "a set of corrections", "images", "categories")
-        is_there = self._file.is_file() and self._file.stat().st_size
-        before = read_coco(self._file) if is_there else {"images": [], "annotations": [], "categories": []}
-        known = {one["name"]: one["id"] for one in before["categories"]}
-        ours = Categories.of(self.class_names, -1, known)
-        self._ids = dict(zip(ours.names, ours.ids, strict=True))
-        added = [{"id": number, "name": name} for name, number in self._ids.items() if name not in known]
-        self._content = {**before, "categories": [*before["categories"], *added]}
+        self._read: tuple[tuple[int, ...], dict] = (), {}  # when, and what
+        self._set()
+
+    def _set(self) -> dict:
+        """What is in the file now; with no file, a set of the model's classes."""
+        stamp = self._stamp()
+        if not self._read[1] or stamp != self._read[0]:
+            before = read_coco(self._file) if stamp else {"images": [], "annotations": [], "categories": []}
+            if fault := _fault(before, self.folder / IMAGES):
+                raise UserError(f"{self._file} is no set of corrections: {fault}", "let corrections go elsewhere")
+            ids = _category_ids(before, self.class_names)
+            known = {one["name"] for one in before["categories"]}
+            added = [{"id": number, "name": name} for name, number in ids.items() if name not in known]
+            self._read = stamp, {**before, "categories": [*before["categories"], *added]}
+        return self._read[1]
+
+    def _stamp(self) -> tuple[int, ...]:
+        """By which another content of the file is known; empty for none."""
+        status = self._file.stat() if self._file.is_file() else None
+        return (status.st_ino, status.st_mtime_ns, status.st_size) if status and status.st_size else ()
 
     def add(self, scan: ReceivedScan, items: Sequence[CorrectedItem]) -> tuple[int, int]:
         """Write a scan and its items; returns how many images and annotations there are now.
 
         Raises:
+            UserError: somebody made something else of the file.
             OSError: the disk is full, or can't be written; what was there stays.
         """
         assert scan.size is not None
@@ -79,31 +93,55 @@ class CorrectionSet:
         digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in contents.values())).hexdigest()[:12]
         name = (PurePosixPath(digest) / scan.name).as_posix()
         with self._lock:
-            for file, content in contents.items():
-                write_bytes(self.folder / IMAGES / digest / file, content)
-            content = self._with(name, scan.size, items)
+            content = _with(self._set(), self.class_names, name, scan.size, items)
+            for file, data in contents.items():
+                write_bytes(self.folder / IMAGES / digest / file, data)
             write_json(self._file, content)
-            self._content = content
+            self._read = self._stamp(), content
         return len(content["images"]), len(content["annotations"])
 
-    def _with(self, name: str, size: tuple[int, int], items: Sequence[CorrectedItem]) -> dict:
-        """The set with this image's items in place of those that it had."""
-        images, annotations = self._content["images"], self._content["annotations"]
-        number = next((one["id"] for one in images if one["file_name"] == name), None)
-        if number is None:
-            number = max((one["id"] for one in images), default=0) + 1
-            images = [*images, {"id": number, "file_name": name, "width": size[0], "height": size[1]}]
-        free = max((one["id"] for one in annotations), default=0) + 1
-        kept = [one for one in annotations if one["image_id"] != number]
-        new = [self._annotation(free + place, number, item, size) for place, item in enumerate(items)]
-        return {**self._content, "images": images, "annotations": [*kept, *new]}
 
-    def _annotation(self, number: int, image_id: int, item: CorrectedItem, size: tuple[int, int]) -> dict:
-        one = {"id": number, "image_id": image_id, "category_id": self._ids[item.class_name], "iscrowd": 0}
-        if item.mask is None:
-            return {**one, "bbox": item.box, "area": item.box[2] * item.box[3]}
-        area = mask_area(item.mask, size)
-        return {**one, "bbox": mask_box(item.mask), "area": area, "segmentation": item.mask}
+def _fault(content: dict, folder: Path) -> str:
+    """Why no scan can be added to a COCO set, or the result not be trained on."""
+    for name in REQUIRED_LISTS:
+        ids = [one.get("id") if isinstance(one, dict) else None for one in content[name]]
+        if not all(map(is_whole, ids)) or len(set(ids)) < len(ids):
+            return f"its {name} have no whole numbers of their own as ids"
+    names = [one.get("name") for one in content["categories"]]
+    if not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
+        return "its categories have no names of their own"
+    files = (str(one.get("file_name")) for one in content["images"])
+    missing = next((one for one in files if not (folder / one).is_file()), None)
+    return "" if missing is None else f"its image {missing} is not in {folder.name}/"
+
+
+def _category_ids(content: dict, class_names: Sequence[str]) -> dict[str, int]:
+    known = {one["name"]: one["id"] for one in content["categories"]}
+    return dict(zip(class_names, Categories.of(class_names, -1, known).ids, strict=True))
+
+
+def _with(
+    content: dict, class_names: Sequence[str], name: str, size: tuple[int, int], items: Sequence[CorrectedItem]
+) -> dict:
+    """The set with this image's items in place of those that it had."""
+    images, annotations = content["images"], content["annotations"]
+    number = next((one["id"] for one in images if one["file_name"] == name), None)
+    if number is None:
+        number = max((one["id"] for one in images), default=0) + 1
+        images = [*images, {"id": number, "file_name": name, "width": size[0], "height": size[1]}]
+    free = max((one["id"] for one in annotations), default=0) + 1
+    kept = [one for one in annotations if one.get("image_id") != number]
+    ids = _category_ids(content, class_names)
+    new = [_annotation(free + place, number, ids[item.class_name], item, size) for place, item in enumerate(items)]
+    return {**content, "images": images, "annotations": [*kept, *new]}
+
+
+def _annotation(number: int, image_id: int, category_id: int, item: CorrectedItem, size: tuple[int, int]) -> dict:
+    one = {"id": number, "image_id": image_id, "category_id": category_id, "iscrowd": 0}
+    if item.mask is None:
+        return {**one, "bbox": item.box, "area": item.box[2] * item.box[3]}
+    area = mask_area(item.mask, size)
+    return {**one, "bbox": mask_box(item.mask), "area": area, "segmentation": item.mask}
 
 
 def read_items(text: str, size: tuple[int, int], class_names: Sequence[str], with_masks: bool) -> list[CorrectedItem]:

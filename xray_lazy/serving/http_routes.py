@@ -211,7 +211,13 @@ class _Server:
                 self._predictor.detector.reader.read(scan.path)
             except UserError as problem:
                 raise _told(problem, scan) from None
-            images, count = self._corrections.add(scan, items)
+            try:
+                images, count = self._corrections.add(scan, items)
+            except UserError as problem:  # no fault of the one who sends it, who is not told of folders
+                log.error("%s", problem.message)
+                raise RunFailure(
+                    "somebody changed the set of corrections, and nothing can be added to it", ""
+                ) from None
         return {"images": images, "annotations": count}
 
     def _received(self, files: Sequence[UploadFile]):
