@@ -143,6 +143,18 @@ def check_unchanged(folder: Path) -> None:
             raise UserError(message, "move it away, or take another --output")
 
 
+def check_as_written(files: Iterable[Path]) -> None:
+    """Refuse to replace files of `record_written` that a person changed, and others of their names.
+
+    Raises:
+        UserError: a file is not as it was written, or was not written here.
+    """
+    for path in files:
+        if path.exists() and _record(path.parent).get(path.name) != _checksum(path):
+            message = f"{path} was changed since it was made here, or made by hand, and would be replaced"
+            raise UserError(message, "move it away, or take another --output")
+
+
 def check_nothing_else(folder: Path) -> None:
     """Refuse to replace a whole folder of results where a person changed one of them, or put something else there.
 

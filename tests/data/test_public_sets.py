@@ -366,6 +366,11 @@ def test_an_import_is_repeated_only_on_demand(opixray, tmp_path):
     assert content(root, "opixray", "val") == before
     import_set("opixray", opixray, root, overwrite=True, seed=1)
     assert boxes(content(root, "opixray", "val")) != boxes(before)
+    corrected = root / "annotations" / "opixray" / "train.json"
+    corrected.write_text(corrected.read_text() + "\n")
+    with pytest.raises(UserError, match="was changed since it was made here"):
+        import_set("opixray", opixray, root, overwrite=True)
+    assert corrected.read_text().endswith("\n")
 
 
 def test_the_tool_tells_what_it_made(opixray, tmp_path, capsys):

@@ -154,6 +154,30 @@ def test_a_split_is_not_replaced_by_a_split_of_its_own_images(tmp_path):
     assert len(images_on_disk(tmp_path / "out")) == 20
 
 
+def test_annotations_that_a_person_corrected_are_not_replaced(tmp_path):
+    export, folder = write_export(tmp_path), tmp_path / "out" / "annotations" / "smith"
+    split(export, tmp_path / "out")
+    (folder / "val.json").write_text((folder / "val.json").read_text().replace("}", ', "corrected": true}', 1))
+    before = (folder / "val.json").read_bytes()
+    with pytest.raises(UserError, match=r"val\.json was changed since it was made here, or made by hand"):
+        split(export, tmp_path / "out", seed=1, overwrite=True)
+    assert (folder / "val.json").read_bytes() == before
+    (folder / "val.json").unlink()
+    split(export, tmp_path / "out", seed=1, overwrite=True)
+
+
+def test_a_set_that_lies_where_its_split_goes_is_not_replaced(tmp_path):
+    json_file, images = write_export(tmp_path)
+    inside = tmp_path / "out" / "annotations" / "smith" / "train.json"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(Path(json_file).read_bytes())
+    with pytest.raises(UserError, match="is the input, which stays as it is"):
+        split((inside, images), tmp_path / "out", overwrite=True)
+    with pytest.raises(UserError, match="made by hand"):
+        split((json_file, images), tmp_path / "out", overwrite=True)
+    assert inside.read_bytes() == Path(json_file).read_bytes()
+
+
 @pytest.mark.parametrize("transfer", ["copy", "move"])
 def test_a_full_disk_while_copying_leaves_nothing_behind_and_loses_nothing(tmp_path, monkeypatch, transfer):
     export = write_export(tmp_path)

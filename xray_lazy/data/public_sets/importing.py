@@ -21,7 +21,7 @@ from xray_lazy.data.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import sole_writer
+from xray_lazy.results_place import check_as_written, record_written, sole_writer
 from xray_lazy.terminal import tracked
 
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
@@ -230,6 +230,7 @@ def _write(files: Mapping[Path, dict], links: Mapping[Path, Path], overwrite: bo
     with ExitStack() as held:
         for folder in links:
             held.enter_context(sole_writer(folder))
+        check_as_written(files)
         _replace(files, links)
 
 
@@ -247,3 +248,5 @@ def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path]) -> None:
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, content)
+    for folder in {path.parent for path in files}:
+        record_written(folder, [path.name for path in files if path.parent == folder])

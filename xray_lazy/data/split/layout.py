@@ -15,6 +15,7 @@ from xray_lazy.atomic_file import write_text
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
+from xray_lazy.results_place import check_as_written, check_no_input, record_written
 from xray_lazy.wording import counted
 
 _UNFINISHED = ".split-unfinished"
@@ -61,7 +62,8 @@ def write_splits(
         show_progress: draw a progress bar on stderr.
 
     Raises:
-        UserError: a scanner is given twice, a split is there already, or overwriting would lose images.
+        UserError: a scanner is given twice, a split is there already, or overwriting would lose images or corrected
+            annotations.
     """
     places = [_Place(Path(output), plan) for plan in plans]
     twice = {place.scanner for place in places if sum(other.scanner == place.scanner for other in places) > 1}
@@ -131,6 +133,9 @@ class _Place:
             )
         if folders := [path for path in present if path.is_dir()]:
             self._require_same_images(folders)
+        files = [path for path in present if not path.is_dir()]
+        check_no_input(files, [self.plan.export.json_file])
+        check_as_written(files)
 
     def _require_same_images(self, folders: Sequence[Path]) -> None:
         """Whether every image of an old split is in the new one too, and comes from elsewhere."""
@@ -163,6 +168,7 @@ class _Place:
         _transfer_all(transfer, jobs, self.scanner, show_progress)
         for split, content in self.plan.parts.items():
             write_text(annotations / f"{split}.json", json.dumps(content, ensure_ascii=False) + "\n")
+        record_written(annotations, [f"{split}.json" for split in self.plan.parts])
 
     def publish(self) -> None:
         """Rename everything to its place. Old JSON files go first and new ones come last."""
