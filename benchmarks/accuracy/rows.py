@@ -110,6 +110,19 @@ AS_XRAYS_ALLOW = (
 OF_QUERIES = ("res3", "res4", "res5")
 SLOW_QUERIES = (*RECIPE, *efficientnet(*OF_QUERIES), *SLOW_BACKBONE, "optimizer.lr=0.0007", "model.hidden_dim=96")
 
+# the steps that made faster_rcnn_few_scans quick
+QUICK_QUERIES = (
+    *SLOW_QUERIES,
+    HALF_PRECISION,
+    "dataloader.train.total_batch_size=16",
+    "dataloader.train.similar_shapes=8",
+    "hooks.ema.decay=0.995",
+    "optimizer.lr=0.001",
+    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,"
+    "backbone.bottom_up.network.blocks.1,backbone.bottom_up.network.blocks.2,"
+    "backbone.bottom_up.network.blocks.*.conv_dw]",
+)
+
 ROWS: dict[str, Row] = {
     "faster_rcnn": own("configs/xray/mask_rcnn_r18_demo.py", *WITHOUT_MASKS),
     "learned_boxes": own(f"{SPARSE_RCNN}/sparse_rcnn_tiny_demo.py", queries=True),
@@ -139,6 +152,13 @@ ROWS: dict[str, Row] = {
     "image_proposals_slow_backbone": own(
         f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
         *SLOW_QUERIES,
+        *BOTH_FLIPS,
+        queries=True,
+        pretrained=True,
+    ),
+    "image_proposals_few_scans": own(
+        f"{SPARSE_RCNN}/sparse_rcnn_tiny_image_proposals_demo.py",
+        *QUICK_QUERIES,
         *BOTH_FLIPS,
         queries=True,
         pretrained=True,
