@@ -18,7 +18,17 @@ ROOT = Path(__file__).parent.parent
 NAMES = config_names()
 PARTS = ("model", "dataloader", "hooks", "optimizer", "lr_multiplier", "test")
 # what their classes refuse themselves, and a list that may be empty by -1
-LIMITED_BY_CLASS = ("hooks.ema.decay", "proposal_generator.head.conv_dims", ".aspect_ratios", ".thresholds")
+OF_MOSAIC = ("mixing.0.probability", "mixing.0.middle", "mixing.0.scale", "mixing.0.least_visible")
+OF_RESPONSE = tuple(f"augmentations.3.{name}" for name in ("gain", "attenuation", "channels", "noise"))
+LIMITED_BY_CLASS = (
+    "hooks.ema.decay",
+    "proposal_generator.head.conv_dims",
+    ".aspect_ratios",
+    ".thresholds",
+    "balance.0.threshold",
+    *OF_MOSAIC,
+    *OF_RESPONSE,
+)
 
 
 def numbers_without_range(cfg):

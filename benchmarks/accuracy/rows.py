@@ -180,8 +180,20 @@ ROWS: dict[str, Row] = {
         "hooks.ema.evaluate=instead",
         pretrained=True,
     ),
+    # of images of half the size up to those of the others
     "faster_rcnn_few_scans": own(
-        "configs/xray/faster_rcnn_few_scans.py", "dataloader.train.total_batch_size=16", pretrained=True
+        "configs/xray/faster_rcnn_few_scans.py",
+        "dataloader.train.total_batch_size=16",
+        "dataloader.train.mapper.augmentations.0.short_edge_length=[112,128,144,160,176,192,208,224,240]",
+        pretrained=True,
+    ),
+    "faster_rcnn_few_scans_plain": own(
+        "configs/xray/faster_rcnn_few_scans.py",
+        "dataloader.train.total_batch_size=16",
+        "dataloader.train.sampler.balance=[]",
+        "dataloader.train.mapper.mixing=[]",
+        *BOTH_FLIPS,
+        pretrained=True,
     ),
     "detectron2": Row(HERE / "peers" / "plain_detectron2.py"),
     "torchvision": Row(HERE / "peers" / "torchvision_faster_rcnn.py", peers=True),

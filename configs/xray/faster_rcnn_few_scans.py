@@ -1,19 +1,14 @@
 """Faster R-CNN for some hundred scans and a CPU that multiplies bfloat16, from ImageNet, half of it frozen."""
 
-from detectron2.config import LazyCall as L
-from detectron2.data import transforms as T
-
+from ..common.data.xray_few_scans import augmentations, balance, mixing
 from ..common.models.faster_rcnn_lite0 import model
 from ..common.optim import adamw as optimizer
 from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, test, train, writers
 
 model.roi_heads.num_classes = 13
 
-dataloader.train.mapper.augmentations = [
-    L(T.ResizeShortestEdge)(short_edge_length=(160, 176, 192, 208, 224, 240), sample_style="choice", max_size=352),
-    L(T.RandomFlip)(horizontal=True),
-    L(T.RandomFlip)(horizontal=False, vertical=True),
-]
+dataloader.train.mapper.update(augmentations=augmentations, mixing=mixing)
+dataloader.train.sampler.balance = balance
 dataloader.train.mapper.with_masks = False
 dataloader.train.update(total_batch_size=16, num_workers=1, similar_shapes=8)
 dataloader.test.mapper.augmentations[0].update(short_edge_length=208, max_size=320)
@@ -28,7 +23,7 @@ hooks.best_checkpoint.metric = "bbox/AP"
 
 train.output_dir = "output/faster_rcnn_few_scans"
 train.init_checkpoint = "timm://tf_efficientnet_lite0.in1k"
-train.update(max_iter=2000, channels_last=True)
+train.update(max_iter=2400, channels_last=True)
 train.amp.enabled = True
 train.clip_gradients.update(enabled=True, max_norm=10.0)
 # of all gradients, those of depthwise filters cost a CPU the most
