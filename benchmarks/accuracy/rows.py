@@ -66,7 +66,12 @@ OVERLAP = (
 )
 
 
-# depthwise convolutions are slower in half precision; the first stages stay as ImageNet left them
+def frozen(*parts: str) -> str:
+    """The override by which these parts of the pretrained backbone stay as ImageNet left them."""
+    return f"train.freeze=[{','.join(f'backbone.bottom_up.network.{part}' for part in parts)}]"
+
+
+# depthwise convolutions are slower in half precision; the first stages are not trained
 def efficientnet(*levels: str) -> tuple[str, ...]:
     """Overrides that take the pretrained backbone for these levels."""
     return (
@@ -76,7 +81,7 @@ def efficientnet(*levels: str) -> tuple[str, ...]:
         "model.pixel_std=[128.0,128.0,128.0]",
         "model.input_format=RGB",
         "train.amp.enabled=False",
-        "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,backbone.bottom_up.network.blocks.1]",
+        frozen("conv_stem", "blocks.0", "blocks.1"),
     )
 
 
@@ -84,8 +89,7 @@ def efficientnet(*levels: str) -> tuple[str, ...]:
 SLOW_BACKBONE = (
     "dataloader.train.total_batch_size=8",
     "optimizer.params.lr_factors={backbone.bottom_up: 0.2}",
-    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,"
-    "backbone.bottom_up.network.blocks.1,backbone.bottom_up.network.blocks.2]",
+    frozen("conv_stem", "blocks.0", "blocks.1", "blocks.2"),
 )
 RESIZE = (
     "{_target_: detectron2.data.transforms.ResizeShortestEdge, short_edge_length: [160,176,192,208,224,240],"
@@ -118,9 +122,7 @@ QUICK_QUERIES = (
     "dataloader.train.similar_shapes=8",
     "hooks.ema.decay=0.995",
     "optimizer.lr=0.001",
-    "train.freeze=[backbone.bottom_up.network.conv_stem,backbone.bottom_up.network.blocks.0,"
-    "backbone.bottom_up.network.blocks.1,backbone.bottom_up.network.blocks.2,"
-    "backbone.bottom_up.network.blocks.*.conv_dw]",
+    frozen("conv_stem", "blocks.0", "blocks.1", "blocks.2", "blocks.*.conv_dw"),
 )
 
 ROWS: dict[str, Row] = {
