@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
         refuse_idle(build_parser(), arguments, ["threshold"], "beside --operating-point")
     # also where a header tells of fewer pixels than its decoder makes; OpenCV reads it when it is imported
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(arguments.max_megapixels * 1e6))
-    from xray_lazy.serving.run_server import ServeOptions, run_server
+    from xray_lazy.prediction.serving.run_server import ServeOptions, run_server
 
     fields = {entry.name for entry in dataclasses.fields(ServeOptions)}
     settings = {name: value for name, value in vars(arguments).items() if name in fields}

@@ -17,8 +17,8 @@ from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.data.run_lengths import compressed, encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories
+from xray_lazy.prediction.serving.received_scans import ReceivedScan
 from xray_lazy.results_place import check_json_file
-from xray_lazy.serving.received_scans import ReceivedScan
 
 FILE_NAME, IMAGES = "annotations.json", "images"
 MOST_ITEMS = 1000  # of one scan

@@ -13,7 +13,7 @@ import requests
 from tests.engine.quick_processes import run_tool, start_tool
 from tests.patience import exit_codes, wait_until
 
-TOOL = Path(__file__).parents[2] / "tools" / "serve.py"
+TOOL = Path(__file__).parents[3] / "tools" / "serve.py"
 
 
 def address_in(output, process):

@@ -20,11 +20,11 @@ from xray_lazy.data.image_bytes import TooManyPixels
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import Categories, Found
 from xray_lazy.prediction.predictor import Prediction, Predictor
-from xray_lazy.serving.correction_set import CorrectionSet, read_items
-from xray_lazy.serving.detection_queue import DetectionQueue
-from xray_lazy.serving.received_scans import ReceivedScan, received
-from xray_lazy.serving.request_gate import RequestGate
-from xray_lazy.serving.request_metrics import MeasuredRequests, ServerMetrics
+from xray_lazy.prediction.serving.correction_set import CorrectionSet, read_items
+from xray_lazy.prediction.serving.detection_queue import DetectionQueue
+from xray_lazy.prediction.serving.received_scans import ReceivedScan, received
+from xray_lazy.prediction.serving.request_gate import RequestGate
+from xray_lazy.prediction.serving.request_metrics import MeasuredRequests, ServerMetrics
 
 PAGE = Path(__file__).with_name("page.html")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.prediction.served import serving
+from tests.prediction.serving.served import serving
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.check.kinds import ERROR, KINDS
 

@@ -31,7 +31,7 @@ class ServeOptions:
         operating_point: a file with thresholds of the classes, in place of `threshold`.
         corrections: folder of the set that people's corrections make.
         port: 0 takes a free one.
-        queue, max_megabytes, max_megapixels: see `xray_lazy.serving.http_routes.ServerLimits`.
+        queue, max_megabytes, max_megapixels: see `xray_lazy.prediction.serving.http_routes.ServerLimits`.
     """
 
     model: str
@@ -59,8 +59,8 @@ def run_server(options: ServeOptions) -> None:
     missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(f"the server needs {', '.join(missing)}", "pip install 'xray-lazy[serve]'")
-    from xray_lazy.serving.correction_set import CorrectionSet
-    from xray_lazy.serving.http_routes import LOOPBACK, ServerLimits, build_app
+    from xray_lazy.prediction.serving.correction_set import CorrectionSet
+    from xray_lazy.prediction.serving.http_routes import LOOPBACK, ServerLimits, build_app
 
     with closing(_bound(options.host, options.port)) as listener:
         predictor = _predictor(options)

@@ -18,14 +18,14 @@ import tifffile
 from PIL import Image
 
 from tests.patience import wait_until
-from tests.prediction.served import THRESHOLD, serving
+from tests.prediction.serving.served import THRESHOLD, serving
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_file import read_samples
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
-from xray_lazy.serving import http_routes
-from xray_lazy.serving.correction_set import CorrectionSet
+from xray_lazy.prediction.serving import http_routes
+from xray_lazy.prediction.serving.correction_set import CorrectionSet
 
 # of an image that the test sends under several names
 OF_COPIES = ("duplicate_picture", "near_duplicate", "copy_labelled_otherwise")

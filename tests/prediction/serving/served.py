@@ -10,8 +10,8 @@ import uvicorn
 
 from tests.patience import PATIENCE, wait_until
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.serving.correction_set import CorrectionSet
-from xray_lazy.serving.http_routes import LOOPBACK, ServerLimits, build_app
+from xray_lazy.prediction.serving.correction_set import CorrectionSet
+from xray_lazy.prediction.serving.http_routes import LOOPBACK, ServerLimits, build_app
 
 THRESHOLD = 0.1
 

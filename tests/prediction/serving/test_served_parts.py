@@ -16,9 +16,9 @@ from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.data.run_lengths import encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.serving.correction_set import CorrectionSet, read_items
-from xray_lazy.serving.detection_queue import DetectionQueue
-from xray_lazy.serving.received_scans import received, safe_name
+from xray_lazy.prediction.serving.correction_set import CorrectionSet, read_items
+from xray_lazy.prediction.serving.detection_queue import DetectionQueue
+from xray_lazy.prediction.serving.received_scans import received, safe_name
 
 TWO_ENERGIES = ImageReader(2, [0, 60000], more_files=[["_low.", "_high."]])
 
