@@ -22,7 +22,7 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.made_images import make_image
 from xray_lazy.config import get_config
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 
 SIZE = (192, 320)
 ROUNDS = 5

@@ -16,7 +16,7 @@ from xray_lazy.cluster.requeue import reason_to_leave, requeue, time_limit_warni
 from xray_lazy.cluster.supervised_process import SupervisedProcess
 from xray_lazy.cluster.task import Task
 from xray_lazy.cluster.task_watch import TaskWatch
-from xray_lazy.engine.launch import plan_launch
+from xray_lazy.engine.processes.launch import plan_launch
 from xray_lazy.failure import Failure, read_failure
 
 # a process that tells why it fails, before it does so

@@ -16,8 +16,8 @@ from tests.lively_model import build_lively_model
 from xray_lazy.config import load_config
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.hooks.validation_loss import mean_losses
-from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.trainer import Trainer
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}

@@ -12,7 +12,7 @@ from tests.engine.quick_processes import run_group
 from tests.engine.small_training import KeepWeights, SmallModel, train_small
 from xray_lazy.engine.hooks.ema import ExponentialMovingAverage
 from xray_lazy.engine.hooks.periodic_checkpoint import PeriodicCheckpoint
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 

@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.engine.quick_processes import run_group
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.launch import plan_launch, run_processes
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.errors import RunFailure
 

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.engine.quick_processes import run_group
 from tests.engine.test_gradients import Batches, Regression, make_trainer
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.errors import RunFailure
 
 OPTIMIZERS = {

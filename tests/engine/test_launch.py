@@ -19,9 +19,9 @@ from detectron2.utils import comm
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
 from tests.patience import PATIENCE, exit_codes
-from xray_lazy.engine import group_watch, launch, meeting, process_group
-from xray_lazy.engine.launch import plan_launch, run_processes
-from xray_lazy.engine.launch_plan import _first_host
+from xray_lazy.engine.processes import group_watch, launch, meeting, process_group
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, Failure
@@ -377,7 +377,7 @@ def test_ctrl_c_before_training_has_begun_is_no_success_of_several_processes(tmp
         from pathlib import Path
         from tests.engine.test_launch import stand_ready
         from xray_lazy.command_line import run_tool
-        from xray_lazy.engine.launch import plan_launch, run_processes
+        from xray_lazy.engine.processes.launch import plan_launch, run_processes
 
         def interrupt():
             while len(list(Path({str(tmp_path)!r}).iterdir())) < 2:

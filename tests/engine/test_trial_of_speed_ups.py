@@ -9,7 +9,7 @@ from torch import nn
 from tests.engine.quick_processes import run_group
 from tests.engine.small_training import SmallModel, train_small
 from xray_lazy.engine.acceleration import compile_parts, use_channels_last
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.modeling.batch_counts import mean_count
 from xray_lazy.modeling.synchronised_batch_norm import synchronise_batch_norm
 

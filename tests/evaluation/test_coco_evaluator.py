@@ -13,7 +13,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mask_encoding import encode_bitmaps
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.engine.quick_processes import run_group
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.modeling import synchronised_batch_norm
 from xray_lazy.modeling.synchronised_batch_norm import SyncBatchNorm, synchronise_batch_norm
 

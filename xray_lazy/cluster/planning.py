@@ -16,8 +16,8 @@ from xray_lazy.cluster.slurm_commands import check_request
 from xray_lazy.cluster.status import read_status
 from xray_lazy.config import Fault, flatten
 from xray_lazy.config.period import parse_epochs
-from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.prepare import Prepared, prepare
+from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.wording import tool_command

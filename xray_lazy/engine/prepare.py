@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xray_lazy.config import Fault, apply_presets, load_config, raise_faults
-from xray_lazy.engine.launch import plan_launch
-from xray_lazy.engine.launch_plan import LaunchPlan
+from xray_lazy.engine.processes.launch import plan_launch
+from xray_lazy.engine.processes.launch_plan import LaunchPlan
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

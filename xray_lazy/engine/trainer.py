@@ -21,10 +21,10 @@ from xray_lazy.engine.acceleration import can_leave_out, step_if, try_together
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything
 from xray_lazy.engine.evaluation_run import EvaluationRun
-from xray_lazy.engine.group_watch import step_in_time
 from xray_lazy.engine.hook_protocols import ChecksBefore, ComesLast, SavesBeforeEvaluation
 from xray_lazy.engine.optimizer_state import guard_state
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.processes.group_watch import step_in_time
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
 from xray_lazy.evaluation.inference import InferenceStopped

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xray_lazy.engine.launch import count_gpus
+from xray_lazy.engine.processes.launch import count_gpus
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.launcher import OUTPUT
 

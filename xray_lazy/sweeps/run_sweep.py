@@ -9,9 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config import raise_faults
-from xray_lazy.engine.launch import plan_launch
-from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.prepare import prepare
+from xray_lazy.engine.processes.launch import plan_launch
+from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_folder
 from xray_lazy.sweeps.launcher import TrialLauncher

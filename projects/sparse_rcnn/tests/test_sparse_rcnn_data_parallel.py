@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import image, tiny_model, total
-from xray_lazy.engine.launch import plan_launch, run_processes
+from xray_lazy.engine.processes.launch import plan_launch, run_processes
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, ListConfig
 
 from xray_lazy.config import Fault, load_config
 from xray_lazy.config.keys import parts_of
-from xray_lazy.engine.launch import count_gpus
-from xray_lazy.engine.launch_plan import LaunchPlan
 from xray_lazy.engine.prepare import Prepared, evaluation_faults, prepare
+from xray_lazy.engine.processes.launch import count_gpus
+from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.command_line import report_error
-from xray_lazy.engine.group_watch import GroupWatch, end_process, set_watch
-from xray_lazy.engine.launch_plan import LaunchPlan
-from xray_lazy.engine.meeting import check_url, meet, open_store, reach_store
+from xray_lazy.engine.processes.group_watch import GroupWatch, end_process, set_watch
+from xray_lazy.engine.processes.launch_plan import LaunchPlan
+from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
 from xray_lazy.interruption import ending_signal, is_silent
 
