@@ -12,7 +12,7 @@ from xray_lazy.config import check_config, config_names, get_config, load_config
 from xray_lazy.config.keys import read, walk
 from xray_lazy.engine.experiment import build_optimizer
 from xray_lazy.engine.setting_limits import allowed_values, check_settings
-from xray_lazy.engine.weightless import build_weightless
+from xray_lazy.engine.weights.weightless import build_weightless
 
 ROOT = Path(__file__).parent.parent
 NAMES = config_names()

@@ -6,8 +6,8 @@ from detectron2.config import instantiate
 
 from xray_lazy.config import load_config
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.input_channels import check_input_channels, first_convolution
-from xray_lazy.engine.weightless import build_weightless
+from xray_lazy.engine.weights.input_channels import check_input_channels, first_convolution
+from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.errors import UserError
 
 DEMO = "configs/xray/mask_rcnn_r18_demo.py"

@@ -12,8 +12,8 @@ from detectron2.config import instantiate
 
 from xray_lazy.config import get_config
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.weights_file import read_weights_file
-from xray_lazy.engine.weights_source import torchvision_names
+from xray_lazy.engine.weights.weights_file import read_weights_file
+from xray_lazy.engine.weights.weights_source import torchvision_names
 from xray_lazy.errors import UserError
 
 

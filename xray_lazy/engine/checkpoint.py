@@ -12,8 +12,8 @@ from torch import nn
 
 from xray_lazy.atomic_file import atomic_writer, write_bytes, write_text
 from xray_lazy.data.loaders import is_worker_death
-from xray_lazy.engine.input_channels import fit_input_channels
-from xray_lazy.engine.weights_file import read_weights_file
+from xray_lazy.engine.weights.input_channels import fit_input_channels
+from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.wording import counted

@@ -22,7 +22,6 @@ from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, KeptFiles, load_trained_weights
 from xray_lazy.engine.claims import Claim
-from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.determinism import seed_everything, set_determinism
 from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
@@ -31,6 +30,7 @@ from xray_lazy.engine.hook_order import build_hooks, given
 from xray_lazy.engine.precision import Precision, set_float32_matmul
 from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
+from xray_lazy.engine.weights.class_rows import ClassRows
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, refused_paths_are_failures, tell_failures_in
 from xray_lazy.modeling.convolutions import keep_depthwise_in_float32

@@ -18,16 +18,16 @@ from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.sampling import check_together
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.class_axes import number_of_classes_keys
-from xray_lazy.engine.class_rows import ClassRows
 from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.engine.required_nodes import check_nodes
 from xray_lazy.engine.setting_limits import check_settings
 from xray_lazy.engine.start_checks import check_start
 from xray_lazy.engine.trial_build import build_on_trial, without_log
-from xray_lazy.engine.weightless import build_weightless
-from xray_lazy.engine.weights_file import read_weights_file
+from xray_lazy.engine.weights.class_axes import number_of_classes_keys
+from xray_lazy.engine.weights.class_rows import ClassRows
+from xray_lazy.engine.weights.weightless import build_weightless
+from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from xray_lazy.config import Fault
 from xray_lazy.config.keys import describes_call, read_or_none, walk
 from xray_lazy.config.names import dotted_name
-from xray_lazy.engine.weightless import build_weightless
+from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.errors import UserError
 
 _SHORT = reprlib.Repr()

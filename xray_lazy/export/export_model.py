@@ -19,7 +19,7 @@ from torch import nn
 from xray_lazy.atomic_file import write_text
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
-from xray_lazy.engine.weights_file import read_weights_file
+from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_checks import check_agreement, check_average_precision
 from xray_lazy.export.facts import (

@@ -6,8 +6,8 @@ import numpy as np
 
 from xray_lazy.data.box_table import BoxTable
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.engine.class_axes import number_of_classes_keys
 from xray_lazy.engine.recipe.draft import REMOVED, Draft
+from xray_lazy.engine.weights.class_axes import number_of_classes_keys
 from xray_lazy.wording import counted
 
 MASKS = 0.9  # of the instances that need a mask for masks to be learned: the others are left out of training

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from xray_lazy.config.keys import parts_of
-from xray_lazy.engine.weightless import build_weightless
+from xray_lazy.engine.weights.weightless import build_weightless
 
 
 @dataclass(frozen=True)

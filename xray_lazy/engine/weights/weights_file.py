@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xray_lazy.engine.weights_source import (
+from xray_lazy.engine.weights.weights_source import (
     Expected,
     bare_names,
     mmdetection_classes,
