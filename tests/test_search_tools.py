@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.engine.quick_processes import run_tool
 from xray_lazy.config import load_config
-from xray_lazy.engine.batch_size_search import largest_that_fits, train_briefly
-from xray_lazy.engine.learning_rate_search import RangeTest, run_range_test
+from xray_lazy.engine.searches.batch_size_search import largest_that_fits, train_briefly
+from xray_lazy.engine.searches.learning_rate_search import RangeTest, run_range_test
 from xray_lazy.errors import UserError
 
 ROOT = Path(__file__).parent.parent

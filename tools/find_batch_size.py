@@ -30,10 +30,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(options: argparse.Namespace, overrides: list[str]) -> None:
-    from xray_lazy.engine.search_set_up import load_for_search
+    from xray_lazy.engine.searches.search_set_up import load_for_search
 
     cfg, _ = load_for_search(options.config_file, overrides, needs_gpu=True)
-    from xray_lazy.engine.batch_size_search import find_batch_size
+    from xray_lazy.engine.searches.batch_size_search import find_batch_size
 
     size = find_batch_size(cfg, options.steps, options.margin, options.limit)
     print(f"dataloader.train.total_batch_size={size} for one GPU; with N GPUs, N times as much")

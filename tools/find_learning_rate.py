@@ -30,10 +30,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace, overrides: list[str]) -> None:
     from pathlib import Path
 
-    from xray_lazy.engine.search_set_up import load_for_search
+    from xray_lazy.engine.searches.search_set_up import load_for_search
 
     cfg, device = load_for_search(options.config_file, overrides)
-    from xray_lazy.engine.learning_rate_search import run_range_test, save_range_test
+    from xray_lazy.engine.searches.learning_rate_search import run_range_test, save_range_test
     from xray_lazy.results_place import check_result_folder
 
     folder = Path(options.output or f"{cfg.train.output_dir}_learning_rate")

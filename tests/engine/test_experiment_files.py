@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.engine.search_set_up import load_for_search
+from xray_lazy.engine.searches.search_set_up import load_for_search
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep
 

@@ -8,8 +8,8 @@ from detectron2.engine.train_loop import HookBase
 
 from tests.gpu.experiments import EXPERIMENTS, quiet
 from xray_lazy.config import load_config
-from xray_lazy.engine.batch_size_search import find_batch_size
 from xray_lazy.engine.run import RunOptions, run
+from xray_lazy.engine.searches.batch_size_search import find_batch_size
 from xray_lazy.errors import RunFailure
 
 pytestmark = pytest.mark.usefixtures("needs_cuda")

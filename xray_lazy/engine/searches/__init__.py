@@ -1,0 +1,1 @@
+"""Searches before a training: the largest batch that fits, and the range of learning rates."""
