@@ -27,7 +27,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     from functools import partial
 
     from xray_lazy.data.loaders import explained_worker_death
-    from xray_lazy.engine.folder_ownership import check_run_folder, claimed_run_folder
+    from xray_lazy.engine.output_folder.folder_ownership import check_run_folder, claimed_run_folder
     from xray_lazy.engine.prepare import prepare
 
     check_folder = partial(check_run_folder, resume=False, overwrite=options.overwrite, can_resume=False)
@@ -53,9 +53,9 @@ def train(cfg, device: str, overwrite: bool = False) -> None:
     from xray_lazy.engine.determinism import seed_everything, set_determinism
     from xray_lazy.engine.evaluation_run import EvaluationRun
     from xray_lazy.engine.experiment import build_model, build_optimizer, class_names, load_initial_weights
-    from xray_lazy.engine.folder_ownership import open_run_folder
+    from xray_lazy.engine.output_folder.folder_ownership import open_run_folder
+    from xray_lazy.engine.output_folder.run_log import hold_log, start_logging
     from xray_lazy.engine.precision import Precision
-    from xray_lazy.engine.run_log import hold_log, start_logging
     from xray_lazy.failure import tell_failures_in
     from xray_lazy.run_folder import FINAL, RunFolder
 

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 import pytest
 
 from tests.patience import PATIENCE
-from xray_lazy.engine import claims as claims_module
-from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.output_folder import claims as claims_module
+from xray_lazy.engine.output_folder.claims import Claims
 
 # takes whatever is free of 40 names, one after the other, and says what it has done
 WORK = """
 import sys, time
 from pathlib import Path
-from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.output_folder.claims import Claims
 
 folder = Path(sys.argv[1])
 claims = Claims(folder)
@@ -38,7 +38,7 @@ for name in (f"model_{number}" for number in range(40)):
 HOLD = """
 import sys, time
 from pathlib import Path
-from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.output_folder.claims import Claims
 
 claim = Claims(Path(sys.argv[1]), heartbeat_seconds=0.05).take("model")
 print("taken", flush=True)
@@ -47,7 +47,7 @@ time.sleep(600)
 
 # as the process of another machine sees itself, which goes on to renew its claim
 ELSEWHERE = """
-from xray_lazy.engine import claims
+from xray_lazy.engine.output_folder import claims
 
 claims._machine = lambda: "another one"
 """

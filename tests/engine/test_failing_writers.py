@@ -9,8 +9,8 @@ import pytest
 
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import load_config
+from xray_lazy.engine.output_folder.run_log import LogFile
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.engine.run_log import LogFile
 from xray_lazy.tracking.run_record import RunRecord
 
 QUICK = ["train.max_iter=4", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures", "train.device=cpu"]
@@ -82,7 +82,7 @@ def test_lines_that_could_not_be_written_come_with_the_next_ones(tmp_path):
 
 def test_a_log_that_the_disk_refuses_is_one_warning_and_no_traceback(capfd):
     file, logger = LogFile(Path("/dev/full")), logging.getLogger("xray_lazy.test_of_a_full_disk")
-    parent = logging.getLogger("xray_lazy.engine.run_log")
+    parent = logging.getLogger("xray_lazy.engine.output_folder.run_log")
     console = logging.StreamHandler(sys.stderr)
     for each in (logger, parent):
         each.addHandler(file)

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config, save_config
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.claims import Claims
-from xray_lazy.engine.folder_ownership import TRAINING, check_claim, check_run_folder, claimed_run_folder
+from xray_lazy.engine.output_folder.claims import Claims
+from xray_lazy.engine.output_folder.folder_ownership import TRAINING, check_claim, check_run_folder, claimed_run_folder
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
@@ -269,7 +269,7 @@ def test_a_folder_that_is_deleted_whole_is_claimed_again_by_the_next_checkpoint(
 def test_a_run_ends_whose_folder_was_deleted_and_is_another_ones_now(tmp_path):
     folder = tmp_path / "run"
     script = (
-        "import sys; from xray_lazy.engine.claims import Claims; from pathlib import Path;"
+        "import sys; from xray_lazy.engine.output_folder.claims import Claims; from pathlib import Path;"
         "claim = Claims(Path(sys.argv[1])).take('training'); print(); input()"
     )
     with claimed_run_folder(folder) as claim:
@@ -299,7 +299,7 @@ def test_a_training_saves_nothing_in_a_folder_that_it_has_lost(tmp_path, with_ti
 
 def test_what_a_killed_run_of_this_machine_left_stops_nobody(tmp_path):
     script = (
-        "import os, signal, sys; from xray_lazy.engine.claims import Claims; from pathlib import Path;"
+        "import os, signal, sys; from xray_lazy.engine.output_folder.claims import Claims; from pathlib import Path;"
         "Claims(Path(sys.argv[1])).take('training'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
@@ -331,7 +331,7 @@ def test_a_run_of_another_machine_that_gives_signs_of_life_is_respected(tmp_path
     def wait(seconds):
         os.utime(path, (next(ticks), next(ticks)))
 
-    monkeypatch.setattr("xray_lazy.engine.folder_ownership.time.sleep", wait)
+    monkeypatch.setattr("xray_lazy.engine.output_folder.folder_ownership.time.sleep", wait)
     with pytest.raises(UserError, match="on node7"), claimed_run_folder(tmp_path, stale_seconds=600):
         pass
 

@@ -11,7 +11,7 @@ import torch
 from tests.engine.conftest import CONFIG
 from tests.engine.unruly_parts import ActingEvaluator
 from xray_lazy.config import load_config
-from xray_lazy.engine.folder_ownership import prepared_run_folder
+from xray_lazy.engine.output_folder.folder_ownership import prepared_run_folder
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 

@@ -138,7 +138,7 @@ def _has_epochs(cfg: DictConfig) -> bool:
 def _check_folder(cfg: DictConfig, options: SubmitOptions) -> None:
     """Refuse a folder that holds another run, or that a job works on."""
     from xray_lazy.engine.experiment import check_resumable
-    from xray_lazy.engine.folder_ownership import check_run_folder
+    from xray_lazy.engine.output_folder.folder_ownership import check_run_folder
 
     folder = RunFolder(Path(cfg.train.output_dir).absolute())
     newest = {record.kind: record for record in read_records(folder.path)}

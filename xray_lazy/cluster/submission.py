@@ -35,7 +35,7 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
     Raises:
         UserError: the code is too large for a snapshot, a folder can't be written, or SLURM refuses the jobs.
     """
-    from xray_lazy.engine.folder_ownership import prepared_run_folder
+    from xray_lazy.engine.output_folder.folder_ownership import prepared_run_folder
 
     group = jobs[0].output_dir.parent if jobs[0].name else jobs[0].output_dir
     facts = submission_facts(profile, group)

@@ -21,14 +21,14 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.fingerprint import fingerprint
 from xray_lazy.engine.acceleration import compile_parts, instantiate_optimizer, use_channels_last
 from xray_lazy.engine.checkpoint import Checkpointer, KeptFiles, load_trained_weights
-from xray_lazy.engine.claims import Claim
 from xray_lazy.engine.determinism import seed_everything, set_determinism
-from xray_lazy.engine.earlier_run import check_data_of_run, mark_of_evaluation
 from xray_lazy.engine.evaluation_run import EvaluationRun, augmentation_enabled, evaluate_augmented
-from xray_lazy.engine.folder_ownership import check_claim, claimed_run_folder, open_run_folder
 from xray_lazy.engine.hook_order import build_hooks, given
+from xray_lazy.engine.output_folder.claims import Claim
+from xray_lazy.engine.output_folder.earlier_run import check_data_of_run, mark_of_evaluation
+from xray_lazy.engine.output_folder.folder_ownership import check_claim, claimed_run_folder, open_run_folder
+from xray_lazy.engine.output_folder.run_log import hold_log, start_logging
 from xray_lazy.engine.precision import Precision, set_float32_matmul
-from xray_lazy.engine.run_log import hold_log, start_logging
 from xray_lazy.engine.trainer import Trainer
 from xray_lazy.engine.weights.class_rows import ClassRows
 from xray_lazy.errors import UserError

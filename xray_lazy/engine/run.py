@@ -55,7 +55,7 @@ def run(options: RunOptions) -> None:
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
 
     def check_folder(cfg: "DictConfig") -> None:
-        from xray_lazy.engine.folder_ownership import check_run_folder
+        from xray_lazy.engine.output_folder.folder_ownership import check_run_folder
 
         if options.eval_only:
             RunFolder(cfg.train.output_dir).check()

@@ -8,8 +8,8 @@ from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
 from torch import nn
 
-from xray_lazy.engine.earlier_run import check_classes_of_model
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, evaluated_sets
+from xray_lazy.engine.output_folder.earlier_run import check_classes_of_model
 from xray_lazy.engine.trained_model import TrainedModel
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess

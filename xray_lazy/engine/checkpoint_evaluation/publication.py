@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy.atomic_file import write_text
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, Result
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
-from xray_lazy.engine.claims import Claim
+from xray_lazy.engine.output_folder.claims import Claim
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import FINAL
 from xray_lazy.tracking.run_record import RunRecord

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.atomic_file import write_json
-from xray_lazy.engine.claims import Claims
+from xray_lazy.engine.output_folder.claims import Claims
 from xray_lazy.run_folder import FINAL, RunFolder, iteration_of
 
 COMPLETED, CLOSED = "completed.json", "closed"

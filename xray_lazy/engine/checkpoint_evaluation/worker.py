@@ -20,7 +20,7 @@ from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, FileVe
 from xray_lazy.engine.checkpoint_evaluation.run_config import await_config, choose_device, load_run_config
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.determinism import set_determinism
-from xray_lazy.engine.run_log import TALKATIVE
+from xray_lazy.engine.output_folder.run_log import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.out_of_memory import explained_out_of_memory
 from xray_lazy.run_folder import RunFolder

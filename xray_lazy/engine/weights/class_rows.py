@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.engine.earlier_run import recorded_classes
+from xray_lazy.engine.output_folder.earlier_run import recorded_classes
 from xray_lazy.engine.weights.class_axes import ClassAxis, class_axes
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted

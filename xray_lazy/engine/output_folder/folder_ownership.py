@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from xray_lazy.config import diff_configs, flatten, keys_missing_in, load_config, save_config
-from xray_lazy.engine.claims import STALE_SECONDS, Claim, Claims
+from xray_lazy.engine.output_folder.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, tell_failures_in
 from xray_lazy.run_folder import RunFolder
