@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from xray_lazy.config import check_config, config_names, get_config, load_config, save_config
 from xray_lazy.config.keys import read, walk
 from xray_lazy.engine.experiment import build_optimizer
-from xray_lazy.engine.setting_limits import allowed_values, check_settings
+from xray_lazy.engine.preflight.setting_limits import allowed_values, check_settings
 from xray_lazy.engine.weights.weightless import build_weightless
 
 ROOT = Path(__file__).parent.parent

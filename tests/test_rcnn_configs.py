@@ -14,7 +14,7 @@ from tests.data.coco_sets import reference
 from xray_lazy.config import get_config
 from xray_lazy.engine import experiment
 from xray_lazy.engine.checkpoint import Checkpointer
-from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.evaluation.encoded_inference import encoding_masks
 
 RESNETS = ["mask_rcnn_r50", "cascade_mask_rcnn_r50", "point_rend_r50", "mask_rcnn_r50_lsj"]

@@ -13,7 +13,7 @@ from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.experiment import load_initial_weights
-from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.errors import UserError
 
 COCO = MetadataCatalog.get("coco_2017_train").thing_classes

@@ -15,8 +15,8 @@ from xray_lazy.config import get_config, load_config
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine import experiment
-from xray_lazy.engine.preflight import check_experiment
-from xray_lazy.engine.trial_step import try_images
+from xray_lazy.engine.preflight.preflight import check_experiment
+from xray_lazy.engine.preflight.trial_step import try_images
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from detectron2.config import instantiate
 from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import apply_overrides, load_config
-from xray_lazy.engine.preflight import check_experiment, check_parts, warn_of_uncounted_detections
+from xray_lazy.engine.preflight.preflight import check_experiment, check_parts, warn_of_uncounted_detections
+from xray_lazy.engine.preflight.trial_step import try_images
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.engine.trial_step import try_images
 from xray_lazy.errors import UserError
 from xray_lazy.limits import Limits
 

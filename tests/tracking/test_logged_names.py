@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xray_lazy.config import check_config, get_config, load_config, save_config
-from xray_lazy.engine.preflight import check_experiment
+from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.errors import UserError
 from xray_lazy.tracking.logged_names import AXES, LoggedNames, names_of
 

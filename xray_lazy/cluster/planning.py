@@ -100,9 +100,9 @@ def _move_below(cfg: DictConfig, name: str) -> None:
 
 def _faults(profile: Profile, looked_at: set[str], prepared: Prepared) -> list[Fault]:
     from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.preflight import check_experiment, check_parts
-    from xray_lazy.engine.start_checks import check_start
-    from xray_lazy.engine.trial_step import try_images
+    from xray_lazy.engine.preflight.preflight import check_experiment, check_parts
+    from xray_lazy.engine.preflight.start_checks import check_start
+    from xray_lazy.engine.preflight.trial_step import try_images
 
     cfg = prepared.cfg
     device = OmegaConf.select(cfg, "train.device")

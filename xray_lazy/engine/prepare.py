@@ -31,7 +31,7 @@ class Prepared:
 def training_faults(prepared: Prepared) -> list[Fault]:
     """All faults of a training; where there are none, its lengths in epochs become iterations."""
     from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.preflight.preflight import check_experiment
 
     faults = check_experiment(prepared.cfg, prepared.plan.world_size)
     return faults or resolve_epochs(prepared.cfg, prepared.overridden)
@@ -39,7 +39,7 @@ def training_faults(prepared: Prepared) -> list[Fault]:
 
 def evaluation_faults(prepared: Prepared) -> list[Fault]:
     """All faults of an evaluation of the config's weights."""
-    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.preflight.preflight import check_experiment
 
     return check_experiment(prepared.cfg, prepared.plan.world_size, training=False)
 

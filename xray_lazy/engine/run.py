@@ -72,13 +72,13 @@ def run(options: RunOptions) -> None:
     )
     cfg, plan = prepared.cfg, prepared.plan
     from xray_lazy.engine.hook_order import put_savers_last
-    from xray_lazy.engine.preflight import warn_of_uncounted_detections
+    from xray_lazy.engine.preflight.preflight import warn_of_uncounted_detections
 
     warn_of_uncounted_detections(cfg)
     if not options.eval_only:
         put_savers_last(cfg)
     if options.dry_run:
-        from xray_lazy.engine.trial_step import try_images
+        from xray_lazy.engine.preflight.trial_step import try_images
 
         raise_faults(try_images(cfg, training=not options.eval_only))  # a start meets these at its first image
         print(to_yaml(cfg), end="")

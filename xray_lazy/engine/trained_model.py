@@ -16,8 +16,8 @@ from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.output_folder.earlier_run import recorded_classes
-from xray_lazy.engine.setting_limits import check_settings
-from xray_lazy.engine.unbuildable import build
+from xray_lazy.engine.preflight.setting_limits import check_settings
+from xray_lazy.engine.preflight.unbuildable import build
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, apply_overrides, flatten
 from xray_lazy.config.override_text import override, value_text
-from xray_lazy.engine.preflight import check_experiment
-from xray_lazy.engine.setting_limits import check_settings
-from xray_lazy.engine.start_checks import check_metric
+from xray_lazy.engine.preflight.preflight import check_experiment
+from xray_lazy.engine.preflight.setting_limits import check_settings
+from xray_lazy.engine.preflight.start_checks import check_metric
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.search_space import Parameter
 from xray_lazy.sweeps.sweep_file import Sweep

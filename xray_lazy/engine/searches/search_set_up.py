@@ -17,7 +17,7 @@ def load_for_search(config_file: str, overrides: Sequence[str], needs_gpu: bool 
         UserError: any fault of config, data, weights or device; with `needs_gpu`, that there is none.
     """
     from xray_lazy.engine.output_folder.run_log import TALKATIVE
-    from xray_lazy.engine.preflight import check_experiment
+    from xray_lazy.engine.preflight.preflight import check_experiment
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("xray_lazy").setLevel(logging.INFO)

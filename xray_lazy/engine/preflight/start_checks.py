@@ -13,8 +13,8 @@ from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.hook_order import build_hooks
 from xray_lazy.engine.hook_protocols import ChecksBefore, JudgesMetrics
 from xray_lazy.engine.metric_names import OWN_PACKAGES, check_name
-from xray_lazy.engine.trial_build import target_class, without_log
-from xray_lazy.engine.unbuildable import fault_of_build
+from xray_lazy.engine.preflight.trial_build import target_class, without_log
+from xray_lazy.engine.preflight.unbuildable import fault_of_build
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.protocols import NamesMetrics
 

@@ -20,10 +20,10 @@ from xray_lazy.data.sampling import check_together
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.epochs import check_periods
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
-from xray_lazy.engine.required_nodes import check_nodes
-from xray_lazy.engine.setting_limits import check_settings
-from xray_lazy.engine.start_checks import check_start
-from xray_lazy.engine.trial_build import build_on_trial, without_log
+from xray_lazy.engine.preflight.required_nodes import check_nodes
+from xray_lazy.engine.preflight.setting_limits import check_settings
+from xray_lazy.engine.preflight.start_checks import check_start
+from xray_lazy.engine.preflight.trial_build import build_on_trial, without_log
 from xray_lazy.engine.weights.class_axes import number_of_classes_keys
 from xray_lazy.engine.weights.class_rows import ClassRows
 from xray_lazy.engine.weights.weightless import build_weightless

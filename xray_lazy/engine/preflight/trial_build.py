@@ -17,7 +17,7 @@ from xray_lazy.engine.evaluation_run import augmentation_enabled, build_augmente
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
 from xray_lazy.engine.hook_order import given
 from xray_lazy.engine.precision import Precision
-from xray_lazy.engine.unbuildable import fault_of_build
+from xray_lazy.engine.preflight.unbuildable import fault_of_build
 from xray_lazy.engine.weights.input_channels import check_input_channels
 from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.errors import UserError

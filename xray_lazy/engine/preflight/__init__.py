@@ -1,0 +1,1 @@
+"""Every fault of an experiment, told before anything is built or written."""
