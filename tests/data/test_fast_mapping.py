@@ -14,8 +14,8 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.image_transforms import resize
 from xray_lazy.data.mapper import DetectionMapper
-from xray_lazy.data.mask_rasters import draw_polygons, sample_rle
-from xray_lazy.data.run_lengths import run_lengths
+from xray_lazy.data.masks.mask_rasters import draw_polygons, sample_rle
+from xray_lazy.data.masks.run_lengths import run_lengths
 
 WIDTH, HEIGHT = 90, 60
 # detectron2 adds up a box's corner and extent in float32, we in float64

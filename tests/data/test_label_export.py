@@ -15,7 +15,7 @@ from xray_lazy.data.check import CocoSet, check_sets
 from xray_lazy.data.convert import convert
 from xray_lazy.data.convert.label_studio_runs import decode_brush, encode_brush
 from xray_lazy.data.label_export import LABEL_WRITERS, export_labels
-from xray_lazy.data.run_lengths import encode, encode_polygons
+from xray_lazy.data.masks.run_lengths import encode, encode_polygons
 from xray_lazy.errors import UserError
 
 NAMES = ("1.png", "Koffer ß/手荷物.png", "sub/1.jpg", "sub/a b & <c>.png")

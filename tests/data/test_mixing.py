@@ -14,7 +14,7 @@ from xray_lazy.data.augmentation.mixing import Scene, encode_window, new_annotat
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskWindow
 from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.errors import UserError

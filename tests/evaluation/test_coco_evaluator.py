@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.data.mask_encoding import encode_bitmaps
+from xray_lazy.data.masks.mask_encoding import encode_bitmaps
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import coco_metrics

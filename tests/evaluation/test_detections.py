@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation.test_mask_encoding import smooth_masks
 from xray_lazy.data.image_detections import ImageDetections
-from xray_lazy.data.mask_encoding import EncodedMasks, encode_box_masks
+from xray_lazy.data.masks.mask_encoding import EncodedMasks, encode_box_masks
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation import detections

@@ -12,7 +12,7 @@ from tests.evaluation.test_mask_encoding import smooth_masks
 from tests.evaluation.test_test_time_augmentation import tiny_config
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.mapper import DetectionMapper
-from xray_lazy.data.mask_encoding import EncodedMasks
+from xray_lazy.data.masks.mask_encoding import EncodedMasks
 from xray_lazy.evaluation import test_time_augmentation as augmentation
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.encoded_inference import encoding_masks, postprocess

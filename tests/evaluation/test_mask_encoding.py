@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_util
 
-from xray_lazy.data import mask_encoding
-from xray_lazy.data.mask_encoding import EncodedMasks, encode_bitmaps, encode_box_masks
+from xray_lazy.data.masks import mask_encoding
+from xray_lazy.data.masks.mask_encoding import EncodedMasks, encode_bitmaps, encode_box_masks
 
 HEIGHT, WIDTH = 61, 83
 

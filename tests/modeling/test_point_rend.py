@@ -11,8 +11,8 @@ from detectron2.projects.point_rend.point_features import sample_point_labels
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from xray_lazy.data.mask_rasters import MaskWindow
-from xray_lazy.data.placed_masks import PlacedMasks, shares_at
+from xray_lazy.data.masks.mask_rasters import MaskWindow
+from xray_lazy.data.masks.placed_masks import PlacedMasks, shares_at
 from xray_lazy.modeling.point_rend import PointRendMaskHead
 
 CLASSES, CHANNELS = 3, 8

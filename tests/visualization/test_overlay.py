@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.image_detections import Drawn
-from xray_lazy.data.mask_encoding import encode_bitmaps
+from xray_lazy.data.masks.mask_encoding import encode_bitmaps
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.overlay import (
     CLASS_COLOURS,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 
-from xray_lazy.data.placed_masks import PlacedMasks
+from xray_lazy.data.masks.placed_masks import PlacedMasks
 
 
 class PinnableBatch:

@@ -131,6 +131,6 @@ def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
 
 def _compressed(rle: dict) -> dict:
     # the report on an environment names data sets also where pycocotools is missing
-    from xray_lazy.data.run_lengths import compressed
+    from xray_lazy.data.masks.run_lengths import compressed
 
     return compressed(rle)

@@ -10,7 +10,7 @@ from pycocotools import mask as mask_util
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
-    from xray_lazy.data.mask_encoding import EncodedMasks
+    from xray_lazy.data.masks.mask_encoding import EncodedMasks
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ImageDetections:
     @classmethod
     def of(cls, instances: "Instances") -> "ImageDetections":
         """From detectron2's Instances on any device; `pred_masks` are encoded, or (N, H, W) bitmaps."""
-        from xray_lazy.data.mask_encoding import EncodedMasks, encode_bitmaps
+        from xray_lazy.data.masks.mask_encoding import EncodedMasks, encode_bitmaps
 
         masks = instances.pred_masks if instances.has("pred_masks") else None
         return cls(

@@ -14,9 +14,9 @@ from xray_lazy.data.augmentation.mixing import Mixing, OtherRecords, Scene
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_reader import ImageReader, Reader, read_record
 from xray_lazy.data.image_transforms import ImageInput, PlainInput, as_planes, moved_boxes
-from xray_lazy.data.mask_rasters import MaskRasters
+from xray_lazy.data.masks.mask_rasters import MaskRasters
+from xray_lazy.data.masks.placed_masks import PlacedMasks
 from xray_lazy.data.picture_cache import CachedInput, PictureCache, chosen_by_size
-from xray_lazy.data.placed_masks import PlacedMasks
 from xray_lazy.errors import RunFailure, UserError
 
 # detectron2's: boxes that are not wider and higher than this are empty

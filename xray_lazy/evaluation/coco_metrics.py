@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.data.run_lengths import as_json, compressed, encode_polygons
+from xray_lazy.data.masks.run_lengths import as_json, compressed, encode_polygons
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable
 

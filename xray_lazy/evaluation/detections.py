@@ -9,7 +9,7 @@ from detectron2.utils import comm
 
 from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.data.image_detections import ImageDetections
-from xray_lazy.data.mask_encoding import EncodedMasks
+from xray_lazy.data.masks.mask_encoding import EncodedMasks
 
 # Images of each process that are sent at a time: with 100 masks each, about 50 MB.
 IMAGES_AT_ONCE = 1000

@@ -7,7 +7,7 @@ from detectron2.modeling import GeneralizedRCNN, detector_postprocess
 from detectron2.structures import Instances, ROIMasks
 from torch import nn
 
-from xray_lazy.data.mask_encoding import encode_bitmaps, encode_box_masks
+from xray_lazy.data.masks.mask_encoding import encode_bitmaps, encode_box_masks
 from xray_lazy.evaluation.protocols import UsesDetectorPostprocess
 
 _ASIDE = "masks_in_boxes"  # detector_postprocess knows no such field and only selects from it

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from fvcore.nn import weight_init
 from torch import nn
 
-from xray_lazy.data.placed_masks import shares_at
+from xray_lazy.data.masks.placed_masks import shares_at
 from xray_lazy.modeling.global_losses import mask_loss, of_classes, share_of_global_mean
 from xray_lazy.modeling.step_numbers import put_numbers
 

@@ -10,7 +10,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.check.masks import rle_fault
 from xray_lazy.data.image_detections import Drawn, ImageDetections
-from xray_lazy.data.run_lengths import as_json, compressed
+from xray_lazy.data.masks.run_lengths import as_json, compressed
 from xray_lazy.errors import UserError
 from xray_lazy.visualization.labels import Label, draw_label, label_size, place_labels
 

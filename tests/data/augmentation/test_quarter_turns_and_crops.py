@@ -19,7 +19,7 @@ from xray_lazy.data.augmentation.whole_item_crop import RandomWholeItemCrop, gro
 from xray_lazy.data.followed_transforms import QuarterTurnTransform
 from xray_lazy.data.image_transforms import ImageInput
 from xray_lazy.data.mapper import DetectionMapper
-from xray_lazy.data.mask_rasters import MaskRasters, sample_rle
+from xray_lazy.data.masks.mask_rasters import MaskRasters, sample_rle
 from xray_lazy.data.picture_cache import PictureCache
 from xray_lazy.errors import UserError
 

@@ -13,7 +13,7 @@ from xray_lazy.data.augmentation.threat_cutting import cut_dataset, cut_scans
 from xray_lazy.data.augmentation.threat_library import LibraryWriter, read_library
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskWindow
 from xray_lazy.errors import UserError
 
 SIZE = (240, 320)

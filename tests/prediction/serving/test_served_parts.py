@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from xray_lazy.data.check.masks import mask_area, mask_box, rle_fault
 from xray_lazy.data.image_reader import ImageReader
-from xray_lazy.data.run_lengths import encode
+from xray_lazy.data.masks.run_lengths import encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.prediction.serving.correction_set import CorrectionSet, read_items

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step, white_level
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskWindow
 
 # How far around an item is looked at for what is behind it: a share of its size, and at least this many pixels
 SURROUNDINGS, LEAST_SURROUNDINGS = 0.2, 6

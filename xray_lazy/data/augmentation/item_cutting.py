@@ -7,7 +7,7 @@ from detectron2.data import transforms as T
 
 from xray_lazy.data.augmentation.cutting import Cut, Unusable, cut_by_box, cut_by_mask
 from xray_lazy.data.image_transforms import boxes_of
-from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
 
 SMALLEST = 12  # shorter side of an item's box, pixels: smaller ones show nothing
 

@@ -9,7 +9,7 @@ from xray_lazy.data.augmentation.bag_places import BagPlaces
 from xray_lazy.data.augmentation.mixing import Scene
 from xray_lazy.data.augmentation.ranges import check_range
 from xray_lazy.data.augmentation.transmission import put_behind
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskWindow
 
 # What bags may attenuate where an item is put that attenuates too much itself
 LEAST_ROOM = 0.3

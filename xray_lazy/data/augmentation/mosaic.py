@@ -10,7 +10,7 @@ from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, encode_windo
 from xray_lazy.data.augmentation.ranges import check_range, check_share
 from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.image_transforms import moved_boxes, transform_image
-from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
 
 
 class Mosaic:

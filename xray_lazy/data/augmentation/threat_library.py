@@ -20,8 +20,8 @@ from detectron2.data import transforms as T
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_file import UnreadableImage, read_image
-from xray_lazy.data.mask_rasters import MaskRasters, MaskWindow
-from xray_lazy.data.run_lengths import encode
+from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
+from xray_lazy.data.masks.run_lengths import encode
 from xray_lazy.errors import UserError
 from xray_lazy.results_place import check_result_folder, replace_folder, sole_maker
 from xray_lazy.wording import counted

@@ -6,7 +6,7 @@ from typing import Any
 
 from xray_lazy.data.check.masks import rle_fault, rle_size
 from xray_lazy.data.check.values import are_coordinates, as_number, as_whole
-from xray_lazy.data.run_lengths import union
+from xray_lazy.data.masks.run_lengths import union
 
 # Lists in lists of a mask that are looked into; no tool writes more than three.
 _DEEPEST = 8

@@ -5,7 +5,7 @@ from operator import mul
 import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates, is_whole
-from xray_lazy.data.run_lengths import compressed, encode_polygons, run_lengths
+from xray_lazy.data.masks.run_lengths import compressed, encode_polygons, run_lengths
 from xray_lazy.wording import counted
 
 Frame = tuple[int, int] | None  # (width, height) of the image, or None where it is not known

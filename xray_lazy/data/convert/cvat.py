@@ -81,7 +81,7 @@ def _instance(shape: Element, size: tuple[int, int]) -> Instance:
 
 
 def _run_lengths(shape: Element, size: tuple[int, int]) -> dict:
-    from xray_lazy.data.run_lengths import encode
+    from xray_lazy.data.masks.run_lengths import encode
 
     left, top, width, height = (int(shape.get(side, "")) for side in ("left", "top", "width", "height"))
     runs = [int(run) for run in shape.get("rle", "").split(",")]

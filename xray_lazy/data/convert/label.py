@@ -127,7 +127,7 @@ class Reading:
 
 def merged_parts(parts: list[Instance], size: tuple[int, int]) -> list[Instance]:
     """One instance of all masks that are parts of one, in an image of this (width, height); boxes are left apart."""
-    from xray_lazy.data.run_lengths import encode_polygons, union
+    from xray_lazy.data.masks.run_lengths import encode_polygons, union
 
     boxes = [part for part in parts if part.mask is None]
     masks = [part.mask for part in parts if part.mask is not None]
@@ -186,6 +186,6 @@ def _scaled_run_lengths(rle: dict, size: tuple[int, int]) -> dict:
     import cv2
     from pycocotools import mask as coco_mask
 
-    from xray_lazy.data.run_lengths import encode
+    from xray_lazy.data.masks.run_lengths import encode
 
     return encode(cv2.resize(coco_mask.decode(rle), size, interpolation=cv2.INTER_NEAREST_EXACT))

@@ -111,6 +111,6 @@ def _instance(region: dict, size: tuple[int, int]) -> Instance:
         if len(points) < 6:
             raise ValueError("a polygon of fewer than 3 points")
         return Instance(names[0], None, [points], *common)
-    from xray_lazy.data.run_lengths import encode
+    from xray_lazy.data.masks.run_lengths import encode
 
     return Instance(names[0], None, encode(decode_brush(value["rle"], size[1], size[0])), *common)

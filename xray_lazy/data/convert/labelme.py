@@ -182,7 +182,7 @@ def _extent(points: list[list[float]]) -> tuple[tuple[float, float], tuple[float
 
 def _run_lengths(polygons: list[list[float]], masks: list[dict], size: tuple[int, int]) -> dict:
     """All shapes of an instance as one RLE of the image's size; what lies outside the image is lost."""
-    from xray_lazy.data.run_lengths import encode, encode_polygons, union
+    from xray_lazy.data.masks.run_lengths import encode, encode_polygons, union
 
     width, height = size
     canvas = np.zeros((height, width), np.uint8, order="F")

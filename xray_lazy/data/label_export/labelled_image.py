@@ -72,7 +72,7 @@ def bitmap_of(mask: list | dict, size: tuple[int, int]):
     """The mask (height, width) of 0 and 1 in an image of this (width, height)."""
     from pycocotools import mask as coco_mask
 
-    from xray_lazy.data.run_lengths import compressed, encode_polygons
+    from xray_lazy.data.masks.run_lengths import compressed, encode_polygons
 
     width, height = size
     return coco_mask.decode(compressed(mask) if isinstance(mask, dict) else encode_polygons(mask, height, width))

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from xray_lazy.data.run_lengths import encode
+from xray_lazy.data.masks.run_lengths import encode
 from xray_lazy.data.synthetic.object_parts import Patch
 
 MASK_FORMS = ("rle", "polygon")

@@ -14,7 +14,7 @@ from xray_lazy.atomic_file import remove_unfinished, write_bytes, write_json
 from xray_lazy.data.check.masks import mask_area, mask_box, rle_fault
 from xray_lazy.data.check.values import are_coordinates, is_whole
 from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
-from xray_lazy.data.run_lengths import compressed, encode
+from xray_lazy.data.masks.run_lengths import compressed, encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories
 from xray_lazy.prediction.serving.received_scans import ReceivedScan

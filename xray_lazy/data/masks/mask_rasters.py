@@ -13,7 +13,7 @@ from detectron2.data import transforms as T
 from pycocotools import mask as mask_util
 
 from xray_lazy.data.followed_transforms import PixelTransform, QuarterTurnTransform
-from xray_lazy.data.run_lengths import run_lengths
+from xray_lazy.data.masks.run_lengths import run_lengths
 from xray_lazy.errors import UserError
 
 CHANGE_PIXELS_ALONE = (T.NoOpTransform, T.BlendTransform, T.ColorTransform, T.PILColorTransform)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detectron2.structures import BitMasks
 from torchvision.ops import roi_align
 
-from xray_lazy.data.mask_rasters import MaskWindow
+from xray_lazy.data.masks.mask_rasters import MaskWindow
 
 # pixels that are float32 at a time while masks are cropped, 128 MiB; a single mask may have more
 CANVAS = 2**25

@@ -1,0 +1,1 @@
+"""Masks: encoded as COCO has them, and drawn within their own extent."""
