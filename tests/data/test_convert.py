@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xray_lazy.data.convert import convert
-from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_files.image_file import read_image
 from xray_lazy.errors import UserError
 
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"

@@ -16,8 +16,8 @@ from pydicom.uid import (
 
 from xray_lazy.data.check import check_sets
 from xray_lazy.data.check.coco_set import CocoSet
-from xray_lazy.data.image_bytes import MissingImage, UnreadableImage
-from xray_lazy.data.image_file import image_size, read_image, read_samples
+from xray_lazy.data.image_files.image_bytes import MissingImage, UnreadableImage
+from xray_lazy.data.image_files.image_file import image_size, read_image, read_samples
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.data.likely_reader import picture
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xray_lazy.data.image_bytes import MissingImage
-from xray_lazy.data.image_file import (
+from xray_lazy.data.image_files.image_bytes import MissingImage
+from xray_lazy.data.image_files.image_file import (
     TruncatedImage,
     UnreadableImage,
     image_size,

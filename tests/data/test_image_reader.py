@@ -12,8 +12,8 @@ from detectron2.config import instantiate
 from detectron2.data import transforms as T
 
 from xray_lazy.data.augmentation.recording import RandomJpeg
-from xray_lazy.data.image_bytes import MissingImage, UnreadableImage
-from xray_lazy.data.image_file import image_size, read_image, read_samples
+from xray_lazy.data.image_files.image_bytes import MissingImage, UnreadableImage
+from xray_lazy.data.image_files.image_file import image_size, read_image, read_samples
 from xray_lazy.data.image_reader import ImageReader, read_record
 from xray_lazy.data.likely_reader import picture
 from xray_lazy.data.mapper import DetectionMapper

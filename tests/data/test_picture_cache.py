@@ -16,7 +16,7 @@ from detectron2.data import transforms as T
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data import picture_cache
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.picture_cache import GIB, PictureCache
 from xray_lazy.errors import UserError

@@ -6,10 +6,10 @@ import pytest
 from coco_examples import sound_set
 from omegaconf import OmegaConf
 
-from xray_lazy.data import image_file
 from xray_lazy.data.check import check_sets
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.image_facts import image_facts
+from xray_lazy.data.image_files import image_file
 from xray_lazy.data.image_reader import ImageReader
 
 WIDTH, HEIGHT = 64, 48  # of the images of coco_examples

@@ -11,8 +11,8 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 from torch import nn
 
-from xray_lazy.data.image_bytes import MissingImage
-from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_files.image_bytes import MissingImage
+from xray_lazy.data.image_files.image_file import read_image
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detector import TrainedDetector, load_detector

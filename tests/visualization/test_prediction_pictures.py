@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.visualization.prediction_images import evenly_spaced, save_prediction_images
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.results import Analysis, ImageResult, LabelSuspect, TaskResult
 from xray_lazy.data.image_detections import Drawn, by_image
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.likely_reader import picture
 from xray_lazy.visualization.montage import fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances

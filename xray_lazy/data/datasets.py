@@ -283,7 +283,7 @@ def _losses(
 
 def _fill_sizes(records: Iterable[dict], source: DatasetSource) -> None:
     """Put the images' own sizes where the JSON has none."""
-    from xray_lazy.data.image_file import UnreadableImage, image_sizes
+    from xray_lazy.data.image_files.image_file import UnreadableImage, image_sizes
 
     unsized = [record for record in records if not (record["width"] and record["height"])]
     if not unsized:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xray_lazy.data.image_bytes import UnreadableImage
-from xray_lazy.data.image_file import read_image, read_samples
+from xray_lazy.data.image_files.image_bytes import UnreadableImage
+from xray_lazy.data.image_files.image_file import read_image, read_samples
 from xray_lazy.data.people_pictures import grey_picture, scanner_colours
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xray_lazy.data.image_file import read_all_bits, read_samples
+from xray_lazy.data.image_files.image_file import read_all_bits, read_samples
+from xray_lazy.data.image_files.stored_arrays import is_array
 from xray_lazy.data.image_reader import ImageReader, Reader
-from xray_lazy.data.stored_arrays import is_array
 
 # A share of an image's pixels that is not brighter than the air in it.
 BRIGHT = 0.995

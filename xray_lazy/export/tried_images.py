@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.data.image_file import image_size
+from xray_lazy.data.image_files.image_file import image_size
 from xray_lazy.data.mapper import map_record
 from xray_lazy.errors import UserError
 from xray_lazy.export.facts import ModelFacts

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.config import instantiate
 
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.image_file import IMAGE_SUFFIXES, image_size
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, image_size
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from xray_lazy.data.bag_names import BAG, bag_fields
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import find_source, set_name
-from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
 from xray_lazy.wording import tool_command

@@ -11,8 +11,8 @@ from pydicom.uid import DICOSThreatDetectionReportStorage, ExplicitVRLittleEndia
 
 import xray_lazy
 from xray_lazy.atomic_file import atomic_writer
-from xray_lazy.data.dicom_files import dicom_header, is_dicom
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.data.image_files.dicom_files import dicom_header, is_dicom
 from xray_lazy.prediction.detection_files import Found
 
 SUFFIX = ".dcs"

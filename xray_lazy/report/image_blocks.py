@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.engine.media_maker import ImageMaker
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.matching import ImageMistakes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.image_detections import Drawn
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.likely_reader import picture
 from xray_lazy.visualization.image_text import draw_text
 from xray_lazy.visualization.montage import BACKGROUND, TITLE_INK, contact_sheet, with_title

@@ -13,7 +13,7 @@ from xray_lazy.data.augmentation.transmission import (
     transmission,
     white_level,
 )
-from xray_lazy.data.image_file import read_image
+from xray_lazy.data.image_files.image_file import read_image
 
 REAL = Path(__file__).parents[4] / "shared" / "xray_boxes" / "images"
 SCANNERS = "12345"

@@ -21,7 +21,7 @@ from tests.patience import wait_until
 from tests.prediction.serving.served import THRESHOLD, serving
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.image_file import read_samples
+from xray_lazy.data.image_files.image_file import read_samples
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.run_prediction import PredictOptions, run_prediction
 from xray_lazy.prediction.serving import http_routes

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from detectron2.structures import BoxMode
 
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.masks.mask_rasters import MaskWindow
 from xray_lazy.data.masks.run_lengths import compressed
 from xray_lazy.data.packed_records import packed

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.data.augmentation.transmission import EMPTY, white_level
-from xray_lazy.data.image_file import IMAGE_SUFFIXES, read_image
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, read_image
 from xray_lazy.errors import UserError
 
 KIND = "scanner colours"

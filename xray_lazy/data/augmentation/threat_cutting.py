@@ -13,7 +13,7 @@ from xray_lazy.data.augmentation.item_cutting import cut_items
 from xray_lazy.data.augmentation.threat_library import LibraryWriter, Threat
 from xray_lazy.data.augmentation.transmission import silhouette, silhouette_step
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.data.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image
 from xray_lazy.data.image_reader import read_record
 from xray_lazy.errors import UserError
 from xray_lazy.terminal import tracked

@@ -19,7 +19,7 @@ from detectron2.data import transforms as T
 
 from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.image_file import UnreadableImage, read_image
+from xray_lazy.data.image_files.image_file import UnreadableImage, read_image
 from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.data.masks.run_lengths import encode
 from xray_lazy.errors import UserError

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from xray_lazy.data.image_file import UnreadableImage, read_image
+from xray_lazy.data.image_files.image_file import UnreadableImage, read_image
 
 _JPEG_START = b"\xff\xd8"
 

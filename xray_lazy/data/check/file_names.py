@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
-from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 
 _SEPARATORS = re.compile(r"[/\\=]")
 

@@ -14,10 +14,10 @@ import numpy as np
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
 from xray_lazy.data.check.near_duplicates import thumbnail
 from xray_lazy.data.check.raw_images import RawFacts
-from xray_lazy.data.image_bytes import MissingImage, TruncatedImage, UnreadableImage
-from xray_lazy.data.image_file import image_size, is_turned, read_image, read_samples
+from xray_lazy.data.image_files.image_bytes import MissingImage, TruncatedImage, UnreadableImage
+from xray_lazy.data.image_files.image_file import image_size, is_turned, read_image, read_samples
+from xray_lazy.data.image_files.stored_arrays import array_shape, is_array
 from xray_lazy.data.likely_reader import likely_parts, likely_reader
-from xray_lazy.data.stored_arrays import array_shape, is_array
 from xray_lazy.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xray_lazy.data.image_file import read_samples
+from xray_lazy.data.image_files.image_file import read_samples
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.data.likely_reader import BRIGHT, likely_parts, likely_reader
 

@@ -13,7 +13,7 @@ from xray_lazy.data.convert import cvat, label_studio, labelme, opixray, voc, yo
 from xray_lazy.data.convert.class_file import check_rename, find_class_file, read_classes, read_keypoints
 from xray_lazy.data.convert.image_index import ImageIndex, files_below, is_image_folder
 from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, scaled_instance
-from xray_lazy.data.image_file import UnreadableImage, image_size
+from xray_lazy.data.image_files.image_file import UnreadableImage, image_size
 from xray_lazy.data.image_lists import read_image_table
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
-from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 
 # Words in the names of folders that tell images from labels: train/images/1.jpg and train/labels/1.txt belong
 # together, and so do train/train_image/1.jpg and train/train_annotation/1.txt.

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from xray_lazy.data.check.values import as_whole
 from xray_lazy.data.convert.image_index import ImageIndex, is_label_folder
 from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
-from xray_lazy.data.image_file import IMAGE_SUFFIXES
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 from xray_lazy.errors import UserError
 from xray_lazy.wording import AS_UTF_8, counted, not_utf_8
 

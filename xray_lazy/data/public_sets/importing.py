@@ -17,7 +17,7 @@ from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.class_file import check_rename
 from xray_lazy.data.convert.label import Instance, coco_shape, scaled_instance
 from xray_lazy.data.dataset_places import LINKED_IMAGES
-from xray_lazy.data.image_file import UnreadableImage, image_sizes
+from xray_lazy.data.image_files.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError

@@ -10,7 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from xray_lazy.config.suggest import nearest
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.engine.evaluated_sets import EvaluatedSet
 from xray_lazy.engine.media_maker import (
     ImageMaker,

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xray_lazy.config import Fault
 from xray_lazy.config.plain_lists import make_lists_plain
-from xray_lazy.data.image_file import UnreadableImage
+from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import StepStorage

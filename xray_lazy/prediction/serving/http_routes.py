@@ -16,7 +16,7 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException  # of which FastAPI's is one
 
-from xray_lazy.data.image_bytes import TooManyPixels
+from xray_lazy.data.image_files.image_bytes import TooManyPixels
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.detection_files import Categories, Found
 from xray_lazy.prediction.predictor import Prediction, Predictor

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from xray_lazy.data.image_bytes import UnreadableImage
-from xray_lazy.data.image_file import IMAGE_SUFFIXES, image_size
+from xray_lazy.data.image_files.image_bytes import UnreadableImage
+from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, image_size
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
 from xray_lazy.wording import printable

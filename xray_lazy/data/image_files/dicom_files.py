@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from xray_lazy.data.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
+from xray_lazy.data.image_files.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from xray_lazy.data.dicom_files import DICOM_SUFFIXES, dicom_shape, is_dicom, read_dicom
-from xray_lazy.data.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
+from xray_lazy.data.image_files.dicom_files import DICOM_SUFFIXES, dicom_shape, is_dicom, read_dicom
+from xray_lazy.data.image_files.image_bytes import UnreadableImage, file_bytes, open_file, unreadable
 
 NPY_SUFFIX = ".npy"
 TIFF_SUFFIXES = (".tif", ".tiff")

@@ -12,9 +12,16 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from xray_lazy.data.dicom_files import DICOM_SUFFIXES
-from xray_lazy.data.image_bytes import TooManyPixels, TruncatedImage, UnreadableImage, file_bytes, open_file, unreadable
-from xray_lazy.data.stored_arrays import array_shape, is_array, read_array, read_tiff
+from xray_lazy.data.image_files.dicom_files import DICOM_SUFFIXES
+from xray_lazy.data.image_files.image_bytes import (
+    TooManyPixels,
+    TruncatedImage,
+    UnreadableImage,
+    file_bytes,
+    open_file,
+    unreadable,
+)
+from xray_lazy.data.image_files.stored_arrays import array_shape, is_array, read_array, read_tiff
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
