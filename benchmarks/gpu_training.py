@@ -26,7 +26,7 @@ from detectron2.utils.events import EventStorage
 
 from benchmarks.made_images import make_image
 from xray_lazy.config import get_config
-from xray_lazy.data.batch_memory import PinnableBatch
+from xray_lazy.data.memory.batch_memory import PinnableBatch
 from xray_lazy.engine.experiment import build_model, build_optimizer, build_trainer
 from xray_lazy.modeling.step_numbers import StepStorage
 

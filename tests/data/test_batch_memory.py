@@ -6,10 +6,10 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks, RotatedBoxes
 
 from tests.data.coco_sets import reference, write_set
-from xray_lazy.data.batch_memory import PinnableBatch, to_device
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.loaders import TrainLoader
 from xray_lazy.data.mapper import DetectionMapper
+from xray_lazy.data.memory.batch_memory import PinnableBatch, to_device
 from xray_lazy.data.sampling import ShuffledEpochs
 from xray_lazy.errors import UserError
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xray_lazy.data.packed_records import PackedRecords, packed
+from xray_lazy.data.memory.packed_records import PackedRecords, packed
 
 RECORDS = st.lists(
     st.dictionaries(st.text(max_size=5), st.integers() | st.lists(st.floats(allow_nan=False), max_size=4), max_size=4),

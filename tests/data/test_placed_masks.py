@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
-from xray_lazy.data.batch_memory import to_device
 from xray_lazy.data.masks import placed_masks
 from xray_lazy.data.masks.mask_rasters import MaskWindow
 from xray_lazy.data.masks.placed_masks import PlacedMasks
+from xray_lazy.data.memory.batch_memory import to_device
 
 HEIGHT, WIDTH = 24, 30
 

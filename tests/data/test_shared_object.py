@@ -18,7 +18,7 @@ import pytest
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data import datasets
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.shared_object import shared_object
+from xray_lazy.data.memory.shared_object import shared_object
 from xray_lazy.errors import UserError
 
 

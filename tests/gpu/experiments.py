@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from xray_lazy.config import load_config
-from xray_lazy.data.batch_memory import to_device
+from xray_lazy.data.memory.batch_memory import to_device
 from xray_lazy.engine.precision import Precision
 
 HERE = Path(__file__).parent

@@ -12,8 +12,8 @@ from xray_lazy.data.bag_names import BAG, bag_fields
 from xray_lazy.data.coco_file import REQUIRED_LISTS, Repeated, read_coco, repeated_keys
 from xray_lazy.data.coco_instance import drop_empty_masks, fill_areas, read_instance, refuse_other_sizes
 from xray_lazy.data.dataset_places import DatasetSource, find_source
-from xray_lazy.data.packed_records import PackedRecords
-from xray_lazy.data.shared_object import shared_object
+from xray_lazy.data.memory.packed_records import PackedRecords
+from xray_lazy.data.memory.shared_object import shared_object
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted, printable, tool_command
 

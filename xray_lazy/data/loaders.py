@@ -17,12 +17,12 @@ import torch
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
-from xray_lazy.data.batch_memory import PinnableBatch
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.equal_size_batches import EqualSizeBatches
 from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.mapper import give_dataset, map_record
-from xray_lazy.data.packed_records import PackedRecords, packed
+from xray_lazy.data.memory.batch_memory import PinnableBatch
+from xray_lazy.data.memory.packed_records import PackedRecords, packed
 from xray_lazy.data.reader_processes import ReaderContext, listen_for_end, signals_held
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs, check_together
 from xray_lazy.errors import RunFailure, UserError

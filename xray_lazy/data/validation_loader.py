@@ -6,7 +6,7 @@ from detectron2.utils import comm
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.loaders import TestLoader
-from xray_lazy.data.packed_records import packed
+from xray_lazy.data.memory.packed_records import packed
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 

@@ -15,8 +15,8 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from xray_lazy.data.batch_memory import to_device
 from xray_lazy.data.loaders import TrainLoader
+from xray_lazy.data.memory.batch_memory import to_device
 from xray_lazy.engine.acceleration import can_leave_out, step_if, try_together
 from xray_lazy.engine.checkpoint import Checkpointer
 from xray_lazy.engine.determinism import seed_everything

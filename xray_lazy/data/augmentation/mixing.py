@@ -11,7 +11,7 @@ from detectron2.structures import BoxMode
 from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.masks.mask_rasters import MaskWindow
 from xray_lazy.data.masks.run_lengths import compressed
-from xray_lazy.data.packed_records import packed
+from xray_lazy.data.memory.packed_records import packed
 from xray_lazy.errors import UserError
 
 # After this many unreadable draws in a row, the trouble is not a broken file.
