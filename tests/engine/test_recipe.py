@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.config import load_config
 from xray_lazy.data.balance import RepeatFactors
-from xray_lazy.data.box_table import BoxTable
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.engine.recipe.anchor_fit import Anchors, best_overlaps, fit_anchors, read_anchors
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.chosen_sets import ChosenSets
 from xray_lazy.engine.recipe.draft import Draft
 from xray_lazy.engine.recipe.image_rules import advise_image_size

@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from xray_lazy.data.box_table import BoxTable
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import REMOVED, Draft
 from xray_lazy.engine.weights.class_axes import number_of_classes_keys
 from xray_lazy.wording import counted

@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 
-from xray_lazy.data.box_table import BoxTable
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import Draft
 
 DETECTIONS = 1.5  # for each item of the fullest image

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from xray_lazy.data.box_table import BoxTable
 from xray_lazy.engine.recipe.anchor_fit import best_overlaps, fit_anchors, read_anchors
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import Draft
 
 SHARE = 0.95  # of the boxes that a size must be large enough for

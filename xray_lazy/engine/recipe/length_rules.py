@@ -2,8 +2,8 @@
 
 from math import ceil
 
-from xray_lazy.data.box_table import BoxTable
 from xray_lazy.engine.epochs import iterations_per_epoch
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import Draft
 
 BATCH, ACCUMULATE = "dataloader.train.total_batch_size", "train.accumulate"

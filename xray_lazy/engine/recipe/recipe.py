@@ -8,9 +8,9 @@ from detectron2.config import instantiate
 
 from xray_lazy.config import check_config, load_config, raise_faults
 from xray_lazy.config.override_grammar import parse_override
-from xray_lazy.data.box_table import BoxTable
 from xray_lazy.engine.preflight.preflight import check_data, check_numbers
 from xray_lazy.engine.preflight.setting_limits import check_settings
+from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.chosen_sets import ChosenSets
 from xray_lazy.engine.recipe.class_rules import advise_balance, advise_classes, advise_masks
 from xray_lazy.engine.recipe.count_rules import advise_counts
