@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from xray_lazy.data.image_files.image_bytes import UnreadableImage
 from xray_lazy.data.image_files.image_file import read_image, read_samples
-from xray_lazy.data.people_pictures import grey_picture, scanner_colours
+from xray_lazy.data.synthetic.beam_detector import pseudo_colour
+from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.errors import UserError
 from xray_lazy.wording import counted
 
@@ -133,11 +135,11 @@ class ImageReader:
         if len(self.shown) == 2:
             if attenuation is None:
                 attenuation = -np.log(np.maximum(chosen, np.float32(LEAST_TRANSMISSION)))
-            return scanner_colours(attenuation)
+            return _scanner_colours(attenuation)
         seen = chosen if attenuation is None else 1 - chosen
         if len(self.shown) == 3 and order == "RGB":
             seen = seen[:, :, ::-1]
-        return grey_picture(seen)
+        return _grey_picture(seen)
 
     def files(self, path: str | os.PathLike) -> list[Path]:
         """See `Reader`."""
@@ -210,6 +212,22 @@ class ImageReader:
                 f"dataloader.reader.shown is {self.shown}, of {counted(self.channels, 'channel')}",
                 "give one to three of them, counted from 0: [low energy, high energy]",
             )
+
+
+def _scanner_colours(attenuation: np.ndarray) -> np.ndarray:
+    """Organic things orange, mixed and inorganic ones green, metal blue, and air white: (H, W, 3) uint8 BGR.
+
+    Args:
+        attenuation: -ln of the transmission at the low and the high energy, (H, W, 2) float32.
+    """
+    low, high = (np.ascontiguousarray(plane, np.float32) for plane in np.moveaxis(attenuation, 2, 0))
+    return pseudo_colour(np.stack([low, high]), PROFILES["demo"])
+
+
+def _grey_picture(seen: np.ndarray) -> np.ndarray:
+    """Grey, or blue, green and red, from (H, W, 1 or 3) of 0 to 1: (H, W, 3) uint8 BGR."""
+    levels = np.rint(255 * seen.clip(0, 1)).astype(np.uint8)
+    return cv2.cvtColor(levels, cv2.COLOR_GRAY2BGR) if levels.shape[2] == 1 else np.ascontiguousarray(levels)
 
 
 def read_record(record: dict, order: str = "BGR", reader: Reader | None = None) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from xray_lazy.data.check.shapes import clip_box
 from xray_lazy.data.convert.label import Instance
 from xray_lazy.data.label_export.labelled_image import IMAGE_FOLDER, LabelledImage, Labels, bitmap_of, box_of
-from xray_lazy.data.label_export.mask_outlines import outlines
 
 
 def write_boxes(labels: Labels) -> Iterator[tuple[str, str]]:
@@ -50,12 +51,30 @@ def _outline(instance: Instance, image: LabelledImage, labels: Labels) -> list[f
         return _shares_of_box(instance, image)
     mask, holes = instance.mask, 0
     if isinstance(mask, dict):
-        mask, holes = outlines(bitmap_of(mask, image.size))
+        mask, holes = _outlines(bitmap_of(mask, image.size))
     if holes:
         labels.lost["hole of a mask", "holes of masks"] += holes
     if len(mask) > 1:
         labels.lost["gap between parts of a mask", "gaps between parts of a mask"] += len(mask) - 1
     return _shares(_joined(mask), image)
+
+
+def _outlines(bitmap: np.ndarray) -> tuple[list[list[float]], int]:
+    """The polygons [x, y, x, y, ...] around the parts of a mask (height, width), and how many holes they fill.
+
+    They go along the edges of its pixels, so that drawing them gives the same bitmap.
+    """
+    import shapely
+
+    padded = np.pad(bitmap.astype(np.int8), ((0, 0), (1, 1)))
+    steps = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    ends = np.nonzero(steps == -1)[1]
+    area = shapely.union_all(shapely.box(starts, rows, ends, rows + 1))
+    parts = [part for part in shapely.get_parts(area) if part.area]
+    rings = [shapely.simplify(part.exterior, 0) for part in parts]
+    holes = sum(len(part.interiors) for part in parts)
+    return [[float(value) for point in ring.coords[:-1] for value in point] for ring in rings], holes
 
 
 def _joined(parts: list[list[float]]) -> list[float]:
