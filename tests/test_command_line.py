@@ -15,11 +15,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.patience import PATIENCE
-from xray_lazy import interruption
-from xray_lazy.atomic_file import write_text
 from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.utils import interruption
+from xray_lazy.utils.atomic_file import write_text
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +260,7 @@ HALF_A_FILE = """
 import os, sys, time
 sys.modules["__main__"].__file__ = "TOOL"
 from xray_lazy.command_line import run_tool
-from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.utils.atomic_file import atomic_writer
 
 def work():
     with atomic_writer("results.json") as stream:

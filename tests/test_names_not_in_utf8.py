@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.utils.atomic_file import write_json, write_text
 from xray_lazy.visualization.montage import with_title
 from xray_lazy.visualization.overlay import draw_instances
 

@@ -118,7 +118,7 @@ def run_detections(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.drawn_images import draw_images
     from xray_lazy.analysis.files import write_analysis
     from xray_lazy.analysis.inputs import inputs_of_files, inputs_of_run
-    from xray_lazy.results_place import check_json_file, sole_writer
+    from xray_lazy.utils.results_place import check_json_file, sole_writer
 
     truth = (options.ground_truth, options.images, options.max_detections)
     if options.predictions:
@@ -157,7 +157,7 @@ def run_compare(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.analysis_console import print_comparison
     from xray_lazy.analysis.comparison import compare
     from xray_lazy.analysis.files import write_comparison
-    from xray_lazy.results_place import check_json_file, sole_writer
+    from xray_lazy.utils.results_place import check_json_file, sole_writer
 
     refuse_idle_images(options)
     refuse_idle_evaluation(options, options.first, options.second)
@@ -275,7 +275,7 @@ def run_screening(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.operating_point import OperatingPoint
     from xray_lazy.analysis.screening import screen_inputs
     from xray_lazy.analysis.screening_files import print_screening, write_screening
-    from xray_lazy.results_place import check_json_file, sole_writer
+    from xray_lazy.utils.results_place import check_json_file, sole_writer
 
     if options.operating_point:
         refuse_idle(options.parser, options, ["view_fusion"], "beside --operating-point, which has its own or none")
@@ -332,7 +332,7 @@ def run_fuse_views(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.fused_views import fit_views, write_views
     from xray_lazy.analysis.screening_text import print_views
     from xray_lazy.evaluation.screening.view_fusion import FILE_NAME
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.results_place import check_json_file
 
     inputs = read_inputs(options, options.run)
     folder = Path(options.output or inputs.folder)
@@ -374,7 +374,7 @@ def run_operating_point(options: argparse.Namespace) -> None:
     from xray_lazy.analysis.operating_point import FILE_NAME
     from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
     from xray_lazy.analysis.screening_text import print_choice
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.results_place import check_json_file
 
     inputs, weights = fused(options, read_inputs(options, options.run))
     folder = Path(options.output or inputs.folder)
@@ -420,8 +420,8 @@ def run_protocol(options: argparse.Namespace) -> None:
         refuse_idle_evaluation(options, *options.runs)
     from xray_lazy.analysis.protocol_files import print_protocol, protocol_file, write_protocol
     from xray_lazy.analysis.published_protocols import ON_ONE_RUN, eds
-    from xray_lazy.results_place import check_json_file
     from xray_lazy.run_folder import RunFolder
+    from xray_lazy.utils.results_place import check_json_file
 
     if options.protocol == "eds":
         found, folder = eds(options.runs, options.evaluation), RunFolder(options.runs[0]).analysis
@@ -467,7 +467,7 @@ def add_next(commands) -> None:
 
 def run_next(options: argparse.Namespace) -> None:
     from xray_lazy.prediction.next_to_label import choose_next
-    from xray_lazy.results_place import sole_writer
+    from xray_lazy.utils.results_place import sole_writer
 
     with sole_writer(options.output):
         choose_next(options.run, options.inputs, options.count, options.output, options.device)
@@ -502,8 +502,8 @@ def run_model(options: argparse.Namespace) -> None:
 
     from xray_lazy.analysis.analysis_console import print_model_cost
     from xray_lazy.analysis.model_cost import measure_source, write_model_cost
-    from xray_lazy.results_place import check_json_file
     from xray_lazy.run_folder import RunFolder
+    from xray_lazy.utils.results_place import check_json_file
 
     run = Path(options.source)
     file = options.output or (RunFolder(run).analysis / "model.json" if run.is_dir() else None)

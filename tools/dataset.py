@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xray_lazy.command_line import parse_size, path, real, refuse_idle, run_tool, whole, word
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, tool_command
+from xray_lazy.utils.wording import counted, tool_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,7 +94,7 @@ def run_demo(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.synthetic import parse_classes
     from xray_lazy.data.synthetic.generate import generate_export, generate_set, name_of_scanner
-    from xray_lazy.results_place import check_result_folder, sole_writer
+    from xray_lazy.utils.results_place import check_result_folder, sole_writer
 
     if options.faults and options.export is None:
         raise UserError("--faults are planted in exports only", "add --export N")
@@ -155,10 +155,10 @@ def add_check(commands) -> None:
 def run_check(options: argparse.Namespace) -> int:
     import json
 
-    from xray_lazy.atomic_file import write_json
     from xray_lazy.data.check import check_sets, open_sets
     from xray_lazy.data.check.check_console import print_report
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.atomic_file import write_json
+    from xray_lazy.utils.results_place import check_json_file
 
     if options.json and options.json != "-":
         check_json_file(options.json, "a list of findings", "trainable", "counts")
@@ -291,7 +291,7 @@ def run_split(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.split import plan_split, read_export, write_splits
     from xray_lazy.data.split.split_console import print_plan
-    from xray_lazy.results_place import check_result_folder, sole_writer
+    from xray_lazy.utils.results_place import check_result_folder, sole_writer
 
     output = options.output or default_root()
     check_result_folder(output)
@@ -367,9 +367,9 @@ def add_convert(commands) -> None:
 def run_convert(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from xray_lazy.atomic_file import write_json
     from xray_lazy.data.convert import convert
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.atomic_file import write_json
+    from xray_lazy.utils.results_place import check_json_file
 
     idle = {"voc": (), "labelme": ("zero_based",)}.get(options.format, ("zero_based", "match_by"))
     refuse_idle(options.parser, options, idle, f"on {options.format} labels")
@@ -469,7 +469,7 @@ def run_import(options: argparse.Namespace) -> int:
     from xray_lazy.data.dataset_places import default_root
     from xray_lazy.data.public_sets import PUBLIC_SETS, import_set
     from xray_lazy.data.public_sets.import_console import print_imported
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.utils.results_place import check_result_folder
 
     root = options.output or default_root()
     check_result_folder(root)
@@ -609,9 +609,9 @@ def add_colours(commands) -> None:
 
 
 def run_colours(options: argparse.Namespace) -> int:
-    from xray_lazy.atomic_file import write_json
     from xray_lazy.data.augmentation.scanner_statistics import measure_scanners
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.atomic_file import write_json
+    from xray_lazy.utils.results_place import check_json_file
 
     check_json_file(options.output, "a file of colours", "kind", "scanners")
     names = [name for name, _ in options.scanner]

@@ -34,7 +34,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
 
     cfg, device = load_for_search(options.config_file, overrides)
     from xray_lazy.engine.searches.learning_rate_search import run_range_test, save_range_test
-    from xray_lazy.results_place import check_result_folder
+    from xray_lazy.utils.results_place import check_result_folder
 
     folder = Path(options.output or f"{cfg.train.output_dir}_learning_rate")
     check_result_folder(folder)

@@ -33,12 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace, words: list[str]) -> None:
     import json
 
-    from xray_lazy.atomic_file import write_json
     from xray_lazy.config.override_grammar import parse_override
     from xray_lazy.engine.recipe.chosen_sets import choose_sets, fitting_config, split_words
     from xray_lazy.engine.recipe.recipe import make_recipe
     from xray_lazy.engine.recipe.recipe_console import print_recipe
-    from xray_lazy.results_place import check_json_file
+    from xray_lazy.utils.atomic_file import write_json
+    from xray_lazy.utils.results_place import check_json_file
 
     if options.json and options.json != "-":
         check_json_file(options.json, "a recipe", "command", "config_file")

@@ -111,7 +111,7 @@ def check_effects(options: argparse.Namespace) -> None:
 
 
 def run_data(options: argparse.Namespace) -> None:
-    from xray_lazy.results_place import sole_writer
+    from xray_lazy.utils.results_place import sole_writer
     from xray_lazy.visualization import data_report
     from xray_lazy.visualization.image_choice import Choice, parse_size_range
 

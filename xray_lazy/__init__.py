@@ -6,7 +6,7 @@ Importing this package is cheap: torch and detectron2 are imported by the module
 import importlib
 import warnings
 
-from xray_lazy.interruption import end_tool_on_signals
+from xray_lazy.utils.interruption import end_tool_on_signals
 
 end_tool_on_signals()
 

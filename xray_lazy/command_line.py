@@ -10,9 +10,9 @@ from typing import Any
 
 from xray_lazy.errors import EXIT_FAILURE, UserError
 from xray_lazy.failure import Failure
-from xray_lazy.interruption import ending_signal, is_silent, signals_are_caught
-from xray_lazy.limits import Limits
-from xray_lazy.wording import clean_what_is_printed
+from xray_lazy.utils.interruption import ending_signal, is_silent, signals_are_caught
+from xray_lazy.utils.limits import Limits
+from xray_lazy.utils.wording import clean_what_is_printed
 
 EMPTY = "an empty argument; a variable of the shell may have no value"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # What a package is called here, and the distributions that bring it, best first.
 DISTRIBUTIONS = {

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
-from xray_lazy.interruption import describe, ending_signal
-from xray_lazy.out_of_memory import memory_failure
+from xray_lazy.utils.atomic_file import atomic_writer, utf8
+from xray_lazy.utils.interruption import describe, ending_signal
+from xray_lazy.utils.out_of_memory import memory_failure
 
 FAILURE_FILE = "failure.json"
 # In the environment of a process that is looked after: the file, for what fails before the run has its folder, and what

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from xray_lazy.command_line import print_error
 from xray_lazy.errors import UserError
-from xray_lazy.interruption import end_on_signals
 from xray_lazy.tool_files import tools_folder
+from xray_lazy.utils.interruption import end_on_signals
 
 NAMES = {"lazy_train": "train"}  # all others are called as their files, with hyphens
 

@@ -25,7 +25,7 @@ SITE_PAGES = {
     "docs/tutorial.ipynb": "notebook.md",
     **{f"xray_lazy/{package}": f"api/{package}.md" for package in API_PACKAGES},
 }
-API_MODULES = ("atomic_file", "command_line", "env", "errors", "install_detectron2")
+API_MODULES = ("command_line", "env", "errors", "install_detectron2")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".toml": "toml", ".json": "json"}
 
 _LINK = re.compile(r"(?<=\]\()(?!https?://|#|mailto:)([^)\s#]+)(#[^)\s]*)?(?=\))")

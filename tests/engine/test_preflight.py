@@ -15,7 +15,7 @@ from xray_lazy.engine.preflight.preflight import check_experiment, check_parts, 
 from xray_lazy.engine.preflight.trial_step import try_images
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
-from xray_lazy.limits import Limits
+from xray_lazy.utils.limits import Limits
 
 TTA_CONFIG = CONFIG.replace("tiny.py", "tiny_tta.py")
 

@@ -8,10 +8,10 @@ import torch
 
 from tests.engine.conftest import CONFIG
 from tests.lively_model import build_lively_model
-from xray_lazy.atomic_file import write_json
 from xray_lazy.config import load_config, save_config
 from xray_lazy.engine.trained_model import load_trained_model
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from xray_lazy.export.export_model import ExportOptions, check_place, export_mod
 from xray_lazy.export.facts import facts_path
 from xray_lazy.export.runtime import load_exported
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import sole_maker
+from xray_lazy.utils.results_place import sole_maker
 
 ROOT = Path(__file__).parent.parent.parent
 PREDICTOR = "model.roi_heads.box_predictor"

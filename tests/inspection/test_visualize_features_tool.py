@@ -10,7 +10,7 @@ from detectron2.config import instantiate
 
 from projects.sparse_rcnn.tests.tiny_sparse_rcnn import tiny_config
 from xray_lazy.config import load_config, save_config
-from xray_lazy.results_place import sole_writer
+from xray_lazy.utils.results_place import sole_writer
 
 ROOT = Path(__file__).parents[2]
 TOOL, TINY = ROOT / "tools" / "visualize.py", ROOT / "tests" / "engine" / "tiny.py"

@@ -17,7 +17,7 @@ import pytest
 
 from tests.data.coco_sets import write_set
 from tests.patience import PATIENCE
-from xray_lazy.results_place import sole_writer
+from xray_lazy.utils.results_place import sole_writer
 
 TOOL = Path(__file__).parents[2] / "tools" / "visualize.py"
 DEMO = TOOL.parents[1] / "configs" / "xray" / "mask_rcnn_r18_demo.py"

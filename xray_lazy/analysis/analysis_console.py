@@ -11,8 +11,8 @@ from rich.table import Table
 from xray_lazy.analysis.analysis_plots import shown_threshold
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
 from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
-from xray_lazy.terminal import table_console
-from xray_lazy.wording import counted, printable
+from xray_lazy.utils.terminal import table_console
+from xray_lazy.utils.wording import counted, printable
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.model_cost import ModelCost, PartCost

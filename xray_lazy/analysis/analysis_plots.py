@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xray_lazy.analysis.results import ClassResult, Comparison, Difference, Group, TaskResult
-from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.utils.atomic_file import atomic_writer
+from xray_lazy.utils.wording import counted, printable
 from xray_lazy.visualization.chart_text import chart_text
-from xray_lazy.wording import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import Any
 
 from xray_lazy.analysis.analysis_plots import plot_comparison, plot_task
 from xray_lazy.analysis.results import Analysis, Comparison, TaskResult
-from xray_lazy.atomic_file import write_json, write_text
+from xray_lazy.utils.atomic_file import write_json, write_text
 
 
 def write_analysis(analysis: Analysis, folder: str | Path) -> Path:

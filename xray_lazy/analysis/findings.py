@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from xray_lazy.analysis.analysis_plots import shown_threshold
 from xray_lazy.analysis.results import Analysis, ClassResult, Group, TaskResult
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # Fewer items than this say nothing of a class or a group.
 LEAST_ITEMS = 5

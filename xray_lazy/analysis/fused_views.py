@@ -12,12 +12,12 @@ import numpy as np
 from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.operating_point import image_sample, truth_fingerprint
 from xray_lazy.analysis.screening import images_of
-from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.figures import FALSE_ALARM_RATES
 from xray_lazy.evaluation.screening.view_fusion import FILE_NAME, SCHEMA, Axis, ViewFusion
+from xray_lazy.utils.atomic_file import write_json
 
 FOLDS = 5
 

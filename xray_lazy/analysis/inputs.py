@@ -14,9 +14,9 @@ from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
-from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation, number_or_none
-from xray_lazy.wording import counted, tool_command
+from xray_lazy.utils.json_files import read_json
+from xray_lazy.utils.wording import counted, tool_command
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset

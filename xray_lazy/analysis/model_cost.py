@@ -16,11 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from xray_lazy.analysis.results import SCHEMA, plain
-from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.preflight.unbuildable import build
 from xray_lazy.engine.trained_model import load_model_config
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 DEFAULT_SIZE = (1333, 800)  # COCO's, for configs that resize nothing
 REST = "(rest)"

@@ -15,8 +15,8 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.threshold_choice import Judgement, judge
-from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import number_or_none
+from xray_lazy.utils.json_files import read_json
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.inputs import Inputs

@@ -12,7 +12,6 @@ from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.operating_point import FILE_NAME, SCHEMA, image_sample, truth_fingerprint
 from xray_lazy.analysis.results import plain
 from xray_lazy.analysis.screening import bags_of
-from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
 from xray_lazy.evaluation.screening.threshold_choice import (
@@ -22,6 +21,7 @@ from xray_lazy.evaluation.screening.threshold_choice import (
     judge,
     judge_across,
 )
+from xray_lazy.utils.atomic_file import write_json
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from xray_lazy.analysis.analysis_console import table_of, wide_console
 from xray_lazy.analysis.published_protocols import ProtocolResult
-from xray_lazy.atomic_file import write_json
+from xray_lazy.utils.atomic_file import write_json
 
 
 def protocol_file(protocol: str, folder: str | os.PathLike) -> Path:

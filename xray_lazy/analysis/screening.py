@@ -26,7 +26,7 @@ from xray_lazy.evaluation.screening.figures import (
     screen_classes,
 )
 from xray_lazy.evaluation.screening.marks import Marks
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 SCHEMA = 1  # of screening.json
 FALSE_MARKS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # per image, at which LUNA16 reads the curve

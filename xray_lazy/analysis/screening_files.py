@@ -17,8 +17,8 @@ from xray_lazy.analysis.screening_text import (
     shown_threshold,
     too_few_clean,
 )
-from xray_lazy.atomic_file import atomic_writer, write_json, write_text
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import atomic_writer, write_json, write_text
+from xray_lazy.utils.wording import counted
 
 JSON_NAME, TABLE_NAME, PLOT_NAME = "screening.json", "screening.csv", "screening.png"
 MISSED_NAME = "missed_items.csv"

@@ -13,7 +13,7 @@ from xray_lazy.analysis.analysis_console import table_of, wide_console
 from xray_lazy.analysis.operating_point import AtPoint
 from xray_lazy.evaluation.screening.figures import FALSE_ALARM_RATES, LEAST_THREATS, clean_bags_for, least_false_alarms
 from xray_lazy.evaluation.screening.threshold_choice import Judgement, Rate
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.fused_views import FittedViews

@@ -14,12 +14,12 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.local.local import LocalJob
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.slurm_commands import explain_refusal, require_slurm
 from xray_lazy.cluster.snapshot import import_paths
 from xray_lazy.command_line import at_home
 from xray_lazy.errors import RunFailure
+from xray_lazy.utils.atomic_file import write_text
 
 # a job on this machine has no time limit of its own
 LOCAL_MINUTES = 365 * 24 * 60

@@ -10,7 +10,7 @@ from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.status import JobStatus, read_status
 from xray_lazy.cluster.tables import print_failure
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.interruption import ending_signal
+from xray_lazy.utils.interruption import ending_signal
 
 LOG_SECONDS = 0.5
 # each look is a call to SLURM's controller, which all users share

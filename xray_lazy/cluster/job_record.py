@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 JOB_FILE = "job.json"
 # below an array's or a sweep's folder

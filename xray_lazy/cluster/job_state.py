@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_json
+from xray_lazy.utils.atomic_file import write_json
 
 STATE_FILE = "job_state.json"
 # what a job goes on from is never one of these

@@ -20,7 +20,7 @@ from xray_lazy.engine.prepare import Prepared, prepare
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.wording import tool_command
+from xray_lazy.utils.wording import tool_command
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from xray_lazy.cluster.job_record import JobRecord
 from xray_lazy.cluster.job_state import ENDED, STATE_FILE, JobState, read_state
 from xray_lazy.cluster.slurm_commands import QueueState, job_states
 from xray_lazy.failure import FAILURE_FILE
-from xray_lazy.file_end import last_lines
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.file_end import last_lines
 
 STATE_FILES = {"training": STATE_FILE, "evaluator": "evaluator_state.json"}
 FAILURE_FILES = {"training": FAILURE_FILE, "evaluator": f"evaluator/{FAILURE_FILE}"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from xray_lazy.config.keys import (
 from xray_lazy.config.override_grammar import Change, parse_override
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Container = DictConfig | ListConfig
 

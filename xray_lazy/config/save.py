@@ -10,11 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.config.keys import Unresolved, join_key, parts_of, resolve, written
 from xray_lazy.config.names import dotted_name
 from xray_lazy.config.yaml_format import NamedObject, PartialCall, dump_yaml, escape_interpolations
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_text
 
 # `oc.select` reads another key, too
 _RESOLVER = re.compile(r"\$\{(?!oc\.select:)[^${}]*:")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xray_lazy.errors import UserError
-from xray_lazy.wording import AS_UTF_8, not_utf_8
+from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
 REQUIRED_LISTS = ("images", "annotations", "categories")
 GZIP_START = b"\x1f\x8b"

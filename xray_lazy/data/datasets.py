@@ -15,7 +15,7 @@ from xray_lazy.data.dataset_places import DatasetSource, find_source
 from xray_lazy.data.memory.packed_records import PackedRecords
 from xray_lazy.data.memory.shared_object import shared_object
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, printable, tool_command
+from xray_lazy.utils.wording import counted, printable, tool_command
 
 WEIGHT = "weight"  # of an image in a COCO file and in its record, see `balance.ImageWeights`
 LEFT_OUT = "left_out"  # in a record: how many of its annotations can't be used, where there are some

@@ -14,7 +14,7 @@ from xray_lazy.data.image_files.image_file import read_image, read_samples
 from xray_lazy.data.synthetic.beam_detector import pseudo_colour
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # What a model sees lies between 0 and this, of any number of bits, so that augmentations mean the same.
 WHITE = 255.0

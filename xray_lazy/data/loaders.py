@@ -26,7 +26,7 @@ from xray_lazy.data.memory.packed_records import PackedRecords, packed
 from xray_lazy.data.reader_processes import ReaderContext, listen_for_end, signals_held
 from xray_lazy.data.sampling import BatchStream, ShuffledEpochs, check_together
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.data.bag_names import named_fields
 from xray_lazy.data.check.checked_sets import examine, read_set_images, report_set
 from xray_lazy.data.check.coco_set import CocoSet, other_format
@@ -14,7 +13,8 @@ from xray_lazy.data.check.images import ImageRules
 from xray_lazy.data.check.neighbours import with_copies_merged
 from xray_lazy.data.check.report import Finding, Report
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_json_file
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.results_place import check_json_file
 
 # One change can uncover another (an annotation goes, and its image's second entry is spare), a few times at most.
 _MOST_PASSES = 20

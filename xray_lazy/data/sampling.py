@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # From the records and how often each is in an epoch, shape (N,), to how often each should be.
 Balance = Callable[[Sequence[dict], np.ndarray], np.ndarray]

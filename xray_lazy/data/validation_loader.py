@@ -8,7 +8,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.loaders import TestLoader
 from xray_lazy.data.memory.packed_records import packed
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 
 class ValidationLoader:

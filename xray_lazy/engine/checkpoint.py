@@ -10,13 +10,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from xray_lazy.atomic_file import atomic_writer, write_bytes, write_text
 from xray_lazy.data.loaders import is_worker_death
 from xray_lazy.engine.weights.input_channels import fit_input_channels
 from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import atomic_writer, write_bytes, write_text
+from xray_lazy.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 

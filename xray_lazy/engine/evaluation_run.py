@@ -15,7 +15,6 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.config.keys import describes_call
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_reader import Reader, reader_of
@@ -26,8 +25,9 @@ from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults, TellsMissing
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.run_folder import MEAN_OF, METRICS, RunFolder, check_folders
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.prediction_images import evenly_spaced
-from xray_lazy.wording import counted
 
 MARK_FILE = "evaluated_as.txt"
 AUGMENTED_SUFFIX = "_TTA"  # detectron2's, at the names of tasks

@@ -20,11 +20,11 @@ from xray_lazy.evaluation.screening.curve import Curve, corner_places
 from xray_lazy.evaluation.screening.in_training import join_bags
 from xray_lazy.evaluation.screening.marks import Marks
 from xray_lazy.tracking.media import ComparedImage, ConfusionMatrix, PrecisionRecall, RateCurve, WorstImages
+from xray_lazy.utils.wording import printable
 from xray_lazy.visualization.confusion_chart import draw_confusion_matrix
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.rate_curve import draw_rate_curve
-from xray_lazy.wording import printable
 
 BACKGROUND = "background"
 CURVE_POINTS = 500

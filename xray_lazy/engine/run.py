@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from xray_lazy.engine.prepare import evaluation_faults, prepare, training_faults
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
-from xray_lazy.out_of_memory import explained_out_of_memory
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.out_of_memory import explained_out_of_memory
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

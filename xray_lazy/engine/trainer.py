@@ -30,7 +30,7 @@ from xray_lazy.errors import RunFailure
 from xray_lazy.evaluation.inference import InferenceStopped
 from xray_lazy.modeling.batch_counts import MicroBatches
 from xray_lazy.modeling.step_numbers import StepStorage
-from xray_lazy.seeds import seed_of
+from xray_lazy.utils.seeds import seed_of
 
 logger = logging.getLogger(__name__)
 

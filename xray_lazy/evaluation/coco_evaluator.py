@@ -15,7 +15,6 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.evaluation.coco_metrics import (
     CategoryMetrics,
@@ -35,7 +34,8 @@ from xray_lazy.evaluation.screening.bags import BagScores
 from xray_lazy.evaluation.screening.in_training import TASK, BagScreening, join_bags
 from xray_lazy.evaluation.screening.marks import Marks
 from xray_lazy.run_folder import CATEGORIES, METRICS, PREDICTIONS
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import write_json, write_text
+from xray_lazy.utils.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.data.datasets import DetectionDataset

@@ -13,7 +13,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.masks.run_lengths import as_json, compressed, encode_polygons
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, printable
+from xray_lazy.utils.wording import counted, printable
 
 AREA_NAMES = ("all", "small", "medium", "large")
 AP50_INDEX, AP75_INDEX = 0, 5  # of the ten IoU thresholds 0.50, 0.55, ..., 0.95

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from detectron2.utils import comm
 
-from xray_lazy.atomic_file import atomic_writer, utf8
 from xray_lazy.data.image_detections import ImageDetections
 from xray_lazy.data.masks.mask_encoding import EncodedMasks
+from xray_lazy.utils.atomic_file import atomic_writer, utf8
 
 # Images of each process that are sent at a time: with 100 masks each, about 50 MB.
 IMAGES_AT_ONCE = 1000

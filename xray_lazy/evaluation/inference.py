@@ -14,7 +14,7 @@ from torch import nn
 
 from xray_lazy.evaluation.encoded_inference import encoding_masks
 from xray_lazy.evaluation.protocols import TakesEncodedMasks
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # The first batches start the loader's workers and choose kernels: they say nothing about the speed to come.
 WARM_UP_BATCHES = 3

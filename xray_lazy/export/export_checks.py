@@ -17,7 +17,7 @@ from xray_lazy.export.agreement import BOX_LIMIT, LEAST_SCORE, MASK_LIMIT, SCORE
 from xray_lazy.export.average_precision import ExportedModule, average_precision, largest_loss, sets_at_hand
 from xray_lazy.export.facts import ModelFacts
 from xray_lazy.export.runtime import OUTPUTS, ExportedModel
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 AP_LIMITS = {"float32": 0.1, "float16": 0.1, "int8": 1.0}  # what may be lost, in percent
 COARSE_SCORE_LIMIT = 0.2  # within which detections of lower precision are taken for the same

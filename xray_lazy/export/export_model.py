@@ -16,7 +16,6 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights.weights_file import read_weights_file
@@ -37,8 +36,9 @@ from xray_lazy.export.runtime import OUTPUTS, load_exported
 from xray_lazy.export.single_image import SingleImageDetector, exportable
 from xray_lazy.export.tried_images import calibration_images, images_to_try
 from xray_lazy.modeling.network_precision import compute_in
-from xray_lazy.results_place import check_json_file, check_result_file, sole_maker
 from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.results_place import check_json_file, check_result_file, sole_maker
 
 EXAMPLE = Path(__file__).parent / "run_onnx.py"  # goes with each ONNX model
 EXPORTED = "exported"  # the folder in that of a training

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 TAKES_BATCHES = ("onnx", "openvino")  # the other formats have one image at a time
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".ts", "torch_export": ".pt2", "openvino": ".xml"}

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from xray_lazy.atomic_file import write_bytes
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.facts import TAKES_BATCHES
 from xray_lazy.export.runtime import INPUTS, INSTALL_ONNX, INSTALL_OPENVINO, OUTPUTS, OWNER
 from xray_lazy.export.single_image import traceable
+from xray_lazy.utils.atomic_file import write_bytes
 
 ONNX_OPSET = 17  # the first with all that is needed is 16: ROIAlign with aligned corners
 

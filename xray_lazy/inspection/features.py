@@ -15,12 +15,12 @@ from xray_lazy.engine.trained_model import TrainedModel, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.inspection import panels
 from xray_lazy.inspection.parts import model_parts
-from xray_lazy.results_place import check_no_input, check_result_folder, sole_writer
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.results_place import check_no_input, check_result_folder, sole_writer
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.image_choice import draw_at_random
 from xray_lazy.visualization.montage import contact_sheet, with_title
 from xray_lazy.visualization.prediction_images import write_image
-from xray_lazy.wording import counted
 
 SUBJECTS = ("proposals", "stages", "attention", "activation", "levels")
 CELL_WIDTH, TITLE_HEIGHT, COLUMNS = 560, 13, 4

@@ -14,6 +14,7 @@ from xray_lazy.data.image_reader import ImageReader, Reader
 from xray_lazy.inspection.activation import class_activations, proposals_of
 from xray_lazy.inspection.attention import attention_maps, recorded_attention
 from xray_lazy.inspection.parts import ModelParts, Proposals, Stage
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.box_paths import draw_boxes, draw_paths, score_colours
 from xray_lazy.visualization.heat_maps import draw_components, draw_heat
 from xray_lazy.visualization.overlay import (
@@ -23,7 +24,6 @@ from xray_lazy.visualization.overlay import (
     instances_of_prediction,
     resized,
 )
-from xray_lazy.wording import counted
 
 MOST_PATHS, MOST_ATTENDING = 12, 4
 APART = 0.5  # overlap from which of two proposals only the better one is drawn

@@ -23,7 +23,7 @@ from xray_lazy.modeling.object_matching import PaddedBoxes, match_objects, objec
 from xray_lazy.modeling.point_rend import PointRendMaskHead
 from xray_lazy.modeling.region_proposals import best_proposals
 from xray_lazy.modeling.step_numbers import put_numbers
-from xray_lazy.seeds import seed_of
+from xray_lazy.utils.seeds import seed_of
 
 
 class Draw(NamedTuple):

@@ -12,10 +12,10 @@ from iopath.common.file_io import get_cache_dir
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.convolutions import join_frozen_norms
+from xray_lazy.utils.atomic_file import atomic_writer
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 

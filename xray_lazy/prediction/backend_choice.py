@@ -11,7 +11,6 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
 from xray_lazy.errors import UserError
 from xray_lazy.export.average_precision import average_precision, largest_loss, sets_at_hand
@@ -21,6 +20,7 @@ from xray_lazy.export.tried_images import images_to_try
 from xray_lazy.prediction.backends import BACKENDS, Backend, installed_backends, load_backend
 from xray_lazy.prediction.detector import Detector
 from xray_lazy.prediction.processor import processor
+from xray_lazy.utils.atomic_file import write_json
 
 RECORD = "backends.json"
 FASTEST = "fastest"

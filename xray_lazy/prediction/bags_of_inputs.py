@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.data.bag_names import groups_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage
@@ -19,6 +18,7 @@ from xray_lazy.evaluation.screening.view_fusion import ViewFusion
 from xray_lazy.prediction.detection_files import Found
 from xray_lazy.prediction.input_files import InputFile
 from xray_lazy.prediction.predictor import Prediction, Predictor
+from xray_lazy.utils.atomic_file import write_text
 
 BAGS = "bags.csv"
 HEADER = ("bag", "pictures", "alarm", "class", "score", "picture")

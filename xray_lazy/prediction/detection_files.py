@@ -10,10 +10,10 @@ from pathlib import Path
 from detectron2.structures import Instances
 from pycocotools import mask as mask_util
 
-from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.data.image_detections import ImageDetections
-from xray_lazy.results_place import RECORD, record_written
 from xray_lazy.run_folder import PREDICTIONS
+from xray_lazy.utils.atomic_file import write_json, write_text
+from xray_lazy.utils.results_place import RECORD, record_written
 
 RESULT_FILES = (PREDICTIONS, "annotations.json", "detections.csv")
 TABLE_HEADER = ("picture", "frame", "image_id", "class", "score", "x", "y", "width", "height", "mask_area")

@@ -29,7 +29,7 @@ from xray_lazy.export.runtime import load_exported
 from xray_lazy.modeling.region_pooling import use_region_poolers
 from xray_lazy.prediction.batch_norm_folding import fold_batch_norm
 from xray_lazy.prediction.mask_inference import use_partwise_mask_heads
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Threshold = float | Sequence[float]
 

@@ -12,7 +12,7 @@ from xray_lazy.data.dataset_places import find_source, set_name
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
-from xray_lazy.wording import tool_command
+from xray_lazy.utils.wording import tool_command
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
 

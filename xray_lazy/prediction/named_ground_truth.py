@@ -8,7 +8,7 @@ from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.input_files import InputFile
-from xray_lazy.wording import tool_command
+from xray_lazy.utils.wording import tool_command
 
 
 class GroundTruth:

@@ -9,16 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.data.image_detections import Drawn, ImageDetections
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.input_files import find_inputs, without_further_files
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import check_result_file
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.results_place import check_result_file
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.montage import contact_sheet, with_title
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import write_image
-from xray_lazy.wording import counted
 
 LEAST_SCORE = 0.05  # what is below says nothing
 UNSURE_ITEMS = 3  # of an image; the mean of the most unsure ones counts, so that full bags are not all that is chosen

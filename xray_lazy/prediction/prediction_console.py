@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.prediction.detection_files import Found
-from xray_lazy.wording import counted, printable
+from xray_lazy.utils.wording import counted, printable
 
 
 class Console:

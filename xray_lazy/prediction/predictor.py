@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.backend_choice import detector_by
 from xray_lazy.prediction.detector import Detector, Threshold, load_detector
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Source = str | os.PathLike | np.ndarray
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16")
 

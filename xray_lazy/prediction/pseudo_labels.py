@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.datasets import WEIGHT
 from xray_lazy.data.image_detections import ImageDetections
@@ -18,7 +17,8 @@ from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories, Found, data_set
 from xray_lazy.prediction.input_files import InputFile
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import check_replaceable, record_written, replace_folder, sole_maker
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.results_place import check_replaceable, record_written, replace_folder, sole_maker
 
 SAME_ITEM = 0.5  # IoU of boxes from which on two views show one item
 FILE_NAME, IMAGES = "annotations.json", "images"

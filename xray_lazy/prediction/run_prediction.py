@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.label_export import LABEL_WRITERS, require_class_names, require_free, write_labels
@@ -33,7 +32,8 @@ from xray_lazy.prediction.prediction_console import Console
 from xray_lazy.prediction.predictor import Prediction, Predictor
 from xray_lazy.prediction.pseudo_labels import agreed_labels, check_same_classes, require_free_set, write_pseudo_labels
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
-from xray_lazy.results_place import (
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.results_place import (
     check_no_input,
     check_result_file,
     check_result_folder,
@@ -41,10 +41,10 @@ from xray_lazy.results_place import (
     json_with,
     sole_writer,
 )
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.montage import side_by_side
 from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import is_written_here, write_image
-from xray_lazy.wording import counted
 
 if TYPE_CHECKING:
     from xray_lazy.analysis.operating_point import OperatingPoint

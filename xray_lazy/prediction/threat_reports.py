@@ -10,10 +10,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DICOSThreatDetectionReportStorage, ExplicitVRLittleEndian, generate_uid
 
 import xray_lazy
-from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.image_files.dicom_files import dicom_header, is_dicom
 from xray_lazy.prediction.detection_files import Found
+from xray_lazy.utils.atomic_file import atomic_writer
 
 SUFFIX = ".dcs"
 ALGORITHM = "xray-lazy "

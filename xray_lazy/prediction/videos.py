@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.results_place import sole_maker
+from xray_lazy.utils.results_place import sole_maker
 
 # OpenCV's reader tells of damaged files on stderr, without their name; the errors below say more.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

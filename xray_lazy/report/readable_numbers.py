@@ -1,7 +1,7 @@
 """Numbers, durations and sizes as a reader likes them."""
 
 from xray_lazy.report.blocks import Cell
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 DASH, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 NOTHING = DASH

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Note, Tab
 from xray_lazy.report.curve_blocks import curve_blocks
@@ -21,8 +20,9 @@ from xray_lazy.report.run_files import RunFiles, read_run
 from xray_lazy.report.screening_blocks import screening_blocks
 from xray_lazy.report.settings import settings_blocks
 from xray_lazy.report.speed import speed_blocks
-from xray_lazy.results_place import check_result_file
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.results_place import check_result_file
 
 MADE_BY = "tools/report.py on"  # in each report, as it stands in HTML
 

@@ -4,11 +4,11 @@ import json
 import shlex
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.config import load_config, to_yaml
 from xray_lazy.config.override_text import override
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.trials import Trial
+from xray_lazy.utils.atomic_file import write_text
 
 
 def write_best_config(path: Path, sweep_name: str, value: str, trial: Trial, output_dir: Path) -> bool:

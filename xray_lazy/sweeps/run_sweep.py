@@ -13,7 +13,6 @@ from xray_lazy.engine.prepare import prepare
 from xray_lazy.engine.processes.launch import plan_launch
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder
 from xray_lazy.sweeps.launcher import TrialLauncher
 from xray_lazy.sweeps.local_launcher import LocalLauncher, share_gpus, share_processors
 from xray_lazy.sweeps.runner import SweepRunner
@@ -29,6 +28,7 @@ from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_summary import log_summary
 from xray_lazy.sweeps.workers import Worker
+from xray_lazy.utils.results_place import check_result_folder
 
 
 @dataclass

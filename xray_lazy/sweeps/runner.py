@@ -8,7 +8,6 @@ from pathlib import Path
 
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, PLACE, read_failure
-from xray_lazy.interruption import ENDING, heard, signal_of_exit
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.sweeps.launcher import OUTPUT, TrialHandle, TrialLauncher
 from xray_lazy.sweeps.study import Claim, SweepStudy
@@ -17,7 +16,8 @@ from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trial_metric import MetricSource, TrialValues
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.workers import Worker
-from xray_lazy.wording import counted
+from xray_lazy.utils.interruption import ENDING, heard, signal_of_exit
+from xray_lazy.utils.wording import counted
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 10

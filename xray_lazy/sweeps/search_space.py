@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xray_lazy.config.faults import Fault
 from xray_lazy.config.override_text import value_text
 from xray_lazy.config.suggest import did_you_mean, nearest
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.config import diff_configs, load_config, save_config
 from xray_lazy.config.yaml_format import parse_yaml
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import CONFIG
 from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.utils.atomic_file import write_text
 
 RECORD = "sweep.yaml"
 SHOWN = 8

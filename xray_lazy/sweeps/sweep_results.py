@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.config.override_text import override, value_text
 from xray_lazy.sweeps.axes import short_names
 from xray_lazy.sweeps.best_config import write_best_config
@@ -25,7 +24,8 @@ from xray_lazy.sweeps.sweep_plots import (
     with_curve,
 )
 from xray_lazy.sweeps.trials import Trial, best_trial
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.wording import counted
 
 TABLE_NAME, PAGE_NAME, BEST_CONFIG_NAME = "trials.csv", "results.html", "best_config.yaml"
 SHOWN_TRIALS = 30

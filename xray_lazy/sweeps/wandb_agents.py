@@ -9,10 +9,10 @@ from pathlib import Path
 
 from xray_lazy.errors import RunFailure
 from xray_lazy.failure import FAILURE_FILE, PLACE, RUN_ID
-from xray_lazy.file_end import last_lines
-from xray_lazy.interruption import ENDING, heard
 from xray_lazy.sweeps.local_launcher import OUTPUT, SAVING_SECONDS, LocalLauncher, LocalTrial
 from xray_lazy.sweeps.wandb_registration import trial_folder
+from xray_lazy.utils.file_end import last_lines
+from xray_lazy.utils.interruption import ENDING, heard
 
 POLL_SECONDS = 1.0
 WATCH_SECONDS = 15.0

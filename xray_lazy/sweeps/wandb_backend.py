@@ -5,7 +5,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.study import JOURNAL
 from xray_lazy.sweeps.sweep_console import SweepConsole
@@ -16,6 +15,7 @@ from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_agents import run_agents
 from xray_lazy.sweeps.wandb_registration import registration
 from xray_lazy.sweeps.wandb_sweep import WandbSweep, check_access, place_of, register
+from xray_lazy.utils.atomic_file import write_text
 
 PATH_NAME = "wandb_sweep.txt"
 

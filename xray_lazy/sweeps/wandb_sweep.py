@@ -22,7 +22,7 @@ from xray_lazy.sweeps.trial_metric import MetricSource
 from xray_lazy.sweeps.trials import Trial
 from xray_lazy.sweeps.wandb_registration import registered_value, trial_folder
 from xray_lazy.tracking.logged_names import names_of
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # seconds that W&B may take for an answer
 TIMEOUT = 30

@@ -5,7 +5,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from xray_lazy.processes import process_start
+from xray_lazy.utils.processes import process_start
 
 # Shared file systems show a file's new time up to a minute late.
 STALE_SECONDS = 180

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import xray_lazy
-from xray_lazy.atomic_file import write_json
 from xray_lazy.tracking.redaction import without_secrets
+from xray_lazy.utils.atomic_file import write_json
 
 LARGEST_DIFF = 2**20  # bytes; what is longer is data or generated files
 # in a copy of a checkout, which is no checkout itself

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from detectron2.utils.events import get_event_storage
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import read_json_lines
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.writer import UnwrittenScalars, Writer
+from xray_lazy.utils.atomic_file import write_text
 
 logger = logging.getLogger(__name__)
 

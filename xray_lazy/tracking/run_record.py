@@ -15,11 +15,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy import env
-from xray_lazy.atomic_file import write_json, write_text
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.code_state import code_folder, git_diff, git_state
 from xray_lazy.tracking.redaction import argument_without_secrets, settings_without_secrets
+from xray_lazy.utils.atomic_file import write_json, write_text
 
 
 @dataclass

@@ -16,7 +16,7 @@ from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts, has_ended
 from xray_lazy.tracking.wandb_session import WandbSession
 from xray_lazy.tracking.wandb_sync import OPTIONS
-from xray_lazy.wording import tool_command
+from xray_lazy.utils.wording import tool_command
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.processes import open_files
+from xray_lazy.utils.processes import open_files
 
 logger = logging.getLogger(__name__)
 

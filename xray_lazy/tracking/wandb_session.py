@@ -22,7 +22,7 @@ from xray_lazy.tracking.logged_names import AXES
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import Part, find_parts, wait_until_left
 from xray_lazy.tracking.wandb_resume import continue_history
-from xray_lazy.wording import tool_command
+from xray_lazy.utils.wording import tool_command
 
 logger = logging.getLogger(__name__)
 

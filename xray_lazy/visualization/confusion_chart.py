@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xray_lazy.utils.wording import printable
 from xray_lazy.visualization.chart_text import chart_text
-from xray_lazy.wording import printable
 
 INCHES_PER_CELL, DOTS_PER_INCH = 0.62, 110
 LONGEST_SIDE = 24  # inches of the matrix: where there are more classes, their cells are smaller

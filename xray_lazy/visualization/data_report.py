@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from xray_lazy.data.check import CocoSet
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_json_file, check_no_input, check_result_file
+from xray_lazy.utils.results_place import check_json_file, check_no_input, check_result_file
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.image_choice import Choice
-from xray_lazy.wording import counted
 
 # what is written there
 RESULTS = ("sheet_*.jpg", "pictures/*.jpg", "augmented.jpg", "part_*.jpg", "*.png", "statistics.json", "classes.csv")

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from xray_lazy.utils.wording import printable
 from xray_lazy.visualization.chart_text import font_files, warn_of_missing_letters
-from xray_lazy.wording import printable
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 

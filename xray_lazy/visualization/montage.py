@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from xray_lazy.utils.wording import printable
 from xray_lazy.visualization.image_text import draw_text, text_size
 from xray_lazy.visualization.overlay import text_height_for
-from xray_lazy.wording import printable
 
 BACKGROUND, TITLE_INK = (40, 40, 40), (240, 240, 240)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import cv2
 import numpy as np
 
-from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.data.likely_reader import picture
+from xray_lazy.utils.atomic_file import atomic_writer
 from xray_lazy.visualization.montage import contact_sheet, fit_into, side_by_side
 from xray_lazy.visualization.overlay import draw_instances, instances_of_prediction, instances_of_record
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xray_lazy.atomic_file import atomic_writer
+from xray_lazy.utils.atomic_file import atomic_writer
 from xray_lazy.visualization.chart_text import chart_text
 from xray_lazy.visualization.data_statistics import SetStatistics
 from xray_lazy.visualization.image_choice import NAMED_SIZES

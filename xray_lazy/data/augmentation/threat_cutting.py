@@ -16,8 +16,8 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, UnreadableImage, read_image
 from xray_lazy.data.image_reader import read_record
 from xray_lazy.errors import UserError
-from xray_lazy.terminal import tracked
-from xray_lazy.wording import counted
+from xray_lazy.utils.terminal import tracked
+from xray_lazy.utils.wording import counted
 
 
 def cut_dataset(

@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.image_files.image_file import UnreadableImage, read_image
 from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
 from xray_lazy.data.masks.run_lengths import encode
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_result_folder, replace_folder, sole_maker
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.results_place import check_result_folder, replace_folder, sole_maker
+from xray_lazy.utils.wording import counted
 
 INDEX, SHEET = "threats.json", "sheet.jpg"
 MAKE_ONE = "make one with `tools/dataset.py threats ANNOTATIONS.json --images DIR --output DIR`"

@@ -9,8 +9,8 @@ from rich.text import Text
 from xray_lazy.data.check.kinds import ERROR, NOTE, SEVERITIES, WARNING
 from xray_lazy.data.check.raw_images import RawImages
 from xray_lazy.data.check.report import Finding, Group, Report, SetReport, group_findings
-from xray_lazy.terminal import table_console
-from xray_lazy.wording import counted, printable, tool_command
+from xray_lazy.utils.terminal import table_console
+from xray_lazy.utils.wording import counted, printable, tool_command
 
 FIRST_IDS = 10
 _COLOURS = {ERROR: "bold red", WARNING: "yellow", NOTE: "cyan"}

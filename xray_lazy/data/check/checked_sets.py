@@ -27,7 +27,7 @@ from xray_lazy.data.check.report import Finding, Report, SetReport
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.data.likely_reader import other_energies
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Facts = Mapping[Path, ImageFacts]
 

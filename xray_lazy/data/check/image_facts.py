@@ -18,7 +18,7 @@ from xray_lazy.data.image_files.image_bytes import MissingImage, TruncatedImage,
 from xray_lazy.data.image_files.image_file import image_size, is_turned, read_image, read_samples
 from xray_lazy.data.image_files.stored_arrays import array_shape, is_array
 from xray_lazy.data.likely_reader import likely_parts, likely_reader
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # Half of what there is: of 16 bits, data of 15 or fewer stay below it, however bright they are.
 LEAST_BRIGHT = 128

@@ -11,7 +11,7 @@ from xray_lazy.data.check.image_facts import ImageFacts
 from xray_lazy.data.check.masks import EDGE_TOLERANCE, Frame
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.values import are_coordinates, is_whole
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # Of an image this many times as long as wide, an input of 1333 pixels leaves a network of stride 32 one cell.
 THIN = 40

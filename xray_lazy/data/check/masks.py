@@ -6,7 +6,7 @@ import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates, is_whole
 from xray_lazy.data.masks.run_lengths import compressed, encode_polygons, run_lengths
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Frame = tuple[int, int] | None  # (width, height) of the image, or None where it is not known
 

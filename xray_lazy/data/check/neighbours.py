@@ -14,7 +14,7 @@ from xray_lazy.data.check.near_duplicates import same_scans
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.dataset_places import LINKED_IMAGES
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 Facts = Mapping[Path, ImageFacts]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from xray_lazy.data.check.kinds import ERROR, KINDS, SEVERITIES, Kind
 from xray_lazy.data.check.raw_images import RawImages
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 
 class Finding(NamedTuple):

@@ -15,7 +15,7 @@ from xray_lazy.data.check.masks import (
     span_fault,
 )
 from xray_lazy.data.check.values import are_coordinates, is_finite
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # A box side of less than this many pixels is none.
 SMALLEST_SIDE = 1e-3

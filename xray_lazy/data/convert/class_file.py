@@ -6,7 +6,7 @@ from pathlib import Path
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.check.values import is_whole
 from xray_lazy.errors import UserError
-from xray_lazy.wording import AS_UTF_8, not_utf_8
+from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
 _ONE_PER_LINE = "a text file holds one class name per line; a YAML file holds them under `names`"
 

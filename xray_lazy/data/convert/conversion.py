@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
 
-from xray_lazy.atomic_file import atomic_writer
 from xray_lazy.data.check.images import is_scaled_copy, reach
 from xray_lazy.data.check.masks import EDGE_TOLERANCE
 from xray_lazy.data.convert import cvat, label_studio, labelme, opixray, voc, yolo
@@ -16,7 +15,8 @@ from xray_lazy.data.convert.label import Instance, Label, Reading, coco_shape, s
 from xray_lazy.data.image_files.image_file import UnreadableImage, image_size
 from xray_lazy.data.image_lists import read_image_table
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, printable
+from xray_lazy.utils.atomic_file import atomic_writer
+from xray_lazy.utils.wording import counted, printable
 
 FORMATS: dict[str, ModuleType] = {
     "voc": voc,

@@ -17,7 +17,7 @@ import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
-from xray_lazy.wording import AS_UTF_8, counted, not_utf_8
+from xray_lazy.utils.wording import AS_UTF_8, counted, not_utf_8
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
-from xray_lazy.wording import AS_UTF_8, not_utf_8
+from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
 SUFFIX = ".xml"
 

@@ -11,7 +11,7 @@ from xray_lazy.data.convert.image_index import ImageIndex, is_label_folder
 from xray_lazy.data.convert.label import Instance, Label, LongRow, Reading
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 from xray_lazy.errors import UserError
-from xray_lazy.wording import AS_UTF_8, counted, not_utf_8
+from xray_lazy.utils.wording import AS_UTF_8, counted, not_utf_8
 
 SUFFIX = ".txt"
 # Writers round to six digits or fewer, so that the edge may come out as slightly more than 1.

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.data.check.checked_sets import examine
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.kinds import ERROR, KINDS
@@ -18,14 +17,15 @@ from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels
 from xray_lazy.data.label_export.writers import LABEL_WRITERS, Writer
 from xray_lazy.data.split.layout import TRANSFERS
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import (
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.results_place import (
     check_replaceable,
     check_result_folder,
     record_written,
     replace_folder,
     sole_maker,
 )
-from xray_lazy.wording import counted, printable, tool_command
+from xray_lazy.utils.wording import counted, printable, tool_command
 
 # Of a set without instances, or with classes that none of them has, labels can be written all the same.
 _HARMLESS = ("no_instances", "nothing_to_train", "class_not_trained")

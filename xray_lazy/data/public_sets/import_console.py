@@ -7,8 +7,8 @@ from rich.text import Text
 
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet
 from xray_lazy.data.public_sets.importing import Imported
-from xray_lazy.terminal import table_console
-from xray_lazy.wording import printable
+from xray_lazy.utils.terminal import table_console
+from xray_lazy.utils.wording import printable
 
 
 def print_imported(made: Sequence[Imported], notes: Notes, declared: PublicSet) -> None:

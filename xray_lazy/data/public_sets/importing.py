@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.bag_names import BAG, VIEW
 from xray_lazy.data.check.images import is_scaled_copy
@@ -21,8 +20,9 @@ from xray_lazy.data.image_files.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_as_written, record_written, sole_writer
-from xray_lazy.terminal import tracked
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.results_place import check_as_written, record_written, sole_writer
+from xray_lazy.utils.terminal import tracked
 
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import check_as_written, check_no_input, record_written
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import write_text
+from xray_lazy.utils.results_place import check_as_written, check_no_input, record_written
+from xray_lazy.utils.wording import counted
 
 _UNFINISHED = ".split-unfinished"
 

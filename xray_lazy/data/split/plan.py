@@ -13,7 +13,7 @@ from xray_lazy.data.dataset_places import SPLITS
 from xray_lazy.data.split.scanner_export import Export
 from xray_lazy.data.split.stratification import assign_splits
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 DUPLICATES = "duplicates"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from xray_lazy.data.check.values import class_name, is_id
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted, tool_command
+from xray_lazy.utils.wording import counted, tool_command
 
 _FIRST = 5
 _IS_SOUND = {"file_name": lambda name: isinstance(name, str), "name": class_name}

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from xray_lazy.data.split.plan import SplitPlan
-from xray_lazy.terminal import table_console
-from xray_lazy.wording import counted, printable
+from xray_lazy.utils.terminal import table_console
+from xray_lazy.utils.wording import counted, printable
 
 
 def print_plan(plan: SplitPlan) -> None:

@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.data.bag_names import BAG, VIEW
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS
@@ -30,8 +29,9 @@ from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.data.synthetic.scene import Scene, compose
 from xray_lazy.data.synthetic.two_views import VIEWS, compose_views
 from xray_lazy.errors import UserError
-from xray_lazy.interruption import end_with_parent
-from xray_lazy.results_place import sole_maker
+from xray_lazy.utils.atomic_file import write_json
+from xray_lazy.utils.interruption import end_with_parent
+from xray_lazy.utils.results_place import sole_maker
 
 IMAGE_FORMATS = ("jpg", "png")
 # With the names of the images, tells the files that may be overwritten from the user's own.

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xray_lazy.interruption import ENDING, heard
+from xray_lazy.utils.interruption import ENDING, heard
 
 
 class Leaving(BaseException):

@@ -8,7 +8,6 @@ from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig, OmegaConf
 
-from xray_lazy.atomic_file import write_text
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue, Result
 from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.output_folder.claims import Claim
@@ -17,6 +16,7 @@ from xray_lazy.run_folder import FINAL
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.unfailing import UnfailingWriter
 from xray_lazy.tracking.writer import Writer, WritesAfterTraining
+from xray_lazy.utils.atomic_file import write_text
 
 CLAIM = "publication"
 

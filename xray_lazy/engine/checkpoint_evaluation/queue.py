@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.output_folder.claims import Claims
 from xray_lazy.run_folder import FINAL, RunFolder, iteration_of
+from xray_lazy.utils.atomic_file import write_json
 
 COMPLETED, CLOSED = "completed.json", "closed"
 LAST = 1 << 62  # as an iteration: after all others

@@ -22,8 +22,8 @@ from xray_lazy.engine.checkpoint_evaluation.saved_training import SavedTraining
 from xray_lazy.engine.determinism import set_determinism
 from xray_lazy.engine.output_folder.run_log import TALKATIVE
 from xray_lazy.errors import RunFailure, UserError
-from xray_lazy.out_of_memory import explained_out_of_memory
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.out_of_memory import explained_out_of_memory
 
 CLOSING_SECONDS = 120.0  # that training may take to send the rest of its numbers
 JOB_SECONDS = 30.0  # each look is a call to a cluster's controller, which all its users share

@@ -14,11 +14,11 @@ from typing import Any
 from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_no_number, warn_of_worst
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import latest_with
 from xray_lazy.run_folder import BEST, RunFolder, checkpoint_name
+from xray_lazy.utils.atomic_file import write_json
 
 SIGNS = {"max": 1, "min": -1}
 

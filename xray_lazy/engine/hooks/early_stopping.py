@@ -11,8 +11,8 @@ from xray_lazy.config.suggest import nearest
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue
 from xray_lazy.engine.metric_names import check_name, key_of, possible_names, warn_of_no_number, warn_of_worst
 from xray_lazy.errors import UserError
-from xray_lazy.limits import Limits
 from xray_lazy.modeling.step_numbers import latest_with
+from xray_lazy.utils.limits import Limits
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from detectron2.engine.train_loop import HookBase
 from detectron2.utils import comm
 
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.wording import counted
 from xray_lazy.visualization.prediction_images import save_prediction_images
-from xray_lazy.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from detectron2.utils import comm
 from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from xray_lazy.atomic_file import atomic_writer, write_text
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.wording import counted
+from xray_lazy.utils.atomic_file import atomic_writer, write_text
+from xray_lazy.utils.wording import counted
 
 # as the trainer labels them, in the order of a step
 PHASES = ("data", "forward", "backward", "optimizer", "hooks")

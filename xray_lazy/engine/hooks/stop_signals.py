@@ -6,8 +6,8 @@ import time
 
 from detectron2.engine.train_loop import HookBase
 
-from xray_lazy.interruption import ENDING, heard
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.interruption import ENDING, heard
 
 
 class StopSignals(HookBase):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.processes import process_start
+from xray_lazy.utils.processes import process_start
 
 HEARTBEAT_SECONDS = 15.0
 # More than a minute: so long may NFS tell of an old time stamp.

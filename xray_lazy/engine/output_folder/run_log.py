@@ -9,7 +9,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from xray_lazy.run_folder import RunFolder
-from xray_lazy.wording import clean_what_is_printed
+from xray_lazy.utils.wording import clean_what_is_printed
 
 LOGGED = ("xray_lazy", "detectron2", "fvcore")
 # they tell of each data set's bytes, and of torch functions that detectron2 calls

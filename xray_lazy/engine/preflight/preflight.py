@@ -29,7 +29,7 @@ from xray_lazy.engine.weights.class_rows import ClassRows
 from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 

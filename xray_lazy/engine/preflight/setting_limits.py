@@ -11,7 +11,7 @@ from xray_lazy.config.keys import MISSING, is_within, read, walk
 from xray_lazy.config.period import is_period_key
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.engine.precision import DTYPES, MATMUL_PRECISIONS
-from xray_lazy.limits import Limits
+from xray_lazy.utils.limits import Limits
 
 COUNT = Limits(least=0, whole=True)
 SOME = Limits(least=1, whole=True)

@@ -16,7 +16,7 @@ from xray_lazy.data.image_files.image_file import UnreadableImage
 from xray_lazy.data.mapper import give_dataset, map_record
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.step_numbers import StepStorage
-from xray_lazy.out_of_memory import memory_failure
+from xray_lazy.utils.out_of_memory import memory_failure
 
 READ_AT_MOST = 5
 

@@ -17,7 +17,7 @@ from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reac
 from xray_lazy.engine.processes.process_group import run_as_started, run_in_group
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
-from xray_lazy.interruption import (
+from xray_lazy.utils.interruption import (
     ENDING,
     end_on_signals,
     end_with_parent,
@@ -26,7 +26,7 @@ from xray_lazy.interruption import (
     signal_of_exit,
     signals_are_caught,
 )
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # Where one process fails, the others wait for it in vain: so long until they are told to end, and again until killed.
 GRACE_SECONDS = 5

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from xray_lazy.engine.processes.group_watch import GroupWatch, end_process, set_
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
-from xray_lazy.interruption import ending_signal, is_silent
+from xray_lazy.utils.interruption import ending_signal, is_silent
 
 if TYPE_CHECKING:
     from torch.distributed import Store

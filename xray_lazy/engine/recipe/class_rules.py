@@ -8,7 +8,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import REMOVED, Draft
 from xray_lazy.engine.weights.class_axes import number_of_classes_keys
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 MASKS = 0.9  # of the instances that need a mask for masks to be learned: the others are left out of training
 MASK_PARTS = ("roi_heads.mask_in_features", "roi_heads.mask_pooler", "roi_heads.mask_head", "mask_head")

@@ -18,7 +18,7 @@ from xray_lazy.engine.recipe.draft import Advice, Draft
 from xray_lazy.engine.recipe.image_rules import advise_anchors, advise_image_size
 from xray_lazy.engine.recipe.length_rules import advise_batch, advise_length, advise_workers
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 _LOOK = "`tools/dataset.py check` tells why: e.g. all are crowd regions (iscrowd 1), or their ids don't match"
 TRAIN, TEST = "dataloader.train.dataset", "dataloader.test.dataset"

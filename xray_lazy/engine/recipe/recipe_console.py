@@ -6,7 +6,7 @@ from rich.table import Table
 from xray_lazy.config.override_text import value_text
 from xray_lazy.engine.recipe.draft import Setting
 from xray_lazy.engine.recipe.recipe import Recipe
-from xray_lazy.terminal import table_console
+from xray_lazy.utils.terminal import table_console
 
 
 def print_recipe(recipe: Recipe) -> None:

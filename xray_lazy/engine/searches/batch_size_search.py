@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from xray_lazy.engine.experiment import build_model, build_trainer, load_initial_weights
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 

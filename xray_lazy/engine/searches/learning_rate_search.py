@@ -11,9 +11,9 @@ from pathlib import Path
 from detectron2.engine.train_loop import HookBase
 from omegaconf import DictConfig
 
-from xray_lazy.atomic_file import atomic_writer, write_text
 from xray_lazy.engine.experiment import build_model, build_trainer, load_initial_weights
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.utils.atomic_file import atomic_writer, write_text
 
 SMOOTHING = 0.9  # of the running mean: the loss of a batch is mostly noise
 EXPLOSION = 4.0  # times the lowest loss, and nothing more will be learnt

@@ -16,7 +16,7 @@ from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.engine.output_folder.earlier_run import recorded_classes
 from xray_lazy.engine.weights.class_axes import ClassAxis, class_axes
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 # sets that are known by their number of classes, of detectron2's model zoo
 KNOWN_SETS = {80: "coco_2017_train", 1203: "lvis_v1_train", 1230: "lvis_v0.5_train"}

@@ -11,7 +11,7 @@ from torch import nn
 
 from xray_lazy.config import flatten
 from xray_lazy.errors import UserError
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from xray_lazy.evaluation.screening.bags import BagScores, BoxesOfImage, HitRule
 from xray_lazy.evaluation.screening.curve import Curve
 from xray_lazy.evaluation.screening.marks import Marks, marks_of
 from xray_lazy.evaluation.screening.view_fusion import ViewFusion, read_fusion
-from xray_lazy.wording import counted
+from xray_lazy.utils.wording import counted
 
 TASK = "screening"  # of its metrics, as `bbox` is one of COCO's
 

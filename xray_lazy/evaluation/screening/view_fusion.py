@@ -16,8 +16,8 @@ from scipy.special import expit, logit
 
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule
-from xray_lazy.json_files import read_json
 from xray_lazy.run_folder import number_or_none
+from xray_lazy.utils.json_files import read_json
 
 Axis = Literal["x", "y", "none"]
 AXES = ("x", "y", "none")

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from pycocotools import mask as mask_util
 
-from xray_lazy.atomic_file import remove_unfinished, write_bytes, write_json
 from xray_lazy.data.check.masks import mask_area, mask_box, rle_fault
 from xray_lazy.data.check.values import are_coordinates, is_whole
 from xray_lazy.data.coco_file import REQUIRED_LISTS, read_coco
@@ -18,7 +17,8 @@ from xray_lazy.data.masks.run_lengths import compressed, encode
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.detection_files import Categories
 from xray_lazy.prediction.serving.received_scans import ReceivedScan
-from xray_lazy.results_place import check_json_file
+from xray_lazy.utils.atomic_file import remove_unfinished, write_bytes, write_json
+from xray_lazy.utils.results_place import check_json_file
 
 FILE_NAME, IMAGES = "annotations.json", "images"
 MOST_ITEMS = 1000  # of one scan

@@ -13,7 +13,7 @@ from xray_lazy.data.image_files.image_bytes import UnreadableImage
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES, image_size
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
-from xray_lazy.wording import printable
+from xray_lazy.utils.wording import printable
 
 DEEPEST, LONGEST = 8, 100  # folders of a name that are kept, and characters of each part
 

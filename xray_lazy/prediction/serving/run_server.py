@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.errors import UserError
-from xray_lazy.interruption import ENDING, heard
 from xray_lazy.prediction.predictor import Predictor
-from xray_lazy.results_place import sole_writer
+from xray_lazy.utils.interruption import ENDING, heard
+from xray_lazy.utils.results_place import sole_writer
 
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 NEEDED |= {"prometheus_client": "prometheus-client"}

@@ -6,7 +6,7 @@ import torch
 
 from xray_lazy.errors import RunFailure
 from xray_lazy.failure import Failure
-from xray_lazy.out_of_memory import explained_out_of_memory, memory_failure
+from xray_lazy.utils.out_of_memory import explained_out_of_memory, memory_failure
 
 OF_A_GPU = torch.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 4.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.20 GiB is "

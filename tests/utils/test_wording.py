@@ -16,7 +16,7 @@ from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.split.plan import plan_split
 from xray_lazy.data.split.scanner_export import read_export
 from xray_lazy.data.split.split_console import print_plan
-from xray_lazy.wording import clean_what_is_printed, for_console, printable, tool_command
+from xray_lazy.utils.wording import clean_what_is_printed, for_console, printable, tool_command
 
 NAME = "gun\x1b]0;owned\x07\nerror: \u202efake\x9b2J"
 SHOWN = r"gun\x1b]0;owned\x07\nerror: \u202efake\x9b2J"

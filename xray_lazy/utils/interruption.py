@@ -112,7 +112,7 @@ def error_of(number: int) -> KeyboardInterrupt:
 
 def _runs_tool() -> bool:
     script = getattr(sys.modules["__main__"], "__file__", None)
-    package = os.path.dirname(os.path.realpath(__file__))
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     places = [os.path.join(parent, "tools") for parent in (package, os.path.dirname(package))]
     return bool(script) and os.path.dirname(os.path.realpath(script)) in places
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
-from xray_lazy.results_place import (
+from xray_lazy.utils.results_place import (
     check_no_input,
     check_replaceable,
     check_result_file,
@@ -24,7 +24,7 @@ from xray_lazy.results_place import (
     sole_writer,
 )
 
-TOOL = Path(__file__).parents[1] / "tools" / "dataset.py"
+TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
 LABEL = {"imagePath": "bag_0.png", "imageWidth": 64, "imageHeight": 48}
 LABEL |= {"shapes": [{"label": "gun", "shape_type": "rectangle", "points": [[3, 3], [20, 20]]}]}
 

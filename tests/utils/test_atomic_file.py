@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from xray_lazy.atomic_file import ABANDONED_SECONDS, atomic_writer, write_json, write_text
+from xray_lazy.utils.atomic_file import ABANDONED_SECONDS, atomic_writer, write_json, write_text
 
 
 def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path):

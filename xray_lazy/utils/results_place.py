@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xray_lazy.atomic_file import write_json
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 ELSEWHERE = "name another one for the results, or move it away"
 RECORD = ".written"  # in a folder of results: its files, and the checksums of those that people correct

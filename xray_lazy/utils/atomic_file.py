@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xray_lazy.interruption import unfinished_files
+from xray_lazy.utils.interruption import unfinished_files
 
 ABANDONED_SECONDS = 60
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # as mkstemp makes them below
