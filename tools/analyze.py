@@ -248,7 +248,7 @@ def add_fusion(parser: argparse.ArgumentParser) -> None:
 
 def fused(options: argparse.Namespace, inputs, content=None, path: str = ""):
     """The inputs with fused scores where weights are given, and the weights."""
-    from xray_lazy.analysis.fused_views import with_fused_views
+    from xray_lazy.analysis.screening.fused_views import with_fused_views
     from xray_lazy.evaluation.screening.view_fusion import read_fusion
 
     if options.view_fusion:
@@ -272,9 +272,9 @@ def run_screening(options: argparse.Namespace) -> None:
     rule = hit_rule(options)
     from pathlib import Path
 
-    from xray_lazy.analysis.operating_point import OperatingPoint
-    from xray_lazy.analysis.screening import screen_inputs
-    from xray_lazy.analysis.screening_files import print_screening, write_screening
+    from xray_lazy.analysis.screening.operating_point import OperatingPoint
+    from xray_lazy.analysis.screening.screening import screen_inputs
+    from xray_lazy.analysis.screening.screening_files import print_screening, write_screening
     from xray_lazy.utils.results_place import check_json_file, sole_writer
 
     if options.operating_point:
@@ -329,8 +329,8 @@ def run_fuse_views(options: argparse.Namespace) -> None:
     rule = hit_rule(options)
     from pathlib import Path
 
-    from xray_lazy.analysis.fused_views import fit_views, write_views
-    from xray_lazy.analysis.screening_text import print_views
+    from xray_lazy.analysis.screening.fused_views import fit_views, write_views
+    from xray_lazy.analysis.screening.screening_text import print_views
     from xray_lazy.evaluation.screening.view_fusion import FILE_NAME
     from xray_lazy.utils.results_place import check_json_file
 
@@ -371,9 +371,9 @@ def run_operating_point(options: argparse.Namespace) -> None:
     rule = hit_rule(options)
     from pathlib import Path
 
-    from xray_lazy.analysis.operating_point import FILE_NAME
-    from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
-    from xray_lazy.analysis.screening_text import print_choice
+    from xray_lazy.analysis.screening.operating_point import FILE_NAME
+    from xray_lazy.analysis.screening.operating_point_choice import choose_operating_point, write_operating_point
+    from xray_lazy.analysis.screening.screening_text import print_choice
     from xray_lazy.utils.results_place import check_json_file
 
     inputs, weights = fused(options, read_inputs(options, options.run))

@@ -8,10 +8,10 @@ import pytest
 
 from tests.analysis.cases import CATEGORIES, GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
-from xray_lazy.analysis.operating_point import OperatingPoint, truth_fingerprint
-from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
-from xray_lazy.analysis.screening import screen_inputs
-from xray_lazy.analysis.screening_text import notes_of
+from xray_lazy.analysis.screening.operating_point import OperatingPoint, truth_fingerprint
+from xray_lazy.analysis.screening.operating_point_choice import choose_operating_point, write_operating_point
+from xray_lazy.analysis.screening.screening import screen_inputs
+from xray_lazy.analysis.screening.screening_text import notes_of
 from xray_lazy.errors import UserError
 
 BOX, FAR = (10, 10, 20, 20), (70, 70, 20, 20)

@@ -11,9 +11,9 @@ from tests.analysis.cases import GUN, KNIFE, inputs_of, thing
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.analysis.inputs import Inputs, coco_of, load_truth
-from xray_lazy.analysis.screening import froc, screen_inputs
-from xray_lazy.analysis.screening_files import warnings_of, write_screening
-from xray_lazy.analysis.screening_text import shown_threshold
+from xray_lazy.analysis.screening.screening import froc, screen_inputs
+from xray_lazy.analysis.screening.screening_files import warnings_of, write_screening
+from xray_lazy.analysis.screening.screening_text import shown_threshold
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
 

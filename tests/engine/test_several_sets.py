@@ -11,7 +11,7 @@ from tests.data.coco_sets import write_set
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group
 from xray_lazy.analysis.inputs import inputs_of_run
-from xray_lazy.analysis.screening import screen_inputs
+from xray_lazy.analysis.screening.screening import screen_inputs
 from xray_lazy.config import load_config
 from xray_lazy.data.dataset_places import short_names
 from xray_lazy.engine.checkpoint_evaluation.queue import CheckpointQueue

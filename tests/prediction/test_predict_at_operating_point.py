@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from xray_lazy.analysis.fused_views import fit_views, with_fused_views, write_views
 from xray_lazy.analysis.inputs import inputs_of_files
-from xray_lazy.analysis.operating_point import OperatingPoint
-from xray_lazy.analysis.operating_point_choice import choose_operating_point, write_operating_point
-from xray_lazy.analysis.screening import screen_inputs
+from xray_lazy.analysis.screening.fused_views import fit_views, with_fused_views, write_views
+from xray_lazy.analysis.screening.operating_point import OperatingPoint
+from xray_lazy.analysis.screening.operating_point_choice import choose_operating_point, write_operating_point
+from xray_lazy.analysis.screening.screening import screen_inputs
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from tests.report.made_run import evaluate, make_run, make_set
 from tests.report.test_report import blocks_of, notes, table
-from xray_lazy.analysis import screening as analysis_screening
+from xray_lazy.analysis.screening import screening as analysis_screening
 from xray_lazy.config import load_config
 from xray_lazy.engine.evaluated_sets import nodes_of_sets
 from xray_lazy.evaluation.screening.bags import score_bags

@@ -10,7 +10,7 @@ import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
 from xray_lazy.analysis.results import plain
-from xray_lazy.analysis.screening import images_of
+from xray_lazy.analysis.screening.screening import images_of
 from xray_lazy.analysis.subsets import Subsets, parts_of
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError

@@ -47,7 +47,7 @@ from xray_lazy.visualization.overlay import draw_instances
 from xray_lazy.visualization.prediction_images import is_written_here, write_image
 
 if TYPE_CHECKING:
-    from xray_lazy.analysis.operating_point import OperatingPoint
+    from xray_lazy.analysis.screening.operating_point import OperatingPoint
 
 # Images that are drawn and written while the network is busy with others.
 WRITERS, WAITING = 2, 8
@@ -125,7 +125,7 @@ def run_prediction(options: PredictOptions) -> None:
         raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
     point = None
     if options.operating_point:
-        from xray_lazy.analysis.operating_point import OperatingPoint
+        from xray_lazy.analysis.screening.operating_point import OperatingPoint
 
         point = OperatingPoint.read(options.operating_point)
         point.check_scores()

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xray_lazy.analysis.fused_views import with_fused_views
-from xray_lazy.analysis.screening import ScreeningResult, bag_keys, froc_steps, screen_with_bags
-from xray_lazy.analysis.screening_files import warnings_of
-from xray_lazy.analysis.screening_text import shown_threshold
+from xray_lazy.analysis.screening.fused_views import with_fused_views
+from xray_lazy.analysis.screening.screening import ScreeningResult, bag_keys, froc_steps, screen_with_bags
+from xray_lazy.analysis.screening.screening_files import warnings_of
+from xray_lazy.analysis.screening.screening_text import shown_threshold
 from xray_lazy.config.keys import describes_call
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BagScores

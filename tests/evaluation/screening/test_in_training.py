@@ -10,9 +10,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from tests.data.coco_sets import reference, write_set
-from xray_lazy.analysis.fused_views import fit_views, with_fused_views, write_views
 from xray_lazy.analysis.inputs import inputs_of_files
-from xray_lazy.analysis.screening import screen_inputs
+from xray_lazy.analysis.screening.fused_views import fit_views, with_fused_views, write_views
+from xray_lazy.analysis.screening.screening import screen_inputs
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator

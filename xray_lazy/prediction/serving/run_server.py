@@ -105,7 +105,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _predictor(options: ServeOptions) -> Predictor:
     point = None
     if options.operating_point:
-        from xray_lazy.analysis.operating_point import OperatingPoint
+        from xray_lazy.analysis.screening.operating_point import OperatingPoint
 
         point = OperatingPoint.read(options.operating_point)
         point.check_scores()

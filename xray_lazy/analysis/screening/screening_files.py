@@ -8,8 +8,8 @@ from rich.markup import escape
 
 from xray_lazy.analysis.analysis_console import VERDICT_COLOURS, table_of, wide_console
 from xray_lazy.analysis.files import table_text
-from xray_lazy.analysis.screening import ScreeningResult
-from xray_lazy.analysis.screening_text import (
+from xray_lazy.analysis.screening.screening import ScreeningResult
+from xray_lazy.analysis.screening.screening_text import (
     print_at_point,
     shown_interval,
     shown_percent,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import APART, Inputs, same_truth
-from xray_lazy.analysis.missed import MissedItems, missed_items
-from xray_lazy.analysis.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.analysis.results import plain
+from xray_lazy.analysis.screening.missed import MissedItems, missed_items
+from xray_lazy.analysis.screening.operating_point import AtPoint, OperatingPoint, judge_at
 from xray_lazy.data.bag_names import bag_of_each
 from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError

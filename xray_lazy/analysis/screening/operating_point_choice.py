@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.operating_point import FILE_NAME, SCHEMA, image_sample, truth_fingerprint
 from xray_lazy.analysis.results import plain
-from xray_lazy.analysis.screening import bags_of
+from xray_lazy.analysis.screening.operating_point import FILE_NAME, SCHEMA, image_sample, truth_fingerprint
+from xray_lazy.analysis.screening.screening import bags_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import HitRule
 from xray_lazy.evaluation.screening.threshold_choice import (

@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from xray_lazy.analysis.analysis_console import table_of, wide_console
-from xray_lazy.analysis.operating_point import AtPoint
+from xray_lazy.analysis.screening.operating_point import AtPoint
 from xray_lazy.evaluation.screening.figures import FALSE_ALARM_RATES, LEAST_THREATS, clean_bags_for, least_false_alarms
 from xray_lazy.evaluation.screening.threshold_choice import Judgement, Rate
 from xray_lazy.utils.wording import counted
 
 if TYPE_CHECKING:
-    from xray_lazy.analysis.fused_views import FittedViews
-    from xray_lazy.analysis.operating_point_choice import Choice
+    from xray_lazy.analysis.screening.fused_views import FittedViews
+    from xray_lazy.analysis.screening.operating_point_choice import Choice
 
 
 def print_at_point(console: Console, at: AtPoint) -> None:

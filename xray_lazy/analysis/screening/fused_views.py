@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.operating_point import image_sample, truth_fingerprint
-from xray_lazy.analysis.screening import images_of
+from xray_lazy.analysis.screening.operating_point import image_sample, truth_fingerprint
+from xray_lazy.analysis.screening.screening import images_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule, score_bags
 from xray_lazy.evaluation.screening.curve import Curve
