@@ -13,10 +13,10 @@ from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.image_reader import ImageReader, Reader
 from xray_lazy.inspection.activation import class_activations, proposals_of
 from xray_lazy.inspection.attention import attention_maps, recorded_attention
+from xray_lazy.inspection.box_paths import draw_boxes, draw_paths, score_colours
+from xray_lazy.inspection.heat_maps import draw_components, draw_heat
 from xray_lazy.inspection.parts import ModelParts, Proposals, Stage
 from xray_lazy.utils.wording import counted
-from xray_lazy.visualization.box_paths import draw_boxes, draw_paths, score_colours
-from xray_lazy.visualization.heat_maps import draw_components, draw_heat
 from xray_lazy.visualization.overlay import (
     QUIET_COLOUR,
     class_colour,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from xray_lazy.visualization.box_paths import START_COLOUR, draw_boxes, draw_paths, score_colours
-from xray_lazy.visualization.heat_maps import draw_components, draw_heat
+from xray_lazy.inspection.box_paths import START_COLOUR, draw_boxes, draw_paths, score_colours
+from xray_lazy.inspection.heat_maps import draw_components, draw_heat
 from xray_lazy.visualization.overlay import class_colour, grey_background
 
 WHITE = np.full((96, 160, 3), 255, np.uint8)
