@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.wanted_sets import load_side_by_side, open_wanted_sets, scanner_and_split
 from xray_lazy.errors import UserError
-from xray_lazy.visualization.data_sets import load_side_by_side, open_wanted_sets, scanner_and_split
 from xray_lazy.visualization.image_choice import (
     Choice,
     check_classes,

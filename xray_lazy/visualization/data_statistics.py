@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from xray_lazy.data.datasets import DetectionDataset
+from xray_lazy.data.wanted_sets import scanner_and_split
 from xray_lazy.utils.atomic_file import write_json, write_text
 from xray_lazy.utils.wording import printable
-from xray_lazy.visualization.data_sets import scanner_and_split
 from xray_lazy.visualization.image_choice import NAMED_SIZES
 
 POSITION_ROWS, POSITION_COLUMNS = 36, 54

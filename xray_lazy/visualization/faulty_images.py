@@ -9,8 +9,8 @@ from xray_lazy.data.check.kinds import KINDS, NOTE
 from xray_lazy.data.check.masks import rle_fault
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.image_detections import Drawn
+from xray_lazy.data.wanted_sets import short_name
 from xray_lazy.errors import UserError
-from xray_lazy.visualization.data_sets import short_name
 from xray_lazy.visualization.image_choice import Choice
 from xray_lazy.visualization.shown_image import ShownImage
 

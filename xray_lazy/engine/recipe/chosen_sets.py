@@ -10,9 +10,9 @@ from xray_lazy.config.load import config_folder
 from xray_lazy.data.check import CocoSet, open_sets
 from xray_lazy.data.dataset_places import available_datasets
 from xray_lazy.data.datasets import load_datasets
+from xray_lazy.data.wanted_sets import reference, scanner_and_split
 from xray_lazy.engine.recipe.class_rules import learns_masks
 from xray_lazy.errors import UserError
-from xray_lazy.visualization.data_sets import reference, scanner_and_split
 
 EVALUATED = ("val", "test")
 _OVERRIDE = re.compile(r"(\+{0,2}[A-Za-z_][\w.\[\]-]*=|~)")
