@@ -112,7 +112,7 @@ def check_effects(options: argparse.Namespace) -> None:
 
 def run_data(options: argparse.Namespace) -> None:
     from xray_lazy.utils.results_place import sole_writer
-    from xray_lazy.visualization import data_report
+    from xray_lazy.visualization.data_report import data_report
     from xray_lazy.visualization.image_choice import Choice, parse_size_range
 
     check_effects(options)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from xray_lazy.data.datasets import DetectionDataset
-from xray_lazy.visualization.data_statistics import save_statistics, statistics_of, summary
-from xray_lazy.visualization.statistics_charts import draw_statistics_sheet, save_charts
+from xray_lazy.visualization.data_report.data_statistics import save_statistics, statistics_of, summary
+from xray_lazy.visualization.data_report.statistics_charts import draw_statistics_sheet, save_charts
 
 CHARTS = {"statistics", "classes", "sizes_by_class", "sizes", "aspects", "per_picture", "positions"}
 

@@ -53,10 +53,10 @@ def show_images(request: DataRequest, folder: str | Path, report: Callable[[str]
         UserError: a set, a class or a kind of fault is not there, or no image is as asked for.
     """
     from xray_lazy.data.wanted_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.faulty_images import choose_faulty, declared_classes, find_faulty_images
-    from xray_lazy.visualization.ground_truth_images import ground_truth_images
+    from xray_lazy.visualization.data_report.faulty_images import choose_faulty, declared_classes, find_faulty_images
+    from xray_lazy.visualization.data_report.ground_truth_images import ground_truth_images
+    from xray_lazy.visualization.data_report.shown_image import SheetLayout, save_shown_images
     from xray_lazy.visualization.image_choice import check_classes, draw_at_random
-    from xray_lazy.visualization.shown_image import SheetLayout, save_shown_images
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
     _leave_alone(_files(sets), folder)
@@ -94,7 +94,7 @@ def show_augmented(request: DataRequest, folder: str | Path, report: Callable[[s
     from xray_lazy.config import load_config
     from xray_lazy.data.mapper import give_dataset
     from xray_lazy.data.wanted_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.ground_truth_images import save_augmented_sheet
+    from xray_lazy.visualization.data_report.ground_truth_images import save_augmented_sheet
     from xray_lazy.visualization.image_choice import check_classes, choose_records, draw_at_random
 
     cfg = load_config(request.config_file, request.overrides)
@@ -152,8 +152,8 @@ def _parts_alone(cfg: DictConfig) -> dict[str, DictConfig]:
 def show_statistics(request: DataRequest, folder: str | Path, report: Callable[[str], None]) -> None:
     """Write `statistics.png`, its charts, `statistics.json` and `classes.csv` into `folder`."""
     from xray_lazy.data.wanted_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.data_statistics import save_statistics, statistics_of
-    from xray_lazy.visualization.statistics_charts import save_charts
+    from xray_lazy.visualization.data_report.data_statistics import save_statistics, statistics_of
+    from xray_lazy.visualization.data_report.statistics_charts import save_charts
 
     sets = open_wanted_sets(request.sets, request.root, request.scanners, request.splits)
     _leave_alone(_files(sets), folder)
@@ -188,7 +188,7 @@ def _files(sets: Iterable[CocoSet]) -> Iterator[Path]:
 def show_browser(request: DataRequest, port: int) -> None:
     """Open hotcoco's browser on the wanted images, until Ctrl-C."""
     from xray_lazy.data.wanted_sets import load_side_by_side, open_wanted_sets
-    from xray_lazy.visualization.data_browser import browse, check_browser
+    from xray_lazy.visualization.data_report.data_browser import browse, check_browser
     from xray_lazy.visualization.image_choice import check_classes, choose_records
 
     check_browser()

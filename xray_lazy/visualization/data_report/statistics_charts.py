@@ -10,7 +10,7 @@ import numpy as np
 
 from xray_lazy.utils.atomic_file import atomic_writer
 from xray_lazy.visualization.chart_text import chart_text
-from xray_lazy.visualization.data_statistics import SetStatistics
+from xray_lazy.visualization.data_report.data_statistics import SetStatistics
 from xray_lazy.visualization.image_choice import NAMED_SIZES
 
 if TYPE_CHECKING:

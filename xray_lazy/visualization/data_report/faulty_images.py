@@ -11,8 +11,8 @@ from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.wanted_sets import short_name
 from xray_lazy.errors import UserError
+from xray_lazy.visualization.data_report.shown_image import ShownImage
 from xray_lazy.visualization.image_choice import Choice
-from xray_lazy.visualization.shown_image import ShownImage
 
 # Nothing can be seen of it, and exports of some scanners have it in every image.
 UNSEEN = "size_missing"

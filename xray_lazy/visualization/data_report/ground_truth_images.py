@@ -8,11 +8,11 @@ import numpy as np
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import Drawn
 from xray_lazy.data.image_reader import ImageReader
+from xray_lazy.visualization.data_report.shown_image import ShownImage, cell_height, draw_cell
 from xray_lazy.visualization.image_choice import Choice, choose_records, draw_at_random, wanted_items
 from xray_lazy.visualization.montage import contact_sheet
 from xray_lazy.visualization.overlay import instances_of_record
 from xray_lazy.visualization.prediction_images import write_image
-from xray_lazy.visualization.shown_image import ShownImage, cell_height, draw_cell
 
 
 def ground_truth_images(
