@@ -15,7 +15,6 @@ from xray_lazy.data.image_files.dicom_files import dicom_header, is_dicom
 from xray_lazy.prediction.detection_files import Found
 from xray_lazy.utils.atomic_file import atomic_writer
 
-SUFFIX = ".dcs"
 ALGORITHM = "xray-lazy "
 # Of the image's file, where it is DICOM: what says whose bag it is, and in which study.
 KEPT = ("PatientID", "PatientName", "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber")

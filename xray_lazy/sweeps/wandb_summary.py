@@ -1,6 +1,5 @@
 """A sweep's own run at W&B, beside those of its trials: the table of trials, the plots, the best values."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from xray_lazy.sweeps.sweep_results import figure_sections
 from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_session import WandbSession
-
-logger = logging.getLogger(__name__)
 
 JOB_TYPE = "sweep"
 TIMEOUT = 30.0

@@ -52,10 +52,6 @@ class BoxTable:
         """Boxes of each image, `(images,)`."""
         return np.bincount(self.owners, minlength=len(self.image_sizes))
 
-    def boxes_of_classes(self, classes: int) -> np.ndarray:
-        """Boxes of each class, `(classes,)`."""
-        return np.bincount(self.classes, minlength=classes)
-
     def frequencies(self, classes: int) -> np.ndarray:
         """The share of the images that show each class, `(classes,)`."""
         shown = np.unique(np.stack([self.owners, self.classes]), axis=1)[1]
