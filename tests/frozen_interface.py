@@ -1,9 +1,10 @@
-"""What configs and scripts of others rely on: keys of configs, and options of tools.
+"""What configs and scripts of others rely on: keys of configs, the paths of classes in them, and options of tools.
 
 `python -m tests.frozen_interface` accepts a change: it writes `tests/frozen_interface.txt` anew.
 """
 
 import argparse
+import re
 import runpy
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,15 +12,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from xray_lazy.config import config_names, get_config
+from xray_lazy.config import config_names, get_config, to_yaml
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).with_suffix(".txt")
+OF_OURS = re.compile(r"_target_: ((?:xray_lazy|sparse_rcnn)\.[\w.]+)")
 HEADLINE = "# Changed on purpose only: python -m tests.frozen_interface. [] is any element of a list."
 
 
 def frozen_interface() -> str:
-    return "\n".join([HEADLINE, *config_lines(), "", *tool_lines(), ""])
+    return "\n".join([HEADLINE, *config_lines(), "", *target_lines(), "", *tool_lines(), ""])
 
 
 def config_lines() -> Iterator[str]:
@@ -35,6 +37,13 @@ def config_lines() -> Iterator[str]:
     for having, keys in sorted(groups.items(), key=lambda group: (-len(group[0]), group[0])):
         yield from ["", "## keys of all configs" if len(having) == len(names) else "## keys of " + ", ".join(having)]
         yield from keys
+
+
+def target_lines() -> Iterator[str]:
+    """The classes and functions that `config.yaml` files of earlier runs name, too: they are found where they were."""
+    yield "## named by configs"
+    texts = [to_yaml(get_config(name)) for name in config_names()]
+    yield from sorted({target for text in texts for target in OF_OURS.findall(text)})
 
 
 def keys_of(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[str]:
