@@ -60,7 +60,9 @@ def reference(one: CocoSet) -> dict:
 
 def short_name(one: CocoSet) -> str:
     """A set's name; of one that is given by its file, the file's without its folder."""
-    return one.json_file.stem if os.sep in one.name or one.name.endswith(".json") else one.name
+    if one.json_file is not None and (os.sep in one.name or one.name.endswith(".json")):
+        return one.json_file.stem
+    return one.name
 
 
 def scanner_and_split(name: str) -> tuple[str, str]:
