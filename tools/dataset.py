@@ -594,11 +594,11 @@ def add_colours(commands) -> None:
     )
     parser.add_argument(
         "--scanner",
-        nargs=2,
+        nargs="+",
         action="append",
         required=True,
         type=path,
-        metavar=("NAME", "IMAGES"),
+        metavar=("NAME IMAGES", ""),
         help="two or more times: a folder with images of this scanner, or a pattern of their paths in quotes",
     )
     parser.add_argument(
@@ -613,6 +613,13 @@ def run_colours(options: argparse.Namespace) -> int:
     from xray_lazy.utils.atomic_file import write_json
     from xray_lazy.utils.results_place import check_json_file
 
+    for name, *places in options.scanner:
+        # the file names images by a pattern, which paths that a shell has put in for it don't tell
+        if len(places) != 1:
+            raise UserError(
+                f"--scanner {name} takes one place of images, not {len(places)}",
+                "give a folder, or a pattern in quotes, which no shell replaces: --scanner new 'scans/new_*'",
+            )
     check_json_file(options.output, "a file of colours", "kind", "scanners")
     names = [name for name, _ in options.scanner]
     if len(set(names)) < len(names):

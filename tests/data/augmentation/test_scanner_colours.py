@@ -93,3 +93,11 @@ def test_the_tool_writes_the_file_and_replaces_no_other(run_tool_here, colours, 
     assert answer.returncode == 2 and (tmp_path / "mine.json").read_text() == "{}"
     answer = run_tool_here(tool, "colours", *scanners[:3], "--output", tmp_path / "new.json")
     assert answer.returncode == 2 and "one scanner has no other" in answer.stderr
+
+
+def test_a_pattern_that_the_shell_replaced_is_refused(run_tool_here, colours, tmp_path):
+    images = sorted((colours.parent / "bright").iterdir())
+    assert len(images) > 1
+    tool, output = ROOT / "tools" / "dataset.py", tmp_path / "new.json"
+    answer = run_tool_here(tool, "colours", "--scanner", "bright", *images, "--output", output)
+    assert answer.returncode == 2 and "in quotes" in answer.stderr and not output.exists()
