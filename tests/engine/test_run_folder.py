@@ -145,6 +145,21 @@ def test_a_run_without_the_name_of_its_last_checkpoint_is_resumed(copied, left):
     assert contents(folder) == before, "all iterations were done"
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_folder_that_was_moved_is_resumed_where_it_lies_now(trained, tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(trained[0], tmp_path / "moved")
+    place = f"train.output_dir={'moved' if relative else folder}"
+    cfg = apply_overrides(load_config(folder / "config.yaml"), [place])
+    check_run_folder(cfg, resume=True, overwrite=False)
+    before = contents(folder)
+    run(RunOptions(str(folder / "config.yaml"), [place], resume=True))
+    assert contents(folder) == before, "all iterations were done"
+    with pytest.raises(UserError, match="another config") as refused:
+        check_run_folder(apply_overrides(cfg, ["train.seed=5"]), resume=True, overwrite=False)
+    assert "output_dir" not in refused.value.message
+
+
 def without_key(folder, key):
     config = load_config(folder / "config.yaml")
     group, _, name = key.rpartition(".")
