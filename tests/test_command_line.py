@@ -93,12 +93,15 @@ def test_with_debug_an_error_comes_with_its_traceback(error):
         run_tool(raising(error), debug=True)
 
 
-def test_a_reader_that_leaves_early_hears_no_complaint():
-    code = "from xray_lazy.command_line import real, run_tool, whole; run_tool(lambda: print('line\\n' * 100000))"
+def test_a_tool_does_its_work_where_the_reader_of_its_output_leaves_early(tmp_path):
+    work = (
+        f"[print('line\\n' * 100000), sys.stdout.flush(), print('line'), open({str(tmp_path / 'done')!r}, 'w'), 3][-1]"
+    )
+    code = f"import sys; from xray_lazy.command_line import run_tool; run_tool(lambda: {work})"
     tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     tool.stdout.readline()
     tool.stdout.close()
-    assert (tool.stderr.read(), tool.wait(PATIENCE)) == ("", 1)
+    assert (tool.stderr.read(), tool.wait(PATIENCE)) == ("", 3) and (tmp_path / "done").is_file()
     tool.stderr.close()
 
 

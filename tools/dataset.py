@@ -217,6 +217,15 @@ def add_repair(commands) -> None:
 
 
 def run_repair(options: argparse.Namespace) -> int:
+    from xray_lazy.utils.results_place import sole_maker
+
+    with ExitStack() as held:
+        if options.output and not options.dry_run:
+            held.enter_context(sole_maker(Path(options.output)))
+        return _repair(options)
+
+
+def _repair(options: argparse.Namespace) -> int:
     from xray_lazy.data.check import open_sets
     from xray_lazy.data.check.check_console import print_changes, print_left
     from xray_lazy.data.repair import check_targets, name_bags, refuse_nothing, repair, write_repaired
@@ -365,14 +374,19 @@ def add_convert(commands) -> None:
 
 
 def run_convert(options: argparse.Namespace) -> int:
-    from pathlib import Path
+    from xray_lazy.utils.results_place import sole_maker
 
+    idle = {"voc": (), "labelme": ("zero_based",)}.get(options.format, ("zero_based", "match_by"))
+    refuse_idle(options.parser, options, idle, f"on {options.format} labels")
+    with sole_maker(Path(options.output)):
+        return _convert(options)
+
+
+def _convert(options: argparse.Namespace) -> int:
     from xray_lazy.data.convert import convert
     from xray_lazy.utils.atomic_file import write_json
     from xray_lazy.utils.results_place import check_json_file
 
-    idle = {"voc": (), "labelme": ("zero_based",)}.get(options.format, ("zero_based", "match_by"))
-    refuse_idle(options.parser, options, idle, f"on {options.format} labels")
     if Path(options.output).exists() and not options.overwrite:
         raise UserError(f"{options.output} is there already", "take another --output, or --overwrite")
     check_json_file(options.output, "a COCO file", "images", "annotations")

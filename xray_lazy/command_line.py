@@ -24,8 +24,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         main: the tool's work; returns its exit code, or None for 0.
         debug: let exceptions through with their traceback.
 
-    A `UserError` is printed as its message and fix; a full disk, a path that can't be used and a closed
-    pipe get messages of their own.
+    A `UserError` is printed as its message and fix; a full disk and a path that can't be used get messages of their
+    own. A closed pipe is no error: what is printed from there on is lost, and the work goes on.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name the user's own classes.
     """
     global _show_tracebacks
@@ -38,10 +38,6 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
-    except BrokenPipeError:
-        # `tool | head` closes our output; say nothing, and keep Python from complaining at its own exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_FAILURE
     except (Exception, KeyboardInterrupt) as error:
         if debug and not ending_signal(error):
             Failure.of(error).tell()

@@ -14,11 +14,13 @@ from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
 from xray_lazy.errors import UserError
 from xray_lazy.utils.results_place import (
+    check_as_written,
     check_no_input,
     check_replaceable,
     check_result_file,
     check_result_folder,
     json_with,
+    record_written,
     replace_folder,
     sole_maker,
     sole_writer,
@@ -213,3 +215,26 @@ def test_a_set_that_another_process_writes_is_left_to_it(tmp_path, run_tool_here
         )
     assert answer.returncode == 2 and "another process is writing results" in answer.stderr
     assert not (tmp_path / "sets" / "annotations").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("repair", *SET), ("convert", "labelme", "labels")], ids=["a repaired set", "a converted set"]
+)
+def test_a_file_that_another_process_makes_is_left_to_it(folder, arguments, run_tool_here, monkeypatch):
+    monkeypatch.chdir(folder)
+    with sole_maker(folder / "new.json"):
+        answer = run_tool_here(TOOL, *arguments, "--output", "new.json")
+    assert answer.returncode == 2 and "another process is writing results into new.json" in answer.stderr
+    assert not (folder / "new.json").exists()
+
+
+def test_a_record_keeps_what_was_written_before_and_is_still_there(tmp_path):
+    for name in ("train.json", "val.json", "old.json"):
+        (tmp_path / name).write_text(name)
+        record_written(tmp_path, [name])
+    (tmp_path / "old.json").unlink()
+    record_written(tmp_path, ["val.json"])
+    check_as_written([tmp_path / "train.json", tmp_path / "val.json"])
+    (tmp_path / "old.json").write_text("made by hand")
+    with pytest.raises(UserError, match="made by hand"):
+        check_as_written([tmp_path / "old.json"])

@@ -124,11 +124,15 @@ def sole_maker(path: Path) -> Iterator[Path]:
 def record_written(folder: Path, corrected: Iterable[str], others: Iterable[str] = ()) -> None:
     """Record which files of a folder are results, so that `check_unchanged` knows what a person did to them.
 
+    What was recorded before of files that are still there stays.
+
     Args:
         corrected: those that people may change, by their path below the folder.
         others: links and copies of what lies elsewhere.
     """
-    write_json(folder / RECORD, {**dict.fromkeys(others), **{name: _checksum(folder / name) for name in corrected}})
+    earlier = {name: known for name, known in _record(folder).items() if os.path.lexists(folder / name)}
+    written = {name: _checksum(folder / name) for name in corrected}
+    write_json(folder / RECORD, {**earlier, **dict.fromkeys(others), **written})
 
 
 def check_unchanged(folder: Path) -> None:

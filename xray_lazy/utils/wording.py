@@ -1,6 +1,7 @@
 """Texts as people read them."""
 
 import io
+import os
 import re
 import shlex
 
@@ -50,10 +51,33 @@ def _escaped(match: re.Match) -> str:
 
 
 def clean_what_is_printed(stream: object) -> None:
-    """Let a console's stream print names of files and classes that its encoding doesn't know, or a terminal obeys."""
+    """Let a console's stream print names of files and classes that its encoding doesn't know, or a terminal obeys.
+
+    Where nobody reads any more (`tool | head -1`), the rest is not printed, and the tool's work goes on.
+    """
     if not isinstance(stream, io.TextIOWrapper):
         return
     stream.reconfigure(errors="backslashreplace")
     if "write" not in vars(stream):
-        write, is_terminal = stream.write, stream.isatty()
-        stream.write = lambda text: write(for_console(text, is_terminal))
+        write, flush, is_terminal = stream.write, stream.flush, stream.isatty()
+
+        def cleaned(text: str) -> int:
+            try:
+                return write(for_console(text, is_terminal))
+            except BrokenPipeError:
+                _print_nowhere(stream)
+                return len(text)
+
+        def flushed() -> None:
+            try:
+                flush()
+            except BrokenPipeError:
+                _print_nowhere(stream)
+
+        stream.write, stream.flush = cleaned, flushed
+
+
+def _print_nowhere(stream: io.TextIOWrapper) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -224,12 +224,12 @@ def _told(name: str, content: Mapping) -> Imported:
 
 
 def _write(files: Mapping[Path, dict], links: Mapping[Path, Path], overwrite: bool) -> None:
-    there = [path for path in (*files, *(link / LINKED_IMAGES for link in links)) if os.path.lexists(path)]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is there already", "take another --output, or --overwrite")
     with ExitStack() as held:
         for folder in links:
             held.enter_context(sole_writer(folder))
+        there = [path for path in (*files, *(link / LINKED_IMAGES for link in links)) if os.path.lexists(path)]
+        if there and not overwrite:
+            raise UserError(f"{there[0]} is there already", "take another --output, or --overwrite")
         check_as_written(files)
         _replace(files, links)
 
@@ -248,5 +248,4 @@ def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path]) -> None:
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, content)
-    for folder in {path.parent for path in files}:
-        record_written(folder, [path.name for path in files if path.parent == folder])
+        record_written(path.parent, [path.name])
