@@ -1,6 +1,7 @@
 """tools/sweep.py as a person uses it: what is refused before anything starts, and a sweep that is killed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep, trial_limit
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
-from xray_lazy.sweeps.study import list_trials
+from xray_lazy.sweeps.study import list_trials, trial_folder
 from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +235,10 @@ def test_a_sweep_is_killed_resumed_and_ends_with_its_results(environment, option
     options.num_processes, options.trials_in_parallel, options.output_dir = processes, 2, str(folder)
     options.overrides = LEAN
     assert run_sweep(options) == 0 and "started:" not in capsys.readouterr().out
+    moved = folder.rename(folder.with_name("moved"))
+    shutil.rmtree(trial_folder(moved, best.number))
+    options.output_dir = str(moved)
+    assert run_sweep(options) == 0 and "the best trial's folder" in capsys.readouterr().out
     options.overrides = [*LEAN, "optimizer.lr=0.5"]
     with pytest.raises(UserError, match=r"holds another sweep:\n    optimizer.lr: "):
         run_sweep(options)

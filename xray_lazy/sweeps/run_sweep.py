@@ -25,7 +25,7 @@ from xray_lazy.sweeps.sweep_folder import open_sweep_folder
 from xray_lazy.sweeps.sweep_results import format_results, write_results
 from xray_lazy.sweeps.training_command import TrainingCommand
 from xray_lazy.sweeps.trial_metric import MetricSource
-from xray_lazy.sweeps.trials import Trial
+from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.sweeps.wandb_summary import log_summary
 from xray_lazy.sweeps.workers import Worker
 from xray_lazy.utils.results_place import check_result_folder
@@ -179,3 +179,6 @@ def _show_results(folder: Path, sweep: Sweep, trials: list[Trial]) -> None:
         print(format_results(sweep, trials))
         for path in write_results(folder, sweep, trials):
             print(f"wrote {path}")
+        best = best_trial(sweep.metric, trials)
+        if best and not best.folder.is_dir():
+            print(f"the best trial's folder {best.folder} is not there: its config and weights are lost or elsewhere")

@@ -39,7 +39,9 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         differences = _differences(
             parse_yaml((folder / RECORD).read_text(encoding="utf-8"), str(folder / RECORD)), record
         )
-        differences += diff_configs(load_config(folder / CONFIG), cfg)
+        recorded = load_config(folder / CONFIG)
+        recorded.train.output_dir = cfg.train.output_dir  # the folder may have been moved since
+        differences += diff_configs(recorded, cfg)
         if differences:
             raise _other_sweep(folder, differences)
         return True

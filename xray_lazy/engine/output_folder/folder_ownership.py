@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -78,30 +77,14 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
 def _differences(recorded: DictConfig, cfg: DictConfig) -> tuple[list[str], list[str]]:
     """What differs from the recorded config, and what that has not at all, such as defaults that came later.
 
-    That the folder was moved since, or is written another way, is no difference: what lay in it lies in the new one.
+    That the folder was moved since, or is written another way, is no difference.
     """
-    recorded = _at_place(recorded, cfg.train.output_dir)
+    if OmegaConf.select(recorded, "train.output_dir"):
+        recorded.train.output_dir = cfg.train.output_dir
     new = {f"{key}: added" for key in keys_missing_in(recorded, cfg)}
     lines = diff_configs(recorded, cfg)
     added = [line for line in lines if line.partition(" -> ")[0] in new]
     return [line for line in lines if line not in added], added
-
-
-def _at_place(recorded: DictConfig, folder: str) -> DictConfig:
-    """A recorded config with the paths of its files in the output folder `folder`."""
-    before = OmegaConf.select(recorded, "train.output_dir")
-    if not isinstance(before, str) or before == folder:
-        return recorded
-
-    def moved(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: moved(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [moved(value) for value in node]
-        inside = isinstance(node, str) and (node == before or node.startswith(f"{before}/"))
-        return folder + node.removeprefix(before) if inside else node
-
-    return OmegaConf.create(moved(OmegaConf.to_container(recorded)), flags={"allow_objects": True})
 
 
 @contextmanager
