@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
 from tests.patience import PATIENCE, exit_codes
-from xray_lazy.engine.processes import group_watch, launch, meeting, process_group
+from xray_lazy.engine.processes import group_watch, launch, meeting, process_group, step_limit
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.processes.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
@@ -208,10 +208,10 @@ def fail_or_gather(folder, fault, number):
     if fault:
         torch.distributed.destroy_process_group = lambda: time.sleep(PATIENCE)
     if fault == "hang":
-        group_watch.STEP_SECONDS, group_watch.SLOWER_THAN_EVER = 0.5, 0
-        with group_watch.step_in_time("iteration 0"):
+        step_limit.STEP_SECONDS, step_limit.SLOWER_THAN_EVER = 0.5, 0
+        with step_limit.step_in_time("iteration 0"):
             time.sleep(0.01)
-    with group_watch.step_in_time("iteration 1"):
+    with step_limit.step_in_time("iteration 1"):
         if fault and comm.get_rank() == 1:
             if fault == "hang":
                 time.sleep(PATIENCE)

@@ -233,13 +233,13 @@ def _advice(error: Exception) -> str:
         return "the mapper returns an object that can't be sent between processes: return arrays, tensors and numbers"
     fewer = "set dataloader.train.num_workers and dataloader.test.num_workers lower"
     if "Too many open files" in text:
-        return f"raise the limit with `ulimit -n 65536`, or {fewer}; go on with --resume"
+        return f"raise the limit with `ulimit -n 65536`, or {fewer}; a training goes on with --resume"
     if any(sign in text for sign in SIGNS_OF_FULL_SHARED_MEMORY):
         return (
             f"the shared memory /dev/shm is most likely full: {fewer}, or give a container more with --shm-size; "
-            "go on with --resume"
+            "a training goes on with --resume"
         )
-    return f"the memory most likely ran out: {fewer}; go on with --resume"
+    return f"the memory most likely ran out: {fewer}; a training goes on with --resume"
 
 
 class _ReadableSamples(torch.utils.data.Dataset):

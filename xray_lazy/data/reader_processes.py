@@ -22,6 +22,7 @@ class _Popen(multiprocessing.popen_fork.Popen):
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, END)
+                os.kill(self.pid, signal.SIGCONT)  # one that was stopped hears nothing before
 
 
 class _Reader(ForkProcess):

@@ -20,6 +20,7 @@ from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_reader import Reader, reader_of
 from xray_lazy.data.mapper import map_record
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, Results, evaluated_sets, together
+from xray_lazy.engine.processes.step_limit import step_in_time
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.inference import evaluation_mode, run_inference
 from xray_lazy.evaluation.protocols import JoinsSets, NamesMetrics, SavesResults, TellsMissing
@@ -101,7 +102,9 @@ class EvaluationRun:
         self, one: EvaluatedSet, model: nn.Module, iteration: int, suffix: str
     ) -> dict[str, dict[str, float]]:
         with self._autocast():
-            results = run_inference(model, one.loader, one.evaluators, is_unwanted=self.is_unwanted)
+            results = run_inference(
+                model, one.loader, one.evaluators, is_unwanted=self.is_unwanted, in_time=step_in_time
+            )
         if comm.is_main_process():
             folder = self._folder(one.dataset.name, iteration, suffix)
             for evaluator in one.evaluators:

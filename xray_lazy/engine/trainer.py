@@ -24,7 +24,7 @@ from xray_lazy.engine.evaluation_run import EvaluationRun
 from xray_lazy.engine.hook_protocols import ChecksBefore, ComesLast, SavesBeforeEvaluation
 from xray_lazy.engine.optimizer_state import guard_state
 from xray_lazy.engine.precision import Precision
-from xray_lazy.engine.processes.group_watch import step_in_time
+from xray_lazy.engine.processes.step_limit import step_in_time
 from xray_lazy.engine.step_outcome import StepOutcome
 from xray_lazy.errors import RunFailure
 from xray_lazy.evaluation.inference import InferenceStopped

@@ -4,30 +4,21 @@ The process itself may wait for the others in a collective, from which no except
 store, which may not answer; the other one decides, and never waits.
 """
 
-import faulthandler
-import multiprocessing
-import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from xray_lazy.command_line import print_error
+from xray_lazy.engine.processes.step_limit import LOOK_SECONDS, StepLimit, end_process, print_stacks, tell_in_time
 from xray_lazy.failure import Failure
 
 if TYPE_CHECKING:
     from torch.distributed import Store
 
-LOOK_SECONDS = 0.5
-STEP_SECONDS = 600
-SLOWER_THAN_EVER = 20  # a step may also take this many times what the slowest has taken
 SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
 LOOKS_PER_BEAT = 10
 UNANSWERED_LOOKS = 20  # after which the store, which answers at once, counts as stuck
-WRITING_SECONDS = 5  # to a disk, which may be what hangs
 
 
 class GroupWatch:
@@ -40,7 +31,7 @@ class GroupWatch:
 
     def __init__(self, store: "Store", rank: int, world_size: int):
         self._store, self._rank, self._world_size = store, rank, world_size
-        self._deadline, self._doing, self._slowest = float("inf"), "", 0.0
+        self.limit = StepLimit()
         # of the next rank; and of the store, which the first rank may hold
         self._beats, self._answers, self._unanswered = 0, 0, 0
         self._is_complete = False
@@ -51,19 +42,6 @@ class GroupWatch:
         ]
         for thread in self._threads:
             thread.start()
-
-    @contextmanager
-    def step(self, doing: str) -> Iterator[None]:
-        """Within it minutes must do; the first one has no limit, since compilers and caches are at work."""
-        start = time.monotonic()
-        if self._slowest:
-            self._doing = doing
-            self._deadline = start + max(STEP_SECONDS, SLOWER_THAN_EVER * self._slowest)
-        try:
-            yield
-        finally:
-            self._deadline = float("inf")
-        self._slowest = max(self._slowest, time.monotonic() - start)
 
     def expect_all(self) -> None:
         """From now on all processes are there, and are to be heard; before, others wait for those that are late."""
@@ -123,8 +101,8 @@ class GroupWatch:
             is_silent = self._unanswered or (beats == self._beats and self._is_complete)
             silent_looks = silent_looks + 1 if is_silent else 0
             beats, answers = self._beats, self._answers
-            if time.monotonic() > self._deadline:
-                self._report_hang()
+            if hanging := self.limit.look():
+                self._report_hang(hanging)
             if silent_looks >= SILENT_LOOKS:
                 self._report_silence()
             if self._end_word and not self._over.is_set():
@@ -141,12 +119,12 @@ class GroupWatch:
             hanging="",
         )
 
-    def _report_hang(self) -> None:
+    def _report_hang(self, doing: str) -> None:
         self._report(
-            f"{self._doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
+            f"{doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
             "it hangs where the stacks below say, or waits there for another rank",
             "look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
-            hanging=f"{self._doing} on rank {self._rank}",
+            hanging=f"{doing} on rank {self._rank}",
         )
 
     def _report(self, message: str, fix: str, hanging: str) -> NoReturn:
@@ -155,10 +133,8 @@ class GroupWatch:
         first = answers and self.is_first_failure()
         print_error(message, fix)
         if first or not answers:
-            telling = threading.Thread(target=Failure(message, fix, rank=self._rank).tell, daemon=True)
-            telling.start()
-            telling.join(WRITING_SECONDS)
-        _print_stacks()
+            tell_in_time(Failure(message, fix, rank=self._rank))
+        print_stacks()
         if first:
             self.tell_others(1, hanging)
         end_process(1)
@@ -166,41 +142,5 @@ class GroupWatch:
     def _end(self, word: str) -> None:
         code, _, hanging = word.partition(" ")
         if hanging:
-            _print_stacks(f"rank {self._rank} was here when others hung ({hanging}):\n")
+            print_stacks(f"rank {self._rank} was here when others hung ({hanging}):\n")
         end_process(int(code))
-
-
-def _print_stacks(headline: str = "") -> None:
-    """Of all threads, in one piece: other ranks print theirs at the same time."""
-    with open(os.memfd_create("stacks"), "r+", encoding="utf-8", errors="replace") as stream:
-        faulthandler.dump_traceback(file=stream, all_threads=True)
-        stream.seek(0)
-        print(headline + stream.read(), end="", file=sys.__stderr__ or sys.stderr, flush=True)
-
-
-def end_process(code: int) -> NoReturn:
-    """At once: Python's own end would wait for the group, and the group for processes that wait."""
-    for reader in multiprocessing.active_children():
-        reader.terminate()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-_watch: GroupWatch | None = None
-
-
-def set_watch(watch: GroupWatch | None) -> None:
-    """Of this process; None outside of a group."""
-    global _watch
-    _watch = watch
-
-
-@contextmanager
-def step_in_time(doing: str) -> Iterator[None]:
-    """See `GroupWatch.step`; a single process may take its time."""
-    if _watch is None:
-        yield
-        return
-    with _watch.step(doing):
-        yield

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xray_lazy.engine.processes.group_watch import end_process
 from xray_lazy.engine.processes.launch_plan import LaunchPlan, check_gpus, joined_group, tasks_without_srun
 from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store
 from xray_lazy.engine.processes.process_group import run_as_started, run_in_group
+from xray_lazy.engine.processes.step_limit import end_process
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
 from xray_lazy.utils.interruption import (

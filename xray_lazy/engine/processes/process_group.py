@@ -11,9 +11,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.command_line import report_error
-from xray_lazy.engine.processes.group_watch import GroupWatch, end_process, set_watch
+from xray_lazy.engine.processes.group_watch import GroupWatch
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
 from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store
+from xray_lazy.engine.processes.step_limit import end_process, set_limit
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
 from xray_lazy.utils.interruption import ending_signal, is_silent
 
@@ -73,7 +74,7 @@ def run_in_group(
         meet(store, "process", rank, plan.world_size)
         watch.expect_all()
         _join(plan, rank, local_rank, store)
-        set_watch(watch)
+        set_limit(watch.limit)
         result = function(*arguments)
         watch.end_together()
     except BaseException as error:
@@ -86,7 +87,7 @@ def run_in_group(
             end_process(code)
         time.sleep(SAYING_SECONDS)  # in which the watch ends this process as the first one says
         end_process(128 + number if (number := ending_signal(error)) else EXIT_FAILURE)
-    set_watch(None)
+    set_limit(None)
     if rank == 0:
         watch.wait_for_leaving()
     del store, watch
