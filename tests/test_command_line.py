@@ -105,6 +105,12 @@ def test_a_tool_does_its_work_where_the_reader_of_its_output_leaves_early(tmp_pa
     tool.stderr.close()
 
 
+def test_python_without_docstrings_is_refused():
+    tool = [sys.executable, "-OO", str(ROOT / "tools" / "dataset.py"), "check", "absent"]
+    answer = subprocess.run(tool, capture_output=True, text=True, timeout=PATIENCE)
+    assert answer.returncode == 2 and "unset PYTHONOPTIMIZE" in answer.stderr
+
+
 def test_an_error_keeps_its_fix_on_its_way_between_processes():
     again = pickle.loads(pickle.dumps(RunFailure("a", "b")))
     assert (type(again), again.message, again.fix, again.exit_code) == (RunFailure, "a", "b", 1)

@@ -34,6 +34,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     for stream in (sys.stdout, sys.stderr):
         clean_what_is_printed(stream)
     try:
+        _refuse_without_docstrings()
         signals_are_caught()
         sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
@@ -46,6 +47,13 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     finally:
         signals_are_caught(False)
     sys.exit(code)
+
+
+def _refuse_without_docstrings() -> None:
+    if sys.flags.optimize > 1:  # detectron2 and its dependencies add to docstrings as they are imported
+        raise UserError(
+            "Python leaves out docstrings, without which detectron2 can't be imported", "unset PYTHONOPTIMIZE"
+        )
 
 
 def _open_closed_streams() -> None:

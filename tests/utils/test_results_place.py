@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.data.coco_sets import write_set
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.utils.results_place import (
     check_as_written,
     check_no_input,
@@ -238,3 +238,13 @@ def test_a_record_keeps_what_was_written_before_and_is_still_there(tmp_path):
     (tmp_path / "old.json").write_text("made by hand")
     with pytest.raises(UserError, match="made by hand"):
         check_as_written([tmp_path / "old.json"])
+
+
+def test_a_folder_that_is_deleted_while_results_are_written_is_told(tmp_path):
+    folder = tmp_path / "results"
+    with pytest.raises(RunFailure, match="was deleted or moved away"), sole_writer(folder):
+        (folder / "first.csv").touch()
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "second.csv").touch()
+    assert (folder / "second.csv").exists()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.utils.atomic_file import write_json
 
 ELSEWHERE = "name another one for the results, or move it away"
@@ -60,16 +60,26 @@ def sole_writer(folder: str | Path, of: str | Path = "") -> Iterator[None]:
 
     Raises:
         UserError: another process is at work there: the results of both would be mixed.
+        RunFailure: the folder was deleted or moved away before the block has ended.
     """
+    with _sole(Path(folder), of) as descriptor:
+        yield
+        if not _is_at(Path(folder), descriptor):
+            message = f"the folder {folder} was deleted or moved away while results were written: some are lost"
+            raise RunFailure(message, "do the same again")
+
+
+@contextmanager
+def _sole(folder: Path, of: str | Path) -> Iterator[int]:
     check_result_folder(folder)
-    made = [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        descriptor = _held(Path(folder))
+        descriptor = _held(folder)
     except BlockingIOError:
         message = f"another process is writing results into {of or folder}"
         raise UserError(message, "let it end, or give another name for the results") from None
     try:
-        yield
+        yield descriptor
     finally:
         for path in made:
             with suppress(OSError):  # it has something in it, or is gone
@@ -96,10 +106,16 @@ def _held(folder: Path) -> int:
             raise
         except OSError:  # a file system without locks on folders
             return descriptor
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
+        if _is_at(folder, descriptor):
+            return descriptor
         os.close(descriptor)
+
+
+def _is_at(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -112,7 +128,7 @@ def sole_maker(path: Path) -> Iterator[Path]:
         UserError: another process is making it.
     """
     folder = path.with_name(f".{path.name[:48]}.{zlib.crc32(os.fsencode(path.name)):08x}.unfinished")
-    with sole_writer(folder, of=path):
+    with _sole(folder, of=path):
         for leftover in folder.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
