@@ -7,9 +7,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from tests.data.coco_sets import write_set
+from xray_lazy.data.image_files.image_bytes import UnreadableImage
+from xray_lazy.data.image_files.image_file import read_image
 from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.input_files import InputFile, find_inputs, without_further_files
+from xray_lazy.prediction.videos import Video
 
 
 @pytest.fixture
@@ -121,3 +124,20 @@ def test_what_is_read_together_with_an_image_is_no_image_of_its_own():
     reader = ImageReader(2, [0, 65535], more_files=[["_low", "_high"]])
     low, high = (InputFile(Path(name), PurePosixPath(name)) for name in ("bag_low.png", "bag_high.png"))
     assert without_further_files([high, low], reader) == [low]
+
+
+def test_what_only_has_an_image_s_name_is_an_input_that_is_told_and_not_waited_for(scans):
+    """A link to a disk that is gone, and pipes, among the images of a folder."""
+    (scans / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(scans / "pipe.jpg")
+    os.mkfifo(scans / "pipe.mp4")
+    (scans / "folder.jpg").mkdir()
+    inputs = find_inputs([str(scans)])
+    assert {"gone.jpg", "pipe.jpg"} <= set(names(inputs.images)) and "pipe.mp4" in names(inputs.videos)
+    assert "folder.jpg" not in names(inputs.images)
+    assert names(find_inputs([str(scans / "gone.jpg")]).images) == ["gone.jpg"]
+    for name in ("gone.jpg", "pipe.jpg"):
+        with pytest.raises(UnreadableImage):
+            read_image(scans / name)
+    with pytest.raises(UserError, match="can't be read"):
+        Video(scans / "pipe.mp4")

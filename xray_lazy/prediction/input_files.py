@@ -1,6 +1,7 @@
 """What the user names as input, as images and videos: files, folders, patterns, COCO files, data sets."""
 
 import glob
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,7 @@ def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> l
         return [InputFile(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
     if path.suffix.lower() == ".json":
         return _of_coco(path, Path(image_root) if image_root else default_image_root(path), coco_files)
-    if path.is_file():
+    if os.path.lexists(path):
         if not _is_medium(path):
             raise UserError(f"{path} is neither an image nor a video", f"known are {_known_suffixes()}, and .json")
         return [InputFile(path, PurePosixPath(path.name))]
@@ -131,7 +132,8 @@ def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[
 
 
 def _is_medium(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
+    """By its name: a link that leads nowhere is one that can't be read, and is told."""
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir()
 
 
 def _until_magic(parts: Sequence[str]) -> list[str]:

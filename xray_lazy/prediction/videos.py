@@ -48,7 +48,8 @@ class Video:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self._capture = cv2.VideoCapture(str(path))
+        # a pipe would be waited for
+        self._capture = cv2.VideoCapture(str(path)) if self.path.is_file() else cv2.VideoCapture()
         read, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not read:
             raise UserError(f"video {path} can't be read", "convert it, for example with ffmpeg, to MP4")
