@@ -156,20 +156,27 @@ def predict(
         batch_size: images that go through the network together.
 
     Returns:
-        For each image its detections, in pixels of the image; an image that can't be read has a `problem` instead.
+        For each image its detections, in pixels of the image; an image that can't be read has a `problem` instead,
+        and so has, at the end, a folder that can't be looked into.
 
     Raises:
         UserError: the model can't be loaded, or no image is found.
     """
     from xray_lazy.prediction.input_files import find_inputs
-    from xray_lazy.prediction.predictor import Predictor
+    from xray_lazy.prediction.predictor import Prediction, Predictor
 
     given = list(images) if isinstance(images, Iterable) and not _is_one(images) else [images]
     sources: list[Any] = []
+    left_out: list[Prediction] = []
     for item in given:
-        sources += [image.path for image in find_inputs([os.fspath(item)]).images] if _is_path(item) else [item]
+        if not _is_path(item):
+            sources.append(item)
+            continue
+        found = find_inputs([os.fspath(item)])
+        sources += [image.path for image in found.images]
+        left_out += [Prediction(item, problem=problem) for problem in found.unreadable]
     predictor = Predictor.of(os.fspath(model), device=device, batch_size=batch_size, score_threshold=threshold)
-    return list(predictor.stream(sources))
+    return [*predictor.stream(sources), *left_out]
 
 
 def _is_path(item: object) -> bool:

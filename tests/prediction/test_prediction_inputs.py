@@ -1,5 +1,6 @@
 """What is named as input, as images and videos."""
 
+import errno
 import json
 import os
 from pathlib import Path, PurePosixPath
@@ -124,6 +125,23 @@ def test_what_is_read_together_with_an_image_is_no_image_of_its_own():
     reader = ImageReader(2, [0, 65535], more_files=[["_low", "_high"]])
     low, high = (InputFile(Path(name), PurePosixPath(name)) for name in ("bag_low.png", "bag_high.png"))
     assert without_further_files([high, low], reader) == [low]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(scans, monkeypatch):
+    """Rights don't keep root out: the system's refusal is the one that others get."""
+    listing = os.scandir
+
+    def refusing(place):
+        if os.fspath(place).endswith("deeper"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
+        return listing(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    inputs = find_inputs([str(scans)])
+    assert names(inputs.images) == ["a.png", "deep/a.png", "deep/b.JPG"]
+    assert [f"{scans}/deep/deeper can't be read" in problem.message for problem in inputs.unreadable] == [True]
+    with pytest.raises(UserError, match="can't be read: Permission denied"):
+        find_inputs([str(scans / "deep" / "deeper")])
 
 
 def test_what_only_has_an_image_s_name_is_an_input_that_is_told_and_not_waited_for(scans):

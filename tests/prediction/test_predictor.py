@@ -166,6 +166,20 @@ def test_the_threshold_leaves_out_the_rest(run_folder, predictor, images):
     assert len(Predictor.of(run_folder, device="cpu", score_threshold=1.0)(images[0])) == 0
 
 
+@pytest.mark.parametrize("threshold", [70, -0.1, float("nan")])
+def test_a_threshold_that_no_score_has_is_refused(predictor, threshold):
+    with pytest.raises(UserError, match="the threshold is"):
+        Predictor(predictor.detector, score_threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    "source", [np.zeros((8, 8)), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8), None, 3], ids=repr
+)
+def test_what_is_no_image_is_told_in_words(predictor, images, source):
+    problem, seen = predictor.stream([source, images[0]])
+    assert "is no image" in problem.problem.message and seen.problem is None
+
+
 def test_results_are_ordinary_tensors(predictor, images):
     found = predictor(images[0])
     found.scores += 1

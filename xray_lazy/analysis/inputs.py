@@ -138,7 +138,7 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     files = RunFolder(run_folder)
     present = [evaluation for evaluation in files.evaluations() if evaluation.has_predictions]
     if not present:
-        weights = f"train.init_checkpoint={files.final}"
+        weights = f"train.init_checkpoint={next(iter(files.weights()), files.final)}"
         evaluate = tool_command("lazy_train", "--config-file", files.config, "--eval-only", weights)
         raise UserError(
             f"{run_folder} has no evaluation: no {EVALUATIONS}/<dataset>/iter_<n>/{PREDICTIONS}",

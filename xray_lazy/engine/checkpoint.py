@@ -1,5 +1,6 @@
 """Save and load checkpoints in detectron2's format: whole or not at all, and without running code from files."""
 
+import errno
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -86,10 +87,13 @@ class Checkpointer(DetectionCheckpointer):
                 torch.save(content, stream)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             _raise_what_a_signal_raised(error)
-            free = shutil.disk_usage(self.save_dir).free / 2**20
+            reason, fix = str(error).splitlines()[0], "mend the folder's rights"
+            if not isinstance(error, OSError) or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                free = shutil.disk_usage(self.save_dir).free / 2**20
+                reason, fix = f"{reason} ({free:.0f} MiB are free now)", "free some space"
             raise RunFailure(
-                f"can't save the checkpoint {path}: {str(error).splitlines()[0]} ({free:.0f} MiB are free)",
-                "free some space, then go on with --resume; earlier checkpoints are untouched",
+                f"can't save the checkpoint {path}: {reason}",
+                f"{fix}, then go on with --resume; earlier checkpoints are untouched",
             ) from None
         logger.info("saved %s", path)
         return path

@@ -40,12 +40,13 @@ class InputFile:
 class Inputs:
     """Images and videos in the order in which they were given, folders sorted; names and those of results differ.
 
-    `coco_files` are those that named images.
+    `coco_files` are those that named images, `unreadable` what can't be looked into.
     """
 
     images: list[InputFile] = field(default_factory=list)
     videos: list[InputFile] = field(default_factory=list)
     coco_files: list[Path] = field(default_factory=list)
+    unreadable: list[UserError] = field(default_factory=list)
 
 
 def find_inputs(words: Sequence[str], image_root: str | Path | None = None, output: str | Path | None = None) -> Inputs:
@@ -65,7 +66,7 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
     inputs, seen, names, results = Inputs(), set(), set(), set()
     excluded = Path(output).resolve() if output else None
     for word in words:
-        for entry in _find(word, image_root, inputs.coco_files):
+        for entry in _find(word, image_root, inputs):
             place = entry.path.resolve()
             if place in seen or (excluded and place.is_relative_to(excluded) and place != Path(word).resolve()):
                 continue
@@ -87,15 +88,17 @@ def default_image_root(json_file: Path) -> Path:
     return beside if beside.is_dir() else json_file.parent
 
 
-def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> list[InputFile]:
+def _find(word: str, image_root: str | Path | None, inputs: Inputs) -> list[InputFile]:
     path = Path(word)
     if path.is_dir():
-        below = sorted(entry for entry in path.rglob("*") if _is_medium(entry))
+        below = _below(path, inputs.unreadable)
+        if not below and inputs.unreadable:
+            raise inputs.unreadable[-1]
         if not below:
             raise UserError(f"the folder {path} has no images and no videos", f"known are {_known_suffixes()}")
         return [InputFile(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]
     if path.suffix.lower() == ".json":
-        return _of_coco(path, Path(image_root) if image_root else default_image_root(path), coco_files)
+        return _of_coco(path, Path(image_root) if image_root else default_image_root(path), inputs.coco_files)
     if os.path.lexists(path):
         if not _is_medium(path):
             raise UserError(f"{path} is neither an image nor a video", f"known are {_known_suffixes()}, and .json")
@@ -108,8 +111,18 @@ def _find(word: str, image_root: str | Path | None, coco_files: list[Path]) -> l
         return [InputFile(match, PurePosixPath(match.relative_to(start).as_posix())) for match in matches]
     if set_name(word):
         source = find_source(word)
-        return _of_coco(source.json_file, source.image_root, coco_files)
+        return _of_coco(source.json_file, source.image_root, inputs.coco_files)
     raise UserError(f"there is no {word}", "name images, folders, patterns, videos or a COCO file")
+
+
+def _below(folder: Path, unreadable: list[UserError]) -> list[Path]:
+    """Images and videos in a folder and those below it, sorted; adds folders that can't be read to `unreadable`."""
+
+    def left_out(error: OSError) -> None:
+        unreadable.append(UserError(f"the folder {error.filename} can't be read: {error.strerror}", "mend its rights"))
+
+    entries = (Path(place) / name for place, _, names in os.walk(folder, onerror=left_out) for name in names)
+    return sorted(entry for entry in entries if _is_medium(entry))
 
 
 def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[InputFile]:

@@ -37,6 +37,12 @@ class Prediction:
     problem: UserError | None = None
 
 
+def check_threshold(threshold: Threshold) -> None:
+    """Raises: UserError: one for all classes is no score."""
+    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
+        raise UserError(f"the threshold is {threshold}", "scores are in 0..1")
+
+
 class Predictor:
     """A detector for images of any number and size.
 
@@ -59,6 +65,7 @@ class Predictor:
                 f"a batch of {counted(batch_size, 'image')}, read by {counted(threads, 'thread')}",
                 "both must be 1 or more",
             )
+        check_threshold(score_threshold)
         self.detector = detector
         self.batch_size, self.score_threshold, self.threads = batch_size, score_threshold, threads
 
@@ -142,12 +149,25 @@ class Predictor:
     def _load(self, source: Source) -> "_Loaded":
         try:
             if isinstance(source, np.ndarray):
+                self._check_array(source)
                 return _Loaded(source, source, self.detector.prepare(source), None)
+            if not isinstance(source, str | os.PathLike):
+                raise UserError(f"a {type(source).__name__} is no image", "give a file, or a numpy array")
             return _Loaded(source, *self.detector.load(source), None)
         except UserError as problem:
             return _Loaded(source, None, None, problem)
         except Exception as error:
             return _Loaded(source, None, None, _problem(source, error))
+
+    def _check_array(self, image: np.ndarray) -> None:
+        is_eight_bits = not self.detector.reader.fingerprint()
+        if image.ndim != 3 or not image.size or (is_eight_bits and image.dtype != np.uint8):
+            raise UserError(
+                f"an array of {image.dtype} with the shape {image.shape} is no image",
+                "give (height, width, 3) uint8 in the order BGR, as cv2.imread reads it"
+                if is_eight_bits
+                else "give (height, width, channels) with the values that the model's reader gives",
+            )
 
     def _detect(self, loaded: "list[_Loaded]") -> Iterator[Prediction]:
         """Predictions in order, each when the batches up to it are done."""

@@ -29,7 +29,7 @@ from xray_lazy.prediction.detector import Detector, TrainedDetector
 from xray_lazy.prediction.input_files import InputFile, Inputs, find_inputs, without_further_files
 from xray_lazy.prediction.named_ground_truth import GroundTruth
 from xray_lazy.prediction.prediction_console import Console
-from xray_lazy.prediction.predictor import Prediction, Predictor
+from xray_lazy.prediction.predictor import Prediction, Predictor, check_threshold
 from xray_lazy.prediction.pseudo_labels import agreed_labels, check_same_classes, require_free_set, write_pseudo_labels
 from xray_lazy.prediction.videos import Video, VideoNotWritten, writing_video
 from xray_lazy.utils.atomic_file import write_json
@@ -121,8 +121,7 @@ def run_prediction(options: PredictOptions) -> None:
     Raises:
         UserError: a fault of what was given, or none of the images and videos can be read.
     """
-    if not 0 <= options.threshold <= 1:
-        raise UserError(f"the threshold is {options.threshold}", "scores are in 0..1")
+    check_threshold(options.threshold)
     point = None
     if options.operating_point:
         from xray_lazy.analysis.screening.operating_point import OperatingPoint
@@ -260,6 +259,8 @@ class _Run:
 
     def run(self) -> None:
         start = time.perf_counter()
+        for problem in self.inputs.unreadable:
+            self._skip(problem)
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as pool:
             if self.inputs.images:
                 self._detect_in_images(pool)

@@ -145,8 +145,10 @@ def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     folder = files.path
     with _explained_refusal(folder):
         if overwrite and not resume and files.holds_run():
-            for path in files.own_files():
+            deleted = files.own_files()
+            for path in deleted:
                 _delete(path)
+            logger.info("deleted the run that was in %s: %s", folder, ", ".join(sorted(path.name for path in deleted)))
         shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         files.remove_leftovers()
