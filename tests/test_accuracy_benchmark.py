@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.accuracy import pretrained
 from benchmarks.accuracy.job import Job, iterations_within
+from benchmarks.accuracy.plot import Training, draw, read_csv, write_csv
 from benchmarks.accuracy.protocols import make_split, scanner_of
-from benchmarks.accuracy.table import markdown, place_of, read_results
+from benchmarks.accuracy.table import Result, markdown, place_of, read_results
 from xray_lazy.modeling.timm_backbone import TimmBackbone, without_batch_counts
 
 
@@ -107,3 +108,22 @@ def test_shipped_weights_become_a_backbone_of_timm():
     assert all(checkpoint[name].equal(weights[name.removeprefix(pretrained.PREFIX)]) for name in wanted)
     with pytest.raises(ValueError, match="conv_stem"):
         pretrained.renamed(dict(list(shipped.items())[1:]))
+
+
+def test_trainings_are_kept_as_lines_and_drawn(tmp_path):
+    figures = {"in_domain": {"AP": (18.234, 11.0, 26.0)}, "new_scanner": {}}
+    results = [
+        Result("faster_rcnn_few_scans", 0, 20.0, {"seconds": 1266.0}, figures),
+        Result("yolo11n", 2, 20.0, {"seconds": 960.0}, figures),
+    ]
+    file = tmp_path / "trainings.csv"
+    write_csv(results, file)
+    known = read_csv(file)
+    assert known == [
+        Training("faster_rcnn_few_scans", "ImageNet", 0, 21.1, 18.23, 0.0),
+        Training("yolo11n", "nothing", 2, 16.0, 18.23, 0.0),
+    ]
+    file.write_text(file.read_text() + "yolo11n,nothing,0,35,1.8,\n")
+    assert read_csv(file)[-1].new_scanner is None
+    draw(read_csv(file), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000

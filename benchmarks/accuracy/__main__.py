@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.accuracy.job import Job
+from benchmarks.accuracy.plot import write_csv
 from benchmarks.accuracy.protocols import make_split
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.table import markdown, place_of, read_results
@@ -36,7 +37,10 @@ def main() -> None:
             )
             print(f"{row} seed {seed}", file=sys.stderr, flush=True)
             train(job, row, options.peers_python, options.pretrained)
-    print(markdown(read_results(options.results)))
+    results = read_results(options.results)
+    print(markdown(results))
+    if options.csv:
+        write_csv(results, options.csv)
 
 
 def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None) -> None:
@@ -75,6 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers-python", help="python of the environment with the peers, see the README beside")
     parser.add_argument("--pretrained", type=Path, help="checkpoint of the backbone, see the README beside")
     parser.add_argument("--results", type=Path, default=Path("output/accuracy"))
+    parser.add_argument("--csv", type=Path, help="file to write a line of each finished training to")
     options = parser.parse_args()
     if options.annotations and not options.images:
         parser.error("--annotations needs --images, the folder of its images")
