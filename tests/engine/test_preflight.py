@@ -372,3 +372,29 @@ def test_limits_say_what_to_write():
     assert str(Limits(least=0, most=1)) == "a number from 0 to 1"
     assert str(Limits(least=1, whole=True)) == "a whole number of at least 1"
     assert Limits(least=1, whole=True).complaint(1.5) == "1.5 is not a whole number"
+
+
+class Bringing:
+    """A part of `mixing` with items of these classes."""
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def __call__(self, scene, random, others):
+        return scene
+
+    def brought_classes(self):
+        return set(self.classes)
+
+
+@pytest.mark.parametrize(
+    ("brought", "message"),
+    [("gun, knife", ""), ("gun", "of 1 class: knife"), ("", "has no instance to train on")],
+)
+def test_bags_without_items_are_trained_on_where_items_are_put_into_them(tiny, tmp_path, brought, message):
+    content = write_set(tmp_path)
+    content["annotations"] = []
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    part = f"{{_target_: {__name__}.Bringing, classes: [{brought}]}}"
+    faults = faults_of(tiny, *training_set(tmp_path), f"dataloader.train.mapper.mixing=[{part}]")
+    assert [message in fault.message for fault in faults] == [True] * bool(message)

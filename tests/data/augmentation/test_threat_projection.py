@@ -10,7 +10,7 @@ from pycocotools import mask as mask_util
 
 from tests.data.augmentation.conftest import as_image, empty_bag, write_bags
 from xray_lazy.data.augmentation.bag_places import BagPlaces
-from xray_lazy.data.augmentation.mixing import OtherRecords, Scene
+from xray_lazy.data.augmentation.mixing import BringsItems, OtherRecords, Scene
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset
 from xray_lazy.data.augmentation.threat_projection import ThreatProjection
 from xray_lazy.data.datasets import load_datasets
@@ -246,3 +246,12 @@ def test_a_library_is_named_that_is_not_there(tmp_path):
     (tmp_path / "threats.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     with pytest.raises(UserError, match="has no items"):
         ThreatProjection(str(tmp_path))
+
+
+def test_it_tells_the_classes_that_it_brings(library):
+    part = ThreatProjection(library)
+    brought = part.brought_classes()
+    assert isinstance(part, BringsItems) and brought
+    first = sorted(brought)[0]
+    assert ThreatProjection(library, names={first: "weapon"}).brought_classes() == brought - {first} | {"weapon"}
+    assert not ThreatProjection(library, empty=0.0, occupied=0.0).brought_classes()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -50,6 +50,15 @@ class Mixing(Protocol):
     """
 
     def __call__(self, scene: Scene, random: np.random.Generator, others: "OtherRecords") -> Scene: ...
+
+
+@runtime_checkable
+class BringsItems(Protocol):
+    """A part that has items of its own, so that classes of which the set has no instance are learned."""
+
+    def brought_classes(self) -> set[str]:
+        """Their names, as the set has them."""
+        ...
 
 
 @dataclass

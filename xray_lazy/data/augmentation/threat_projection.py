@@ -106,6 +106,10 @@ class ThreatProjection:
                 annotations.append(new_annotation(mask, scene.size, others.class_names.index(name)))
         return Scene(scene.image, annotations, scene.image_format)
 
+    def brought_classes(self) -> set[str]:
+        """Names of the classes, as the training set has them."""
+        return set(self._by_class) if self.empty or self.occupied else set()
+
     def _class_draws(self, others: OtherRecords) -> tuple[list[str], np.ndarray]:
         """The classes that are drawn, and the ends of their shares of a line."""
         if self._classes is None or self._classes[0] is not others.class_names:

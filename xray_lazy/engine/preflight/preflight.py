@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from urllib.parse import urlparse
 
 from detectron2.config import instantiate
@@ -13,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, check_config, flatten
+from xray_lazy.data.augmentation.mixing import BringsItems
 from xray_lazy.data.check.box_form import find_box_form
 from xray_lazy.data.check.image_facts import darkness_among
 from xray_lazy.data.datasets import DetectionDataset
@@ -261,15 +263,27 @@ def _check_together(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
         yield Fault("dataloader.train", error.message, error.fix)
 
 
+def _brought_classes(cfg: DictConfig) -> set[str]:
+    """Of items that training puts into its images; a part that can't be built is another check's fault."""
+    brought: set[str] = set()
+    for node in OmegaConf.select(cfg, "dataloader.train.mapper.mixing") or ():
+        with suppress(UserError):
+            part = instantiate(node)
+            brought |= part.brought_classes() if isinstance(part, BringsItems) else set()
+    return brought
+
+
 def _check_trained(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     with_masks = OmegaConf.select(cfg, "dataloader.train.mapper.with_masks") and dataset.has_masks
     trained = dataset.trained_masks if with_masks else dataset.trained_boxes
     what = "instance with a mask" if with_masks and any(dataset.trained_boxes) else "instance"
     look = "`tools/dataset.py check` tells why: e.g. all are crowd regions (iscrowd 1), or their ids don't match"
-    if not any(trained):
+    brought = _brought_classes(cfg)
+    without = [name for name, count in zip(dataset.class_names, trained, strict=True) if not count]
+    without = [name for name in without if name not in brought]
+    if len(without) == len(trained):
         yield Fault(key, f"{dataset.name} has no {what} to train on", look)
         return
-    without = [name for name, count in zip(dataset.class_names, trained, strict=True) if not count]
     if without:
         yield Fault(
             key,
