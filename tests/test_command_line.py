@@ -111,6 +111,16 @@ def test_python_without_docstrings_is_refused():
     assert answer.returncode == 2 and "unset PYTHONOPTIMIZE" in answer.stderr
 
 
+def test_a_tool_that_passes_bytes_on_ends_silently_where_nobody_takes_them():
+    work = "[sys.stdout.buffer.write(b'line\\n' * 100000) for _ in range(9)]"
+    code = f"import sys; from xray_lazy.command_line import run_tool; run_tool(lambda: {work} and None)"
+    tool = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    tool.stdout.readline()
+    tool.stdout.close()
+    assert (tool.stderr.read(), tool.wait(PATIENCE)) == ("", 1)
+    tool.stderr.close()
+
+
 def test_an_error_keeps_its_fix_on_its_way_between_processes():
     again = pickle.loads(pickle.dumps(RunFailure("a", "b")))
     assert (type(again), again.message, again.fix, again.exit_code) == (RunFailure, "a", "b", 1)

@@ -220,8 +220,9 @@ def run_repair(options: argparse.Namespace) -> int:
     from xray_lazy.utils.results_place import sole_maker
 
     with ExitStack() as held:
-        if options.output and not options.dry_run:
-            held.enter_context(sole_maker(Path(options.output)))
+        files = () if options.dry_run else {options.output, options.changes} - {None}
+        for file in files:
+            held.enter_context(sole_maker(Path(file)))
         return _repair(options)
 
 

@@ -25,7 +25,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         debug: let exceptions through with their traceback.
 
     A `UserError` is printed as its message and fix; a full disk and a path that can't be used get messages of their
-    own. A closed pipe is no error: what is printed from there on is lost, and the work goes on.
+    own. A closed pipe is no error: what is printed from there on is lost, and the work goes on, unless it was to pass
+    bytes on.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name the user's own classes.
     """
     global _show_tracebacks
@@ -39,6 +40,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
+    except BrokenPipeError:  # of what was written as bytes, and is of no use to anybody else
+        code = EXIT_FAILURE
     except (Exception, KeyboardInterrupt) as error:
         if debug and not ending_signal(error):
             Failure.of(error).tell()

@@ -41,7 +41,10 @@ def write_csv(results: Sequence[Result], path: Path) -> None:
         writer = csv.DictWriter(stream, [field.name for field in fields(Training)], lineterminator="\n")
         writer.writeheader()
         for result in results:
-            values = {name: round(result.figures.get(name, {}).get("AP", (0.0,))[0], 2) for name in TITLES}
+            values = {
+                name: round(result.figures[name].get("AP", (0.0,))[0], 2) if name in result.figures else None
+                for name in TITLES
+            }
             minutes = round(result.facts["seconds"] / 60, 1)
             start = "ImageNet" if ROWS[result.row].pretrained else "nothing"
             writer.writerow(asdict(Training(result.row, start, result.seed, minutes, **values)))
@@ -78,7 +81,10 @@ def draw(trainings: Sequence[Training], path: Path) -> None:
             axes.scatter(*zip(*points, strict=True), s=14, alpha=0.5, **style)
         axes.set(xlabel="minutes of one core", ylabel="box AP", title=title, xlim=(0, None), ylim=(0, None))
         axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=9, frameon=False)
+    labelled = {}
+    for axes in figure.axes:
+        labelled |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(labelled.values(), labelled.keys(), loc="outside right center", fontsize=9, frameon=False)
     figure.savefig(path)
 
 

@@ -209,9 +209,9 @@ def fail_or_gather(folder, fault, number):
         torch.distributed.destroy_process_group = lambda: time.sleep(PATIENCE)
     if fault == "hang":
         step_limit.STEP_SECONDS, step_limit.SLOWER_THAN_EVER = 0.5, 0
-        with step_limit.step_in_time("iteration 0"):
+        with step_limit.step_in_time("iteration", 0):
             time.sleep(0.01)
-    with step_limit.step_in_time("iteration 1"):
+    with step_limit.step_in_time("iteration", 1):
         if fault and comm.get_rank() == 1:
             if fault == "hang":
                 time.sleep(PATIENCE)

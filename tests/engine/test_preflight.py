@@ -383,7 +383,8 @@ class Bringing:
     def __call__(self, scene, random, others):
         return scene
 
-    def brought_classes(self):
+    def brought_classes(self, into_empty, into_occupied):
+        assert (into_empty, into_occupied) == (True, False)
         return set(self.classes)
 
 

@@ -122,4 +122,4 @@ class _Log:
             return
         self.position += len(text)
         sys.stdout.buffer.write(text)
-        sys.stdout.flush()
+        sys.stdout.buffer.flush()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 TAIL_LINES = 60  # torch may print a trace of 25 behind the reason
@@ -86,8 +87,9 @@ class SupervisedProcess:
             chunk = os.read(pipe, 2**16)
         except BlockingIOError:  # at the end: a grandchild still holds the pipe
             return False
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.flush()
+        with suppress(BrokenPipeError):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
         first, *more = chunk.split(b"\n")
         self._lines[-1] = (self._lines[-1] + first)[-LONGEST_LINE:]
         self._lines.extend(more)

@@ -152,7 +152,7 @@ class Trainer(TrainerBase):
             end = start_iter if self.is_last_step else max_iter
             for self.iter in range(start_iter, end):
                 self.before_step()
-                with step_in_time(f"iteration {self.iter}"):
+                with step_in_time("iteration", self.iter):
                     self.run_step()
                 self.iterations_done = self.iter + 1
                 self.images_seen += self.batch_size

@@ -38,7 +38,7 @@ def run_inference(
     progress: Callable[[int, int], None] | None = None,
     log_every: float = 10.0,
     is_unwanted: Callable[[], bool] = bool,
-    in_time: Callable[[str], AbstractContextManager] = nullcontext,
+    in_time: Callable[[str, int], AbstractContextManager] = lambda name, number: nullcontext(),
 ) -> dict:
     """Evaluate `model` on all batches of `loader`; every process calls this with its share of the images.
 
@@ -51,7 +51,8 @@ def run_inference(
         progress: called after each batch with the numbers of batches done and in all.
         log_every: seconds between two lines in the log.
         is_unwanted: asked after each batch; once it is true, this process reads no more.
-        in_time: around reading and working through each batch, with its name; may end a process in which one hangs.
+        in_time: around reading and working through each batch, with its name and number; may end a process in which one
+            hangs.
 
     Returns:
         What the evaluators return on the main process, an empty dict on the others.
@@ -68,10 +69,15 @@ def run_inference(
     logger.info("Evaluation starts: %s", counted(len(loader), "batch", "batches"))
     with evaluation_mode(model), torch.no_grad():
         waiting_since = time.perf_counter()
-        for done, inputs in enumerate(_each(loader, in_time), start=1):
-            loaded = time.perf_counter()
-            outputs = detect(inputs)
-            whole.process(inputs, outputs)
+        batches = iter(loader)
+        for done in itertools.count(1):
+            with in_time("evaluation batch", done):
+                inputs = next(batches, None)
+                if inputs is None:
+                    break
+                loaded = time.perf_counter()
+                outputs = detect(inputs)
+                whole.process(inputs, outputs)
             now = time.perf_counter()
             speed.add(len(inputs), data_time=loaded - waiting_since, now=now)
             waiting_since = now
@@ -83,17 +89,6 @@ def run_inference(
     if any(comm.all_gather(is_unwanted())):
         raise InferenceStopped
     return whole.evaluate() or {}
-
-
-def _each(loader: Batches, in_time: Callable[[str], AbstractContextManager]) -> Iterator[Sequence[dict]]:
-    batches = iter(loader)
-    for number in itertools.count(1):
-        with in_time(f"batch {number} of the evaluation"):
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            yield batch
 
 
 class InferenceStopped(Exception):

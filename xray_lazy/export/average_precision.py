@@ -10,6 +10,7 @@ from torch import nn
 
 from xray_lazy.engine.evaluated_sets import EvaluatedSet, evaluated_sets
 from xray_lazy.engine.output_folder.earlier_run import check_classes_of_model
+from xray_lazy.engine.processes.step_limit import step_in_time
 from xray_lazy.engine.trained_model import TrainedModel
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.encoded_inference import postprocess
@@ -64,7 +65,7 @@ def average_precision(model: nn.Module, sets: Sequence[EvaluatedSet]) -> dict[st
     """AP in percent by task, such as `bbox` and `segm`, of several sets their mean."""
     found: dict[str, list[float]] = {}
     for one in sets:
-        for task, metrics in run_inference(model, one.loader, one.evaluators).items():
+        for task, metrics in run_inference(model, one.loader, one.evaluators, in_time=step_in_time).items():
             if "AP" in metrics:
                 found.setdefault(task, []).append(metrics["AP"])
     return {task: sum(values) / len(values) for task, values in found.items()}

@@ -91,9 +91,10 @@ def default_image_root(json_file: Path) -> Path:
 def _find(word: str, image_root: str | Path | None, inputs: Inputs) -> list[InputFile]:
     path = Path(word)
     if path.is_dir():
-        below = _below(path, inputs.unreadable)
-        if not below and inputs.unreadable:
-            raise inputs.unreadable[-1]
+        below = _below(path, unreadable := [])
+        inputs.unreadable.extend(unreadable)
+        if not below and unreadable:
+            raise unreadable[0]
         if not below:
             raise UserError(f"the folder {path} has no images and no videos", f"known are {_known_suffixes()}")
         return [InputFile(entry, PurePosixPath(entry.relative_to(path).as_posix())) for entry in below]

@@ -72,7 +72,10 @@ def choose_next(model: str, inputs: Sequence[str], count: int, output: str | Pat
     is_ours = lambda path: path.read_bytes().startswith(",".join(HEADER).encode())  # noqa: E731
     check_result_file(output / LIST, is_ours, "a list of images to label")
     check_result_file(output / SHEET, lambda _: (output / LIST).is_file(), "a sheet of images to label")
-    files = find_inputs(inputs, output=output).images
+    given = find_inputs(inputs, output=output)
+    files = given.images
+    for problem in given.unreadable:
+        print(f"skipped: {problem.message}")
     predictor = Predictor.of(model, device=device, score_threshold=LEAST_SCORE)
     files = without_further_files(files, predictor.detector.reader)
     found, looks, read = [], [], []

@@ -62,7 +62,7 @@ def sole_writer(folder: str | Path, of: str | Path = "") -> Iterator[None]:
         UserError: another process is at work there: the results of both would be mixed.
         RunFailure: the folder was deleted or moved away before the block has ended.
     """
-    with _sole(Path(folder), of) as descriptor:
+    with held_alone(Path(folder), of) as descriptor:
         yield
         if not _is_at(Path(folder), descriptor):
             message = f"the folder {folder} was deleted or moved away while results were written: some are lost"
@@ -70,7 +70,8 @@ def sole_writer(folder: str | Path, of: str | Path = "") -> Iterator[None]:
 
 
 @contextmanager
-def _sole(folder: Path, of: str | Path) -> Iterator[int]:
+def held_alone(folder: Path, of: str | Path = "") -> Iterator[int]:
+    """As `sole_writer`, of a folder that others may move meanwhile; gives its descriptor."""
     check_result_folder(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -125,10 +126,13 @@ def sole_maker(path: Path) -> Iterator[Path]:
     It is gone after the block; what a killed process has left there is gone before.
 
     Raises:
-        UserError: another process is making it.
+        UserError: another process is making it, or it can't be made there.
     """
+    if not path.name:
+        raise UserError(f"{path} is no name for results", ELSEWHERE)
+    check_result_folder(path.parent)
     folder = path.with_name(f".{path.name[:48]}.{zlib.crc32(os.fsencode(path.name)):08x}.unfinished")
-    with _sole(folder, of=path):
+    with held_alone(folder, of=path):
         for leftover in folder.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:

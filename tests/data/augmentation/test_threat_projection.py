@@ -250,8 +250,10 @@ def test_a_library_is_named_that_is_not_there(tmp_path):
 
 def test_it_tells_the_classes_that_it_brings(library):
     part = ThreatProjection(library)
-    brought = part.brought_classes()
+    both = {"into_empty": True, "into_occupied": True}
+    brought = part.brought_classes(**both)
     assert isinstance(part, BringsItems) and brought
     first = sorted(brought)[0]
-    assert ThreatProjection(library, names={first: "weapon"}).brought_classes() == brought - {first} | {"weapon"}
-    assert not ThreatProjection(library, empty=0.0, occupied=0.0).brought_classes()
+    assert ThreatProjection(library, names={first: "weapon"}).brought_classes(**both) == brought - {first} | {"weapon"}
+    assert not ThreatProjection(library, empty=0.0).brought_classes(into_empty=True, into_occupied=False)
+    assert not ThreatProjection(library, occupied=0.0).brought_classes(into_empty=False, into_occupied=True)

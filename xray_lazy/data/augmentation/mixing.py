@@ -56,8 +56,8 @@ class Mixing(Protocol):
 class BringsItems(Protocol):
     """A part that has items of its own, so that classes of which the set has no instance are learned."""
 
-    def brought_classes(self) -> set[str]:
-        """Their names, as the set has them."""
+    def brought_classes(self, into_empty: bool, into_occupied: bool) -> set[str]:
+        """Their names, as the set has them, which has bags without items (`into_empty`) or with some."""
         ...
 
 

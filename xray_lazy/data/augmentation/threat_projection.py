@@ -106,9 +106,9 @@ class ThreatProjection:
                 annotations.append(new_annotation(mask, scene.size, others.class_names.index(name)))
         return Scene(scene.image, annotations, scene.image_format)
 
-    def brought_classes(self) -> set[str]:
-        """Names of the classes, as the training set has them."""
-        return set(self._by_class) if self.empty or self.occupied else set()
+    def brought_classes(self, into_empty: bool, into_occupied: bool) -> set[str]:
+        """Names of the classes, as the training set has them, which are put into bags without items or with some."""
+        return set(self._by_class) if (self.empty and into_empty) or (self.occupied and into_occupied) else set()
 
     def _class_draws(self, others: OtherRecords) -> tuple[list[str], np.ndarray]:
         """The classes that are drawn, and the ends of their shares of a line."""

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xray_lazy.engine.beside_training import beside_training
+from xray_lazy.engine.processes.step_limit import each_in_time
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def update_statistics(model: nn.Module, layers: Sequence[_BatchNorm], batches: I
 
     # for another momentum and these hooks, what is compiled would be so anew
     with _statistics_of_last_batch(layers, add), torch.compiler.set_stance("force_eager"):
-        for batch in batches:
+        for batch in each_in_time("batch for the batch norm", batches):
             model(batch)
     for layer, total in sums.items():
         if comm.get_world_size() > 1:

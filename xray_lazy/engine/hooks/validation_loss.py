@@ -12,6 +12,7 @@ from torch import nn
 
 from xray_lazy.engine.beside_training import beside_training
 from xray_lazy.engine.precision import Precision
+from xray_lazy.engine.processes.step_limit import each_in_time
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.batch_counts import MicroBatches
 
@@ -72,7 +73,7 @@ def mean_losses(
     weights = 0.0
     with beside_training(model):
         rest_layers(model)
-        for batch, weight in loader:
+        for batch, weight in each_in_time("validation batch", loader):
             micro_batches = MicroBatches(batch, max(len(batch) // accumulate, 1))
             if len(micro_batches.parts) > 1:
                 with precision.autocast():

@@ -263,13 +263,16 @@ def _check_together(cfg: DictConfig, world_size: int) -> Iterator[Fault]:
         yield Fault("dataloader.train", error.message, error.fix)
 
 
-def _brought_classes(cfg: DictConfig) -> set[str]:
+def _brought_classes(cfg: DictConfig, dataset: DetectionDataset) -> set[str]:
     """Of items that training puts into its images; a part that can't be built is another check's fault."""
     brought: set[str] = set()
-    for node in OmegaConf.select(cfg, "dataloader.train.mapper.mixing") or ():
+    nodes = OmegaConf.select(cfg, "dataloader.train.mapper.mixing")
+    occupied = {any(not annotation["iscrowd"] for annotation in record["annotations"]) for record in dataset}
+    for node in nodes if OmegaConf.is_list(nodes) else ():
         with suppress(UserError):
             part = instantiate(node)
-            brought |= part.brought_classes() if isinstance(part, BringsItems) else set()
+            if isinstance(part, BringsItems):
+                brought |= part.brought_classes(into_empty=False in occupied, into_occupied=True in occupied)
     return brought
 
 
@@ -278,7 +281,7 @@ def _check_trained(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iter
     trained = dataset.trained_masks if with_masks else dataset.trained_boxes
     what = "instance with a mask" if with_masks and any(dataset.trained_boxes) else "instance"
     look = "`tools/dataset.py check` tells why: e.g. all are crowd regions (iscrowd 1), or their ids don't match"
-    brought = _brought_classes(cfg)
+    brought = _brought_classes(cfg, dataset)
     without = [name for name, count in zip(dataset.class_names, trained, strict=True) if not count]
     without = [name for name in without if name not in brought]
     if len(without) == len(trained):

@@ -133,7 +133,7 @@ class GroupWatch:
         first = answers and self.is_first_failure()
         print_error(message, fix)
         if first or not answers:
-            tell_in_time(Failure(message, fix, rank=self._rank))
+            tell_in_time(Failure(message, fix, rank=self._rank).tell)
         print_stacks()
         if first:
             self.tell_others(1, hanging)

@@ -14,7 +14,7 @@ import numpy as np
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.predictor import Predictor
 from xray_lazy.utils.interruption import ENDING, heard
-from xray_lazy.utils.results_place import sole_writer
+from xray_lazy.utils.results_place import held_alone
 
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 NEEDED |= {"prometheus_client": "prometheus-client"}
@@ -67,7 +67,7 @@ def run_server(options: ServeOptions) -> None:
         has_masks = _has_masks(predictor)
         limits = ServerLimits(options.queue, options.max_megabytes, options.max_megapixels)
         hosts = LOOPBACK if options.host in LOOPBACK else ("*",)
-        with sole_writer(options.corrections), tempfile.TemporaryDirectory(prefix="xray_lazy_") as uploads:
+        with held_alone(Path(options.corrections)), tempfile.TemporaryDirectory(prefix="xray_lazy_") as uploads:
             corrections = CorrectionSet(options.corrections, predictor.class_names, has_masks)
             app = build_app(predictor, corrections, Path(uploads), Path(options.model).name, hosts, limits)
             host, port = listener.getsockname()[:2]
