@@ -16,6 +16,7 @@ import pytest
 import wandb_process
 
 from tests.patience import PATIENCE
+from xray_lazy.errors import UserError
 from xray_lazy.tracking.wandb_files import find_parts
 from xray_lazy.tracking.wandb_session import WandbSession
 
@@ -367,3 +368,13 @@ def test_a_wrong_key_is_one_warning_and_the_run_is_recorded_offline(wandb_servic
     session.close()
     assert len([record for record in caplog.records if record.name.startswith("xray_lazy")]) == 1
     assert session.is_offline
+
+
+@pytest.mark.parametrize("mode", ["bogus", "Online"])
+def test_a_word_in_wandb_s_variable_that_is_no_mode_is_refused_before_a_run(tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(UserError, match=f"WANDB_MODE is '{mode}'"):
+        WandbSession(str(tmp_path), None, "auto", 1.0, {})
+    WandbSession(str(tmp_path), None, "disabled", 1.0, {})
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    WandbSession(str(tmp_path), None, "auto", 1.0, {})

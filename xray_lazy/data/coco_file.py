@@ -54,7 +54,8 @@ def read_coco(
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is {not_utf_8(error)}", AS_UTF_8) from None
     except ValueError as error:  # a number of thousands of digits is no JSONDecodeError
-        raise UserError(f"{path} is not valid JSON: {error}", "export it again; the file may be cut off") from None
+        reason = str(error).partition("; use sys.")[0]  # an advice for programs
+        raise UserError(f"{path} is not valid JSON: {reason}", "export it again; the file may be cut off") from None
     except RecursionError:
         raise UserError(
             f"{path} has lists or objects inside of each other, deeper than any COCO file", "export it again"

@@ -27,6 +27,7 @@ from xray_lazy.utils.wording import tool_command
 logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
+MODES_OF_WANDB = ("", "shared", "run", "dryrun")  # what its variable may have besides, by W&B itself
 
 
 class WandbSession:
@@ -59,6 +60,10 @@ class WandbSession:
     ):
         if mode not in MODES:
             raise UserError(f"the W&B mode is {mode!r}", f"set mode to one of {', '.join(MODES)}")
+        if mode == "auto" and os.environ.get("WANDB_MODE", "auto") not in (*MODES, *MODES_OF_WANDB):
+            raise UserError(
+                f"WANDB_MODE is {os.environ['WANDB_MODE']!r}", f"unset it, or set it to one of {', '.join(MODES[1:])}"
+            )
         if axis not in AXES:
             raise UserError(f"W&B's axis is {axis!r}", f"set axis to one of {', '.join(AXES)}")
         self._axis = axis
