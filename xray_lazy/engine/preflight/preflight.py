@@ -281,9 +281,10 @@ def _check_trained(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iter
     trained = dataset.trained_masks if with_masks else dataset.trained_boxes
     what = "instance with a mask" if with_masks and any(dataset.trained_boxes) else "instance"
     look = "`tools/dataset.py check` tells why: e.g. all are crowd regions (iscrowd 1), or their ids don't match"
-    brought = _brought_classes(cfg, dataset)
     without = [name for name, count in zip(dataset.class_names, trained, strict=True) if not count]
-    without = [name for name in without if name not in brought]
+    if without:  # else no library has to be read
+        brought = _brought_classes(cfg, dataset)
+        without = [name for name in without if name not in brought]
     if len(without) == len(trained):
         yield Fault(key, f"{dataset.name} has no {what} to train on", look)
         return

@@ -131,10 +131,10 @@ class GroupWatch:
         """End all: `hanging` lets the others say where they are."""
         answers = not self._store_is_stuck()  # else the others notice by themselves
         first = answers and self.is_first_failure()
-        print_error(message, fix)
+        tell_in_time(lambda: print_error(message, fix))
         if first or not answers:
             tell_in_time(Failure(message, fix, rank=self._rank).tell)
-        print_stacks()
+        tell_in_time(print_stacks)
         if first:
             self.tell_others(1, hanging)
         end_process(1)
