@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.patience import PATIENCE
 from xray_lazy.command_line import parse_size, path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
-from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
 from xray_lazy.utils import interruption
 from xray_lazy.utils.atomic_file import write_text
 
@@ -66,6 +66,19 @@ def test_a_tool_that_does_its_work_gives_its_own_code(answer, code):
 def test_an_error_is_one_message_and_a_code(capsys, error, code, text):
     assert end_of(raising(error)) == code
     assert capsys.readouterr().err.startswith(text)
+
+
+@pytest.mark.parametrize("code", [0, None, 3])
+def test_code_of_others_that_leaves_python_is_a_failure_with_its_file_and_line(capsys, tmp_path, code):
+    compiled = compile(f"import sys\nsys.exit({code})", "my_reader.py", "exec")
+    assert end_of(lambda: exec(compiled, {"__name__": "my_reader"})) == EXIT_FAILURE
+    assert f"error: my_reader.py, line 2 leaves Python before the work is done: SystemExit: {code}\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_command_line_that_is_refused_while_the_tool_works_keeps_its_code():
+    assert end_of(lambda: argparse.ArgumentParser().error("no")) == 2
 
 
 @pytest.mark.parametrize(

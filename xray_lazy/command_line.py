@@ -25,8 +25,8 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         debug: let exceptions through with their traceback.
 
     A `UserError` is printed as its message and fix; a full disk and a path that can't be used get messages of their
-    own. A closed pipe is no error: what is printed from there on is lost, and the work goes on, unless it was to pass
-    bytes on.
+    own. Code of others that leaves Python, even with 0, has kept the tool from its work, and is a failure. A closed
+    pipe is no error: what is printed from there on is lost, and the work goes on, unless it was to pass bytes on.
     Modules in the present folder can be imported, as with `python -m`, so that configs may name the user's own classes.
     """
     global _show_tracebacks
@@ -42,7 +42,9 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # of what was written as bytes, and is of no use to anybody else
         code = EXIT_FAILURE
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and _is_own(error):
+            raise
         if debug and not ending_signal(error):
             Failure.of(error).tell()
             raise
@@ -50,6 +52,12 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     finally:
         signals_are_caught(False)
     sys.exit(code)
+
+
+def _is_own(error: SystemExit) -> bool:
+    """Whether the command line's parser or this package ends the tool, not a config or a class that it names."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").partition(".")[0] in ("argparse", "xray_lazy")
 
 
 def _refuse_without_docstrings() -> None:
@@ -75,8 +83,6 @@ _show_tracebacks = False
 
 def report_error(error: BaseException, silently: bool = False) -> int:
     """Print, unless `silently`, and keep an error as the running tool ends with it; returns the exit code."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else EXIT_FAILURE
     failure = Failure.of(error)
     failure.tell()
     if _show_tracebacks and not ending_signal(error):

@@ -130,6 +130,10 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
         return error.message, error.fix, error.exit_code
     if failure := memory_failure(error):
         return failure.message, failure.fix, failure.exit_code
+    if isinstance(error, SystemExit):
+        fix = "raise an error where something is wrong; what a module does as a script: `if __name__ == '__main__':`"
+        message = f"{_where_raised(error)} leaves Python before the work is done: SystemExit: {error.code}"
+        return message, fix, EXIT_FAILURE
     if isinstance(error, OSError) and error.errno in _FULL_DISK:
         fix = "free some space; what was complete before is untouched"
         return f"the disk is full: {error}", fix, EXIT_FAILURE
@@ -137,6 +141,12 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
         return refused, "give another path, or mend its rights; --debug shows where it happened", UserError.exit_code
     fix = "run again with --debug to see where it happened"
     return f"{type(error).__name__}: {error}", fix, EXIT_FAILURE
+
+
+def _where_raised(error: BaseException) -> str:
+    """File and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "something"
 
 
 def _refused_path(error: BaseException) -> str:

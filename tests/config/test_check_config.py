@@ -69,6 +69,13 @@ def test_a_module_that_fails_while_it_is_imported_is_reported_with_the_reason(tm
     assert "a_package_that_is_not_there" in fault.fix
 
 
+def test_a_module_that_ends_python_while_it_is_imported_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "my_script.py").write_text("class Net: ...\nraise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    fault = only_fault({"_target_": "my_script.Net"})
+    assert fault.message == "importing my_script fails: SystemExit: 0" and "__main__" in fault.fix
+
+
 def test_an_unknown_argument_is_reported_with_the_nearest(tiny):
     changed = apply_overrides(tiny, ["+optimizer.momentun=0.5"])
     assert check_config(changed) == [

@@ -98,6 +98,34 @@ def test_an_import_of_a_missing_node_is_reported_with_near_names(experiments):
     assert caught.value.fix == "did you mean optimizer?"
 
 
+@pytest.mark.parametrize("code", ["0", "", "'bye'"])
+def test_a_file_that_ends_python_is_an_error_whatever_its_code(experiments, code):
+    with (experiments / "common" / "train.py").open("a") as file:
+        file.write(f"raise SystemExit({code})\n")
+    with pytest.raises(UserError, match=r"common/train\.py, line 4: SystemExit: "):
+        load_config(experiments / "tiny.py")
+
+
+def test_files_that_import_each_other_are_named(experiments):
+    (experiments / "one.py").write_text("from .two import train\n")
+    (experiments / "two.py").write_text("from .one import train\n")
+    with pytest.raises(UserError, match=r"in a circle: .*one\.py -> .*two\.py -> .*one\.py\n") as caught:
+        load_config(experiments / "one.py")
+    assert "third file" in caught.value.fix
+
+
+def test_a_file_with_a_null_byte_is_reported_without_a_line(experiments):
+    (experiments / "other.py").write_bytes(b"x = 1\0\n")
+    with pytest.raises(UserError, match=r"other\.py has syntax error: [^:]*null bytes\n"):
+        load_config(experiments / "other.py")
+
+
+def test_a_yaml_file_of_endless_depth_is_an_error(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(UserError, match="deeper than any config"):
+        load_config(tmp_path / "config.yaml")
+
+
 def test_a_failed_load_leaves_imports_as_they_were(experiments):
     before = builtins.__import__
     (experiments / "other.py").write_text("raise RuntimeError('no')\n")

@@ -155,6 +155,12 @@ def test_results_in_the_folder_of_images_are_no_images_of_the_next_call(features
     assert told.returncode == 2 and "another process is writing results into" in told.stderr
 
 
+def test_a_link_to_itself_among_images_is_one_that_can_not_be_read(features, mask_rcnn, tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    told = features(mask_rcnn, tmp_path, "--output", tmp_path / "seen")
+    assert told.returncode == 2 and "loop.png can't be read" in told.stderr
+
+
 def test_an_image_that_a_result_would_replace_stays(features, mask_rcnn, tiny_set, tmp_path):
     for name in ("bag_1.png", "bag_1/sheet.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -35,6 +35,12 @@ def test_a_folder_gives_images_and_videos_below_it_sorted_under_their_relative_n
     assert names(inputs.videos) == ["belt.MP4"]
 
 
+def test_a_link_to_itself_is_an_input_that_is_skipped_as_unreadable(scans, tmp_path):
+    (scans / "loop.png").symlink_to("loop.png")
+    assert "loop.png" in names(find_inputs([str(scans)], output=tmp_path / "results").images)
+    assert names(find_inputs([str(scans / "loop.png")], output=tmp_path / "results").images) == ["loop.png"]
+
+
 def test_a_pattern_gives_names_below_its_fixed_part(scans):
     assert names(find_inputs([f"{scans}/**/*.png"]).images) == ["a.png", "deep/a.png"]
     assert names(find_inputs([f"{scans}/deep/?.*"]).images) == ["a.png", "b.JPG"]

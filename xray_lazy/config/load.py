@@ -130,6 +130,9 @@ def from_yaml(text: str, source: str) -> DictConfig:
         return OmegaConf.create(tree, flags={"allow_objects": True})
     except OmegaConfBaseException as error:
         raise UserError(f"{source}: {first_line(error)}") from None
+    except RecursionError:
+        fix = "save it again from the config"
+        raise UserError(f"{source} has lists or mappings inside of each other, deeper than any config", fix) from None
 
 
 def _load_python(path: Path) -> DictConfig:
@@ -140,7 +143,7 @@ def _load_python(path: Path) -> DictConfig:
         config = LazyConfig.load(str(path))
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _python_error(path, error) from error
     finally:
         # LazyConfig.load leaves its own importer in place when a config file fails.
@@ -150,16 +153,26 @@ def _load_python(path: Path) -> DictConfig:
     return config
 
 
-def _python_error(path: Path, error: Exception) -> UserError:
+def _python_error(path: Path, error: Exception | SystemExit) -> UserError:
     """What a config file's exception says to its author: file, line, reason."""
     if isinstance(error, SyntaxError) and isinstance(error.__cause__, SyntaxError):
         cause = error.__cause__
-        return UserError(f"{str(error).rstrip('!.')}, line {cause.lineno}: {cause.msg}: {(cause.text or '').strip()}")
+        line = f", line {cause.lineno}" if cause.lineno else ""  # none where the whole file is no text
+        text = f": {cause.text.strip()}" if cause.text else ""
+        return UserError(f"{str(error).rstrip('!.')}{line}: {cause.msg}{text}", "correct the config file")
     frames = list(traceback.walk_tb(error.__traceback__))
-    where = str(path)
+    where, importing = str(path), []
     for frame, line in frames:
         if (frame.f_globals.get("__package__") or "").startswith("detectron2._cfg_loader"):
             where = f"{frame.f_code.co_filename}, line {line}"
+            if frame.f_code.co_name == "<module>":
+                importing.append(frame.f_code.co_filename)
+    if len(circle := list(dict.fromkeys(importing))) < len(importing):
+        names = " -> ".join([*circle, circle[0]])
+        return UserError(f"config files import each other in a circle: {names}", "move what both need to a third file")
+    if isinstance(error, SystemExit):
+        fix = "a config file defines a config alone: leave out what ends Python"
+        return UserError(f"{where}: SystemExit: {error.code}", fix)
     if frames[-1][0].f_code.co_name in ("new_import", "find_relative_file"):
         return _import_error(where, error, error.__traceback__)
     return UserError(f"{where}: {type(error).__name__}: {error}", "correct the config file")

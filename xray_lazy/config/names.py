@@ -89,7 +89,7 @@ def _import_longest(parts: list[str]) -> tuple[Any, int]:
             if error.name == name:
                 return (module, count - 1) if module is not None else _top_level(parts)
             raise _broken_import(name, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _broken_import(name, error) from error
     return module, len(parts)
 
@@ -106,8 +106,10 @@ def _top_level(parts: list[str]) -> tuple[Any, int]:
     )
 
 
-def _broken_import(name: str, error: Exception) -> UserError:
+def _broken_import(name: str, error: BaseException) -> UserError:
     fix = f"python -c 'import {name}' shows where"
+    if isinstance(error, SystemExit):
+        fix = "put what the module does as a script behind `if __name__ == '__main__':`"
     if isinstance(error, ModuleNotFoundError):
         fix = f"install the package that has {error.name}"
     return UserError(f"importing {name} fails: {type(error).__name__}: {error}", fix)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,8 @@ def _sized(record: dict) -> dict:
 def _files(path: Path, results: Path) -> list[Path]:
     if path.is_dir():
         images = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        found = [file for file in images if not file.resolve().is_relative_to(results.resolve())]
+        # not Path.resolve, which raises at a link to itself
+        found = [file for file in images if not Path(realpath(file)).is_relative_to(realpath(results))]
         if images and not found:
             raise UserError(
                 f"there are no images in {path} outside of {results}, where the results go",

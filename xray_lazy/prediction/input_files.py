@@ -64,11 +64,11 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
     if not words:
         raise UserError("no input is given", "name images, folders, patterns, videos or a COCO file")
     inputs, seen, names, results = Inputs(), set(), set(), set()
-    excluded = Path(output).resolve() if output else None
+    excluded = _real(output) if output else None
     for word in words:
         for entry in _find(word, image_root, inputs):
-            place = entry.path.resolve()
-            if place in seen or (excluded and place.is_relative_to(excluded) and place != Path(word).resolve()):
+            place = _real(entry.path)
+            if place in seen or (excluded and place.is_relative_to(excluded) and place != _real(word)):
                 continue
             seen.add(place)
             kind = inputs.videos if entry.path.suffix.lower() in VIDEO_SUFFIXES else inputs.images
@@ -80,6 +80,11 @@ def find_inputs(words: Sequence[str], image_root: str | Path | None = None, outp
         fix = "results of an earlier call don't count: name another folder for new ones"
         raise UserError(f"{' '.join(words)} has no images{where}", fix)
     return inputs
+
+
+def _real(path: str | Path) -> Path:
+    """Without links. A link to itself stays, to be skipped as what can't be read; `Path.resolve` would raise."""
+    return Path(os.path.realpath(path))
 
 
 def default_image_root(json_file: Path) -> Path:

@@ -1,6 +1,7 @@
 """The output folder of a run: whose it is, and what may be written into it."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -225,10 +226,10 @@ def _at_work(folder: Path, claims: Claims) -> UserError:
 
 def _check_reads_nothing_of(files: RunFolder, cfg: DictConfig) -> None:
     """Refuse to overwrite a run that the new one is made of."""
-    deleted = [path.resolve() for path in files.own_files()]
+    deleted = [Path(os.path.realpath(path)) for path in files.own_files()]  # Path.resolve raises at a link to itself
     for key, value in flatten(cfg).items():
         if isinstance(value, str) and key.startswith(("train.init_checkpoint", "dataloader.", "model.")):
-            read = Path(value.partition("?")[0]).resolve()
+            read = Path(os.path.realpath(value.partition("?")[0]))
             if any(read == path or path in read.parents for path in deleted):
                 raise UserError(
                     f"{key}={value} belongs to the run that --overwrite deletes",

@@ -145,7 +145,7 @@ def run_processes(plan: LaunchPlan, function: Callable, *arguments: Any) -> Any:
     if plan.world_size == 1:
         try:
             return function(*arguments)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             Failure.of(error).tell()
             raise
     return _spawn(plan, function, arguments)
