@@ -106,3 +106,8 @@ def test_a_file_that_is_not_there_or_damaged_tells_of_no_failure(tmp_path, conte
 def test_the_error_can_be_raised_again(error):
     again = Failure.of(error, rank=2).error()
     assert type(again) is type(error) and str(again) == str(error)
+
+
+def test_a_rank_that_is_no_number_hides_no_error(monkeypatch):
+    monkeypatch.setenv("RANK", "abc")
+    assert Failure.of(UserError("there is no a.json")).rank == 0

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import xray_lazy
+from tests.patience import wait_until
 from xray_lazy.errors import UserError
+from xray_lazy.utils.processes import process_start
 
 CONFIG = Path(__file__).parent / "engine" / "tiny.py"
 SHORT = {"train.max_iter": 2, "train.device": "cpu", "hooks.best_checkpoint.metric": "bbox/AP"}
@@ -87,6 +89,18 @@ def test_an_interrupt_lets_the_run_save(here, tmp_path):
         xray_lazy.train(CONFIG, {**options, "train.output_dir": str(checkpoint.parent)})
     saved = checkpoint.read_text()
     assert (checkpoint.parent / saved).is_file()
+
+
+def test_a_script_that_is_killed_leaves_no_training_behind(tmp_path):
+    told = tmp_path / "pid"
+    waits = f"import os, time; open({str(told)!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(999)"
+    training = [sys.executable, "-c", waits]
+    words = f"import os; from xray_lazy.python_calls import _run; _run({training!r}, os.environ)"
+    script = subprocess.Popen([sys.executable, "-c", words])
+    wait_until(lambda: told.is_file() and told.read_text().endswith("."))
+    script.kill()
+    script.wait()
+    wait_until(lambda: process_start(int(told.read_text()[:-1])) is None)
 
 
 def command(*words):

@@ -29,8 +29,9 @@ _UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def _rank() -> int:
-    """As torchrun and srun number this process."""
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+    """As torchrun and srun number this process; 0 where the variable has no number, which must hide no error."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or ""
+    return int(number) if number.isdecimal() else 0
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import PLACE, read_failure
 from xray_lazy.run_folder import MARK, METRICS, Evaluation, RunFolder, best_evaluation
 from xray_lazy.tool_files import training_command
+from xray_lazy.utils.processes import end_with_parent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,6 +232,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # so that it hears of an interrupt once, from here
+        preexec_fn=end_with_parent,  # a script that is killed, or a notebook's kernel, leaves no training behind
     )
     try:
         while True:

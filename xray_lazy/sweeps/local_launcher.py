@@ -1,12 +1,10 @@
 """Trials as processes of this machine, which share out its GPUs or its processors."""
 
-import ctypes
 import os
 import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +12,11 @@ from pathlib import Path
 from xray_lazy.engine.processes.launch import count_gpus
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.launcher import OUTPUT
+from xray_lazy.utils.processes import end_with_parent
 
 # all processes of a trial inherit it, also those that leave its process group
 MARK = "XRAY_LAZY_TRIAL"
 SAVING_SECONDS = 120
-PR_SET_PDEATHSIG = 1
 
 
 class LocalLauncher:
@@ -65,7 +63,7 @@ class LocalTrial:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which tells its trials
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,  # a worker that is killed takes its trials with it: they save and leave
             )
 
     def poll(self) -> int | None:
@@ -108,16 +106,6 @@ def share_processors(trials: int, processes: int) -> list[dict[str, str]]:
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, there // (trials * processes))))
     return [{"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": ""} for _ in range(trials)]
-
-
-# loaded here: between fork and exec nothing may be imported
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent() -> None:
-    """A worker that is killed takes its trials with it: they save and leave."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(mark: str, number: int, seconds: float) -> None:
