@@ -150,8 +150,9 @@ def test_unreadable_images_are_skipped_counted_and_limited(dataset, caplog):
     loader = make_loader(dataset, max_unreadable=3)
     assert all(len(batch) == 4 for batch in first_batches(loader, 6))
     assert len(loader.unreadable) == 3 and "skipped an unreadable image" in caplog.text
-    with pytest.raises(UserError, match="could not be read"):
+    with pytest.raises(UserError, match="could not be read") as raised:
         first_batches(make_loader(dataset, max_unreadable=2), 6)
+    assert "fix:" not in raised.value.message, "of the image, beside that of the set"
 
 
 def test_a_image_that_cannot_be_evaluated_is_an_error_also_from_a_worker(dataset):

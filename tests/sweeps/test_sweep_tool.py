@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.engine.quick_processes import run_tool, start_tool
 from tests.patience import wait_until
 from xray_lazy.config import get_config, load_config
 from xray_lazy.data.dataset_places import scanner_of
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.sweeps.local_launcher import LocalLauncher
 from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep, trial_limit
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
 from xray_lazy.sweeps.study import list_trials, trial_folder
@@ -192,6 +194,18 @@ def test_the_sweep_across_scanners_trains_on_each_and_on_all_but_one_and_tests_o
     assert [{one} for one in scanners if {one} not in rows] == []
     assert [scanners - {one} for one in scanners if scanners - {one} not in rows] == []
     assert len(rows) == 2 * len(scanners)
+
+
+def test_a_sweep_whose_trials_all_fail_is_a_failure_with_its_table_written(options, tmp_path):
+    class Crashing(LocalLauncher):
+        def start(self, command, folder, environment):
+            return super().start([sys.executable, "-c", "raise SystemExit(1)"], folder, environment)
+
+    options.overrides, options.output_dir, options.count = LEAN, str(tmp_path / "sweep"), 2
+    for _ in range(2):  # also where the folder has all trials already
+        with pytest.raises(RunFailure, match=r"in .*sweep: 2 trials failed, the last one: exit code 1"):
+            run_sweep(options, Crashing([{}]))
+    assert (tmp_path / "sweep" / "trials.csv").read_text().count("failed") == 2
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])

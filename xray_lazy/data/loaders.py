@@ -277,7 +277,7 @@ class _SeededSamples(torch.utils.data.Dataset):
             try:
                 sample = self._map(record, position)
             except UnreadableImage as error:
-                problems.append(str(error))
+                problems.append(error.message)
                 continue
             except UserError as error:
                 return error

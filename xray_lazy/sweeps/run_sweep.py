@@ -12,7 +12,7 @@ from xray_lazy.config import raise_faults
 from xray_lazy.engine.prepare import prepare
 from xray_lazy.engine.processes.launch import plan_launch
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.sweeps.launcher import TrialLauncher
 from xray_lazy.sweeps.local_launcher import LocalLauncher, share_gpus, share_processors
 from xray_lazy.sweeps.runner import SweepRunner
@@ -29,6 +29,7 @@ from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.sweeps.wandb_summary import log_summary
 from xray_lazy.sweeps.workers import Worker
 from xray_lazy.utils.results_place import check_result_folder
+from xray_lazy.utils.wording import counted
 
 
 @dataclass
@@ -61,6 +62,7 @@ def run_sweep(options: SweepOptions, launcher: TrialLauncher | None = None) -> i
     Raises:
         UserError: any fault of sweep, config, data or devices, before anything is started or written; the folder holds
             another sweep; or the first trials have all ended with user errors.
+        RunFailure: all trials have failed.
     """
     sweep, cfg, command, places = _check(options, is_local=launcher is None)
     folder = Path(options.output_dir or f"output/sweeps/{Path(options.sweep_file).stem}")
@@ -74,7 +76,7 @@ def run_sweep(options: SweepOptions, launcher: TrialLauncher | None = None) -> i
         open_sweep_folder(folder, sweep, cfg)
         trials, ended_by = run_wandb_sweep(sweep, cfg, command, folder, places, options.count, options.sweep_id)
         _show_results(folder, sweep, trials)
-        return _exit_code(ended_by)
+        return _exit_code(ended_by, folder, trials)
     limit = trial_limit(sweep, options.count)
     joined = open_sweep_folder(folder, sweep, cfg)
     metric = MetricSource(sweep.metric, cfg)
@@ -156,11 +158,18 @@ def _work(
     finally:
         worker.close()
         _show_results(folder, sweep, list_trials(folder))
-    return _exit_code(ended_by)
+    return _exit_code(ended_by, folder, list_trials(folder))
 
 
-def _exit_code(ended_by: int | None) -> int:
+def _exit_code(ended_by: int | None, folder: Path, trials: list[Trial]) -> int:
+    """Raises: RunFailure: the sweep has all its trials, and nothing has come of any."""
     if ended_by is None:
+        if trials and all(trial.state in ("failed", "killed") for trial in trials):
+            raise RunFailure(
+                f"nothing has come of the sweep in {folder}: {counted(len(trials), 'trial')} failed, "
+                f"the last one: {trials[-1].reason}",
+                "correct that, then start the sweep anew in another --output-dir",
+            )
         return 0
     print(f"ended by {signal.Signals(ended_by).name}; the same command goes on with it")
     return 128 + ended_by

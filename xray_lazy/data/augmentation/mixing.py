@@ -105,7 +105,7 @@ class OtherRecords:
             try:
                 image = np.ascontiguousarray(self.read(record))
             except UnreadableImage as error:
-                problems.append(str(error))
+                problems.append(error.message)
                 continue
             self.unreadable += problems
             return Scene(image, record["annotations"], self.image_format)
