@@ -180,7 +180,7 @@ def add_repair(commands) -> None:
         "repair",
         help="fix what can be fixed without guessing",
         description="Write a new COCO file in which everything is fixed that needs no guess, and list each change. "
-        "The input stays as it is.",
+        "The input stays as it is. The exit code is 1 where something is left that training would refuse.",
     )
     parser.add_argument("annotations", type=path, metavar="ANNOTATIONS.json")
     parser.add_argument(
@@ -249,7 +249,7 @@ def _repair(options: argparse.Namespace) -> int:
     if not options.dry_run:
         write_repaired(repaired, options.output, options.changes)
         print(f"repaired set: {options.output}" + (f", changes: {options.changes}" if options.changes else ""))
-    return 0
+    return 0 if repaired.left.trainable else 1
 
 
 def add_split(commands) -> None:

@@ -77,6 +77,16 @@ def test_dry_run_writes_nothing(files, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_repair_that_leaves_what_training_refuses_tells_it_by_its_exit_code(files, tmp_path):
+    path, folder = files
+    next(folder.iterdir()).unlink()
+    kept = run("repair", path, folder, "--output", tmp_path / "kept.json")
+    assert kept.returncode == run("check", tmp_path / "kept.json", folder).returncode == 1
+    assert "left for you" in kept.stdout and f"repaired set: {tmp_path / 'kept.json'}" in kept.stdout
+    left_out = run("repair", path, folder, "--drop-unreadable", "--output", tmp_path / "left_out.json")
+    assert left_out.returncode == 0, left_out.stdout
+
+
 def test_repair_without_images_takes_the_scanner_size(files, tmp_path):
     path, _ = files
     result = run("repair", path, "--scanner", "smith", "--output", tmp_path / "new.json")
