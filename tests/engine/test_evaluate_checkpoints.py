@@ -237,12 +237,31 @@ def test_damaged_and_half_written_files_are_reported_and_passed_over(copy, capsy
     torch.save({"model": {"other.weight": torch.zeros(3)}, "iteration": 2}, copy / "model_0000002.pth")
     (copy / ".model_0000007.pth.abc.tmp").write_bytes(whole[:1000])
     (copy / "model_best_0000001.pth").write_bytes(whole)
-    assert evaluated(evaluate(copy)) == ["model_0000001", "model_final"]
+    unread = "all is evaluated, but for what can't be read: model_0000002.pth, model_0000003.pth, model_0000005.pth"
+    lines = evaluate(copy)
+    assert evaluated(lines) == ["model_0000001", "model_final"] and lines[-1].endswith(unread)
+    assert evaluate(copy)[-1].endswith(unread)  # not forgotten by the next call
     errors = capsys.readouterr().err
     assert all(f"model_{name}.pth is passed over" in errors for name in ("0000002", "0000003", "0000005"))
     assert sorted(metrics_of(copy)) == [1, 6]
     # a copy that was still under way is whole some time later
     (copy / "model_0000003.pth").write_bytes(whole)
+    assert evaluated(evaluate(copy)) == ["model_0000003"]
+
+
+def test_a_faulty_run_record_is_no_fault_of_the_checkpoints(copy):
+    record = (copy / "run.json").read_bytes()
+    (copy / "run.json").write_bytes(record[:100])
+    with pytest.raises(UserError, match="is not a run record"):
+        evaluate(copy)
+    (copy / "run.json").write_bytes(record)
+    assert len(evaluated(evaluate(copy))) == 4
+
+
+def test_a_result_that_is_cut_off_is_made_anew(copy):
+    evaluate(copy)
+    result = copy / "evaluator" / "model_0000003.json"
+    result.write_bytes(result.read_bytes()[:20])
     assert evaluated(evaluate(copy)) == ["model_0000003"]
 
 

@@ -130,12 +130,12 @@ class CheckpointQueue:
         self._release(result)
 
     def result(self, name: str) -> Result | None:
-        """What became of a checkpoint; None where it waits."""
+        """What became of a checkpoint; None where it waits, also because its result can't be read any more."""
         try:
             content = json.loads(self._result_file(name).read_bytes())
-        except FileNotFoundError:
+            return Result(**{**content, "file": FileVersion(**content["file"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-        return Result(**{**content, "file": FileVersion(**content["file"])})
 
     def results(self) -> list[Result]:
         """All results, in the order of training."""

@@ -147,7 +147,15 @@ class _Worker:
                 if not has_ended:
                     self._expect_news()
             time.sleep(self._options.poll)
-        self._report("training has ended, and all is evaluated" if has_ended else "all that is there is evaluated")
+        ending = "training has ended, and all is evaluated" if has_ended else "all that is there is evaluated"
+        if unread := self._unread():
+            ending += f", but for what can't be read: {', '.join(unread)}"
+        self._report(ending)
+
+    def _unread(self) -> list[str]:
+        """The run's checkpoints that were passed over, now or in an earlier call."""
+        names = [f"{result.name}.pth" for result in self._queue.results() if result.error]
+        return [name for name in names if (self._queue.run_folder.path / name).exists()]
 
     def _publish(self) -> None:
         with self._signals.uninterrupted():
@@ -199,9 +207,10 @@ class _Worker:
         except FileNotFoundError:
             return  # evaluated and published by another process meanwhile
         start = time.perf_counter()
+        # a fault of these is none of the checkpoint, which would be passed over until it changes
+        self._training.writers = self._publication.writers()
         try:
             self._training.load(path)
-            self._training.writers = self._publication.writers()
         except UserError as error:
             result = Result(name, version, iteration_by_name(name), error=error.message)
             logger.warning("%s.pth is passed over: %s", name, error.message)
