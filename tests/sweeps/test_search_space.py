@@ -1,7 +1,9 @@
 """Distributions: their values, their quantiles, and how values are written as overrides."""
 
 import math
+from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import example, given, settings
@@ -154,6 +156,14 @@ def test_common_values_need_no_quotes():
     assert [value_text(value) for value in (1e-05, 8, True, None, "xray_smith_train", "/data/run-1", [1, 2])] == [
         "1e-05", "8", "true", "null", "xray_smith_train", "/data/run-1", "[1,2]",
     ]  # fmt: skip
+
+
+def test_paths_and_numpy_values_are_plain_ones():
+    values = {"a": Path("/data/run 1"), "b": np.float64(0.5), "c": np.int64(3), "d": np.array([1.5, 2]), "e": np.True_}
+    changed = apply_overrides(OmegaConf.create(dict.fromkeys("abcdef")), [override(*pair) for pair in values.items()])
+    changed = apply_overrides(changed, [override("f", [Path("x/y"), np.str_("z")])])
+    told = {"a": "/data/run 1", "b": 0.5, "c": 3, "d": [1.5, 2.0], "e": True, "f": ["x/y", "z"]}
+    assert OmegaConf.to_container(changed) == told
 
 
 def test_a_parameter_says_what_it_is():

@@ -1,5 +1,6 @@
 """Values as text for a command line of overrides, in Hydra's grammar."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +12,22 @@ def override(key: str, value: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Plain data as text: numbers, flags, null, text, and lists and groups of them; text only quoted where needed."""
+    """Plain data as text: numbers, flags, null, text, and lists and groups of them; text only quoted where needed.
+
+    Paths are text, and NumPy's numbers and arrays are plain ones.
+    """
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if isinstance(value, str) and _reads_as_itself(value):
         return value
     return _text(value)
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif hasattr(value, "tolist"):  # some of NumPy's numbers are Python's, too, but don't look like them
+        value = value.tolist()
     if value is None:
         return "null"
     if isinstance(value, bool):
