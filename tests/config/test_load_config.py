@@ -4,9 +4,12 @@ import builtins
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
 from xray_lazy.config import config_names, get_config, load_config
@@ -30,6 +33,23 @@ def test_only_config_objects_of_the_file_become_keys(tiny):
 def test_a_file_may_import_other_config_files_relative_to_itself(tiny):
     assert tiny.train.output_dir == "output/tiny"
     assert tiny.train.max_iter == 60
+
+
+def test_threads_load_config_files_one_after_the_other(monkeypatch):
+    meeting = threading.Barrier(2, timeout=0.3)
+    alone = []
+
+    def load(path):
+        try:
+            meeting.wait()
+        except threading.BrokenBarrierError:
+            alone.append(path)
+        return DictConfig({"train": {}})
+
+    monkeypatch.setattr(LazyConfig, "load", load)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(load_config, [TINY, TINY]))
+    assert alone == [str(TINY)] * 2
 
 
 def test_overrides_of_one_load_are_not_seen_by_the_next():

@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from xray_lazy.config.yaml_format import parse_yaml, read_text
 from xray_lazy.errors import UserError
 
 _SUFFIXES = (".py", ".yaml", ".yml")
+# LazyConfig.load puts an importer of its own in place of Python's, for all threads; a config file may load another one
+_ONE_LOADS = threading.RLock()
 
 
 def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictConfig:
@@ -136,18 +139,19 @@ def from_yaml(text: str, source: str) -> DictConfig:
 
 
 def _load_python(path: Path) -> DictConfig:
-    from detectron2.config import LazyConfig
+    with _ONE_LOADS:
+        from detectron2.config import LazyConfig
 
-    importer = builtins.__import__
-    try:
-        config = LazyConfig.load(str(path))
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _python_error(path, error) from error
-    finally:
-        # LazyConfig.load leaves its own importer in place when a config file fails.
-        builtins.__import__ = importer
+        importer = builtins.__import__
+        try:
+            config = LazyConfig.load(str(path))
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _python_error(path, error) from error
+        finally:
+            # LazyConfig.load leaves its own importer in place when a config file fails.
+            builtins.__import__ = importer
     if not config:
         raise UserError(f"{path} defines no config", "assign LazyCalls or dicts to names, such as model, train")
     return config
