@@ -68,6 +68,14 @@ def test_errors_are_those_of_the_tools(here, arguments, words):
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("images", [b"JFIF", None, 3], ids=repr)
+def test_what_is_no_image_is_told_once(here, images, monkeypatch):
+    # the detector is not asked for
+    monkeypatch.setattr("xray_lazy.prediction.predictor.load_detector", lambda *_: None)
+    [found] = xray_lazy.predict("run", images)
+    assert found.problem.message == f"{type(images).__name__} is no image"
+
+
 def test_what_a_process_of_the_training_refuses_is_raised(here, tmp_path):
     with pytest.raises(UserError, match="exclude each other") as raised:
         xray_lazy.train(CONFIG, {"train.output_dir": str(tmp_path / "run")}, num_gpus=1, num_processes=1)

@@ -185,7 +185,7 @@ def _is_path(item: object) -> bool:
 
 
 def _is_one(images: object) -> bool:
-    return _is_path(images) or hasattr(images, "shape")
+    return _is_path(images) or isinstance(images, bytes | bytearray) or hasattr(images, "shape")
 
 
 def _config_file(config: str | os.PathLike) -> Path:

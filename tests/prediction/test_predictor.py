@@ -166,7 +166,7 @@ def test_the_threshold_leaves_out_the_rest(run_folder, predictor, images):
     assert len(Predictor.of(run_folder, device="cpu", score_threshold=1.0)(images[0])) == 0
 
 
-@pytest.mark.parametrize("threshold", [70, -0.1, float("nan")])
+@pytest.mark.parametrize("threshold", [70, -0.1, float("nan"), np.float32(1.5), "0.5", None])
 def test_a_threshold_that_no_score_has_is_refused(predictor, threshold):
     with pytest.raises(UserError, match="the threshold is"):
         Predictor(predictor.detector, score_threshold=threshold)

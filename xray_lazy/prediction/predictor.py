@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ class Prediction:
 
 def check_threshold(threshold: Threshold) -> None:
     """Raises: UserError: one for all classes is no score."""
-    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
-        raise UserError(f"the threshold is {threshold}", "scores are in 0..1")
+    is_none = threshold is None or isinstance(threshold, str)
+    if is_none or (isinstance(threshold, Real) and not 0 <= threshold <= 1):
+        raise UserError(f"the threshold is {threshold!r}", "scores are in 0..1")
 
 
 class Predictor:
@@ -152,7 +154,7 @@ class Predictor:
                 self._check_array(source)
                 return _Loaded(source, source, self.detector.prepare(source), None)
             if not isinstance(source, str | os.PathLike):
-                raise UserError(f"a {type(source).__name__} is no image", "give a file, or a numpy array")
+                raise UserError(f"{type(source).__name__} is no image", "give a file, or a numpy array")
             return _Loaded(source, *self.detector.load(source), None)
         except UserError as problem:
             return _Loaded(source, None, None, problem)
