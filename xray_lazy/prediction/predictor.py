@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,7 @@ class Prediction:
 def check_threshold(threshold: Threshold) -> None:
     """Raises: UserError: one for all classes is no score."""
     is_none = threshold is None or isinstance(threshold, str)
-    if is_none or (isinstance(threshold, Real) and not 0 <= threshold <= 1):
+    if is_none or (isinstance(threshold, int | float | np.floating) and not 0 <= threshold <= 1):
         raise UserError(f"the threshold is {threshold!r}", "scores are in 0..1")
 
 
