@@ -120,6 +120,7 @@ class _Worker:
         self._training = SavedTraining(cfg, device)
         self._publication = Publication(cfg, queue, self._training)
         self._completion_end = 0.0
+        self._count = 0  # of checkpoints that were evaluated here
         self._ask_for_job, self._job_goes_on, self._next_look = job_goes_on, None, 0.0
         self._news: tuple = ()
         self._news_time = time.monotonic()
@@ -150,6 +151,9 @@ class _Worker:
         ending = "training has ended, and all is evaluated" if has_ended else "all that is there is evaluated"
         if unread := self._unread():
             ending += f", but for what can't be read: {', '.join(unread)}"
+        if not self._count and any(not result.error for result in self._queue.results()):
+            # overrides of this call have changed nothing
+            ending += f"; nothing was left to do here: to evaluate all again, delete {self._queue.folder}"
         self._report(ending)
 
     def _unread(self) -> list[str]:
@@ -216,6 +220,7 @@ class _Worker:
             logger.warning("%s.pth is passed over: %s", name, error.message)
         else:
             metrics = self._training.metrics()
+            self._count += 1
             seconds = time.perf_counter() - start
             result = Result(name, version, self._training.iter, metrics, seconds=seconds)
         with self._signals.uninterrupted():
