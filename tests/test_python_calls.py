@@ -15,6 +15,7 @@ import pytest
 import xray_lazy
 from tests.patience import wait_until
 from xray_lazy.errors import UserError
+from xray_lazy.python_calls import _words
 from xray_lazy.utils.processes import process_start
 
 CONFIG = Path(__file__).parent / "engine" / "tiny.py"
@@ -66,6 +67,10 @@ def test_errors_are_those_of_the_tools(here, arguments, words):
     with pytest.raises(UserError) as raised:
         xray_lazy.train(*arguments)
     assert words in str(raised.value)
+
+
+def test_a_key_can_be_removed_by_a_dict():
+    assert _words({"~writers.wandb": None, "a.b": Path("c")}) == ["~writers.wandb", "a.b=c"]
 
 
 @pytest.mark.parametrize("images", [b"JFIF", None, 3], ids=repr)

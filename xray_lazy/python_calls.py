@@ -81,7 +81,7 @@ def train(
 
     Args:
         config: a config's file, or one of `xray_lazy.config.config_names()`, such as `xray/mask_rcnn_r50.py`.
-        overrides: `["train.max_iter=100"]`, or `{"train.max_iter": 100}`.
+        overrides: `["train.max_iter=100", "~writers.wandb"]`, or `{"train.max_iter": 100, "~writers.wandb": None}`.
         num_gpus, num_processes: as the tool's flags: processes with a GPU each, or on the CPU.
         resume: go on from the output folder's last checkpoint, if there is one.
         overwrite: let another run's output folder be used.
@@ -200,7 +200,8 @@ def _words(overrides: Overrides) -> list[str]:
     from xray_lazy.config.override_text import override
 
     if isinstance(overrides, Mapping):
-        return [override(str(key), value) for key, value in overrides.items()]
+        removed = [key for key, value in overrides.items() if str(key).startswith("~") and value is None]
+        return [key if key in removed else override(str(key), value) for key, value in overrides.items()]
     if isinstance(overrides, str):
         raise UserError(f"the overrides are one text, {overrides!r}", f"give a list: [{overrides!r}]")
     return [str(word) for word in overrides]
