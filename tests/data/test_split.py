@@ -146,6 +146,24 @@ def test_overwriting_never_deletes_images_that_the_new_split_does_not_have(tmp_p
     assert {Path(name).name for name in images_on_disk(tmp_path / "out")} == {"only_copy.png", "b.png", "c.png"}
 
 
+def test_a_move_that_is_killed_has_the_whole_split_and_the_next_one_says_so(tmp_path, monkeypatch):
+    export, delete = write_export(tmp_path), layout._delete
+
+    def delete_some(images):
+        delete(images[:5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(layout, "_delete", delete_some)
+    with pytest.raises(KeyboardInterrupt):
+        split(export, tmp_path / "out", transfer="move")
+    assert len(images_on_disk(tmp_path / "out")) == sum(
+        len(part["images"]) for part in read_split(tmp_path / "out").values()
+    )
+    with pytest.raises(UserError, match="5 images of 20 not in") as told:
+        split(export, tmp_path / "out", transfer="move")
+    assert "the split is whole" in told.value.fix and len(images_on_disk(tmp_path / "out")) == 20
+
+
 def test_a_split_is_not_replaced_by_a_split_of_its_own_images(tmp_path):
     split(write_export(tmp_path), tmp_path / "out", transfer="move")
     own = tmp_path / "out" / "annotations" / "smith" / "train.json", tmp_path / "out" / "images" / "smith" / "train"

@@ -133,9 +133,12 @@ def _fix_for_missing(export: Export, missing: list[str], total: int) -> str:
     for other in (folder.parent, *sorted(path for path in folder.iterdir() if path.is_dir())):
         if all(os.path.isfile(other / name) for name in missing):
             return f"they are in {other}: give that folder"
+    # a move takes images away once the whole split is there
+    moved = "if `split --transfer move` took them away, the split is whole; else "
     if len(missing) == total:
-        return "give the folder that the file names are relative to; `repair` corrects names whose last part a file has"
+        corrected = "`repair` corrects names whose last part a file has"
+        return f"{moved}give the folder that the file names are relative to; {corrected}"
     command = tool_command(
         "dataset", "repair", export.json_file, folder, "--drop-unreadable", "--output", "repaired.json"
     )
-    return f"put them there, or leave them out: {command}"
+    return f"{moved}put them there, or leave them out: {command}"
