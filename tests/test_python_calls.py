@@ -87,6 +87,17 @@ def test_what_a_process_of_the_training_refuses_is_raised(here, tmp_path):
     assert raised.value.fix and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [({"num_processes": 0}, "argument --num-processes: 0 is less than 1"), ({"num_gpus": 1.5}, "argument --num-gpus")],
+    ids=["a number that is too small", "no whole number"],
+)
+def test_what_the_command_line_refuses_is_raised(here, tmp_path, arguments, told):
+    with pytest.raises(UserError) as raised:
+        xray_lazy.train(CONFIG, {"train.output_dir": tmp_path / "run"}, **arguments)
+    assert raised.value.message.startswith(told)
+
+
 @pytest.mark.slow
 def test_an_interrupt_lets_the_run_save(here, tmp_path):
     checkpoint = tmp_path / "run" / "last_checkpoint"

@@ -215,14 +215,17 @@ def _run_training_tool(
     with tempfile.TemporaryDirectory(prefix="xray_lazy_") as place:
         told = Path(place) / "failure.json"
         environment = {**os.environ, PLACE: str(told), "PYTHONUNBUFFERED": "1"}
-        code = _run([*command, *words], environment)
+        code, last_line = _run([*command, *words], environment)
         failure = read_failure(told)
+    if code == 2 and not failure:  # of the command line's parser
+        raise UserError(last_line.strip().rpartition(" error: ")[2], "what is allowed is printed above")
     if code:
         raise failure.error() if failure else RunFailure(f"the training has ended with exit code {code}")
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """A command's exit code; an interrupt of this process goes to it, and is raised here once it has ended."""
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """A command's exit code, and its last line; an interrupt goes to it, and is raised here once it has ended."""
+    line = ""
     interrupted: KeyboardInterrupt | None = None
     process = subprocess.Popen(
         command,
@@ -251,7 +254,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> int:
             process.terminate()
     if interrupted:
         raise interrupted
-    return code
+    return code, line
 
 
 def _written(folder: RunFolder) -> dict[Path, int]:
