@@ -1,6 +1,7 @@
 """`tools/dataset.py check` and `repair` as a person runs them: output, files and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,14 @@ def test_dry_run_writes_nothing(files, tmp_path):
     result = run("repair", path, folder, "--dry-run")
     assert result.returncode == 0 and "6 changes" in result.stdout
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [["check"], ["repair", "--dry-run"]])
+def test_a_pipe_is_refused_where_a_set_is_read_several_times(tmp_path, command):
+    os.mkfifo(tmp_path / "set")
+    folder = write_images(tmp_path / "images")
+    result = run(command[0], tmp_path / "set", folder, *command[1:])
+    assert result.returncode == 2 and "is a pipe or a device" in result.stderr, result.stderr
 
 
 def test_a_repair_that_leaves_what_training_refuses_tells_it_by_its_exit_code(files, tmp_path):

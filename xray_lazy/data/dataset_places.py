@@ -87,6 +87,11 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
             base / "annotations" / name.scanner / name.file_name,
             linked if linked.is_dir() else images / IMAGE_FOLDERS[name.split],
         )
+    if source.json_file.exists() and not (source.json_file.is_file() or source.json_file.is_dir()):
+        raise UserError(
+            f"data set {source.name}: {source.json_file} is a pipe or a device, and a set is read several times",
+            "write what comes out of it to a file, and name that",
+        )
     if not source.json_file.is_file():
         raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
     if not source.image_root.is_dir():

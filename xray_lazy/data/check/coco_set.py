@@ -42,7 +42,8 @@ def open_sets(arguments: Sequence[str], root: str | None = None, images: bool = 
     sets, rest = [], list(arguments)
     while rest:
         argument = rest.pop(0)
-        if not argument.lower().endswith(".json") and not Path(argument).is_file():
+        is_file = Path(argument).exists() and not Path(argument).is_dir()  # also a pipe, of `<(zcat set.json.gz)`
+        if not argument.lower().endswith(".json") and not is_file:
             sets.append(_set(find_source(argument, root)))
             continue
         if rest and Path(rest[0]).is_dir():
