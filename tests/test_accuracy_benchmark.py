@@ -59,7 +59,7 @@ def test_a_budget_is_iterations_beyond_the_start_up():
 
 
 def test_all_seeds_of_a_row_train_as_long_as_the_first(tmp_path):
-    jobs = [Job("", "", "", {}, str(place_of(tmp_path, 1.0, "row", seed)), seed, 60.0, 320) for seed in (0, 1)]
+    jobs = [Job("", "", "", {}, str(place_of(tmp_path, "1 minutes", "row", seed)), seed, 60.0, 320) for seed in (0, 1)]
     jobs[0].save()
     assert jobs[0].of_another_seed("iterations") is None
     jobs[0].finish([], seconds=63.0, iterations=500)
@@ -74,7 +74,7 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
     for row, seen in (("all", names), ("known", known)):
         for seed in (0, 1):
             job = Job(str(tmp_path), str(split.train), str(split.test), tests, "", seed, 60.0, 320)
-            job.folder = str(place_of(tmp_path / "results", 1.0, row, seed))
+            job.folder = str(place_of(tmp_path / "results", "1 minutes", row, seed))
             job.save()
             found_in = set(seen if seed or row == "all" else ())
             knife = ([[5, 5, 25, 15]], [0.9], [0])
@@ -89,7 +89,9 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
             rows.append([cell.strip() for cell in line.split("|")[1:-1]])
     in_domain, new_scanner = (tables[f"### {name}, 1 minutes"][2:] for name in ("in_domain", "new_scanner"))
     for first in (in_domain[0], new_scanner[0]):
-        assert first[:4] == ["all", "2", "100.0", "+-0.0"] and first[6:] == ["2.5 M", "1.1 min"]
+        assert first[:4] == ["all", "2", "100.0", "+-0.0"] and first[7:] == ["2.5 M", "1.1 min"]
+        # AP50, and that of classes with fewer than 100 instances in training
+        assert first[5:7] == ["100.0", "100.0"]
     # one seed found nothing at all, the other one nothing of the new scanner
     assert in_domain[1][:4] == ["known", "2", "50.0", "+-70.7"]
     assert new_scanner[1][:4] == ["known", "2", "0.0", "+-0.0"]
@@ -113,8 +115,8 @@ def test_shipped_weights_become_a_backbone_of_timm():
 def test_trainings_are_kept_as_lines_and_drawn(tmp_path):
     figures = {"in_domain": {"AP": (18.234, 11.0, 26.0)}, "new_scanner": {}}
     results = [
-        Result("faster_rcnn_few_scans", 0, 20.0, {"seconds": 1266.0}, figures),
-        Result("yolo11n", 2, 20.0, {"seconds": 960.0}, figures),
+        Result("faster_rcnn_few_scans", 0, "20 minutes", {"seconds": 1266.0}, figures),
+        Result("yolo11n", 2, "20 minutes", {"seconds": 960.0}, figures),
     ]
     file = tmp_path / "trainings.csv"
     write_csv(results, file)

@@ -29,6 +29,7 @@ class Job:
         seconds: processor time to train for, one thread.
         image_size: longest edge, pixels.
         settings: of the row.
+        iterations: to train, whatever time they take; 0 for as many as fit into `seconds`.
     """
 
     images: str
@@ -40,6 +41,7 @@ class Job:
     seconds: float
     image_size: int
     settings: dict = field(default_factory=dict)
+    iterations: int = 0
 
     @classmethod
     def load(cls, path: str) -> "Job":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ TRIAL = (10, 30)  # iterations
 def main(job: Job) -> None:
     """Find out how many iterations fit, train them, and hand the detections on."""
     short = train(job, TRIAL[0], "trial")
-    iterations = int(job.of_another_seed("iterations") or 0)
+    iterations = job.iterations or int(job.of_another_seed("iterations") or 0)
     if not iterations:
         iterations, _ = iterations_within(job.seconds, short, TRIAL[0], train(job, TRIAL[1], "trial"), TRIAL[1])
     total = train(job, iterations, "run")
@@ -57,14 +58,13 @@ def overrides(job: Job, iterations: int, name: str) -> list[str]:
         for part, path in (("train", job.train), ("test", job.test))
     }
     classes, size = len(job.categories()), job.image_size
-    short_edges = [size * share // 20 for share in range(10, 16)]  # a half to three quarters
     key = "model.num_classes" if job.settings.get("queries") else "model.roi_heads.num_classes"
     return [
-        f"dataloader.train.mapper.augmentations.0.short_edge_length={short_edges}",
-        f"dataloader.train.mapper.augmentations.0.max_size={size * 11 // 10}",
+        sizes("dataloader.train.mapper.augmentations.0.short_edge_length=SHORT_EDGES", job),
+        sizes("dataloader.train.mapper.augmentations.0.max_size=MAX_SIZE", job),
         f"dataloader.test.mapper.augmentations.0.short_edge_length={size * 13 // 20}",
         f"dataloader.test.mapper.augmentations.0.max_size={size}",
-        *job.settings.get("overrides", []),
+        *(sizes(override, job) for override in job.settings.get("overrides", [])),
         *([f"train.init_checkpoint='{job.settings['weights']}'"] if "weights" in job.settings else []),
         f"{key}={classes}",
         f"++dataloader.train.dataset.names={sets['train']}",
@@ -80,6 +80,18 @@ def overrides(job: Job, iterations: int, name: str) -> list[str]:
         "hooks.prediction_pictures.count=0",
         "hooks.evaluation_media.period=0",
     ]
+
+
+def sizes(override: str, job: Job) -> str:
+    """The override with pixels and paths of the job in place of the names that recipes have for them."""
+    size = job.image_size
+    values = {
+        "SHORT_EDGES": [size * share // 20 for share in range(10, 16)],  # a half to three quarters
+        "SHORTER_EDGES": [size * share // 20 for share in range(7, 16)],
+        "MAX_SIZE": size * 11 // 10,
+        "THREATS": f"'{job.settings.get('threats')}'",
+    }
+    return re.sub("|".join(rf"\b{name}\b" for name in values), lambda found: str(values[found[0]]), override)
 
 
 def parameters(job: Job) -> int:

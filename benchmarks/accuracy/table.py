@@ -1,13 +1,20 @@
 """From finished jobs to the table: mean and spread of the seeds, and the interval over images."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.accuracy.job import Job
 from xray_lazy.analysis.comparison import intervals
+from xray_lazy.analysis.inputs import inputs_of_files
+from xray_lazy.analysis.screening.screening import screen_inputs
+
+RARE = 100  # instances in training, fewer
+RARE_AP50 = "AP50 of rare classes"
+FALSE_ALARMS = 0.05
+DETECTION = f"P_D at {FALSE_ALARMS:.0%} false alarms"
 
 
 @dataclass
@@ -15,29 +22,30 @@ class Result:
     """One finished job.
 
     Attributes:
-        row, seed, minutes: what it was.
+        row, seed: what it was.
+        budget: "10 minutes" or "1200 iterations".
         facts: what its trainer says of it: `seconds` of processor time, `parameters`, ...
         figures: by protocol, each metric's value and its bounds, percent.
     """
 
     row: str
     seed: int
-    minutes: float
+    budget: str
     facts: dict
     figures: dict[str, dict[str, tuple[float, float, float]]]
 
 
-def place_of(results: Path, minutes: float, row: str, seed: int) -> Path:
+def place_of(results: Path, budget: str, row: str, seed: int) -> Path:
     """The folder of a job."""
-    return results / f"{minutes:g}_minutes" / row / f"seed_{seed}"
+    return results / budget.replace(" ", "_") / row / f"seed_{seed}"
 
 
 def read_results(results: Path) -> list[Result]:
     """All finished jobs below a folder; what is once computed stays in each job's `figures.json`."""
     found = []
-    for path in sorted(results.glob("*_minutes/*/seed_*/training.json")):
+    for path in sorted(results.glob("*/*/seed_*/training.json")):
         folder = path.parent
-        minutes, row, seed = folder.parts[-3:]
+        budget, row, seed = folder.parts[-3:]
         figures = folder / "figures.json"
         if not figures.is_file():
             figures.write_text(json.dumps(_figures(folder)))
@@ -45,7 +53,7 @@ def read_results(results: Path) -> list[Result]:
             Result(
                 row,
                 int(seed.removeprefix("seed_")),
-                float(minutes.removesuffix("_minutes")),
+                budget.replace("_", " "),
                 json.loads(path.read_text()),
                 json.loads(figures.read_text()),
             )
@@ -54,37 +62,69 @@ def read_results(results: Path) -> list[Result]:
 
 
 def _figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
+    job = Job.load(str(folder / "job.json"))
     detections = json.loads((folder / "detections.json").read_text())
+    counts = Counter(one["category_id"] for one in json.loads(Path(job.train).read_text())["annotations"])
     figures = {}
-    for protocol, path in Job.load(str(folder / "job.json")).tests.items():
+    for protocol, path in job.tests.items():
         truth = json.loads(Path(path).read_text())
         tested = {image["id"] for image in truth["images"]}
-        of_part = [detection for detection in detections if detection["image_id"] in tested]
-        figures[protocol] = intervals(truth, of_part) if of_part else {}
+        found = [detection for detection in detections if detection["image_id"] in tested]
+        if not found:
+            figures[protocol] = {}
+            continue
+        groups = {f"AP50 of {category['name']}": [category["id"]] for category in truth["categories"]}
+        groups[RARE_AP50] = [category["id"] for category in truth["categories"] if counts[category["id"]] < RARE]
+        figures[protocol] = intervals(truth, found) | _of_groups(truth, found, groups)
+        if tested - {annotation["image_id"] for annotation in truth["annotations"]}:
+            figures[protocol][DETECTION] = _detection(folder / f"detections_{protocol}.json", path, found)
     return figures
+
+
+def _of_groups(truth: dict, found: list[dict], groups: dict[str, list[int]]) -> dict[str, tuple[float, float, float]]:
+    """AP50 of each group of classes that has annotations; without a detection it is 0."""
+    figures = {}
+    for name, ids in groups.items():
+        annotations = [annotation for annotation in truth["annotations"] if annotation["category_id"] in ids]
+        if annotations:
+            categories = [category for category in truth["categories"] if category["id"] in ids]
+            part = {**truth, "annotations": annotations, "categories": categories}
+            of_classes = [detection for detection in found if detection["category_id"] in ids]
+            figures[name] = intervals(part, of_classes)["AP50"] if of_classes else (0.0, 0.0, 0.0)
+    return figures
+
+
+def _detection(file: Path, truth: str, found: list[dict]) -> tuple[float, float, float]:
+    """P_D at `FALSE_ALARMS`, with its interval."""
+    file.write_text(json.dumps(found))
+    (point,) = screen_inputs(inputs_of_files(file, truth), rates=[FALSE_ALARMS]).overall.points
+    return 100 * point.detection, 100 * point.detection_low, 100 * point.detection_high
 
 
 def markdown(results: list[Result]) -> str:
     """A table for each protocol and budget, best row first."""
-    groups: dict[tuple[str, float], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for protocol in result.figures:
-            groups[protocol, result.minutes][result.row].append(result)
+            groups[protocol, result.budget][result.row].append(result)
     lines = []
-    for (protocol, minutes), rows in sorted(groups.items()):
+    for (protocol, budget), rows in sorted(groups.items()):
         ranked = sorted(rows.items(), key=lambda item: -mean(_values(item[1], protocol, "AP")))
+        present = {name for of_row in rows.values() for result in of_row for name in result.figures[protocol]}
+        more = [name for name in (RARE_AP50, DETECTION) if name in present]
+        titles = "".join(f" {name} |" for name in more)
         lines += [
-            f"### {protocol}, {minutes:g} minutes",
+            f"### {protocol}, {budget}",
             "",
-            "| row | seeds | box AP | spread | interval over images | AP50 | parameters | processor time |",
-            "|---|---|---|---|---|---|---|---|",
-            *(_line(row, protocol, of_row) for row, of_row in ranked),
+            f"| row | seeds | box AP | spread | interval over images | AP50 |{titles} parameters | processor time |",
+            "|---|---|---|---|---|---|---|---|" + "---|" * len(more),
+            *(_line(row, protocol, of_row, more) for row, of_row in ranked),
             "",
         ]
     return "\n".join(lines)
 
 
-def _line(row: str, protocol: str, results: list[Result]) -> str:
+def _line(row: str, protocol: str, results: list[Result], more: list[str]) -> str:
     values = _values(results, protocol, "AP")
     bounds = [mean(_values(results, protocol, "AP", place)) for place in (1, 2)]
     cells = [
@@ -93,7 +133,7 @@ def _line(row: str, protocol: str, results: list[Result]) -> str:
         f"{mean(values):.1f}",
         f"+-{stdev(values):.1f}" if len(values) > 1 else "one seed",
         f"{bounds[0]:.1f} to {bounds[1]:.1f}",
-        f"{mean(_values(results, protocol, 'AP50')):.1f}",
+        *(f"{mean(_values(results, protocol, name)):.1f}" for name in ("AP50", *more)),
         f"{results[0].facts['parameters'] / 1e6:.1f} M",
         f"{mean(result.facts['seconds'] for result in results) / 60:.1f} min",
     ]
