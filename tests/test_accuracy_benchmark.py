@@ -81,10 +81,12 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
             found = job.detect(lambda path, names=found_in, knife=knife: knife if path.name in names else ([], [], []))
             job.finish(found, seconds=63.0, parameters=2_500_000)
     lines = markdown(read_results(tmp_path / "results")).splitlines()
-    tables = {}
+    tables, classes = {}, {}
     for line in lines:
         if line.startswith("###"):
             rows = tables.setdefault(line, [])
+        elif line == "AP50 by class:":
+            rows = classes.setdefault(next(reversed(tables)), [])
         elif line.startswith("|"):
             rows.append([cell.strip() for cell in line.split("|")[1:-1]])
     in_domain, new_scanner = (tables[f"### {name}, 1 minutes"][2:] for name in ("in_domain", "new_scanner"))
@@ -92,6 +94,7 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
         assert first[:4] == ["all", "2", "100.0", "+-0.0"] and first[7:] == ["2.5 M", "1.1 min"]
         # AP50, and that of classes with fewer than 100 instances in training
         assert first[5:7] == ["100.0", "100.0"]
+    assert classes["### in_domain, 1 minutes"][::2] == [["row", "knife"], ["all", "100.0"]]
     # one seed found nothing at all, the other one nothing of the new scanner
     assert in_domain[1][:4] == ["known", "2", "50.0", "+-70.7"]
     assert new_scanner[1][:4] == ["known", "2", "0.0", "+-0.0"]

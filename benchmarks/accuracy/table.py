@@ -13,6 +13,7 @@ from xray_lazy.analysis.screening.screening import screen_inputs
 
 RARE = 100  # instances in training, fewer
 RARE_AP50 = "AP50 of rare classes"
+AP50_OF = "AP50 class "
 FALSE_ALARMS = 0.05
 DETECTION = f"P_D at {FALSE_ALARMS:.0%} false alarms"
 
@@ -73,7 +74,7 @@ def _figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
         if not found:
             figures[protocol] = {}
             continue
-        groups = {f"AP50 of {category['name']}": [category["id"]] for category in truth["categories"]}
+        groups = {f"{AP50_OF}{category['name']}": [category["id"]] for category in truth["categories"]}
         groups[RARE_AP50] = [category["id"] for category in truth["categories"] if counts[category["id"]] < RARE]
         figures[protocol] = intervals(truth, found) | _of_groups(truth, found, groups)
         if tested - {annotation["image_id"] for annotation in truth["annotations"]}:
@@ -102,7 +103,7 @@ def _detection(file: Path, truth: str, found: list[dict]) -> tuple[float, float,
 
 
 def markdown(results: list[Result]) -> str:
-    """A table for each protocol and budget, best row first."""
+    """For each protocol and budget a table, best row first, and one of the classes."""
     groups: dict[tuple[str, str], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for result in results:
         for protocol in result.figures:
@@ -121,6 +122,15 @@ def markdown(results: list[Result]) -> str:
             *(_line(row, protocol, of_row, more) for row, of_row in ranked),
             "",
         ]
+        if by_class := sorted(name for name in present if name.startswith(AP50_OF)):
+            lines += [
+                "AP50 by class:",
+                "",
+                f"| row | {' | '.join(name.removeprefix(AP50_OF) for name in by_class)} |",
+                "|---" * (1 + len(by_class)) + "|",
+                *(f"| {row} | {' | '.join(_means(of_row, protocol, by_class))} |" for row, of_row in ranked),
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -133,11 +143,16 @@ def _line(row: str, protocol: str, results: list[Result], more: list[str]) -> st
         f"{mean(values):.1f}",
         f"+-{stdev(values):.1f}" if len(values) > 1 else "one seed",
         f"{bounds[0]:.1f} to {bounds[1]:.1f}",
-        *(f"{mean(_values(results, protocol, name)):.1f}" for name in ("AP50", *more)),
+        *_means(results, protocol, ["AP50", *more]),
         f"{results[0].facts['parameters'] / 1e6:.1f} M",
         f"{mean(result.facts['seconds'] for result in results) / 60:.1f} min",
     ]
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _means(results: list[Result], protocol: str, metrics: list[str]) -> list[str]:
+    """Of all seeds, of each metric."""
+    return [f"{mean(_values(results, protocol, metric)):.1f}" for metric in metrics]
 
 
 def _values(results: list[Result], protocol: str, metric: str, place: int = 0) -> list[float]:
