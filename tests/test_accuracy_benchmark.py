@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.accuracy import pretrained
+from benchmarks.accuracy import pretrained, table
 from benchmarks.accuracy.job import Job, iterations_within
 from benchmarks.accuracy.plot import Training, draw, read_csv, write_csv
 from benchmarks.accuracy.protocols import make_split, scanner_of
@@ -91,13 +91,43 @@ def test_the_table_has_the_mean_and_the_spread_of_seeds(tmp_path):
             rows.append([cell.strip() for cell in line.split("|")[1:-1]])
     in_domain, new_scanner = (tables[f"### {name}, 1 minutes"][2:] for name in ("in_domain", "new_scanner"))
     for first in (in_domain[0], new_scanner[0]):
-        assert first[:4] == ["all", "2", "100.0", "+-0.0"] and first[7:] == ["2.5 M", "1.1 min"]
-        # AP50, and that of classes with fewer than 100 instances in training
-        assert first[5:7] == ["100.0", "100.0"]
+        assert first[:4] == ["all", "2", "100.0", "+-0.0"] and first[6:] == ["2.5 M", "1.1 min"]
     assert classes["### in_domain, 1 minutes"][::2] == [["row", "knife"], ["all", "100.0"]]
     # one seed found nothing at all, the other one nothing of the new scanner
     assert in_domain[1][:4] == ["known", "2", "50.0", "+-70.7"]
     assert new_scanner[1][:4] == ["known", "2", "0.0", "+-0.0"]
+
+
+def test_rare_classes_and_empty_bags_have_figures_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "RARE", 30)
+    path = write_scans(tmp_path)
+    document = json.loads(path.read_text())
+    document["categories"].append({"id": 3, "name": "gun"})
+    empty = {image["id"] for image in document["images"] if image["id"] % 2}
+    knives = [one for one in document["annotations"] if one["image_id"] not in empty] * 2
+    guns = [{**one, "category_id": 3} for one in knives[: len(knives) // 2]]
+    document["annotations"] = [{**one, "id": number} for number, one in enumerate(knives + guns)]
+    path.write_text(json.dumps(document))
+    split = make_split(path, tmp_path, tmp_path / "sets")
+    job = Job(
+        str(tmp_path),
+        str(split.train),
+        str(split.test),
+        {"new_scanner": str(split.tests["new_scanner"])},
+        "",
+        0,
+        60.0,
+        320,
+    )
+    job.folder = str(place_of(tmp_path / "results", "9 iterations", "row", 0))
+    job.save()
+    knife, lower = [5, 5, 25, 15], ([[5, 5, 25, 15]], [0.2], [0])
+    with_items = {f"5{place:05d}.jpg" for place in range(0, 10, 2)}
+    job.finish(job.detect(lambda path: ([knife], [0.9], [0]) if path.name in with_items else lower), seconds=1.0)
+    ((result,),) = [read_results(tmp_path / "results")]
+    figures = {name: value[0] for name, value in result.figures["new_scanner"].items()}
+    assert figures["AP50 class knife"] == pytest.approx(50, abs=1) and figures["AP50 class gun"] == 0
+    assert figures[table.RARE_AP50] == 0 and figures[table.DETECTION] == 100
 
 
 def test_shipped_weights_become_a_backbone_of_timm():

@@ -14,7 +14,7 @@ from xray_lazy.analysis.screening.screening import screen_inputs
 RARE = 100  # instances in training, fewer
 RARE_AP50 = "AP50 of rare classes"
 AP50_OF = "AP50 class "
-FALSE_ALARMS = 0.05
+FALSE_ALARMS = 0.01
 DETECTION = f"P_D at {FALSE_ALARMS:.0%} false alarms"
 
 
@@ -75,7 +75,9 @@ def _figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
             figures[protocol] = {}
             continue
         groups = {f"{AP50_OF}{category['name']}": [category["id"]] for category in truth["categories"]}
-        groups[RARE_AP50] = [category["id"] for category in truth["categories"] if counts[category["id"]] < RARE]
+        rare = [category["id"] for category in truth["categories"] if counts[category["id"]] < RARE]
+        if len(rare) < len(truth["categories"]):  # else it says nothing more
+            groups[RARE_AP50] = rare
         figures[protocol] = intervals(truth, found) | _of_groups(truth, found, groups)
         if tested - {annotation["image_id"] for annotation in truth["annotations"]}:
             figures[protocol][DETECTION] = _detection(folder / f"detections_{protocol}.json", path, found)
