@@ -68,6 +68,18 @@ def test_an_error_is_one_message_and_a_code(capsys, error, code, text):
     assert capsys.readouterr().err.startswith(text)
 
 
+@pytest.fixture(params=["Python's", "W&B's"])
+def exit_function(request, monkeypatch):
+    """`sys.exit` as it is, and as a run of W&B leaves it."""
+    if request.param == "W&B's":
+        from wandb.sdk.lib.exit_hooks import ExitHooks
+
+        for name in ("exit", "excepthook"):
+            monkeypatch.setattr(sys, name, getattr(sys, name))  # to be put back
+        ExitHooks().hook()
+
+
+@pytest.mark.usefixtures("exit_function")
 @pytest.mark.parametrize("code", [0, None, 3])
 def test_code_of_others_that_leaves_python_is_a_failure_with_its_file_and_line(capsys, tmp_path, code):
     compiled = compile(f"import sys\nsys.exit({code})", "my_reader.py", "exec")
@@ -77,6 +89,7 @@ def test_code_of_others_that_leaves_python_is_a_failure_with_its_file_and_line(c
     )
 
 
+@pytest.mark.usefixtures("exit_function")
 def test_a_command_line_that_is_refused_while_the_tool_works_keeps_its_code():
     assert end_of(lambda: argparse.ArgumentParser().error("no")) == 2
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from xray_lazy.errors import EXIT_FAILURE, UserError
-from xray_lazy.failure import Failure
+from xray_lazy.failure import Failure, raising_frame
 from xray_lazy.utils.interruption import ending_signal, is_silent, signals_are_caught
 from xray_lazy.utils.limits import Limits
 from xray_lazy.utils.wording import clean_what_is_printed
@@ -56,7 +56,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
 
 def _is_own(error: SystemExit) -> bool:
     """Whether the command line's parser or this package ends the tool, not a config or a class that it names."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    frame, _ = raising_frame(error)
     return frame.f_globals.get("__name__", "").partition(".")[0] in ("argparse", "xray_lazy")
 
 

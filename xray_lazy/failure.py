@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
 from xray_lazy.utils.atomic_file import atomic_writer, utf8
@@ -146,8 +147,16 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
 
 def _where_raised(error: BaseException) -> str:
     """File and line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "something"
+    frame, line = raising_frame(error)
+    return f"{frame.f_code.co_filename}, line {line}"
+
+
+def raising_frame(error: BaseException) -> tuple[FrameType, int]:
+    """Of an error that was caught: the frame that raised it, and its line. W&B puts a `sys.exit` of its own in place
+    of Python's, which is not what raised it."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    others = [entry for entry in frames if not entry[0].f_globals.get("__name__", "").startswith("wandb.")]
+    return (others or frames)[-1]
 
 
 def _refused_path(error: BaseException) -> str:
