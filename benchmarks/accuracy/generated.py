@@ -19,7 +19,7 @@ EMPTY = 0.4
 
 
 def main() -> None:
-    """Generate what is not there yet."""
+    """Generate all of it; what is there is replaced."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.generated", description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

@@ -39,8 +39,8 @@ class Prediction:
 
 def check_threshold(threshold: Threshold) -> None:
     """Raises: UserError: one for all classes is no score."""
-    is_none = threshold is None or isinstance(threshold, str)
-    if is_none or (isinstance(threshold, int | float | np.floating) and not 0 <= threshold <= 1):
+    is_no_number = threshold is None or isinstance(threshold, str)
+    if is_no_number or (isinstance(threshold, int | float | np.floating) and not 0 <= threshold <= 1):
         raise UserError(f"the threshold is {threshold!r}", "scores are in 0..1")
 
 
