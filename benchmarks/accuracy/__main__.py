@@ -13,6 +13,7 @@ from benchmarks.accuracy.protocols import Split, make_split
 from benchmarks.accuracy.recipes import HERE
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.table import markdown, place_of, read_results
+from xray_lazy.command_line import whole
 
 
 def main() -> None:
@@ -93,7 +94,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=10.0, help="processor time of a training, one thread")
     parser.add_argument(
-        "--iterations", type=int, default=0, help="instead of --minutes: of each training, for parts of one detector"
+        "--iterations",
+        type=whole(least=1),
+        default=0,
+        help="instead of --minutes: of each training, for parts of one detector",
     )
     parser.add_argument("--image-size", type=int, default=320, help="longest edge, pixels")
     parser.add_argument("--peers-python", help="python of the environment with the peers, see the README beside")
