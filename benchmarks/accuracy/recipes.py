@@ -114,9 +114,10 @@ SCANNER_RESPONSE = (
     f"{{_target_: {OURS}.recording.RandomScannerResponse, gain: [0.85,1.08], attenuation: [0.7,1.4], channels: 0.15,"
     " noise: [0.0,6.0]}"
 )
+CROP = f"{{_target_: {OURS}.whole_item_crop.RandomWholeItemCrop, sides: [0.6,1.0], tries: 10}}"
+QUARTER_TURNS = f"{{_target_: {OURS}.quarter_turns.RandomQuarterTurn}}"
 AS_XRAYS_ALLOW = (
-    f"dataloader.train.mapper.augmentations=[{{_target_: {OURS}.whole_item_crop.RandomWholeItemCrop, sides: [0.6,1.0],"
-    f" tries: 10}},{RESIZE},{FLIPS},{SCANNER_RESPONSE}]",
+    f"dataloader.train.mapper.augmentations=[{CROP},{RESIZE},{FLIPS},{SCANNER_RESPONSE}]",
     f"dataloader.train.mapper.mixing=[{{_target_: {OURS}.mosaic.Mosaic, probability: 0.3}},"
     f"{{_target_: {OURS}.background_mixing.BackgroundMixing, probability: 0.25}}]",
 )

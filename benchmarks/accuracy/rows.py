@@ -4,12 +4,14 @@ from benchmarks.accuracy.recipes import (
     AS_IMAGE_PROPOSALS,
     AS_XRAYS_ALLOW,
     BOTH_FLIPS,
+    CROP,
     FLIPS,
     HALF_PRECISION,
     HERE,
     OF_QUERIES,
     OURS,
     OVERLAP,
+    QUARTER_TURNS,
     QUICK_QUERIES,
     RECIPE,
     RESIZE,
@@ -27,6 +29,7 @@ from benchmarks.accuracy.recipes import (
 REPEAT = "{_target_: xray_lazy.data.balance.RepeatFactors, threshold: 0.1}"
 MOSAIC = f"{{_target_: {OURS}.mosaic.Mosaic, probability: 0.25}}"
 BACKGROUND = f"{{_target_: {OURS}.background_mixing.BackgroundMixing, probability: 0.25}}"
+COPY_PASTE = f"{{_target_: {OURS}.copy_paste.CopyPaste, probability: 0.5}}"
 # the library is small where items have boxes alone: of few items, rare ones as often as the others
 THREATS = f"{{_target_: {OURS}.threat_projection.ThreatProjection, library: THREATS, occupied: 0.5, balance: 0.5}}"
 # for empty bags alone
@@ -52,9 +55,12 @@ SMALLER = resize("SHORTER_EDGES")
 ABLATION = {
     "few_scans_scale": few_scans((SMALLER, FLIPS)),
     "few_scans_response": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE)),
+    "few_scans_crop": few_scans((CROP, RESIZE, FLIPS)),
+    "few_scans_turns": few_scans((QUARTER_TURNS, RESIZE, FLIPS)),
     "few_scans_repeat": few_scans(balance=(REPEAT,)),
     "few_scans_mosaic": few_scans(mixing=(MOSAIC,)),
     "few_scans_background": few_scans(mixing=(BACKGROUND,)),
+    "few_scans_copy_paste": few_scans(mixing=(COPY_PASTE,)),
     "few_scans_threats": few_scans(mixing=(THREATS,)),
     "few_scans_projected": few_scans(mixing=(PROJECTED,)),
     "few_scans_together": few_scans((SMALLER, FLIPS, SCANNER_RESPONSE), (MOSAIC,), (REPEAT,)),
