@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   python tools/analyze.py screening output/x_on_test --operating-point operating_point.json
   python tools/analyze.py protocol pidray output/x
   python tools/analyze.py next output/x unlabelled/ --count 100
+  python tools/analyze.py scale output/x scans/new_scanner
   python tools/analyze.py model output/x
   python tools/analyze.py model configs/xray/mask_rcnn_r50.py --size 1333x800
 """
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_operating_point(commands)
     add_protocol(commands)
     add_next(commands)
+    add_scale(commands)
     add_model(commands)
     return parser
 
@@ -471,6 +473,35 @@ def run_next(options: argparse.Namespace) -> None:
 
     with sole_writer(options.output):
         choose_next(options.run, options.inputs, options.count, options.output, options.device)
+
+
+def add_scale(commands) -> None:
+    """`scale`: scanners whose pixels differ in size."""
+    parser = commands.add_parser(
+        "scale",
+        help="whether a scanner's bags are as large as the training set's",
+        description="Measure how large bags reach the network, those of the training set and those of other scans, "
+        "such as a new scanner's, and say how these are to be resized so that items are as large as the model learned "
+        "them. No labels are needed.",
+    )
+    parser.add_argument(
+        "source", type=path, metavar="OUTPUT_DIR|CONFIG", help="a run or a config; weights play no part"
+    )
+    parser.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help="images, folders, patterns, COCO files")
+    parser.add_argument(
+        "--images", type=whole(1), default=200, metavar="N", help="of either to look at (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--image-root", type=path, metavar="DIR", help="of a COCO file's images (default: images/ beside it)"
+    )
+    parser.set_defaults(run_command=run_scale)
+
+
+def run_scale(options: argparse.Namespace) -> None:
+    from xray_lazy.prediction.bag_scale import compare_scales, print_scales
+
+    scales = compare_scales(options.source, options.inputs, most=options.images, image_root=options.image_root)
+    print_scales(scales, " ".join(options.inputs))
 
 
 def add_model(commands) -> None:
