@@ -215,7 +215,9 @@ def test_class_ids_that_are_shifted_are_named_as_such(shift):
     assert found(content) == {"class_ids_shifted": [None]}
 
 
-@pytest.mark.parametrize("ids", [["Pa", "Pb", "Pc"], ["1", "01", "2"], [2**70, 2**53 + 1, 5], ["x", 1, 2.0]])
+@pytest.mark.parametrize(
+    "ids", [["Pa", "Pb", "Pc"], ["1", "01", "2"], [2**70, 2**53 + 1, 5], ["x", 1, 2.0], [2**53, 2**53 + 1, 1]]
+)
 def test_ids_that_training_takes_are_no_error(ids):
     content = with_image_ids(ids)
     assert found(content).keys() == {"id_no_number"}

@@ -125,8 +125,7 @@ def test_a_set_comes_back_as_it_was(tmp_path, folder, target, content):
     exported, back = there_and_back(content, folder, target, tmp_path / "out")
     assert comparable(back) == comparable(content)
     assert not exported.lost and exported.fields == ["ids"]
-    if target != "label_studio":  # whose list of classes is the project's, not the tasks'
-        assert [one["name"] for one in back["categories"]] == [one["name"] for one in content["categories"]]
+    assert [one["name"] for one in back["categories"]] == [one["name"] for one in content["categories"]]
 
 
 @pytest.mark.parametrize("target", ["yolo", "voc"])

@@ -556,3 +556,17 @@ def test_copies_of_a_scan_with_one_class_each_become_one_image_with_all_items(fo
     assert {entry["id"]: entry["image_id"] for entry in merged.content["annotations"]} == {1: 1, 2: 2, 3: 1, 4: 1}
     again = repair(CocoSet("set", merged.content, folder), merge_copies=True)
     assert not again.changes and "copy_labelled_otherwise" not in {f.kind for f in again.left.sets[0].findings}
+
+
+@pytest.mark.parametrize("ids", [[2**53, 2**53 + 1, 2**53 + 2], [2**53, "a", "b"], [2**53 - 1, "a", 2**60]])
+def test_new_ids_stay_within_what_json_keeps_exact(ids):
+    content = sound_set()
+    for image, id in zip(content["images"], ids, strict=True):
+        for entry in content["annotations"]:
+            entry["image_id"] = id if entry["image_id"] == image["id"] else entry["image_id"]
+        image["id"] = id
+    for number, entry in enumerate(content["annotations"]):
+        entry["id"] = 2**53 if number else "first"
+    fixed = repair(CocoSet("set", content)).content
+    assert not check_sets([CocoSet("set", fixed)]).sets[0].findings
+    assert len(fixed["annotations"]) == len(content["annotations"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from xray_lazy.data.check.entries import SUBJECTS, identity, short
 from xray_lazy.data.check.report import Finding
-from xray_lazy.data.check.values import as_whole, is_id, is_whole
+from xray_lazy.data.check.values import as_whole, is_id, is_whole, unused_ids
 
 REFERENCES = {"image_id": "images", "category_id": "categories"}
 _Id = int | float | str
@@ -93,14 +93,14 @@ def _numbers(content: dict, list_name: str) -> dict[_Id, int]:
     ids = list(dict.fromkeys(e["id"] for e in _entries(content[list_name]) if is_id(e.get("id"))))
     spelled = {id: as_whole(id) for id in ids}
     claims = Counter(number for number in spelled.values() if number is not None)
-    free = max([0, *claims, *_referred(content, list_name)]) + 1
+    free = unused_ids(claims.keys() | _referred(content, list_name))
     numbers = {}
     for id in ids:
         number = spelled[id]
         if number is not None and (is_whole(id) or claims[number] == 1):
             numbers[id] = number
         else:
-            numbers[id], free = free, free + 1
+            numbers[id] = next(free)
     return numbers
 
 

@@ -9,7 +9,7 @@ from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.images import Images
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.shapes import examine_shape
-from xray_lazy.data.check.values import is_whole
+from xray_lazy.data.check.values import is_whole, unused_ids
 
 Named = tuple[int | str, dict]  # an annotation with the name that findings give it: its id in the JSON, or #position
 
@@ -133,8 +133,7 @@ def _without_copies(named: list[Named], findings: list[Finding]) -> list[Named]:
 def _number(named: list[Named], findings: list[Finding]) -> list[dict]:
     """Give every entry an id of its own; the first one with an id keeps it."""
     entries, taken = [], set()
-    free = max((entry["id"] for _, entry in named if is_whole(entry.get("id"))), default=0)
-    free = max(free, 0)
+    free = unused_ids({entry["id"] for _, entry in named if is_whole(entry.get("id"))})
     for name, entry in named:
         id = entry.get("id")
         if not is_whole(id):
@@ -148,7 +147,7 @@ def _number(named: list[Named], findings: list[Finding]) -> list[dict]:
             entries.append(entry)
             continue
         taken.add(id if is_whole(id) else None)
-        free += 1
-        findings.append(Finding(kind, "instance", name, detail, f"id {free}"))
-        entries.append({**entry, "id": free})
+        number = next(free)
+        findings.append(Finding(kind, "instance", name, detail, f"id {number}"))
+        entries.append({**entry, "id": number})
     return entries

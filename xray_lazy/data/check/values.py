@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Collection, Iterator
+from itertools import count
 from typing import Any, TypeGuard
 
 # Coordinates beyond this many pixels are no coordinates; it also keeps sums and products finite.
@@ -13,6 +15,12 @@ _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?([eE][+-]?\d+)?\s*", re.ASCII)
 def is_whole(value: Any) -> TypeGuard[int]:
     """Whether `value` is an integer that every reader of JSON keeps exact (True and False are none)."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _ID_LIMIT
+
+
+def unused_ids(taken: Collection[int]) -> Iterator[int]:
+    """Whole numbers above 0 that aren't taken: those above the largest one, then smaller ones."""
+    yield from range(max([0, *taken]) + 1, _ID_LIMIT + 1)
+    yield from (number for number in count(1) if number not in taken)
 
 
 def is_id(value: Any) -> TypeGuard[int | float | str]:

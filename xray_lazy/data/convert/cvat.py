@@ -29,8 +29,7 @@ def open_labels(path: Path, reading: Reading) -> list[Label]:
         return []
     if root.find("track") is not None:
         reading.fault(path, "CVAT for video: export the task as CVAT for images 1.1")
-    declared = [(node.text or "").strip() for node in root.iterfind("meta//labels/label/name")]
-    reading.declared += [name for name in declared if name and name not in reading.declared]
+    reading.declare((node.text or "").strip() for node in root.iterfind("meta//labels/label/name"))
     return [label for node in root.iterfind("image") if (label := _label(path, node, reading))]
 
 

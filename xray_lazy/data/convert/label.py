@@ -1,7 +1,7 @@
 """What a format's reader makes of one label file, and how it tells of faults."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -101,6 +101,10 @@ class Reading:
     def fault(self, where: object, what: str) -> None:
         """Note that something in a file is wrong."""
         self.faults.append(f"{where}: {what}")
+
+    def declare(self, names: Iterable[str]) -> None:
+        """Note the names of classes in their order, those that are new."""
+        self.declared = list(dict.fromkeys([*self.declared, *filter(None, names)]))
 
     def knows_class(self, where: object, name: str) -> bool:
         """Whether a class may be used; if not, the fault is noted."""

@@ -11,8 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
 from xray_lazy.data.convert.label_studio_runs import decode_brush
 from xray_lazy.data.convert.labelme import read_json
+from xray_lazy.data.convert.voc import read_xml
 
 SUFFIX = ".json"
+CONFIG = "label_config.xml"
 CROWD = "crowd"
 SHAPES = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "brushlabels": "brush"}
 _WITHOUT_AREA = {
@@ -28,13 +30,20 @@ _UPLOAD = re.compile(r"^.*/upload/\d+/([0-9a-f]{8}-)?")
 
 
 def open_labels(path: Path, reading: Reading) -> list[Label]:
-    """Read one JSON file; a COCO file that lies beside it is passed over."""
+    """Read one JSON file; a COCO file that lies beside it is passed over.
+
+    The project's labelling interface, where it lies beside it, tells the order of the classes.
+    """
     content = read_json(path, reading)
     if content is None:
         return []
     if not isinstance(content, list) or not all(isinstance(t, dict) and "data" in t for t in content):
         reading.fault(path, "no list of tasks with `data`: not Label Studio's JSON (JSON-MIN and others are not read)")
         return []
+    config = path.with_name(CONFIG)
+    interface = read_xml(config, "View", "a labelling interface", reading) if config.is_file() else None
+    declared = [node.get("value", "").strip() for node in interface.iter("Label")] if interface is not None else []
+    reading.declare(declared)
     return [label for task in content if (label := _label(path, task, reading))]
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from xray_lazy.data.convert.label import Instance
-from xray_lazy.data.convert.label_studio import CROWD, SHAPES
+from xray_lazy.data.convert.label_studio import CONFIG, CROWD, SHAPES
 from xray_lazy.data.convert.label_studio_runs import encode_brush
 from xray_lazy.data.label_export.labelled_image import IMAGE_FOLDER, LabelledImage, Labels, bitmap_of
 
@@ -24,7 +24,7 @@ def write_label_studio(labels: Labels) -> Iterator[tuple[str, str]]:
             task["annotations"] = [{"result": regions}]
         tasks.append(task)
     yield "tasks.json", f"{json.dumps(tasks, ensure_ascii=False, indent=1)}\n"
-    yield "label_config.xml", _config(labels)
+    yield CONFIG, _config(labels)
 
 
 def _config(labels: Labels) -> str:
