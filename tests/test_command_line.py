@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.patience import PATIENCE
-from xray_lazy.command_line import parse_size, path, real, run_tool, whole
+from xray_lazy.command_line import is_override, parse_size, path, real, run_tool, whole
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import EXIT_FAILURE, RunFailure, UserError
 from xray_lazy.utils import interruption
@@ -449,3 +449,20 @@ def test_an_empty_path_is_refused_and_not_taken_for_this_folder(capsys, words):
 def test_an_empty_word_is_refused_and_not_taken_for_a_flag_that_is_not_given(run_tool_here, tool, words):
     answer = run_tool_here(ROOT / "tools" / f"{tool}.py", *words)
     assert answer.returncode == 2 and "an empty argument" in answer.stderr
+
+
+@pytest.mark.parametrize("tool", ["visualize.py data", "visualize.py features x bag.png", "predict.py x bag.png"])
+def test_an_override_may_be_longer_than_a_file_s_name(tool):
+    name, *words = tool.split()
+    answer = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / name), *words, f"model.a=[{'1,' * 200}1]"], capture_output=True, text=True
+    )
+    assert answer.returncode == 2 and "Traceback" not in answer.stderr
+    assert "File name too long" not in answer.stderr
+
+
+def test_a_file_s_name_may_look_like_an_override(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_override("bag=1.png") and is_override("~bag") and not is_override("bag.png")
+    (tmp_path / "bag=1.png").touch()
+    assert not is_override("bag=1.png")

@@ -3,9 +3,8 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
-from xray_lazy.command_line import path, refuse_idle, run_tool, whole, word
+from xray_lazy.command_line import is_override, path, refuse_idle, run_tool, whole, word
 from xray_lazy.config.arguments import parse_with_overrides
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.predictor_flags import add_predictor_flags
@@ -128,11 +127,6 @@ def main(arguments: argparse.Namespace, words: list[str]) -> None:
     fields = {entry.name for entry in dataclasses.fields(PredictOptions)}
     settings = {name: value for name, value in vars(arguments).items() if name in fields}
     run_prediction(PredictOptions(model=rest[0], inputs=rest[1:], overrides=overrides, **settings))
-
-
-def is_override(word: str) -> bool:
-    """Whether a word is for the config; files may have such names, too."""
-    return (word.startswith(("~", "+")) or "=" in word) and not Path(word).exists()
 
 
 if __name__ == "__main__":

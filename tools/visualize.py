@@ -2,9 +2,8 @@
 """Look at data sets, and into models."""
 
 import argparse
-from pathlib import Path
 
-from xray_lazy.command_line import path, paths_or_overrides, real, refuse_idle, run_tool, whole, word
+from xray_lazy.command_line import is_override, path, paths_or_overrides, real, refuse_idle, run_tool, whole, word
 
 DATA_EXAMPLES = """\
 examples:
@@ -214,11 +213,6 @@ def run_features(options: argparse.Namespace) -> None:
     inspect_features(request, print)
 
 
-def _overrides(arguments: list[str]) -> list[str]:
-    """Those of them that override a key of a config: KEY=VALUE, +KEY=VALUE, ~KEY."""
-    return [text for text in arguments if ("=" in text or text.startswith("~")) and not Path(text).exists()]
-
-
 def parse() -> argparse.Namespace:
     """The command line; what is named may come before, between and after the flags."""
     parser = build_parser()
@@ -227,12 +221,12 @@ def parse() -> argparse.Namespace:
     unknown = [text for text in rest if text.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.overrides = _overrides(rest)
+    options.overrides = [text for text in rest if is_override(text)]
     for name, values in list(vars(options).items()):
         if (
             isinstance(values, list) and name != "overrides"
         ):  # a flag of several values takes overrides behind them, too
-            options.overrides += _overrides(values)
+            options.overrides += [text for text in values if is_override(text)]
             setattr(options, name, [text for text in values if text not in options.overrides])
     options.named = [*options.named, *(text for text in rest if text not in options.overrides)]
     return options

@@ -131,6 +131,12 @@ def paths_or_overrides(parser: argparse.ArgumentParser, words: Iterable[str]) ->
         parser.error(str(error))
 
 
+def is_override(word: str) -> bool:
+    """Whether a word is for the config: KEY=VALUE, +KEY=VALUE or ~KEY, and no file of such a name."""
+    # os.path: an override may be longer than any file's name, at which pathlib raises
+    return (word.startswith(("~", "+")) or "=" in word) and not os.path.exists(word)
+
+
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """A flag's whole number in a range, as argparse's `type`."""
     limits = Limits(least=least, most=most)

@@ -63,6 +63,8 @@ ABLATION = {
     "few_scans_copy_paste": few_scans(mixing=(COPY_PASTE,)),
     "few_scans_threats": few_scans(mixing=(THREATS,)),
     "few_scans_projected": few_scans(mixing=(PROJECTED,)),
+    "few_scans_same_size": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (BACKGROUND,), (REPEAT,)),
+    "few_scans_same_size_threats": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (THREATS, BACKGROUND), (REPEAT,)),
     "few_scans_together": few_scans((SMALLER, FLIPS, SCANNER_RESPONSE), (MOSAIC,), (REPEAT,)),
     "few_scans_together_threats": few_scans((SMALLER, FLIPS, SCANNER_RESPONSE), (MOSAIC, THREATS), (REPEAT,)),
 }

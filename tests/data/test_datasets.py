@@ -132,6 +132,31 @@ def test_other_forms_of_names_are_refused(name, tmp_path):
         find_source(name, str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("image_id", "why"),
+    [
+        (lambda id: str(id) if id % 2 else id, "in another form"),
+        (lambda id: f"{id}.0", "in another form"),
+        (lambda id: id + 1000, "no annotation is of an image"),
+        (lambda id: f"bag_{id}", "no annotation is of an image"),
+    ],
+)
+def test_annotations_of_other_ids_are_refused_as_their_images_would_pass_for_clean_ones(tmp_path, image_id, why):
+    content = write_set(tmp_path)
+    for image in content["images"]:
+        image["id"] = image_id(image["id"])
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=why):
+        load_datasets(reference(tmp_path))
+
+
+def test_annotations_of_images_that_were_taken_out_are_left_out(tmp_path, caplog):
+    content = write_set(tmp_path)
+    write_set(tmp_path, images=content["images"][1:])
+    assert len(load_datasets(reference(tmp_path))) == len(content["images"]) - 1
+    assert "left out 1 annotation" in caplog.text
+
+
 def test_a_set_without_images_is_refused(tmp_path):
     write_set(tmp_path, images=[], annotations=[])
     with pytest.raises(UserError, match="0 images"):

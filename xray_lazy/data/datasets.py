@@ -4,7 +4,7 @@ import functools
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,12 +209,13 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
     if len(records) < len(content["images"]):
         raise ValueError("two images have the same id")
     left_out = 0
+    of_no_image: list[Any] = []
     no_outlines: list[int | str] = []
     empty: list[int | str] = []
     for annotation in content["annotations"]:
         record, index = records.get(annotation["image_id"]), index_of_category.get(annotation["category_id"])
         if record is None:
-            left_out += 1
+            of_no_image.append(annotation["image_id"])
             continue
         instance, is_whole = (None, False) if index is None else read_instance(annotation, index)
         if instance is None:
@@ -224,6 +225,7 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
         record["annotations"].append(instance)
         if not is_whole:
             no_outlines.append(instance["id"])
+    _refuse_other_ids(of_no_image, records.keys(), len(content["annotations"]))
     _fill_sizes(records.values(), source)
     for record in records.values():
         refuse_other_sizes(record)
@@ -236,9 +238,20 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
         example = f"{', '.join(repeated_keys(ambiguous[0], repeated))} of id {ambiguous[0].get('id')}"
         entries = counted(len(ambiguous), "entry", "entries")
         warnings.append(f"{source.name}: took the last of several values of a key in {entries}, e.g. {example}")
-    losses = _losses(dataset, left_out, no_outlines, empty)
+    losses = _losses(dataset, left_out + len(of_no_image), no_outlines, empty)
     warnings += [f"{source.name}: {text}: see `tools/dataset.py check`" for text in losses]
     return dataset
+
+
+def _refuse_other_ids(of_no_image: Sequence[Any], image_ids: Collection[Any], annotations: int) -> None:
+    """Some images may have been taken out, but not all; and those of other ids would pass for clean bags."""
+    from xray_lazy.data.check.values import as_whole
+
+    spelled = {as_whole(id) for id in image_ids} - {None} if of_no_image else set()
+    if other := [id for id in of_no_image if as_whole(id) in spelled]:
+        raise ValueError(f"the image_id {other[0]!r} of an annotation is the id of an image in another form")
+    if of_no_image and len(of_no_image) == annotations:
+        raise ValueError(f"no annotation is of an image that is there, e.g. image_id {of_no_image[0]!r}")
 
 
 def _sorted_classes(content: dict) -> list[dict]:

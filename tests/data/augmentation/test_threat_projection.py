@@ -233,7 +233,13 @@ def test_the_librarys_classes_go_by_name(bags, others, tmp_path):
 
 @pytest.mark.parametrize(
     "values",
-    [{"items": (0, 2)}, {"items": (3, 1)}, {"items": (2,)}, {"scale": (0, 1)}, {"empty": 1.5}, {"occupied": -0.1}],
+    [
+        *({"items": given} for given in ((0, 2), (3, 1), (2,), (1.5, 2), (1, 10**6))),
+        *({"scale": given} for given in ((0, 1), (90, 110))),
+        *({"empty": 1.5}, {"occupied": -0.1}, {"near_items": 2}, {"balance": 1000}, {"balance": -1}),
+        *({"rotation": -5}, {"rotation": 1000}, {"most_overlap": 20}, {"most_attenuation": 0}, {"noise": -1}),
+        *({"pixel_size": 0}, {"pixel_size": float("nan")}),
+    ],
 )
 def test_values_that_mean_nothing_are_refused(library, values):
     with pytest.raises(UserError, match="threat projection"):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene
-from xray_lazy.data.augmentation.ranges import check_range, check_share
+from xray_lazy.data.augmentation.ranges import MOST_ITEMS, check_range, check_share
 from xray_lazy.data.augmentation.transmission import (
     put_behind,
     silhouette,
@@ -44,7 +44,7 @@ class BackgroundMixing:
         strength: Sequence[float] = (0.3, 0.8),
     ):
         check_share("background mixing", "probability", probability)
-        check_range("background mixing", "patches", patches, above=0)
+        check_range("background mixing", "patches", patches, least=1, most=MOST_ITEMS, whole=True)
         check_range("background mixing", "size", size, above=0, most=1)
         check_range("background mixing", "strength", strength, above=0, most=1)
         self.probability, self.patches, self.size, self.strength = probability, patches, size, strength

@@ -9,7 +9,7 @@ from xray_lazy.data.augmentation.cutting import Unusable
 from xray_lazy.data.augmentation.item_cutting import cut_items
 from xray_lazy.data.augmentation.item_placing import ItemPlacing, as_item, mean_attenuation
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, new_annotation
-from xray_lazy.data.augmentation.ranges import check_range, check_share
+from xray_lazy.data.augmentation.ranges import MOST_ITEMS, check_range, check_share
 
 
 class CopyPaste:
@@ -37,7 +37,7 @@ class CopyPaste:
         most_overlap: float = 0.2,
     ):
         check_share("copy-paste", "probability", probability)
-        check_range("copy-paste", "items", items, above=0)
+        check_range("copy-paste", "items", items, least=1, most=MOST_ITEMS, whole=True)
         self.probability, self.items, self.most_overlap = probability, tuple(items), most_overlap
         self._placing = ItemPlacing(
             "copy-paste", scale, rotation, quarter_turns, mirror, most_attenuation, most_overlap

@@ -7,9 +7,10 @@ import numpy as np
 
 from xray_lazy.data.augmentation.bag_places import BagPlaces
 from xray_lazy.data.augmentation.mixing import Scene
-from xray_lazy.data.augmentation.ranges import check_range
+from xray_lazy.data.augmentation.ranges import MOST_SCALE, check_number, check_range
 from xray_lazy.data.augmentation.transmission import put_behind
 from xray_lazy.data.masks.mask_rasters import MaskWindow
+from xray_lazy.utils.limits import Limits
 
 # What bags may attenuate where an item is put that attenuates too much itself
 LEAST_ROOM = 0.3
@@ -42,7 +43,14 @@ class ItemPlacing:
         most_overlap: float,
         noise: float = 0.0,
     ):
-        check_range(part, "scale", scale, above=0)
+        check_range(part, "scale", scale, above=0, most=MOST_SCALE)
+        for name, value, limits in (
+            ("rotation", rotation, Limits(least=0, most=180)),
+            ("most_attenuation", most_attenuation, Limits(above=0)),
+            ("most_overlap", most_overlap, Limits(least=0, most=1)),
+            ("noise", noise, Limits(least=0, most=255)),
+        ):
+            check_number(part, name, value, limits)
         self.scale, self.rotation = tuple(scale), rotation
         self.quarter_turns, self.mirror = quarter_turns, mirror
         self.most_attenuation, self.most_overlap = most_attenuation, most_overlap

@@ -7,7 +7,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, encode_window
-from xray_lazy.data.augmentation.ranges import check_range, check_share
+from xray_lazy.data.augmentation.ranges import MOST_SCALE, check_range, check_share
 from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.image_transforms import moved_boxes, transform_image
 from xray_lazy.data.masks.mask_rasters import MaskRasters, MaskWindow
@@ -37,7 +37,7 @@ class Mosaic:
         check_share("a mosaic", "probability", probability)
         check_share("a mosaic", "least_visible", least_visible)
         check_range("a mosaic", "middle", middle, above=0, most=1)
-        check_range("a mosaic", "scale", scale, above=0, most=10)
+        check_range("a mosaic", "scale", scale, above=0, most=MOST_SCALE)
         self.probability, self.middle, self.scale, self.least_visible = probability, middle, scale, least_visible
 
     def __call__(self, scene: Scene, random: np.random.Generator, others: OtherRecords) -> Scene:

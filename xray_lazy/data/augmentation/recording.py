@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-from xray_lazy.data.augmentation.ranges import check_range
+from xray_lazy.data.augmentation.ranges import MOST_SCALE, check_range
 from xray_lazy.data.augmentation.transmission import white_level
 from xray_lazy.data.followed_transforms import PixelTransform
 from xray_lazy.errors import UserError
@@ -42,8 +42,8 @@ class RandomScannerResponse(T.Augmentation):
         noise: Sequence[float] = (0.0, 4.0),
     ):
         super().__init__()
-        check_range("a scanner's response", "gain", gain, least=0.01)
-        check_range("a scanner's response", "attenuation", attenuation, least=0.01)
+        check_range("a scanner's response", "gain", gain, least=0.01, most=MOST_SCALE)
+        check_range("a scanner's response", "attenuation", attenuation, least=0.01, most=MOST_SCALE)
         check_range("a scanner's response", "noise", noise, least=0, most=MOST_NOISE)
         if not 0 <= channels < 1:
             raise UserError(f"channels can't differ by {channels} of their value", "set channels to 0 up to 1")

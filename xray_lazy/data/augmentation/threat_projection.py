@@ -9,9 +9,12 @@ from xray_lazy.config.suggest import nearest
 from xray_lazy.data.augmentation.bag_places import BagPlaces
 from xray_lazy.data.augmentation.item_placing import ItemPlacing, as_item, mean_attenuation
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, new_annotation
-from xray_lazy.data.augmentation.ranges import check_range, check_share
+from xray_lazy.data.augmentation.ranges import MOST_ITEMS, check_number, check_range, check_share
 from xray_lazy.data.augmentation.threat_library import Threat, read_library
 from xray_lazy.errors import UserError
+from xray_lazy.utils.limits import Limits
+
+MOST_BALANCE = 10  # beyond it, the rarest class is drawn alone
 
 
 class ThreatProjection:
@@ -60,9 +63,12 @@ class ThreatProjection:
         pixel_size: float | None = None,
         names: Mapping[str, str | None] | None = None,
     ):
-        check_range("threat projection", "items", items, above=0)
+        check_range("threat projection", "items", items, least=1, most=MOST_ITEMS, whole=True)
         for name, share in (("empty", empty), ("occupied", occupied), ("near_items", near_items)):
             check_share("threat projection", name, share)
+        check_number("threat projection", "balance", balance, Limits(least=0, most=MOST_BALANCE))
+        if pixel_size is not None:
+            check_number("threat projection", "pixel_size", pixel_size, Limits(above=0))
         self.library = library
         self.items, self.empty, self.occupied = tuple(items), empty, occupied
         self.near_items, self.balance, self.pixel_size = near_items, balance, pixel_size
