@@ -11,6 +11,7 @@ from tests.data.coco_sets import write_set
 from xray_lazy.config import load_config, save_config
 from xray_lazy.prediction.bag_scale import bag_size, compare_scales
 
+SHORT_EDGE, LONG_EDGE = (f"dataloader.test.mapper.augmentations.0.{key}" for key in ("short_edge_length", "max_size"))
 TOOL = Path(__file__).parents[2] / "tools" / "analyze.py"
 CONFIG = str(Path(__file__).parents[1] / "engine" / "tiny.py")
 
@@ -74,6 +75,33 @@ def test_alike_bags_need_nothing(config, tmp_path, run_tool_here):
     assert answer.returncode == 0 and "nothing is to be changed" in answer.stdout
 
 
+def test_what_training_shows_is_what_counts(config, tmp_path):
+    """A config that tests at another size than it trains at, be it for other scans, or by its augmentation."""
+    scans = draw(tmp_path / "scans", [180])
+    save_config(load_config(config, [f"{SHORT_EDGE}=24", f"{LONG_EDGE}=32"]), tmp_path / "smaller.yaml")
+    assert compare_scales(tmp_path / "smaller.yaml", [str(scans)]).factor == pytest.approx(2, rel=0.08)
+    crop = {"_target_": "xray_lazy.data.augmentation.whole_item_crop.RandomWholeItemCrop", "sides": [0.3, 0.5]}
+    turn = {"_target_": "xray_lazy.data.augmentation.quarter_turns.RandomQuarterTurn"}
+    cfg = load_config(config)
+    cfg.dataloader.train.mapper.augmentations = [*cfg.dataloader.train.mapper.augmentations, turn, crop]
+    save_config(cfg, tmp_path / "cropped.yaml")
+    assert compare_scales(tmp_path / "cropped.yaml", [str(scans)]).are_alike
+
+
+def test_draws_are_the_same_each_time_and_leave_the_random_state(config, tmp_path):
+    sizes = ["dataloader.train.mapper.augmentations.0.short_edge_length=[20,30,40,60]"]
+    save_config(load_config(config, sizes), tmp_path / "drawn.yaml")
+    scans = [str(draw(tmp_path / "scans", [90]))]
+    before = np.random.get_state()[1].tolist()
+    assert compare_scales(tmp_path / "drawn.yaml", scans) == compare_scales(tmp_path / "drawn.yaml", scans)
+    assert np.random.get_state()[1].tolist() == before
+
+
+@pytest.mark.parametrize("width,height", [(480, 360), (2000, 500), (90, 120)])
+def test_a_dark_background_is_not_taken_for_a_bag(width, height):
+    assert bag_size(255 - scan(width, height, 60)) is None
+
+
 def test_what_cannot_be_read_or_shows_no_bag_is_told(config, tmp_path, run_tool_here):
     scans = draw(tmp_path / "scans", [90])
     (scans / "broken.png").write_text("broken")
@@ -81,7 +109,7 @@ def test_what_cannot_be_read_or_shows_no_bag_is_told(config, tmp_path, run_tool_
     assert answer.returncode == 0 and "skipped: 1 image" in answer.stdout
     cv2.imwrite(str(scans / "bag_0.png"), np.full((50, 50, 3), 250, np.uint8))
     answer = run_tool_here(TOOL, "scale", config, scans)
-    assert answer.returncode == 2 and "shows a bag" in answer.stderr
+    assert answer.returncode == 2 and "show a bag" in answer.stderr
 
 
 def test_the_training_set_has_to_be_there(run_folder, tmp_path, run_tool_here):

@@ -8,18 +8,22 @@ import cv2
 import numpy as np
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.analysis.analysis_console import escape, table_of, wide_console
 from xray_lazy.data.augmentation.transmission import silhouette
 from xray_lazy.data.image_files.image_file import UnreadableImage, read_image
+from xray_lazy.data.image_transforms import ImageInput
 from xray_lazy.engine.trained_model import load_model_config
 from xray_lazy.errors import UserError
 from xray_lazy.prediction.input_files import find_inputs
 from xray_lazy.utils.wording import counted
 
 MAPPER = "dataloader.test.mapper.augmentations"
-ALIKE = 1.15  # times as large or as small: as far as medians of one scanner's bags are apart
+# Times as large or as small: configs test a little larger than they train, and bags of one scanner differ by a tenth
+ALIKE = 1.2
+MOST_OF_AN_IMAGE = 0.9  # that a bag covers
+LEAST_SHARE = 0.2  # of the images that show a bag
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class BagSizes:
     Attributes:
         images: that show a bag.
         stored: pixels of the file.
-        seen: pixels that the network gets.
+        seen: pixels that the network gets, in training or in tests.
     """
 
     images: int
@@ -67,7 +71,7 @@ def compare_scales(
     image_root: str | Path | None = None,
     report: Callable[[str], None] = print,
 ) -> Scales:
-    """Measure the bags of a config's training set and of other images.
+    """Measure the bags of a config's training set, as training shows them, and those of other images, as tests do.
 
     Args:
         source: the output folder of a training, or a config file.
@@ -77,33 +81,42 @@ def compare_scales(
         report: gets lines on what can't be read.
 
     Raises:
-        UserError: there is no such run or set, no images, or none with a bag.
+        UserError: there is no such run or set, no images, or few that show a bag.
     """
     cfg = load_model_config(Path(source))
-    resize = T.AugmentationList(instantiate(OmegaConf.select(cfg, MAPPER) or []))
+    train = OmegaConf.select(cfg, "dataloader.train")
+    if OmegaConf.select(cfg, "dataloader.train.dataset") is None:
+        raise UserError("the config has no dataloader.train.dataset, whose bags others are compared with", "add it")
     found = find_inputs(inputs, image_root)
     for problem in found.unreadable:
         report(f"skipped: {problem.message}")
-    if OmegaConf.select(cfg, "dataloader.train.dataset") is None:
-        raise UserError("the config has no dataloader.train.dataset, whose bags others are compared with", "add it")
-    dataset = instantiate(cfg.dataloader.train.dataset)
-    trained = _measure([record["file_name"] for record in dataset], resize, most, dataset.name, report)
-    given = _measure([file.path for file in found.images], resize, most, " ".join(inputs), report)
+    dataset = instantiate(train.dataset)
+    others = [{"file_name": str(file.path), "annotations": []} for file in found.images]
+    state = np.random.get_state()
+    np.random.seed(0)  # for the sizes that training draws
+    try:
+        trained = _measure(dataset, OmegaConf.select(train, "mapper.augmentations"), most, dataset.name, report)
+        given = _measure(others, OmegaConf.select(cfg, MAPPER), most, " ".join(inputs), report)
+    finally:
+        np.random.set_state(state)
     return Scales(trained, given, _resized_by(cfg, trained.seen / given.seen))
 
 
 def bag_size(image: np.ndarray) -> float | None:
-    """The square root of the area of the largest bag of an image (H, W, 3) uint8, in its pixels; None without one."""
+    """The square root of the area of the largest bag of an image (H, W, 3) uint8, in its pixels.
+
+    None without a bag, and where all of the image would be one: of another background the bag can't be told.
+    """
     bags = silhouette(image)
     areas = cv2.connectedComponentsWithStats(bags)[2][1:, cv2.CC_STAT_AREA]
-    pixels = image.shape[0] * image.shape[1]
-    return float(np.sqrt(pixels * (int(areas.max()) / bags.size))) if len(areas) else None
+    share = int(areas.max()) / bags.size if len(areas) else 0.0
+    return float(np.sqrt(share * image.shape[0] * image.shape[1])) if 0 < share < MOST_OF_AN_IMAGE else None
 
 
 def print_scales(scales: Scales, name: str) -> None:
     """A table of both, and what to do for these other images."""
     console = wide_console()
-    table = table_of("", "images with bags", "a bag's side in the file", "as the network sees it")
+    table = table_of("", "images with bags", "a bag's side in the file", "as the network gets it")
     for label, sizes in (("training set", scales.trained), (name, scales.given)):
         table.add_row(escape(label), f"{sizes.images:,}", f"{sizes.stored:.0f}", f"{sizes.seen:.0f} pixels")
     console.print(table)
@@ -133,26 +146,29 @@ def _resized_by(cfg: DictConfig, factor: float) -> list[str] | None:
 
 
 def _measure(
-    paths: Sequence[str | Path], resize: T.AugmentationList, most: int, name: str, report: Callable[[str], None]
+    records: Sequence[dict], augmentations: ListConfig | None, most: int, name: str, report: Callable[[str], None]
 ) -> BagSizes:
+    resize = T.AugmentationList(instantiate(augmentations or []))
     stored, seen, problems = [], [], []
-    for place in np.linspace(0, len(paths) - 1, min(most, len(paths))):
+    looked_at = [records[int(place)] for place in np.linspace(0, len(records) - 1, min(most, len(records)))]
+    for record in looked_at:
         try:
-            image = read_image(paths[int(place)])
+            image = read_image(record["file_name"])
         except UnreadableImage as error:
             problems.append(error.message)
             continue
         if size := bag_size(image):
-            augmented = T.AugInput(image)
-            resize(augmented)
+            items = [annotation for annotation in record["annotations"] if not annotation["iscrowd"]]
+            transforms = resize(ImageInput(image, items, record["file_name"]))
+            start, right, down = transforms.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
             stored.append(size)
-            seen.append(size * (augmented.image.shape[0] * augmented.image.shape[1] / image[:, :, 0].size) ** 0.5)
+            seen.append(size * abs(np.linalg.det([right - start, down - start])) ** 0.5)
     if problems:
         report(f"skipped: {counted(len(problems), 'image')} of {name}, the first one: {problems[0]}")
-    if not stored:
+    if len(stored) < LEAST_SHARE * len(looked_at):
         raise UserError(
-            f"none of the {counted(len(paths), 'image')} of {name} shows a bag",
-            "give scans that can be read, with a bright background",
+            f"only {len(stored)} of {counted(len(looked_at), 'image')} of {name} show a bag",
+            "give scans that can be read, with a bright background and bags on it",
         )
     return BagSizes(len(stored), float(np.median(stored)), float(np.median(seen)))
 
