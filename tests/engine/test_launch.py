@@ -11,6 +11,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from xray_lazy.engine.processes.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE, Failure
+from xray_lazy.utils.interruption import ending_signal
 
 
 @pytest.fixture
@@ -339,6 +341,27 @@ def test_a_store_that_is_slow_is_not_blamed_for_a_rank_that_is_silent(monkeypatc
     group_watch.GroupWatch(SlowStore(), 0, 2).expect_all()
     assert ended.wait(PATIENCE)
     assert "error: rank 1 has stood still" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, (0, 2)), (signal.SIGTERM, (0, 2, 6))])
+def test_a_second_signal_ends_the_run_at_once_but_no_sigterm_that_was_handed_on(number, seconds, monkeypatch):
+    forward = launch._SignalForwarder([])
+    for second in seconds[:-1]:
+        monkeypatch.setattr(launch.time, "monotonic", lambda second=second: second)
+        forward(number, None)
+    monkeypatch.setattr(launch.time, "monotonic", lambda: seconds[-1])
+    for other in {signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM} - {number}:
+        forward(other, None)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        forward(number, None)
+    assert ending_signal(raised.value) == number
+
+
+def test_a_signal_while_processes_are_waited_for_kills_them():
+    process = Mock(join=Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        launch._end([process])
+    process.kill.assert_called_once()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Start the processes of a run: one here, several on this machine, or as one of a group that torchrun or srun made."""
 
 import logging
+import math
 import multiprocessing.connection
 import os
 import signal
@@ -174,7 +175,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
                     process.start()
                 error = _wait_for(processes, plan.machine_rank * plan.processes, Path(folder) / FAILURE_FILE)
             finally:
-                _end(processes)  # also after a second Ctrl-C
+                _end(processes)  # also after a second signal
         if plan.machine_rank == 0:
             _wait_for_machines(store, plan)
         if error:
@@ -211,33 +212,41 @@ def _error_of(code: int, rank: int, failure_file: Path) -> BaseException:
 
 
 def _end(processes: list) -> None:
-    """Those that still run have a while to end by themselves, and another after SIGTERM."""
+    """Those that still run have a while to end by themselves, and another after SIGTERM, unless a signal comes."""
     started = [process for process in processes if process.pid]
-    for ask in (lambda process: None, lambda process: process.terminate(), lambda process: process.kill()):
+    try:
+        for ask in (lambda process: None, lambda process: process.terminate()):
+            for process in started:
+                if process.is_alive():
+                    ask(process)
+            end = time.monotonic() + GRACE_SECONDS
+            for process in started:
+                process.join(max(0, end - time.monotonic()))
+    finally:
         for process in started:
-            if process.is_alive():
-                ask(process)
-        end = time.monotonic() + GRACE_SECONDS
-        for process in started:
-            process.join(max(0, end - time.monotonic()))
+            process.kill()
 
 
 FORWARDED_SIGNALS = (*ENDING, signal.SIGUSR2)
+# So long after the first one another signal ends the run at once. Only a person sends SIGINT again. SLURM sends SIGTERM
+# to all processes of a job, and who started this one hands it on, maybe late; so it counts here only, not in the
+# processes, which have `GRACE_SECONDS` to save in also then.
+INSISTING_SECONDS = {signal.SIGINT: 0, signal.SIGTERM: 5}
 
 
 class _SignalForwarder:
-    """Hand signals on to the processes, which end in order; a second SIGINT ends this one, too."""
+    """Hand signals on to the processes, which end in order; a second SIGINT or SIGTERM ends this one, too."""
 
     def __init__(self, processes: list):
-        self.processes, self.interrupts = processes, 0
+        self.processes, self.first_at = processes, {}
 
     def __call__(self, number: int, frame: object) -> None:
         for process in self.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
-        self.interrupts += number == signal.SIGINT
-        if self.interrupts > 1:
-            raise KeyboardInterrupt
+        now = time.monotonic()
+        if now - self.first_at.setdefault(number, now) > INSISTING_SECONDS.get(number, math.inf):
+            raise error_of(number)
 
 
 def _child(
