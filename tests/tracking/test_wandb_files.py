@@ -109,6 +109,6 @@ def test_a_part_is_left_when_the_process_that_writes_it_has_ended(tmp_path):
     assert wait_until_left([part], seconds=PATIENCE)
 
 
-def test_a_folder_that_is_not_there_is_told_before_anybody_has_to_log_in(tmp_path):
-    with pytest.raises(UserError, match=r"there is no folder .*nothing"):
-        send_runs([tmp_path / "nothing"])
+def test_folders_without_a_run_are_told_before_anybody_has_to_log_in(tmp_path):
+    with pytest.raises(UserError, match=r"there is no run record .*run.json, .*nothing"):
+        send_runs([tmp_path, tmp_path / "nothing"])

@@ -25,8 +25,9 @@ def send_runs(output_dirs: Sequence[str | Path], timeout: float = 300) -> None:
     Raises:
         UserError, RunFailure: as `send_run`, of all folders together once the others have been sent.
     """
-    if not any(Path(folder).is_dir() for folder in output_dirs):
-        there_is_none = f"there is no folder {', '.join(map(str, output_dirs))}"
+    records = [RunFolder(folder).record for folder in output_dirs]
+    if not any(record.is_file() for record in records):
+        there_is_none = f"there is no run record {', '.join(map(str, records))}"
         raise UserError(there_is_none, "give the output folder of a training")
     if not wandb_login():
         raise UserError("nobody is logged in to W&B", "wandb login")
