@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import xray_lazy
 from tests.patience import wait_until
 from xray_lazy.errors import UserError
-from xray_lazy.python_calls import _words
+from xray_lazy.python_calls import _run, _words
 from xray_lazy.utils.processes import process_start
 
 CONFIG = Path(__file__).parent / "engine" / "tiny.py"
@@ -69,6 +70,25 @@ def test_errors_are_those_of_the_tools(here, arguments, words):
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments", "options", "words"),
+    [
+        (xray_lazy.train, (None,), {}, "config can't be of the type NoneType"),
+        (xray_lazy.train, (CONFIG, 5), {}, "overrides can't be of the type int"),
+        (xray_lazy.train, (CONFIG,), {"resume": "no"}, "resume can't be of the type str"),
+        (xray_lazy.evaluate, (None,), {}, "source can't be of the type NoneType"),
+        (xray_lazy.evaluate, (CONFIG,), {"weights": 5}, "weights can't be of the type int"),
+        (xray_lazy.predict, (None, "bag.png"), {}, "model can't be of the type NoneType"),
+        (xray_lazy.predict, ("run", []), {"device": None}, "device can't be of the type NoneType"),
+        (xray_lazy.predict, ("run", []), {"batch_size": None}, "batch_size can't be of the type NoneType"),
+    ],
+)
+def test_arguments_of_other_types_are_told(function, arguments, options, words):
+    with pytest.raises(UserError) as raised:
+        function(*arguments, **options)
+    assert raised.value.message == f"the argument {words}" and raised.value.fix
+
+
 def test_a_key_can_be_removed_by_a_dict():
     assert _words({"~writers.wandb": None, "a.b": Path("c")}) == ["~writers.wandb", "a.b=c"]
 
@@ -113,6 +133,15 @@ def test_an_interrupt_lets_the_run_save(here, tmp_path):
         xray_lazy.train(CONFIG, {**options, "train.output_dir": str(checkpoint.parent)})
     saved = checkpoint.read_text()
     assert (checkpoint.parent / saved).is_file()
+
+
+def test_a_second_interrupt_is_handed_on_as_one(monkeypatch):
+    process = Mock(stdout=None)
+    process.wait.side_effect = [KeyboardInterrupt, KeyboardInterrupt, 130]
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: process)
+    with pytest.raises(KeyboardInterrupt):
+        _run([], {})
+    assert process.send_signal.call_args_list == [call(signal.SIGINT)] * 2
 
 
 def test_a_script_that_is_killed_leaves_no_training_behind(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 
 Overrides = Sequence[str] | Mapping[str, Any]
 Images = "str | os.PathLike | np.ndarray | Iterable[str | os.PathLike | np.ndarray]"
+
+_PATH = str | os.PathLike
+# of the functions' arguments, by name: type, and what to give
+_ARGUMENTS: dict[str, tuple[Any, str]] = {
+    "config": (_PATH, "a config's file, which `xray_lazy.config.save_config` makes, or a packaged one's name"),
+    "overrides": (Iterable, 'a list such as ["train.max_iter=100"], or a dict'),
+    "source": (_PATH, "a training's output folder, or a config's file or name"),
+    "weights": (_PATH | None, "a checkpoint's file"),
+    "model": (_PATH, "a training's output folder, or an exported file"),
+    "resume": (bool, "True or False"),
+    "overwrite": (bool, "True or False"),
+    "device": (str, '"auto", "cpu" or "cuda"'),
+    "batch_size": (Integral, "a whole number, 1 or more"),
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,7 @@ def train(
     """
     from xray_lazy.config import load_config
 
+    _check_types(config=config, overrides=overrides, resume=resume, overwrite=overwrite)
     file, words = _config_file(config), _words(overrides)
     folder = Path(load_config(file, words).train.output_dir)
     flags = ["--resume"] * resume + ["--overwrite"] * overwrite
@@ -126,6 +142,7 @@ def evaluate(
     from xray_lazy.config import load_config
     from xray_lazy.config.override_text import override
 
+    _check_types(source=source, overrides=overrides, weights=weights)
     run, words = RunFolder(source), _words(overrides)
     file = run.config if run.config.is_file() else _config_file(source)
     weights = weights or (next(iter(run.weights()), None) if file == run.config else None)
@@ -166,6 +183,7 @@ def predict(
     from xray_lazy.prediction.input_files import find_inputs
     from xray_lazy.prediction.predictor import Prediction, Predictor
 
+    _check_types(model=model, device=device, batch_size=batch_size)
     given = list(images) if isinstance(images, Iterable) and not _is_one(images) else [images]
     sources: list[Any] = []
     left_out: list[Prediction] = []
@@ -180,8 +198,15 @@ def predict(
     return [*predictor.stream(sources), *left_out]
 
 
+def _check_types(**arguments: object) -> None:
+    for name, value in arguments.items():
+        kind, wanted = _ARGUMENTS[name]
+        if not isinstance(value, kind):
+            raise UserError(f"the argument {name} can't be of the type {type(value).__name__}", f"give {wanted}")
+
+
 def _is_path(item: object) -> bool:
-    return isinstance(item, str | os.PathLike)
+    return isinstance(item, _PATH)
 
 
 def _is_one(images: object) -> bool:
@@ -246,8 +271,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, s
                 code = process.wait()
                 break
             except KeyboardInterrupt as error:
-                # the second time it is not asked any more
-                process.send_signal(signal.SIGTERM if interrupted else signal.SIGINT)
+                process.send_signal(signal.SIGINT)  # the second one ends a training at once
                 interrupted = error
     finally:
         if process.poll() is None:
