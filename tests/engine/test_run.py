@@ -262,6 +262,15 @@ def test_a_run_whose_last_checkpoint_was_damaged_goes_on_from_its_newest(output)
     assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 2
 
 
+def test_a_run_without_iterations_left_tells_where_its_weights_are(output, capsys):
+    folder, overrides = output
+    overrides = [*overrides, *LEAN, "train.checkpointer.period=1"]
+    start([*overrides, "train.max_iter=3"])
+    (folder / "model_final.pth").unlink()
+    start([*overrides, "train.max_iter=1"], resume=True, overwrite=True)
+    assert f"2 of 1 iterations are done, and saved in {folder / 'model_0000001.pth'}" in capsys.readouterr().out
+
+
 def test_old_periodic_checkpoints_are_deleted(output):
     folder, overrides = output
     start([*overrides, "train.checkpointer.period=1", "train.checkpointer.max_to_keep=2", "train.max_iter=5"])

@@ -88,7 +88,8 @@ def _train(
         start_iteration = 0
     _check_equal_starts(comm.all_gather(start_iteration))
     if start_iteration >= cfg.train.max_iter and not trainer.has_evaluation_left:
-        logger.info("all %d iterations are done; raise train.max_iter to go on", cfg.train.max_iter)
+        saved, done = trainer.checkpointer.get_checkpoint_file(), f"{start_iteration} of {cfg.train.max_iter}"
+        logger.info("%s iterations are done, and saved in %s; raise train.max_iter to go on", done, saved)
         (Path(cfg.train.output_dir) / FAILURE_FILE).unlink(missing_ok=True)
         return
     trainer.check()
