@@ -1,5 +1,6 @@
 """What a report says of a run, and of one that lacks something."""
 
+import errno
 import json
 import re
 import shutil
@@ -155,15 +156,32 @@ def test_an_interrupted_run_is_called_unfinished(tmp_path, data, monkeypatch):
     assert "not finished: 30 of 40 iterations" in notes(blocks_of(folder, "overview"))
 
 
-def test_damaged_files_are_said(run):
+def test_damaged_files_are_said(run, caplog):
     (run / "run.json").write_text("{")
     (run / "config.yaml").write_text("model: [")
-    evaluation = next(run.glob("evaluation/*/iter_39"))
-    (evaluation / "predictions.json").write_text("[{")
+    (next(run.glob("evaluation/*/iter_19")) / "metrics.json").write_text("{")
     page = Page(write_report([run]))
     assert "run.json can't be read" in page.texts["overview"]
     assert "config.yaml can't be read" in page.texts["overview"]
     assert "could not be made" not in page.html
+    for name in ("run.json", "config.yaml", "evaluation/tiny/iter_19/metrics.json"):
+        assert f"{run / name} can't be read" in caplog.text
+
+
+def test_damaged_detections_are_said(run, caplog):
+    damaged = next(run.glob("evaluation/*/iter_39")) / "predictions.json"
+    damaged.write_text("[{")
+    page = Page(write_report([run]))
+    assert str(damaged) in page.texts["errors"] and caplog.text.count(str(damaged)) == 1
+
+
+def test_a_full_disk_is_no_fault_of_the_command(run, data, tmp_path, run_tool_here, monkeypatch):
+    def refuse(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("xray_lazy.report.write.write_text", refuse)
+    answer = run_tool_here(ROOT / "tools" / "report.py", run, "--output", tmp_path / "page.html")
+    assert answer.returncode == 1 and answer.stderr.startswith("error: the disk is full: ")
 
 
 @pytest.mark.parametrize("name", ["run.json", "config.yaml", "metrics.json", "log.txt"])

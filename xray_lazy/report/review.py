@@ -122,6 +122,8 @@ def _made(run: RunFiles) -> Review | UserError:
         _check_agreement(review)
         return review
     except UserError as error:
+        if best_evaluation(run):  # else nothing is amiss
+            logger.warning("%s: %s", run.name, error.message)
         return error
     except Exception as error:  # what can't be analyzed for whatever reason must not cost the rest of the page
         logger.warning("the analysis of %s failed", run.name, exc_info=logger.isEnabledFor(logging.DEBUG))

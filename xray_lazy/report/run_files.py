@@ -137,11 +137,12 @@ def _read(path: Path, reader: Callable[[Path], Value], missing: Value, problems:
         return reader(path)
     except Exception as error:  # a config may name classes that this Python has not, in many ways
         reason = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        problems.append(f"{path.name} can't be read: {reason}")
+        problems.append(f"{path} can't be read: {reason}")
         return missing
 
 
 def _evaluations(folder: RunFolder, problems: list[str]) -> list[Evaluation]:
     found = [evaluation for evaluation in folder.evaluations() if re.fullmatch(r"(_\w+)?", evaluation.suffix)]
-    problems += [f"{METRICS} can't be read: {evaluation.fault}" for evaluation in found if evaluation.fault]
+    faults = [(evaluation.folder / METRICS, evaluation.fault) for evaluation in found if evaluation.fault]
+    problems += [f"{path} can't be read: {fault}" for path, fault in faults]
     return [evaluation for evaluation in found if evaluation.content]

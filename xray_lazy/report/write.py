@@ -35,23 +35,23 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
     Args:
         output: by default `report.html` in the first folder, where it replaces an older one.
 
-    What a run has not (an evaluation, its images) is said in the page.
+    What a run has not (an evaluation, its images) is said in the page, a damaged file as a warning, too.
 
     Raises:
-        UserError: a folder is not that of a training, or the page can't be written.
+        UserError: a folder is not that of a training, or the page may not be written there.
+        OSError: the disk is full.
     """
     folders = list(dict.fromkeys(Path(folder) for folder in folders))
     path = Path(output) if output else RunFolder(folders[0]).report
     check_result_file(path, lambda file: MADE_BY.encode() in file.read_bytes(), "a report")
     runs = [read_run(folder) for folder in folders]
+    for problem in (problem for run in runs for problem in run.problems):
+        logger.warning("%s", problem)
     _name_apart(runs)
     title = runs[0].name if len(runs) == 1 else " and ".join([", ".join(r.name for r in runs[:-1]), runs[-1].name])
     made = f"Made by xray-lazy's {MADE_BY} {datetime.datetime.now().astimezone():%d %B %Y, %H:%M %Z}."
     text = render_page(title, headline(runs), make_tabs(runs), made)
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror or error}", "name another file with --output") from None
+    write_text(path, text)
     return path
 
 
