@@ -231,7 +231,7 @@ FORWARDED_SIGNALS = (*ENDING, signal.SIGUSR2)
 # So long after the first one another signal ends the run at once. Only a person sends SIGINT again. SLURM sends SIGTERM
 # to all processes of a job, and who started this one hands it on, maybe late; so it counts here only, not in the
 # processes, which have `GRACE_SECONDS` to save in also then.
-INSISTING_SECONDS = {signal.SIGINT: 0, signal.SIGTERM: 5}
+INSISTING_SECONDS: dict[int, float] = {signal.SIGINT: 0, signal.SIGTERM: 5}
 
 
 class _SignalForwarder:
