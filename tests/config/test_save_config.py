@@ -131,6 +131,7 @@ def test_a_failed_save_leaves_the_old_file(tiny, tmp_path):
         ("a: 1\nb: [1\n", "line 3"),
         ("a:\n  b: 1\n  b: 2\n", "line 3: the key 'b' stands twice"),
         ("a: !!python/name:torch.nn.GLEU ''\n", "line 1: .* torch.nn has no GLEU"),
+        (f"a: &a [{'1,' * 150}]\nb: [{'*a,' * 150}]\n", "line 2: its aliases stand for more than 10,000 values"),
         ("- 1\n", "holds no config"),
         ("", "holds no config"),
     ],

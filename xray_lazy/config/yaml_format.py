@@ -16,6 +16,7 @@ from xray_lazy.config.names import locate
 from xray_lazy.errors import UserError
 
 _NAME_TAG = "tag:yaml.org,2002:python/name:"
+MOST_BY_ALIASES = 10_000  # values: aliases of lists of aliases would be billions in a few lines
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def parse_yaml(text: str, source: str) -> Any:
         source: where it is from, for messages.
 
     Raises:
-        UserError: it is not YAML, a key occurs twice, it holds other Python objects, or a name can't be imported.
+        UserError: it is not YAML, a key occurs twice, it holds other Python objects, a name can't be imported, or
+            its aliases stand for more than any config has.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -99,6 +101,22 @@ class _Dumper(yaml.SafeDumper):
 
 
 class _Loader(yaml.SafeLoader):
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self._sizes: dict[yaml.Node, int] = {}  # values in each, aliases as what they stand for
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if node is not None and node not in self._sizes:
+            is_list, is_text = isinstance(node, yaml.SequenceNode), isinstance(node, yaml.ScalarNode)
+            inner = [] if is_text else [node.value] if is_list else node.value
+            self._sizes[node] = 1 + sum(self._sizes.get(part, 1) for parts in inner for part in parts)
+            if self._sizes[node] > len(self._sizes) + MOST_BY_ALIASES:
+                raise yaml.composer.ComposerError(
+                    None, None, f"its aliases stand for more than {MOST_BY_ALIASES:,} values", node.start_mark
+                )
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
