@@ -14,6 +14,7 @@ from pycocotools import mask as pycocotools_mask
 from xray_lazy.data.check import CocoSet, check_sets, open_sets
 from xray_lazy.data.check.decoder_remarks import kept_stderr, take_remarks
 from xray_lazy.data.check.kinds import ERROR, KINDS, SEVERITIES
+from xray_lazy.data.label_export import require_class_names
 from xray_lazy.errors import UserError
 
 WIDTH, HEIGHT = SIZE
@@ -238,6 +239,15 @@ def test_names_of_classes_may_be_numbers():
     content = sound_set()
     content["categories"][0]["name"] = 7
     assert found(content) == {"class_name_no_text": [1]}
+
+
+@pytest.mark.parametrize("name", [" gun", "g\nun", "g\x1bun", "g\udc80un"])
+def test_a_name_that_export_refuses_is_told_in_its_words(name):
+    content = sound_set()
+    content["categories"][0]["name"] = name
+    assert found(content) == {"class_name_odd": [1]}
+    with pytest.raises(UserError, match=KINDS["class_name_odd"].title):
+        require_class_names([name])
 
 
 def with_image_ids(ids):

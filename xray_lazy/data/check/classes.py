@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.report import Finding
-from xray_lazy.data.check.values import class_name, is_whole
+from xray_lazy.data.check.values import class_name, is_odd_name, is_whole
 
 
 @dataclass
@@ -39,6 +39,8 @@ def examine_classes(categories: list[dict], annotations: list[dict]) -> Classes:
             if name != category["name"]:
                 detail = repr(category["name"])
                 findings.append(Finding("class_name_no_text", "class", category["id"], detail, f"name {name!r}"))
+            if is_odd_name(name):
+                findings.append(Finding("class_name_odd", "class", category["id"], repr(name)))
             sound.append(category if name == category["name"] else {**category, "name": name})
         else:
             detail = f"id {category.get('id')!r}, name {category.get('name')!r}"

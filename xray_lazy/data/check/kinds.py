@@ -51,6 +51,11 @@ KINDS: dict[str, Kind] = {
     # classes
     "class_id_no_number": Kind(ERROR, "class id is no whole number from 0 to 2**53", "`repair` numbers it"),
     "class_name_no_text": Kind(WARNING, "class name is a number", "`repair` writes it as text, as training takes it"),
+    "class_name_odd": Kind(
+        WARNING,
+        "class name has spaces around it, or a line break or another control character",
+        "the formats of `export` have no place for these: give it another name in `categories`",
+    ),
     "class_ids_shifted": Kind(
         ERROR,
         "annotations count the classes from another number than `categories`",

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from itertools import count
 from typing import Any, TypeGuard
@@ -35,6 +36,11 @@ def class_name(value: Any) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value.strip() else None
+
+
+def is_odd_name(name: str) -> bool:
+    """Whether formats with a class in each line, or XML, can't hold a class's name."""
+    return name != name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def is_finite(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from xray_lazy.data.check.checked_sets import examine
 from xray_lazy.data.check.coco_set import CocoSet
 from xray_lazy.data.check.kinds import ERROR, KINDS
-from xray_lazy.data.check.values import class_name
+from xray_lazy.data.check.values import class_name, is_odd_name
 from xray_lazy.data.convert.label import Instance, stated_size
 from xray_lazy.data.label_export.labelled_image import LabelledImage, Labels
 from xray_lazy.data.label_export.writers import LABEL_WRITERS, Writer
@@ -213,12 +212,9 @@ def require_class_names(names: Iterable[str]) -> None:
     Raises:
         UserError: they can't.
     """
-    odd = [n for n in names if n != n.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in n)]
-    if odd:
-        raise UserError(
-            f"class name {odd[0]!r} has spaces around it, or a line break or another control character",
-            "the formats have no place for these: give it another name in `categories`",
-        )
+    if odd := [name for name in names if is_odd_name(name)]:
+        kind = KINDS["class_name_odd"]
+        raise UserError(f"{kind.title}: {odd[0]!r}", kind.fix)
 
 
 def _require_names(images: Sequence[LabelledImage], writer: Writer) -> None:
