@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told(scans, monkeypatch):
     listing = os.scandir
 
     def refusing(place):
-        if os.fspath(place).endswith("deeper"):
+        if os.fspath(place).rstrip("/").endswith("deeper"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
         return listing(place)
 
@@ -148,6 +148,12 @@ def test_a_folder_that_cannot_be_looked_into_is_told(scans, monkeypatch):
     assert [f"{scans}/deep/deeper can't be read" in problem.message for problem in inputs.unreadable] == [True]
     with pytest.raises(UserError, match="can't be read: Permission denied"):
         find_inputs([str(scans / "deep" / "deeper")])
+    for pattern in (f"{scans}/**/*.*", f"{scans}/**"):
+        inputs = find_inputs([pattern])
+        assert names(inputs.images) == ["a.png", "deep/a.png", "deep/b.JPG"]
+        assert [f"{scans}/deep/deeper/ can't be read" in problem.message for problem in inputs.unreadable] == [True]
+    with pytest.raises(UserError, match="can't be read: Permission denied"):
+        find_inputs([f"{scans}/*/*/*"])
 
 
 def test_what_only_has_an_image_s_name_is_an_input_that_is_told_and_not_waited_for(scans):

@@ -111,6 +111,13 @@ def _find(word: str, image_root: str | Path | None, inputs: Inputs) -> list[Inpu
         return [InputFile(path, PurePosixPath(path.name))]
     if glob.has_magic(word):
         matches = sorted(Path(match) for match in glob.glob(word, recursive=True) if _is_medium(Path(match)))
+        folders = glob.glob(os.path.join(word if word.endswith("**") else os.path.dirname(word), ""), recursive=True)
+        unreadable = []
+        for folder in folders:  # glob itself passes over those that can't be read
+            next(os.walk(folder, onerror=lambda error: unreadable.append(_refused(error))), None)
+        inputs.unreadable.extend(unreadable)
+        if not matches and unreadable:
+            raise unreadable[0]
         if not matches:
             raise UserError(f"no image and no video is named like {word!r}", "quote patterns; ** goes into folders")
         start = Path(*_until_magic(path.parts[:-1]))
@@ -123,12 +130,13 @@ def _find(word: str, image_root: str | Path | None, inputs: Inputs) -> list[Inpu
 
 def _below(folder: Path, unreadable: list[UserError]) -> list[Path]:
     """Images and videos in a folder and those below it, sorted; adds folders that can't be read to `unreadable`."""
-
-    def left_out(error: OSError) -> None:
-        unreadable.append(UserError(f"the folder {error.filename} can't be read: {error.strerror}", "mend its rights"))
-
-    entries = (Path(place) / name for place, _, names in os.walk(folder, onerror=left_out) for name in names)
+    looked_into = os.walk(folder, onerror=lambda error: unreadable.append(_refused(error)))
+    entries = (Path(place) / name for place, _, names in looked_into for name in names)
     return sorted(entry for entry in entries if _is_medium(entry))
+
+
+def _refused(error: OSError) -> UserError:
+    return UserError(f"the folder {error.filename} can't be read: {error.strerror}", "mend its rights")
 
 
 def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[InputFile]:
