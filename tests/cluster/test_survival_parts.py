@@ -164,7 +164,7 @@ def test_a_task_that_is_told_to_end_lets_its_process_leave_in_order(watch, tmp_p
     with pytest.raises(SystemExit):
         watch(code + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(30)")
     state = read_state(tmp_path / "state.json")
-    assert state.state == "stopped" and "told to end" in state.reason
+    assert state.state == "stopped" and "as when it is cancelled" in state.reason
 
 
 def test_a_run_that_ended_early_for_the_sake_of_another_task_is_not_finished(watch, tmp_path):

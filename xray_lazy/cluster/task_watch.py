@@ -16,7 +16,7 @@ from xray_lazy.failure import PLACE, START, Failure, read_failure
 from xray_lazy.run_folder import FINAL
 
 RESUME = "submit it again: it goes on from its last checkpoint"
-TOLD_TO_END = "it was told to end, as by scancel, or as another of its tasks has ended"
+TOLD_TO_END = "it was told to end, as when it is cancelled, or as another of its tasks has ended"
 # before the time limit the job is back in the queue, also where its process is in the middle of a long evaluation
 MARGIN_SECONDS = 15
 FINAL_CHECKPOINT = f"{FINAL}.pth"
