@@ -112,7 +112,7 @@ class _Loader(yaml.SafeLoader):
             inner = [] if is_text else [node.value] if is_list else node.value
             self._sizes[node] = 1 + sum(self._sizes.get(part, 1) for parts in inner for part in parts)
             if self._sizes[node] > len(self._sizes) + MOST_BY_ALIASES:
-                raise yaml.composer.ComposerError(
+                raise yaml.MarkedYAMLError(
                     None, None, f"its aliases stand for more than {MOST_BY_ALIASES:,} values", node.start_mark
                 )
         return node
