@@ -150,6 +150,15 @@ def test_annotations_of_other_ids_are_refused_as_their_images_would_pass_for_cle
         load_datasets(reference(tmp_path))
 
 
+@pytest.mark.parametrize("odd", [0, 1])
+def test_classes_by_ids_of_another_form_are_refused(tmp_path, odd):
+    content = write_set(tmp_path)
+    content["annotations"][odd]["category_id"] = str(content["annotations"][odd]["category_id"])
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"category_id '.' of an annotation is the id of one in another form"):
+        load_datasets(reference(tmp_path))
+
+
 def test_annotations_of_images_that_were_taken_out_are_left_out(tmp_path, caplog):
     content = write_set(tmp_path)
     write_set(tmp_path, images=content["images"][1:])

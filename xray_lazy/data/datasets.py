@@ -210,6 +210,7 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
         raise ValueError("two images have the same id")
     left_out = 0
     of_no_image: list[Any] = []
+    of_no_class: list[Any] = []
     no_outlines: list[int | str] = []
     empty: list[int | str] = []
     for annotation in content["annotations"]:
@@ -217,6 +218,8 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
         if record is None:
             of_no_image.append(annotation["image_id"])
             continue
+        if index is None:
+            of_no_class.append(annotation["category_id"])
         instance, is_whole = (None, False) if index is None else read_instance(annotation, index)
         if instance is None:
             record[LEFT_OUT] = record.get(LEFT_OUT, 0) + 1
@@ -225,7 +228,10 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
         record["annotations"].append(instance)
         if not is_whole:
             no_outlines.append(instance["id"])
-    _refuse_other_ids(of_no_image, records.keys(), len(content["annotations"]))
+    _refuse_other_forms("image", of_no_image, records.keys())
+    _refuse_other_forms("category", of_no_class, index_of_category.keys())
+    if of_no_image and len(of_no_image) == len(content["annotations"]):
+        raise ValueError(f"no annotation is of an image that is there, e.g. image_id {of_no_image[0]!r}")
     _fill_sizes(records.values(), source)
     for record in records.values():
         refuse_other_sizes(record)
@@ -243,15 +249,13 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
     return dataset
 
 
-def _refuse_other_ids(of_no_image: Sequence[Any], image_ids: Collection[Any], annotations: int) -> None:
-    """Some images may have been taken out, but not all; and those of other ids would pass for clean bags."""
+def _refuse_other_forms(kind: str, unknown: Sequence[Any], ids: Collection[Any]) -> None:
+    """Images or classes may have been taken out of a file; but "3" for 3 would make clean bags of its threats."""
     from xray_lazy.data.check.values import as_whole
 
-    spelled = {as_whole(id) for id in image_ids} - {None} if of_no_image else set()
-    if other := [id for id in of_no_image if as_whole(id) in spelled]:
-        raise ValueError(f"the image_id {other[0]!r} of an annotation is the id of an image in another form")
-    if of_no_image and len(of_no_image) == annotations:
-        raise ValueError(f"no annotation is of an image that is there, e.g. image_id {of_no_image[0]!r}")
+    spelled = {as_whole(id) for id in ids} - {None} if unknown else set()
+    if other := [id for id in unknown if as_whole(id) in spelled]:
+        raise ValueError(f"the {kind}_id {other[0]!r} of an annotation is the id of one in another form")
 
 
 def _sorted_classes(content: dict) -> list[dict]:
