@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from omegaconf import OmegaConf
 
 from xray_lazy.config import check_config, config_names, get_config, load_config, save_config
@@ -87,3 +87,12 @@ def test_the_learning_rate_follows_the_batch_where_that_is_switched_on():
     cfg = get_config("xray/mask_rcnn_r18_demo.py", ["train.scale_lr.enabled=True", "train.scale_lr.batch_size=2"])
     groups = build_optimizer(cfg, instantiate(cfg.model)).param_groups
     assert {group["lr"] for group in groups} == {cfg.optimizer.lr * 4 / 2}
+
+
+@pytest.mark.parametrize(("recipe", "mixing"), [("xray_few_scans", "Mosaic"), ("xray_few_epochs", "BackgroundMixing")])
+def test_recipes_of_augmentation_are_built(recipe, mixing):
+    names = ("augmentations", "mixing", "balance")
+    parts = LazyConfig.load(str(ROOT / "configs" / "common" / "data" / f"{recipe}.py"), names)
+    built = [instantiate(part) for of_name in parts for part in of_name]
+    assert [type(part).__name__ for part in built[:3]] == ["ResizeShortestEdge", "RandomFlip", "RandomFlip"]
+    assert [type(part).__name__ for part in built[3:]] == ["RandomScannerResponse", mixing, "RepeatFactors"]

@@ -51,7 +51,7 @@ def few_scans(
 
 
 SMALLER = resize("SHORTER_EDGES")
-# the augmentation of faster_rcnn_few_scans part by part
+# parts of augmentation alone, and together in other ways than in faster_rcnn_few_scans
 ABLATION = {
     "few_scans_scale": few_scans((SMALLER, FLIPS)),
     "few_scans_response": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE)),
@@ -63,9 +63,8 @@ ABLATION = {
     "few_scans_copy_paste": few_scans(mixing=(COPY_PASTE,)),
     "few_scans_threats": few_scans(mixing=(THREATS,)),
     "few_scans_projected": few_scans(mixing=(PROJECTED,)),
-    "few_scans_same_size": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (BACKGROUND,), (REPEAT,)),
-    "few_scans_same_size_threats": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (THREATS, BACKGROUND), (REPEAT,)),
-    "few_scans_together": few_scans((SMALLER, FLIPS, SCANNER_RESPONSE), (MOSAIC,), (REPEAT,)),
+    "few_scans_few_epochs": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (BACKGROUND,), (REPEAT,)),
+    "few_scans_few_epochs_threats": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE), (THREATS, BACKGROUND), (REPEAT,)),
     "few_scans_together_threats": few_scans((SMALLER, FLIPS, SCANNER_RESPONSE), (MOSAIC, THREATS), (REPEAT,)),
 }
 

@@ -102,6 +102,7 @@ def test_a_kill_between_two_renames_leaves_no_pair_that_runs(trained, exported, 
         patched.setattr(os, "replace", once)
         options = ExportOptions(str(trained), output=str(output), count=1)
         export_model(replace(options, overrides=[f"{PREDICTOR}.test_topk_per_image=1"]), lambda line: None)
+    assert json.loads(facts_path(output).read_text())["overrides"] == [f"{PREDICTOR}.test_topk_per_image=1"]
     with pytest.raises(UserError, match=r"is not what model\.onnx\.json describes: it is of another export"):
         load_exported(output)
     check_place(output, "onnx")  # the same command goes on

@@ -110,6 +110,15 @@ def test_what_was_measured_of_other_weights_is_not_taken(copied):
         Predictor.of(folder, backend="fastest")
 
 
+def test_a_file_of_other_settings_is_not_the_run(copied):
+    folder, _, _ = copied
+    facts = next(path for path in folder.rglob("*.onnx.json") if "int8" not in path.name)
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"overrides": ["model.roi_heads.num_classes=2"]}))
+    with pytest.raises(UserError, match=r"exported with other settings than those of .*run: model\.roi_heads"):
+        Predictor.of(folder, device="cpu", backend="onnx")
+    assert Predictor.of(facts.with_suffix(""), device="cpu").class_names
+
+
 @pytest.mark.parametrize(
     "values",
     [

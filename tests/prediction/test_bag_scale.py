@@ -110,6 +110,15 @@ def test_what_cannot_be_read_or_shows_no_bag_is_told(config, tmp_path, run_tool_
     cv2.imwrite(str(scans / "bag_0.png"), np.full((50, 50, 3), 250, np.uint8))
     answer = run_tool_here(TOOL, "scale", config, scans)
     assert answer.returncode == 2 and "show a bag" in answer.stderr
+    (scans / "bag_0.png").unlink()
+    answer = run_tool_here(TOOL, "scale", config, scans)
+    assert answer.returncode == 2 and "broken.png" in answer.stderr and "--image-root" in answer.stderr
+
+
+def test_videos_are_no_images(config, tmp_path, run_tool_here):
+    (tmp_path / "belt.mp4").touch()
+    answer = run_tool_here(TOOL, "scale", config, tmp_path / "belt.mp4")
+    assert answer.returncode == 2 and "has no images" in answer.stderr
 
 
 def test_the_training_set_has_to_be_there(run_folder, tmp_path, run_tool_here):

@@ -16,8 +16,10 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from xray_lazy.config.keys import is_within
+from xray_lazy.config.override_grammar import parse_override
 from xray_lazy.data.image_reader import ImageReader
-from xray_lazy.engine.trained_model import TrainedModel, find_weights, load_trained_model
+from xray_lazy.engine.trained_model import USED, TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import UserError
 from xray_lazy.export.export_checks import check_agreement, check_average_precision
@@ -108,7 +110,8 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     trained = _load(options)
     detector = exportable(trained.model, options.format in TAKES_BATCHES)
     facts = describe(trained, options.format, options.size)
-    facts = dataclasses.replace(facts, batched=detector.takes_batches, precision=options.precision)
+    overrides = tuple(text for text in options.overrides if is_within(parse_override(text).key, USED))
+    facts = dataclasses.replace(facts, batched=detector.takes_batches, precision=options.precision, overrides=overrides)
     output = Path(options.output or _default_output(options, trained))
     check_place(output, options.format)
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"

@@ -42,6 +42,7 @@ class ModelFacts:
         average_precision: AP on the test set by task, of PyTorch and of the exported model, in percent; empty where it
             has not been measured.
         weights_sha256: of the file of the weights; empty where it is not known.
+        overrides: of the run's config that it was exported with, as far as they change what it finds.
         model_sha256: of the model's own files; empty in facts of before it was there.
     """
 
@@ -65,6 +66,7 @@ class ModelFacts:
     precision: str = "float32"
     average_precision: dict[str, dict[str, float]] = field(default_factory=dict)
     weights_sha256: str = ""
+    overrides: tuple[str, ...] = ()
     model_sha256: str = ""
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
@@ -144,7 +146,7 @@ def _facts_in(content: Any) -> ModelFacts:
     for name, value in values.items():
         if not _IS_RIGHT[name](value):
             raise ValueError(f"{name} is {value!r:.80}")
-    for name in ("class_names", "padding"):
+    for name in {"class_names", "padding", "overrides"} & values.keys():
         values[name] = tuple(values[name])
     if values.get("batched") and values["format"] not in TAKES_BATCHES:
         raise ValueError(f"batched is true for {values['format']}")
@@ -191,5 +193,6 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "precision": _one_of("float32", "float16", "int8"),
     "average_precision": _kind(dict),
     "weights_sha256": _kind(str),
+    "overrides": _list_of(_kind(str)),
     "model_sha256": _kind(str),
 }

@@ -85,4 +85,9 @@ def load_backend(
     exported_from = detector.facts.weights_sha256
     if exported_from and exported_from != sha256_of(weights_file):  # the run was trained on
         raise UserError(f"{file} is of other weights than those in {run_folder}", fix)
+    if changes := detector.facts.overrides:
+        raise UserError(
+            f"{file} was exported with other settings than those of {run_folder}: {' '.join(changes)}",
+            f"name that file in place of the folder, or {fix}",
+        )
     return detector

@@ -163,12 +163,18 @@ def _measure(
             start, right, down = transforms.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
             stored.append(size)
             seen.append(size * abs(np.linalg.det([right - start, down - start])) ** 0.5)
+    if not looked_at:
+        raise UserError(f"{name} has no images", "give images; bags of videos are not measured")
+    if len(problems) == len(looked_at):
+        raise UserError(
+            f"no image of {name} can be read: {problems[0]}", "--image-root names the folder of a COCO file's images"
+        )
     if problems:
         report(f"skipped: {counted(len(problems), 'image')} of {name}, the first one: {problems[0]}")
     if len(stored) < LEAST_SHARE * len(looked_at):
         raise UserError(
             f"only {len(stored)} of {counted(len(looked_at), 'image')} of {name} show a bag",
-            "give scans that can be read, with a bright background and bags on it",
+            "give scans with a bright background and bags on it",
         )
     return BagSizes(len(stored), float(np.median(stored)), float(np.median(seen)))
 
