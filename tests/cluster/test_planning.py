@@ -10,11 +10,12 @@ import pytest
 
 from tests.cluster.real_jobs import CONFIG, write_config
 from tests.cluster.test_status import record
+from tests.engine.test_preflight import write_half_of_weights
 from xray_lazy.cluster.cancelling import cancel
 from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.planning import SubmitOptions, plan_jobs
 from xray_lazy.cluster.resubmission import resubmit
-from xray_lazy.config import save_config
+from xray_lazy.config import load_config, save_config
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import UserError
 
@@ -118,6 +119,12 @@ def test_a_training_that_goes_on_gets_an_evaluator_again_also_where_the_last_one
 def test_beside_an_evaluator_training_does_not_evaluate(plan):
     (job,) = plan(with_evaluator=True)
     assert "evaluation" not in job.cfg.hooks and "~hooks.evaluation" in job.overrides
+
+
+def test_weights_that_load_in_part_are_told_once_of_an_array_before_its_jobs_wait(plan, tmp_path, caplog):
+    weights = write_half_of_weights(load_config(CONFIG), tmp_path)
+    plan(f"train.init_checkpoint={weights}", "optimizer.lr=0.001,0.002")
+    assert caplog.text.count("left as initialised: roi_heads") == 1
 
 
 def test_a_config_that_does_not_fit_the_checkpoint_is_refused_before_the_job_takes_it(plan, tmp_path):

@@ -239,6 +239,22 @@ def test_the_dry_run_tries_the_first_images_and_writes_nothing(tmp_path):
         run(RunOptions(str(CONFIG), [*overrides, "model.roi_heads.box_pooler.output_size=5"], dry_run=True))
 
 
+def test_the_dry_run_tells_of_weights_that_load_in_part(tiny, tmp_path, caplog):
+    weights = write_half_of_weights(tiny, tmp_path)
+    options = {"overrides": [f"train.init_checkpoint={weights}", "train.device=cpu"], "dry_run": True}
+    run(RunOptions(str(CONFIG), **options))
+    assert "left as initialised: roi_heads" in caplog.text
+    with pytest.raises(UserError, match="does not fit the model"):
+        run(RunOptions(str(CONFIG), **options, eval_only=True))
+
+
+def write_half_of_weights(cfg, folder):
+    path = folder / "weights.pth"
+    weights = instantiate(cfg.model).state_dict()
+    torch.save({"model": {name: one for name, one in weights.items() if not name.startswith("roi_heads")}}, path)
+    return path
+
+
 def test_what_refers_to_a_faulty_value_is_not_told_of_again(tiny):
     # seeds of sampler and loader refer to it
     assert len(faults_of(tiny, "train.seed=-1")) == 1
@@ -285,7 +301,7 @@ def write_ids_as_text(content):
     ("change", "words"),
     [
         (crowd_all, "has no instance to train on"),
-        (write_ids_as_text, "has no instance to train on"),
+        (write_ids_as_text, "is the id of one in another form"),
         (crowd_one_class, "has no instance with a mask to train on of 1 class: knife"),
         (unmask_one_class, "has no instance with a mask to train on of 1 class: knife"),
     ],

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -346,7 +347,8 @@ def test_a_run_of_another_machine_that_gives_signs_of_life_is_respected(tmp_path
     def wait(seconds):
         os.utime(path, (next(ticks), next(ticks)))
 
-    monkeypatch.setattr("xray_lazy.engine.output_folder.folder_ownership.time.sleep", wait)
+    # in that module alone: threads of earlier tests sleep, too
+    monkeypatch.setattr("xray_lazy.engine.output_folder.folder_ownership.time", SimpleNamespace(sleep=wait))
     with pytest.raises(UserError, match="on node7"), claimed_run_folder(tmp_path, stale_seconds=600):
         pass
 

@@ -368,6 +368,12 @@ def test_what_a_format_cannot_express_is_one_message(forgetful):
     assert "\n" not in caught.value.message and "--format onnx or torchscript" in caught.value.fix
 
 
+def test_an_rcnn_is_refused_as_torch_export_before_the_work(weights):
+    trained = load_trained_model(CONFIG, str(weights), device="cpu")
+    with pytest.raises(UserError, match="torch_export can't hold GeneralizedRCNN"):
+        describe(trained, "torch_export", None)
+
+
 def test_a_model_of_another_kind_is_refused(tmp_path, weights):
     trained = load_trained_model(CONFIG, str(weights), device="cpu")
     other = type(trained)(**vars(trained) | {"model": nn.Linear(1, 1)})

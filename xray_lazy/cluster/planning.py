@@ -61,17 +61,22 @@ def plan_jobs(options: SubmitOptions, profile: Profile) -> list[PlannedJob]:
         UserError: a fault of config, data, weights or output folder in any of the jobs, or the cluster hasn't what one
             needs.
     """
+    from xray_lazy.engine.experiment import check_weights
+
     if profile.executor == "slurm":
         check_request(profile)
     base = prepare(options.config_file, presets=options.presets, plan=LaunchPlan, find_faults=None).cfg
     overrides = list(options.overrides)
     if options.with_evaluator and OmegaConf.select(base, "hooks.evaluation") is not None:
         overrides.append("~hooks.evaluation")  # the other job does it
-    jobs, looked_at = [], set()
+    jobs, looked_at, loaded = [], set(), set()
     for job in expand(overrides):
         more = {"adapt": partial(_move_below, name=job.name), "check_folder": partial(_check_folder, options=options)}
         try:
             cfg = prepare_job(base, profile, looked_at, job.overrides, **more)
+            if options.resume or _what_data_checks_need(cfg) not in loaded:
+                check_weights(cfg, resume=options.resume)
+                loaded.add(_what_data_checks_need(cfg))
         except UserError as error:
             if not job.name:
                 raise
@@ -137,7 +142,6 @@ def _has_epochs(cfg: DictConfig) -> bool:
 
 def _check_folder(cfg: DictConfig, options: SubmitOptions) -> None:
     """Refuse a folder that holds another run, or that a job works on."""
-    from xray_lazy.engine.experiment import check_resumable
     from xray_lazy.engine.output_folder.folder_ownership import check_run_folder
 
     folder = RunFolder(Path(cfg.train.output_dir).absolute())
@@ -149,5 +153,3 @@ def _check_folder(cfg: DictConfig, options: SubmitOptions) -> None:
                 f"{tool_command('submit', 'cancel', cfg.train.output_dir)}, or choose another train.output_dir",
             )
     check_run_folder(cfg, options.resume, options.overwrite)
-    if options.resume and options.overwrite and folder.holds_checkpoint():
-        check_resumable(cfg)  # the job would find out when the config that fits is gone

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -247,13 +248,27 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     return instantiate_optimizer({**node, "params": groups})
 
 
-def check_resumable(cfg: DictConfig) -> None:
-    """Load the newest checkpoint of a config's output folder into its model, which is then forgotten.
+def check_weights(cfg: DictConfig, training: bool = True, resume: bool = False) -> None:
+    """Load what a start would load, into a model that is then forgotten; what does not fit is warned of as there.
+
+    Args:
+        cfg: without faults.
+        training: False is for evaluation alone.
+        resume: a checkpoint in the output folder goes before the weights that training begins with.
 
     Raises:
-        UserError: none can be read, or none is of this model.
+        UserError: as the start would say it.
     """
-    Checkpointer(build_model(cfg, "cpu"), cfg.train.output_dir).resume()
+    model = build_model(cfg, "cpu")
+    if not training:
+        load_trained_weights(model, cfg.train.init_checkpoint)
+        return
+    checkpointer = Checkpointer(model, cfg.train.output_dir)
+    if resume and checkpointer.has_checkpoint():
+        checkpointer.resume()
+        return
+    checkpointer.class_names = class_names(SimpleNamespace(dataset=instantiate(cfg.dataloader.train.get("dataset"))))
+    load_initial_weights(cfg, checkpointer)
 
 
 def _check_equal_starts(starts: Sequence[int]) -> None:

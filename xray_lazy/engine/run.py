@@ -78,9 +78,11 @@ def run(options: RunOptions) -> None:
     if not options.eval_only:
         put_savers_last(cfg)
     if options.dry_run:
+        from xray_lazy.engine.experiment import check_weights
         from xray_lazy.engine.preflight.trial_step import try_images
 
         raise_faults(try_images(cfg, training=not options.eval_only))  # a start meets these at its first image
+        check_weights(cfg, training=not options.eval_only, resume=options.resume)
         print(to_yaml(cfg), end="")
         return
     text = to_yaml(cfg, references=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import instantiate
+from detectron2.modeling import GeneralizedRCNN
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -149,13 +150,19 @@ def describe(trained: TrainedModel, format: str, size: tuple[int, int] | None) -
         size: fixed width and height; None leaves them open where the format can.
 
     Raises:
-        UserError: the model is of another kind than detectron2's, or its images are prepared in another way.
+        UserError: the model is of another kind than detectron2's or than the format can express, or its images are
+            prepared in another way.
     """
     model, kind = trained.model, type(trained.model).__name__
     if not all(hasattr(model, name) for name in ("inference", "pixel_mean", "input_format", "backbone")):
         raise UserError(
             f"{kind} can't be exported: it is no detector like detectron2's GeneralizedRCNN",
             "give it backbone, pixel_mean, input_format and inference(batch, do_postprocess=False)",
+        )
+    if format == "torch_export" and isinstance(model, GeneralizedRCNN):
+        raise UserError(
+            f"torch_export can't hold {kind}: torch.export follows no choice of proposals, which depends on the image",
+            "use --format onnx or torchscript",
         )
     short_edge, max_size = _resizing(trained.cfg)
     width, height = size or (min(max_size, 2 * short_edge), short_edge)

@@ -124,8 +124,7 @@ _OTHER_FORMAT = {
     "openvino": "try --format onnx, and --debug to see where it stops",
     "onnx": "try --format torchscript, and --debug to see where it stops",
     "torchscript": "see with --debug where it stops",
-    "torch_export": "use --format onnx or torchscript: torch.export follows no choice that depends on the image, "
-    "such as R-CNN's proposals",
+    "torch_export": "use --format onnx or torchscript: torch.export follows no choice that depends on the image",
 }
 
 
