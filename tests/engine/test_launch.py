@@ -261,6 +261,23 @@ def test_a_process_that_joins_late_is_waited_for(tmp_path):
     assert (tmp_path / "0").exists() and (tmp_path / "1").exists()
 
 
+def never_connect():
+    process_group.CONNECT_SECONDS, meeting.SAY_LATER_SECONDS = 2, 0.1
+    join = torch.distributed.init_process_group
+    torch.distributed.init_process_group = lambda **given: (time.sleep(PATIENCE * given["rank"]), join(**given))
+    run_processes(plan_launch("cpu"), comm.synchronize)
+
+
+def test_processes_that_do_not_reach_one_another_say_so_and_end(tmp_path):
+    log = tmp_path / "log.txt"
+    group = start_group(never_connect, processes=2, log=log)
+    assert exit_codes(group, log, seconds=PATIENCE / 2) == [1, 1]
+    text = log.read_text()
+    assert "waiting until the processes reach one another" in text
+    assert "error: the connection of the processes has not ended in time on rank" in text
+    assert "GLOO_SOCKET_IFNAME" in text and "in never_connect" in text
+
+
 NCCL_ERROR = """NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:94, unhandled {kind} error (run with \
 NCCL_DEBUG=INFO for details), NCCL version 2.27.5
 nccl{name}: call failed

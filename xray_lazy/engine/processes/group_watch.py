@@ -123,7 +123,8 @@ class GroupWatch:
         self._report(
             f"{doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
             "it hangs where the stacks below say, or waits there for another rank",
-            "look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
+            self.limit.fix
+            or "look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
             hanging=f"{doing} on rank {self._rank}",
         )
 

@@ -3,7 +3,10 @@
 import re
 import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 600  # for other machines and processes to start
 SAY_SECONDS = 5  # wait so long before saying so
+SAY_LATER_SECONDS = 30  # where the start of a GPU takes some, too
 STORE_TIMEOUT = timedelta(seconds=60)
 
 
@@ -67,6 +71,18 @@ def meet(store: "Store", name: str, number: int, count: int) -> None:
     while missing := [other for other in range(count) if not store.check([f"{name}_{other}"])]:
         wait.what = f"{name} {', '.join(map(str, missing))} of {count}"
         wait.go_on("it has not started, or can't reach this one")
+
+
+@contextmanager
+def said_if_long(text: str) -> Iterator[None]:
+    """Print a line where what is done in it, which can't look at the time itself, takes long."""
+    timer = threading.Timer(SAY_LATER_SECONDS, print, (text,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Wait:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xray_lazy.command_line import report_error
 from xray_lazy.engine.processes.group_watch import GroupWatch
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
-from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store
+from xray_lazy.engine.processes.meeting import check_url, meet, open_store, reach_store, said_if_long
 from xray_lazy.engine.processes.step_limit import end_process, set_limit
 from xray_lazy.errors import EXIT_FAILURE, RunFailure
 from xray_lazy.utils.interruption import ending_signal, is_silent
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 # Rank 0 may evaluate or load for long while the others wait; `GroupWatch` looks after steps, which take less.
 TIMEOUT = timedelta(hours=2)
+
+# All have met at the store, which they reach; now each connects to others.
+CONNECT_SECONDS = 600
+_NETWORK = (
+    "do the machines reach one another by the network that was chosen? NCCL_SOCKET_IFNAME (GPUs) and "
+    "GLOO_SOCKET_IFNAME name another, such as eth0"
+)
 
 # A process that fails has so long to say why, before others say that they have lost it.
 SAYING_SECONDS = 3
@@ -73,7 +80,9 @@ def run_in_group(
     try:
         meet(store, "process", rank, plan.world_size)
         watch.expect_all()
-        _join(plan, rank, local_rank, store)
+        waiting = f"waiting until the processes reach one another, for up to {CONNECT_SECONDS // 60:.0f} minutes"
+        with watch.limit.task("the connection of the processes", CONNECT_SECONDS, _NETWORK), said_if_long(waiting):
+            _join(plan, rank, local_rank, store)
         set_limit(watch.limit)
         result = function(*arguments)
         watch.end_together()

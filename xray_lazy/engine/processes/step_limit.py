@@ -32,19 +32,26 @@ class StepLimit:
 
     def __init__(self) -> None:
         self._doing, self._allowed, self._looks = "", float("inf"), 0
+        self.fix = ""  # of what is done now; "" for that of any step
         self._slowest: dict[str, int] = {}  # looks, by kind of step
 
     @contextmanager
     def step(self, kind: str, number: int) -> Iterator[None]:
         """Within it minutes must do, but for the first one of its kind."""
         seconds = STEP_SECONDS if kind in self._slowest else FIRST_STEP_SECONDS
-        allowed = max(seconds / LOOK_SECONDS, SLOWER_THAN_EVER * self._slowest.get(kind, 0))
-        self._doing, self._looks, self._allowed = f"{kind} {number}", 0, allowed
+        slower = SLOWER_THAN_EVER * self._slowest.get(kind, 0) * LOOK_SECONDS
+        with self.task(f"{kind} {number}", max(seconds, slower)):
+            yield
+        self._slowest[kind] = max(self._slowest.get(kind, 0), self._looks)
+
+    @contextmanager
+    def task(self, name: str, seconds: float, fix: str = "") -> Iterator[None]:
+        """Within it so many seconds must do."""
+        self._doing, self._looks, self._allowed, self.fix = name, 0, seconds / LOOK_SECONDS, fix
         try:
             yield
         finally:
             self._allowed = float("inf")
-        self._slowest[kind] = max(self._slowest.get(kind, 0), self._looks)
 
     def look(self) -> str:
         """Called every LOOK_SECONDS; tells what has not ended in time, if anything."""
