@@ -33,7 +33,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     from xray_lazy.engine.searches.search_set_up import load_for_search
 
     cfg, device = load_for_search(options.config_file, overrides)
-    from xray_lazy.engine.searches.learning_rate_search import run_range_test, save_range_test
+    from xray_lazy.engine.searches.learning_rate_search import LEAST_RATES, run_range_test, save_range_test
     from xray_lazy.utils.results_place import check_result_folder
 
     folder = Path(options.output or f"{cfg.train.output_dir}_learning_rate")
@@ -41,7 +41,9 @@ def main(options: argparse.Namespace, overrides: list[str]) -> None:
     result = run_range_test(cfg, device, options.lowest, options.highest, options.iterations)
     for written in save_range_test(result, folder):
         print(f"wrote {written}")
-    if result.suggestion is None:
+    if (tried := len(result.rates)) < LEAST_RATES:
+        print(f"no suggestion: {tried} rates don't tell a fall from chance; try more --iterations, or a lower --lowest")
+    elif result.suggestion is None:
         print("the loss fell at no rate: try a lower --lowest or more --iterations, and look at the plot")
     else:
         print(f"suggestion: optimizer.lr={result.suggestion:.2g}")

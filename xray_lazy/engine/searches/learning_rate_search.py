@@ -17,6 +17,7 @@ from xray_lazy.utils.atomic_file import atomic_writer, write_text
 
 SMOOTHING = 0.9  # of the running mean: the loss of a batch is mostly noise
 EXPLOSION = 4.0  # times the lowest loss, and nothing more will be learnt
+LEAST_RATES = 20  # twice the length of the running mean: with fewer its lowest place is chance
 SAFETY = 10.0  # below the rate of the lowest loss, where training is at its edge
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of the rate with the lowest smoothed loss; None where the loss never fell."""
+        """A tenth of the rate with the lowest smoothed loss; None where the loss never fell, or of too few rates."""
+        if len(self.rates) < LEAST_RATES:
+            return None
         lowest = self.smoothed.index(min(self.smoothed))
         return self.rates[lowest] / SAFETY if self.smoothed[lowest] < self.smoothed[0] else None
 
