@@ -700,3 +700,32 @@ def test_a_list_of_other_images_and_a_new_name_for_no_class_are_refused(tmp_path
     with pytest.raises(UserError, match="no class gun that could be renamed") as error:
         convert("voc", str(tmp_path), rename={"gun": "weapon"})
     assert "Gun" in error.value.fix
+
+
+CVAT = """<annotations><image id="0" name="1.png" width="40" height="30">
+<mask label="gun" left="5" top="5" width="2" height="2" rle="0,4" group_id="1"/>
+<polygon label="gun" points="{value},1;9,1;9,9" group_id="1"/></image></annotations>"""
+SIDES = '"x": {value}, "y": 1, "width": 5, "height": 5'
+LABEL_STUDIO = (
+    '[{{"data": {{"image": "1.png"}}, "annotations": [{{"result": [{{"type": "rectanglelabels", '
+    '"original_width": 40, "original_height": 30, "value": {{"rectanglelabels": ["gun"], ' + SIDES + "}}}}]}}]}}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("source_format", "file", "text"),
+    [
+        ("cvat", "labels.xml", CVAT),
+        ("label_studio", "labels.json", LABEL_STUDIO),
+        ("opixray", "1.txt", "1.png gun {value} 1 9 9\n"),
+    ],
+)
+def test_numbers_that_are_no_coordinates_are_refused(tmp_path, source_format, file, text):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (tmp_path / file).write_text(text.format(value=1))
+    assert len(convert(source_format, str(tmp_path)).content["annotations"]) == 1
+    values = {"cvat": ("nan", "inf", "1e300"), "label_studio": ("NaN", "Infinity", "1e300")}
+    for value in values.get(source_format, ("nan", "inf", "1e300")):
+        (tmp_path / file).write_text(text.format(value=value))
+        with pytest.raises(UserError, match="1 fault in the labels"):
+            convert(source_format, str(tmp_path))

@@ -190,6 +190,63 @@ def test_copies_of_a_scan_with_one_class_each_become_one(tmp_path):
     assert any("hidden" in what for what in notes.counts)
 
 
+def test_faults_of_coco_files_are_put_right_and_told(tmp_path):
+    """Masks as run lengths, crowds, other classes, ids and images that are there twice, masks of nothing."""
+    folder = tmp_path / "CLCXray"
+    for name in ("1.png", "2.png", "3.png"):
+        draw(folder / "train2017" / name)
+    document = coco(["1.png", "2.png", "3.png", "1.png", "3.png"], "blade")
+    document["images"][4]["id"] = 2
+    first, second, third, again, _ = document["annotations"]
+    runs = {"size": [40, 60], "counts": [405, 10, 30, 10, 1945]}
+    first |= {"segmentation": runs, "bbox": [10, 5, 2, 10], "iscrowd": 1}
+    second["segmentation"] = [[100, 100, 120, 100, 120, 110, 100, 110]]
+    third["segmentation"] = runs | {"counts": [1, 2]}
+    again["bbox"] = [1, 2, 3, 4]
+    write(folder / "annotations" / "instances_train2017.json", document)
+    _, notes = import_set("clcxray", folder, tmp_path / "sets")
+    found = content(tmp_path / "sets", "clcxray", "train")
+    assert [image["file_name"][-5:] for image in found["images"]] == ["1.png", "2.png", "3.png"]
+    of_first = [one for one in found["annotations"] if one["image_id"] == 1]
+    assert [one["bbox"] for one in of_first] == [[10, 5, 2, 10], [1, 2, 3, 4]]
+    assert [one["iscrowd"] for one in of_first] == [1, 0]
+    assert of_first[0]["segmentation"] == runs and of_first[0]["area"] == 20
+    assert [one["segmentation"] for one in found["annotations"][2:4]] == [[], []]
+    told = counts(notes)
+    assert told["image with the id of another one"] == 1
+    assert told["image that is listed twice"] == 1
+    assert sum(count for what, count in told.items() if what.startswith("mask that had to be repaired")) == 2
+
+
+def test_items_of_classes_that_a_set_does_not_have_are_left_out(tmp_path):
+    folder = tmp_path / "PIDray"
+    for name in ("a.png", "b.png"):
+        draw(folder / "train" / name)
+    document = coco(["a.png", "b.png"])
+    document["categories"].append({"id": 2, "name": "baton"})
+    document["annotations"][1]["category_id"] = 2
+    write(folder / "annotations" / "xray_train.json", document)
+    made, notes = import_set("pidray", folder, tmp_path / "sets")
+    assert [one.items for one in made if one.name.endswith("train_all")] == [{"Gun": 1}]
+    assert counts(notes)["annotation of class baton, which is none of the set's"] == 1
+
+
+def test_a_new_name_of_a_class_that_is_not_there_is_refused_also_where_labels_alone_tell_the_classes(tmp_path):
+    folder = tmp_path / "CLCXray"
+    draw(folder / "train2017" / "1.png")
+    write(folder / "annotations" / "instances_train2017.json", coco(["1.png"], "blade"))
+    with pytest.raises(UserError, match="no class blades") as caught:
+        import_set("clcxray", folder, tmp_path / "sets", {"blades": "knife"})
+    assert "blade" in caught.value.fix and not (tmp_path / "sets").exists()
+
+
+def test_a_second_image_of_a_name_is_told(opixray, tmp_path):
+    image = next((opixray / "train" / "train_image").iterdir())
+    draw(image.with_suffix(".png" if image.suffix != ".png" else ".jpg"))
+    _, notes = import_set("opixray", opixray, tmp_path / "sets")
+    assert counts(notes)["image with the name of another but for its ending"] == 1
+
+
 def test_a_wrong_file_name_of_clcxray_is_corrected(tmp_path):
     folder = tmp_path / "CLCXray"
     draw(folder / "train2017" / "20_40_04_140.png")
@@ -262,8 +319,12 @@ def test_series_without_boxes_are_not_empty_bags(tmp_path):
     for series in ("B0001", "B0002"):
         for n in (1, 2):
             draw(folder / "Baggages" / series / f"{series}_{n:04d}.png")
-    savemat(folder / "Baggages" / "B0001" / "BoundingBox.mat", {"bb": np.array([[1, 5, 25, 6, 16], [1, 2, 9, 3, 8]])})
+    savemat(
+        folder / "Baggages" / "B0001" / "BoundingBox.mat",
+        {"bb": np.array([[1, 5, 25, 6, 16], [1, np.nan, 9, 3, 8], [1, 2, 9, 3, 8]])},
+    )
     made, notes = import_set("gdxray", folder, tmp_path / "sets")
+    assert counts(notes)["row of a file of boxes without five numbers"] == 1
     assert sum(one.images for one in made) == 2 and sum(one.items.total() for one in made) == 2
     assert counts(notes)["image of a series without boxes"] == 2
 

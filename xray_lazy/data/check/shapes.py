@@ -47,7 +47,7 @@ class Shape(NamedTuple):
 def examine_shape(annotation: dict, frame: Frame) -> Shape:
     """Look at `segmentation`, `bbox` and `area` in an image of size `frame`."""
     given = annotation.get("segmentation")
-    mask, faults = _examine_mask(given, frame)
+    mask, faults = examine_mask(given, frame)
     mask_changed = bool(faults) and mask is not given
     updates: dict[str, Any] = {"segmentation": mask or []} if mask_changed else {}
     outline = None if mask is None or _is_unusable(mask, faults) else mask
@@ -90,7 +90,7 @@ def _is_unusable(mask: list | dict, faults: list[Fault]) -> bool:
     return isinstance(mask, dict) and any(kind == "rle_size" for kind, _, _ in faults)
 
 
-def _examine_mask(mask: object, frame: Frame) -> tuple[list | dict | None, list[Fault]]:
+def examine_mask(mask: object, frame: Frame) -> tuple[list | dict | None, list[Fault]]:
     """The mask that repair leaves (the given object itself where it changes nothing, None for none) and its faults."""
     if mask is None or mask == [] or mask == {}:
         return None, []

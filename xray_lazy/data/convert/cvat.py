@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
+from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates, merged_parts, stated_size
 from xray_lazy.data.convert.voc import read_xml
 
 SUFFIX = ".xml"
@@ -67,10 +67,10 @@ def _instance(shape: Element, size: tuple[int, int]) -> Instance:
     if shape.tag == "box":
         if float(shape.get("rotation") or 0):
             raise ValueError("a turned box; draw it as a polygon")
-        left, top, right, bottom = (float(shape.get(side, "")) for side in ("xtl", "ytl", "xbr", "ybr"))
+        left, top, right, bottom = as_coordinates(shape.get(side, "") for side in ("xtl", "ytl", "xbr", "ybr"))
         return Instance(name, [left, top, right - left, bottom - top], None, is_crowd, score)
     if shape.tag == "polygon":
-        points = [float(value) for pair in shape.get("points", "").split(";") for value in pair.split(",")]
+        points = as_coordinates(value for pair in shape.get("points", "").split(";") for value in pair.split(","))
         if len(points) < 6 or len(points) % 2:
             raise ValueError("a polygon of fewer than 3 points")
         return Instance(name, None, [points], is_crowd, score)

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xray_lazy.data.check.masks import mask_area, mask_box, outline_area, part_fault
-from xray_lazy.data.check.values import as_whole
+from xray_lazy.data.check.values import are_coordinates, as_whole
 from xray_lazy.errors import UserError
 
 MOST_SHOWN = 20
@@ -143,6 +143,18 @@ def merged_parts(parts: list[Instance], size: tuple[int, int]) -> list[Instance]
         merged = union([*rles, *([encode_polygons(polygons, size[1], size[0])] if polygons else ())])
     first = next(part for part in parts if part.mask is not None)
     return [*boxes, replace(first, box=None, mask=merged)]
+
+
+def as_coordinates(values: Iterable[Any]) -> list[float]:
+    """Numbers, or texts of them, as coordinates in pixels or percent.
+
+    Raises:
+        ValueError: one is no number, not finite, or larger than any image.
+    """
+    numbers = [float(value) for value in values]
+    if not are_coordinates(numbers):
+        raise ValueError(f"{', '.join(f'{number:g}' for number in numbers[:4])}: no coordinates in an image")
+    return numbers
 
 
 def stated_size(width: object, height: object) -> tuple[int, int] | None:

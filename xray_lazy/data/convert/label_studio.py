@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from xray_lazy.data.convert.label import Instance, Label, Reading, merged_parts, stated_size
+from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates, merged_parts, stated_size
 from xray_lazy.data.convert.label_studio_runs import decode_brush
 from xray_lazy.data.convert.labelme import read_json
 from xray_lazy.data.convert.voc import read_xml
@@ -113,13 +113,13 @@ def _instance(region: dict, size: tuple[int, int]) -> Instance:
     if kind == "rectanglelabels":
         if value.get("rotation"):
             raise ValueError("a turned rectangle; draw it as a polygon")
-        box = [float(value[side]) * size[i % 2] / 100 for i, side in enumerate(("x", "y", "width", "height"))]
-        return Instance(names[0], box, None, *common)
+        shares = as_coordinates(value[side] for side in ("x", "y", "width", "height"))
+        return Instance(names[0], [share * size[i % 2] / 100 for i, share in enumerate(shares)], None, *common)
     if kind == "polygonlabels":
-        points = [float(part) * size[i] / 100 for x, y in value["points"] for i, part in enumerate((x, y))]
-        if len(points) < 6:
+        shares = as_coordinates(part for x, y in value["points"] for part in (x, y))
+        if len(shares) < 6:
             raise ValueError("a polygon of fewer than 3 points")
-        return Instance(names[0], None, [points], *common)
+        return Instance(names[0], None, [[share * size[i % 2] / 100 for i, share in enumerate(shares)]], *common)
     from xray_lazy.data.masks.run_lengths import encode
 
     return Instance(names[0], None, encode(decode_brush(value["rle"], size[1], size[0])), *common)

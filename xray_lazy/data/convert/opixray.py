@@ -1,10 +1,9 @@
 """The text files of OPIXray and its family: a line `name class x1 y1 x2 y2` for each box, corners in pixels."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from xray_lazy.data.convert.label import Instance, Label, Reading
+from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates
 
 SUFFIX = ".txt"
 
@@ -42,7 +41,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, Instance | None]]:
 
 def _corners(tokens: list[str]) -> tuple[float, float, float, float] | None:
     try:
-        x1, y1, x2, y2 = (float(token) for token in tokens)
+        x1, y1, x2, y2 = as_coordinates(tokens)
     except ValueError:
         return None
-    return (x1, y1, x2, y2) if all(map(math.isfinite, (x1, y1, x2, y2))) else None
+    return x1, y1, x2, y2

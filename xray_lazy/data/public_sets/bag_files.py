@@ -99,7 +99,10 @@ def _series_boxes(path: Path, notes: Notes) -> list[list[float]] | None:
     except Exception as error:  # it raises whatever it stumbles over in a damaged file
         notes.add("file of boxes that can't be read: its series is left out", f"{path.parent.name}: {error}")
         return None
-    return [row for row in rows if isinstance(row, list) and len(row) >= 5]
+    sound = [row for row in rows if isinstance(row, list) and len(row) >= 5 and are_coordinates(row[:5])]
+    if len(sound) < len(rows):
+        notes.add("row of a file of boxes without five numbers: left out", path.parent.name, len(rows) - len(sound))
+    return sound
 
 
 def _json_files(folder: Path) -> list[Path]:

@@ -3,9 +3,10 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from xray_lazy.data.check.values import are_coordinates
+from xray_lazy.data.check.values import are_coordinates, as_whole
 from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance
@@ -30,7 +31,7 @@ def coco_subsets(
         index, found = ImageIndex(folder), {}
         for subset, (json_file, images) in subsets.items():
             if (folder / json_file).is_file():
-                scans, heights = _scans(folder / json_file, index, images, file_names or {}, notes)
+                scans, heights = _scans(folder / json_file, index, images, file_names or {}, classes, notes)
                 tall = [
                     at for at, height in enumerate(heights) if merged_height is not None and height == merged_height
                 ]
@@ -43,9 +44,14 @@ def coco_subsets(
 
 
 def _scans(
-    json_file: Path, index: ImageIndex, folder: str, file_names: Mapping[str, str], notes: Notes
+    json_file: Path,
+    index: ImageIndex,
+    folder: str,
+    file_names: Mapping[str, str],
+    classes: tuple[str, ...],
+    notes: Notes,
 ) -> tuple[list[Scan], list[object]]:
-    """The scans of a file, and the heights that it states."""
+    """The scans of a file, each image once, and the heights that it states."""
     content = read_coco(json_file)
     names = {one.get("id"): one.get("name") for one in _objects(content["categories"])}
     instances: dict[object, list[Instance]] = defaultdict(list)
@@ -55,10 +61,18 @@ def _scans(
             notes.add("annotation of a class that the file doesn't name: left out", f"id {one.get('id')}")
         elif not isinstance(box, list) or len(box) != 4 or not are_coordinates(box):
             notes.add("annotation without a box: left out", f"id {one.get('id')}")
+        elif classes and name not in classes:
+            notes.add(f"annotation of class {name}, which is none of the set's: left out", f"id {one.get('id')}")
         else:
-            instances[one.get("image_id")].append(Instance(name, box, _outlines(one.get("segmentation"))))
-    scans, heights = [], []
+            is_crowd = as_whole(one.get("iscrowd")) == 1 or one.get("iscrowd") is True
+            instances[one.get("image_id")].append(Instance(name, box, one.get("segmentation") or None, is_crowd))
+    scans: dict[Path, Scan] = {}
+    heights, seen = [], set()
     for image in _objects(content["images"]):
+        if image.get("id") in seen:
+            notes.add("image with the id of another one: left out", f"image id {image.get('id')}")
+            continue
+        seen.add(image.get("id"))
         name = str(image.get("file_name"))
         if name in file_names:
             notes.add(f"file name {name!r}, which is {file_names[name]}", f"image id {image.get('id')}")
@@ -66,10 +80,15 @@ def _scans(
         file = index.named(f"{folder}/{name}")
         if file is None:
             notes.add(f"image of {json_file.name} that is not there: left out", name)
+            continue
+        items = tuple(instances.get(image.get("id"), ()))
+        if file in scans:
+            notes.add("image that is listed twice: became one with the items of both", file)
+            scans[file] = replace(scans[file], instances=scans[file].instances + items)
         else:
-            scans.append(Scan(file, tuple(instances.get(image.get("id"), ())), file.stem))
+            scans[file] = Scan(file, items, file.stem)
             heights.append(image.get("height"))
-    return scans, heights
+    return list(scans.values()), heights
 
 
 def _objects(entries: Iterable[object]) -> list[dict]:
@@ -78,13 +97,6 @@ def _objects(entries: Iterable[object]) -> list[dict]:
     return [
         one for one in entries if isinstance(one, dict) and not any(isinstance(one.get(k), list | dict) for k in ids)
     ]
-
-
-def _outlines(mask: object) -> list[list[float]] | None:
-    if not isinstance(mask, list):
-        return None
-    parts = [part for part in mask if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
-    return [part for part in parts if are_coordinates(part)] or None
 
 
 def _merged(folder: Path, scans: list[Scan], tall: Sequence[int], notes: Notes) -> list[Scan]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.bag_names import BAG, VIEW
 from xray_lazy.data.check.images import is_scaled_copy
-from xray_lazy.data.check.shapes import clip_box
+from xray_lazy.data.check.shapes import clip_box, examine_mask
 from xray_lazy.data.convert.class_file import check_rename
 from xray_lazy.data.convert.label import Instance, coco_shape, scaled_instance
 from xray_lazy.data.dataset_places import LINKED_IMAGES
@@ -89,8 +89,6 @@ def import_set(
     declared = PUBLIC_SETS[name]
     place = _published(declared, folder)
     rename = rename or {}
-    if declared.classes:
-        check_rename(rename, declared.classes)
     notes, written, made = Notes(), {}, []
     scanners = {f"{name}_{part}" if part else name: place / inside for part, inside in declared.parts.items()}
     for scanner, part_folder in scanners.items():
@@ -101,6 +99,7 @@ def import_set(
                 f"the set is to be had at {declared.page} ({declared.licence}); give the folder that has "
                 f"{', '.join(declared.needs) or 'its files'}",
             )
+        check_rename(rename, declared.classes or _seen(subsets))
         for shares in declared.shares:
             _divide(subsets, shares, seed, notes)
         known = _annotated(part_folder, subsets, notes, f"reading {scanner}", show_progress)
@@ -167,9 +166,13 @@ def _annotated(
 
 def _classes(declared: Sequence[str], subsets: Mapping[str, list[Scan]], rename: Mapping[str, str]) -> dict[str, int]:
     """Category ids by the names that count."""
-    seen = {instance.class_name for scans in subsets.values() for scan in scans for instance in scan.instances}
-    names = dict.fromkeys(rename.get(name, name) for name in (declared or sorted(seen)))
+    names = dict.fromkeys(rename.get(name, name) for name in (declared or _seen(subsets)))
     return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _seen(subsets: Mapping[str, list[Scan]]) -> list[str]:
+    """The names of classes that have items, in the order of the alphabet."""
+    return sorted({instance.class_name for scans in subsets.values() for scan in scans for instance in scan.instances})
 
 
 def _content(
@@ -183,7 +186,7 @@ def _content(
         images.append(own | known[file].fields)
         for name, shape in known[file].items:
             ids = {"id": len(annotations) + 1, "image_id": number, "category_id": classes[rename.get(name, name)]}
-            annotations.append({**ids, **shape, "iscrowd": 0})
+            annotations.append({**ids, **shape})
     categories = [{"id": number, "name": name} for name, number in classes.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -200,9 +203,15 @@ def _at_scale(scan: Scan, size: tuple[int, int], notes: Notes) -> Sequence[Insta
 
 
 def _shape(item: Instance, size: tuple[int, int], file: Path, notes: Notes) -> dict | None:
-    """As an annotation has it; boxes with corners in the other order or over the edge are put right."""
-    if item.mask:
-        return coco_shape(item, size)
+    """As an annotation has it; boxes with corners in the other order or over the edge are put right, and masks."""
+    mask, faults = examine_mask(item.mask, size)
+    for kind, detail, _ in faults:
+        notes.add(f"mask that had to be repaired, or left out where nothing was left ({kind})", f"{file}: {detail}")
+    if any(kind == "rle_size" for kind, *_ in faults):
+        mask = None  # of another image
+    crowd = {"iscrowd": int(item.is_crowd)}
+    if mask and not item.box:
+        return coco_shape(Instance(item.class_name, mask=mask), size) | crowd
     x, y, width, height = item.box or (0, 0, 0, 0)
     if width < 0 or height < 0:
         notes.add("box with its corners in the other order, put right", file)
@@ -213,7 +222,7 @@ def _shape(item: Instance, size: tuple[int, int], file: Path, notes: Notes) -> d
         return None
     if any(abs(ours - theirs) > 1e-3 for ours, theirs in zip(box, (x, y, width, height), strict=True)):
         notes.add("box over the edge of its image, cut there", file)
-    return coco_shape(Instance(item.class_name, box), size)
+    return coco_shape(Instance(item.class_name, box, mask), size) | crowd
 
 
 def _told(name: str, content: Mapping) -> Imported:

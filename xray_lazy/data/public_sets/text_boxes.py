@@ -35,12 +35,13 @@ def text_boxes(*folders: TextBoxes) -> Callable[[Path, tuple[str, ...], Notes], 
     def read(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
         index, subsets = ImageIndex(folder), {}
         for one in folders:
-            scans = {
-                file.stem: Scan(
-                    file, tuple(read_boxes(folder / one.labels / f"{file.stem}.txt", classes, notes)), file.stem
-                )
-                for file in index.below(one.images)
-            }
+            scans: dict[str, Scan] = {}
+            for file in index.below(one.images):
+                if file.stem in scans:
+                    notes.add("image with the name of another but for its ending: left out", file)
+                    continue
+                boxes = read_boxes(folder / one.labels / f"{file.stem}.txt", classes, notes)
+                scans[file.stem] = Scan(file, tuple(boxes), file.stem)
             for subset, name in {one.subset: one.list_file, **(one.others or {})}.items():
                 file = folder / name if name else None
                 if file and file.is_file():
