@@ -22,6 +22,12 @@ class ComesLast(Protocol):
 
 
 @runtime_checkable
+class GivesMetrics(Protocol):
+    gives_metrics: int
+    """Called before the hooks that judge metrics, the lowest first: it evaluates, or makes what is evaluated."""
+
+
+@runtime_checkable
 class JoinsEvaluation(Protocol):
     def join_evaluation(self) -> None:
         """Put other weights into the trainer's `evaluated_models`, or observe its `evaluate`; called where checkpoints

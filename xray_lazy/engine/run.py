@@ -71,12 +71,12 @@ def run(options: RunOptions) -> None:
         check_folder=check_folder,
     )
     cfg, plan = prepared.cfg, prepared.plan
-    from xray_lazy.engine.hook_order import put_savers_last
+    from xray_lazy.engine.hook_order import put_in_order
     from xray_lazy.engine.preflight.preflight import warn_of_uncounted_detections
 
     warn_of_uncounted_detections(cfg)
     if not options.eval_only:
-        put_savers_last(cfg)
+        put_in_order(cfg)
     if options.dry_run:
         from xray_lazy.engine.experiment import check_weights
         from xray_lazy.engine.preflight.trial_step import try_images

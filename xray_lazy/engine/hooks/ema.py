@@ -33,6 +33,8 @@ class ExponentialMovingAverage(HookBase):
     It goes before the hooks that evaluate and save.
     """
 
+    gives_metrics = 2
+
     def __init__(self, decay: float = 0.0, evaluate: str = "beside"):
         if not 0 <= decay < 1:
             raise UserError(f"hooks.ema.decay is {decay}", "set it to 0 (off) or below 1, e.g. 0.9998")

@@ -11,6 +11,8 @@ class Evaluation(HookBase):
         period: in iterations; 0 evaluates after the last one only.
     """
 
+    gives_metrics = 4
+
     def __init__(self, period: int):
         self.period = period
 

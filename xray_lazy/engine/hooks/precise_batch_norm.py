@@ -30,6 +30,8 @@ class PreciseBatchNorm(HookBase):
     Training does not notice: in training batch norm takes the batch's own statistics. It goes before these hooks.
     """
 
+    gives_metrics = 1
+
     def __init__(self, num_batches: int = 0, periods: Sequence[int] = ()):
         self.num_batches, self.periods = num_batches, tuple(periods)
 

@@ -33,6 +33,8 @@ class ValidationLoss(HookBase):
     images of unequal size.
     """
 
+    gives_metrics = 3
+
     def __init__(self, period: int, dataloader: Mapping):
         if period > 0 and not dataloader.get("validation"):
             raise UserError(
