@@ -24,7 +24,7 @@ from xray_lazy.engine.processes import group_watch, launch, meeting, process_gro
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.processes.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
-from xray_lazy.errors import UserError
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure
 from xray_lazy.utils.interruption import ending_signal
 
@@ -297,6 +297,7 @@ def test_an_error_of_nccl_is_told_in_its_own_words(name, words, fix):
     error = torch.distributed.DistBackendError(NCCL_ERROR.format(kind="system", name=name, words=words))
     assert process_group._is_broken_connection(error)
     told = process_group._of_lost_process(error)
+    assert "GLOO_SOCKET_IFNAME" in process_group._of_lost_process(RuntimeError("/gloo/ timed out"), False).fix
     assert f"is broken: {words} (NCCL error in" in told.message and "\n" not in told.message and fix in told.fix
 
 
@@ -306,6 +307,12 @@ def test_an_error_of_nccl_is_told_in_its_own_words(name, words, fix):
 def test_a_process_that_is_killed_for_its_own_error_has_told_it(tmp_path, killed, words):
     Failure("an assertion on the GPU", rank=3).write(tmp_path / FAILURE_FILE)
     assert words in launch._error_of(-signal.SIGABRT, killed, tmp_path / FAILURE_FILE).message
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, RunFailure), (2, UserError)])
+def test_a_process_that_ends_with_those_of_another_machine_is_not_taken_for_killed(tmp_path, code, kind):
+    error = launch._error_of(code, 1, tmp_path / FAILURE_FILE, machines=2)
+    assert type(error) is kind and "failed on another machine" in error.message
 
 
 def stop_in_group(stopped, is_joining):

@@ -173,7 +173,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             try:
                 for process in processes:
                     process.start()
-                error = _wait_for(processes, plan.machine_rank * plan.processes, Path(folder) / FAILURE_FILE)
+                error = _wait_for(processes, plan, Path(folder) / FAILURE_FILE)
             finally:
                 _end(processes)  # also after a second signal
         if plan.machine_rank == 0:
@@ -182,7 +182,7 @@ def _spawn(plan: LaunchPlan, function: Callable, arguments: tuple) -> None:
             raise error
 
 
-def _wait_for(processes: list, first_rank: int, failure_file: Path) -> BaseException | None:
+def _wait_for(processes: list, plan: LaunchPlan, failure_file: Path) -> BaseException | None:
     """Why the first process failed that did, or None when all have succeeded."""
     running = {process.sentinel: process for process in processes}
     while running:
@@ -190,11 +190,12 @@ def _wait_for(processes: list, first_rank: int, failure_file: Path) -> BaseExcep
             process = running.pop(sentinel)
             process.join()
             if process.exitcode:
-                return _error_of(process.exitcode, first_rank + processes.index(process), failure_file)
+                rank = plan.machine_rank * plan.processes + processes.index(process)
+                return _error_of(process.exitcode, rank, failure_file, plan.machines)
     return None
 
 
-def _error_of(code: int, rank: int, failure_file: Path) -> BaseException:
+def _error_of(code: int, rank: int, failure_file: Path, machines: int = 1) -> BaseException:
     failure = read_failure(failure_file)
     # Of a process that was killed, others say that they have lost it. One that has told its own error may be killed by
     # a thread of NCCL, which met the same error of the GPU.
@@ -202,6 +203,9 @@ def _error_of(code: int, rank: int, failure_file: Path) -> BaseException:
         return failure.error()
     if ending := signal_of_exit(code):
         return error_of(ending)
+    if code > 0 and machines > 1:  # its own error it would have told
+        kind = UserError if code == UserError.exit_code else RunFailure
+        return kind("the run has failed on another machine", "what is wrong is said there, and in failure.json")
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     error = RunFailure(
         f"process {rank} ended without a word ({how})",

@@ -77,19 +77,21 @@ def run_in_group(
     """
     store = _with_prefix(prefix, reach_store(*address))
     watch = GroupWatch(_with_prefix(prefix, reach_store(*address)), rank, plan.world_size)
+    connected = False
     try:
         meet(store, "process", rank, plan.world_size)
         watch.expect_all()
         waiting = f"waiting until the processes reach one another, for up to {CONNECT_SECONDS // 60:.0f} minutes"
         with watch.limit.task("the connection of the processes", CONNECT_SECONDS, _NETWORK), said_if_long(waiting):
             _join(plan, rank, local_rank, store)
+        connected = True
         set_limit(watch.limit)
         result = function(*arguments)
         watch.end_together()
     except BaseException as error:
         if _is_broken_connection(error):  # to a process that has failed: the watch ends this one when that says so
             time.sleep(SAYING_SECONDS)
-            error = _of_lost_process(error)
+            error = _of_lost_process(error, connected)
         if watch.is_first_failure():
             code = on_failure(error)
             watch.tell_others(code)
@@ -111,7 +113,7 @@ def _is_broken_connection(error: BaseException) -> bool:
     return isinstance(error, DistError) or (type(error) is RuntimeError and any(sign in str(error) for sign in signs))
 
 
-def _of_lost_process(error: BaseException) -> RunFailure:
+def _of_lost_process(error: BaseException, connected: bool = True) -> RunFailure:
     text = str(error)
     reason = text.splitlines()[0]
     if words_of_nccl := re.search(r"Last error:\s*(\S.*)", text):  # what failed; the first line has only its kind
@@ -120,9 +122,12 @@ def _of_lost_process(error: BaseException) -> RunFailure:
         fix = "the shared memory is full: give a container more with --shm-size, or --ipc=host"
     elif words_of_nccl and "ncclRemoteError" not in text:
         fix = "NCCL_DEBUG=INFO shows the path at fault, and NCCL_P2P_DISABLE=1 or NCCL_IB_DISABLE=1 does without it"
+    elif not connected:
+        fix = _NETWORK
     else:
         fix = "it may have been killed, for memory or by hand: its log or `dmesg` tells; then --resume"
-    told = RunFailure(f"the connection to another process of the run is broken: {reason}", fix)
+    what = "the connection to another process of the run is broken" if connected else "no connection to another process"
+    told = RunFailure(f"{what}: {reason}", fix)
     told.__cause__ = error
     return told
 
