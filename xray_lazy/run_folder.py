@@ -19,6 +19,7 @@ EVALUATIONS = "evaluation"
 MEAN_OF = "mean_of"  # in METRICS of several sets that are evaluated apart: their names
 FOLDERS = ("tensorboard", "wandb", EVALUATIONS, "evaluator", "visualizations", "profile", "analysis")
 FILES = (LAST, RECORD, "code*.diff", f"{LOG}*", METRICS, "report.html", FAILURE_FILE)
+SWEEP_RECORD = "sweep.yaml"  # in the folder of a sweep, whose trials have run folders below
 MAIN_METRICS = ("segm/AP", "bbox/AP")
 
 _NUMBER = "[0-9]" * 7
@@ -207,18 +208,31 @@ class RunFolder:
             for path in self.path.glob(place):
                 path.unlink(missing_ok=True)
 
+    def check_is_no_sweep(self) -> None:
+        """Refuse the folder of a sweep, whose config is not that of a run.
+
+        Raises:
+            UserError: it is one.
+        """
+        if (self.path / SWEEP_RECORD).is_file():
+            raise UserError(
+                f"{self.path} is the folder of a sweep, not of a run",
+                f"name a trial of it, in {self.path / 'trials'}, or another folder for a run of its own",
+            )
+
     def check(self) -> None:
         """Refuse a folder that can't be made, or in which something else is where a run writes.
 
         Raises:
-            UserError: a file has the name of a folder that a run makes, or a folder that of a file, or either is a
-                pipe, a device or a link that leads nowhere.
+            UserError: it is that of a sweep; a file has the name of a folder that a run makes, or a folder that of a
+                file, or either is a pipe, a device or a link that leads nowhere.
         """
         folder = self.path
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not there.is_dir():
             message = f"there can be no output folder {folder}: {there} is {_kind_of(there)}"
             raise UserError(message, "choose another train.output_dir")
+        self.check_is_no_sweep()
         check_folders(folder / name for name in FOLDERS)
         for name in (*FILES, "model_*.pth", "best*.json", CONFIG):
             for path in (folder / name, *folder.glob(name)):

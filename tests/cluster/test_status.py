@@ -174,6 +174,13 @@ def test_what_a_cluster_says_beside_its_answers_is_passed_over(tmp_path, monkeyp
         check_request(Profile(partition="gpu", time="60", gpus_per_node=5))
 
 
+def test_commands_without_a_cluster_are_told_before_a_submission(tmp_path, monkeypatch):
+    put_into_path(tmp_path / "bin", monkeypatch, sbatch="", squeue="", sinfo="echo 'no controller' >&2; exit 1")
+    with pytest.raises(UserError, match="SLURM doesn't answer: sinfo fails: no controller") as caught:
+        check_request(Profile(partition="gpu", time="60"))
+    assert type(caught.value) is UserError and "--executor local" in caught.value.fix
+
+
 def test_an_answer_that_cannot_be_read_is_no_news_of_a_job(tmp_path, monkeypatch):
     put_into_path(tmp_path / "bin", monkeypatch, sbatch="", squeue="echo 'Segmentation violation'")
     record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10"))).add()

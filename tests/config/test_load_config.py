@@ -12,7 +12,7 @@ import pytest
 from detectron2.config import LazyConfig
 from omegaconf import DictConfig
 
-from xray_lazy.config import config_names, get_config, load_config
+from xray_lazy.config import check_config, config_names, get_config, load_config
 from xray_lazy.config import load as load_module
 from xray_lazy.errors import UserError
 from xray_lazy.sweeps.sweep_file import read_sweep
@@ -109,6 +109,19 @@ def test_an_import_of_a_missing_config_file_is_reported_with_near_names(experime
     with pytest.raises(UserError, match=r"other\.py, line 1: there is no config file .*trian\.py") as caught:
         load_config(experiments / "other.py")
     assert "train.py" in caught.value.fix
+
+
+def test_an_import_of_a_package_that_is_not_there_is_reported_with_what_to_do(experiments):
+    (experiments / "experiment.py").write_text("import nothere_mod\ntrain = dict(max_iter=1)\n")
+    with pytest.raises(UserError, match="No module named 'nothere_mod'") as caught:
+        load_config(experiments / "experiment.py")
+    assert "install it, or put its folder on PYTHONPATH" in caught.value.fix
+
+
+def test_an_environment_variable_that_is_not_set_is_reported_with_its_name(experiments):
+    (experiments / "experiment.py").write_text("train = dict(folder='${oc.env:XRAY_NOT_SET}')\n")
+    faults = check_config(load_config(experiments / "experiment.py"))
+    assert [fault.fix for fault in faults if "XRAY_NOT_SET" in fault.fix]
 
 
 def test_an_import_of_a_missing_node_is_reported_with_near_names(experiments):

@@ -133,6 +133,17 @@ def test_a_run_that_had_no_average_begins_one_when_it_is_resumed(tmp_path):
     torch.testing.assert_close(ema.model.layer.weight, expected["layer.weight"])
 
 
+def test_an_average_of_an_earlier_end_does_not_pass_for_that_of_the_final_weights(tmp_path):
+    def hooks(decay):
+        return {"ema": ExponentialMovingAverage(decay), "checkpoint": PeriodicCheckpoint(period=2)}
+
+    train_small(tmp_path, hooks(DECAY), 2)
+    earlier = read(tmp_path / "model_final_ema.pth")
+    train_small(tmp_path, hooks(0), 4, resume=True)
+    assert not (tmp_path / "model_final_ema.pth").exists()
+    assert_equal(read(tmp_path / "model_final_ema_earlier1.pth")["model"], earlier["model"])
+
+
 def start(overrides, **options):
     run(RunOptions(CONFIG, ["hooks.ema.decay=0.5", "train.max_iter=2", "train.eval_period=0", *overrides], **options))
 

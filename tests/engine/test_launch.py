@@ -309,6 +309,13 @@ def test_a_process_that_is_killed_for_its_own_error_has_told_it(tmp_path, killed
     assert words in launch._error_of(-signal.SIGABRT, killed, tmp_path / FAILURE_FILE).message
 
 
+def test_a_process_that_another_launcher_started_is_told_that_it_trains_alone(monkeypatch, caplog):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert plan_launch("cpu").world_size == 1
+    assert "this process trains alone" in caplog.text
+
+
 @pytest.mark.parametrize(("code", "kind"), [(1, RunFailure), (2, UserError)])
 def test_a_process_that_ends_with_those_of_another_machine_is_not_taken_for_killed(tmp_path, code, kind):
     error = launch._error_of(code, 1, tmp_path / FAILURE_FILE, machines=2)

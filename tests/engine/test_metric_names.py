@@ -5,7 +5,9 @@ import types
 import pytest
 
 from tests.engine.hooks_for_tests import CrashAt
+from xray_lazy.engine.hooks.ema import ExponentialMovingAverage
 from xray_lazy.engine.hooks.evaluation import Evaluation
+from xray_lazy.engine.hooks.validation_loss import ValidationLoss
 from xray_lazy.engine.metric_names import better, check_name, possible_names
 from xray_lazy.errors import UserError
 
@@ -77,6 +79,20 @@ def test_what_no_evaluation_gives_a_number_is_refused_with_the_reason(name, fix)
     with pytest.raises(UserError) as error:
         check_name(name, "hooks.one.metric", training(missing=dict.fromkeys(NAMES, "the set has no gun")))
     assert "evaluate a set that has" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("hook", "metric", "fix"),
+    [
+        (ExponentialMovingAverage(0), "bbox_EMA/AP", "hooks.ema.decay"),
+        (ValidationLoss(0, {}), "val_loss/total_loss", "hooks.validation_loss.period"),
+    ],
+)
+def test_what_a_hook_that_is_off_would_give_is_refused(hook, metric, fix):
+    with pytest.raises(UserError, match="would never be measured") as caught:
+        check_name(metric, "hooks.best_checkpoint.metric", training(hook=hook))
+    assert fix in caught.value.fix
+    check_name("bbox/AP", "hooks.best_checkpoint.metric", training(hook=hook))
 
 
 def test_hooks_and_evaluators_of_the_users_own_may_give_any_metric():

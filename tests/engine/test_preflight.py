@@ -248,6 +248,13 @@ def test_the_dry_run_tells_of_weights_that_load_in_part(tiny, tmp_path, caplog):
         run(RunOptions(str(CONFIG), **options, eval_only=True))
 
 
+def test_a_file_that_is_no_config_of_a_training_is_refused_before_its_overrides(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("method: grid\nparameters: {}\n")
+    with pytest.raises(UserError, match="is no config of a training"):
+        run(RunOptions(str(file), ["train.device=cpu"], dry_run=True))
+
+
 def write_half_of_weights(cfg, folder):
     path = folder / "weights.pth"
     weights = instantiate(cfg.model).state_dict()

@@ -20,6 +20,7 @@ from xray_lazy.engine.output_folder.claims import Claims
 from xray_lazy.engine.output_folder.folder_ownership import TRAINING, check_claim, check_run_folder, claimed_run_folder
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
+from xray_lazy.report.write import write_report
 from xray_lazy.run_folder import RunFolder
 
 QUICK = ["train.max_iter=1", "~hooks.evaluation", "~hooks.report", "~hooks.prediction_pictures"]
@@ -332,6 +333,20 @@ def claimed_elsewhere(folder, **facts):
     path = next(folder.glob("*.claim*"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "machine": "other", "host": "node7", **facts}))
     return path
+
+
+def test_the_folder_of_a_sweep_is_not_taken_for_a_runs(tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    save_config(load_config(CONFIG), folder / "config.yaml")
+    (folder / "sweep.yaml").write_text("name: one\n")
+    before = (folder / "config.yaml").read_bytes()
+    for flags in ({}, {"overwrite": True}, {"resume": True}, {"eval_only": True}):
+        with pytest.raises(UserError, match="is the folder of a sweep, not of a run"):
+            start([f"train.output_dir={folder}", "train.init_checkpoint="], **flags)
+    with pytest.raises(UserError, match="is the folder of a sweep"):
+        write_report([folder])
+    assert (folder / "config.yaml").read_bytes() == before
 
 
 def test_a_silent_run_of_another_machine_is_waited_for_and_given_up(tmp_path):

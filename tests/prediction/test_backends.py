@@ -110,6 +110,14 @@ def test_what_was_measured_of_other_weights_is_not_taken(copied):
         Predictor.of(folder, backend="fastest")
 
 
+def test_what_was_measured_of_other_files_is_not_taken(copied):
+    folder, place, _ = copied
+    [file] = [path for path in place.parent.glob("*.onnx") if "int8" in path.name]
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(UserError, match="is of other exported files than those in its folder"):
+        load_fastest(folder)
+
+
 def test_a_file_of_other_settings_is_not_the_run(copied):
     folder, _, _ = copied
     facts = next(path for path in folder.rglob("*.onnx.json") if "int8" not in path.name)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -214,6 +215,24 @@ def test_a_model_that_only_gives_whole_masks_works_too(run_folder, images):
     found = Predictor(TrainedDetector(whole))(images[0])
     torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor, rtol=0, atol=1e-2)
     assert (found.pred_masks.bitmaps() != expected.pred_masks.bitmaps()).mean() < 1e-3
+
+
+def test_one_source_in_place_of_several_is_refused(predictor, images):
+    for source in ("bag.png", Path("bag.png"), images[0]):
+        with pytest.raises(UserError, match="takes several sources"):
+            next(predictor.stream(source))
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1.5}, {"batch_size": "4"}, {"threads": True}, {"threads": 0}])
+def test_numbers_that_are_no_whole_ones_are_refused(run_folder, settings):
+    with pytest.raises(UserError, match="give a whole number, 1 or more"):
+        Predictor.of(run_folder, device="cpu", **settings)
+
+
+@pytest.mark.parametrize("source", [None, 5])
+def test_what_is_no_path_is_refused(source):
+    with pytest.raises(UserError, match="is no path of a model"):
+        Predictor.of(source)
 
 
 def test_faults_of_the_person_are_named(run_folder, tmp_path):

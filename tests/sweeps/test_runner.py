@@ -203,16 +203,20 @@ def test_ending_a_trial_ends_all_its_processes_also_those_in_groups_of_their_own
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_trials_in_order_and_the_same_command_goes_on(tmp_path, number):
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGTERM, signal.SIGHUP)], ids=["INT", "TERM", "session"]
+)
+def test_a_signal_stops_trials_in_order_and_the_same_command_goes_on(tmp_path, numbers):
     folder = tmp_path / "sweep"
     sweep = make_sweep(
         parameters={"loss": {"min": 5.0, "max": 9.0}, "iterations": {"value": 12}, "pause": {"value": 0.1}}
     )
     process = start_worker(folder, sweep, 2)
     wait_until(lambda: any(len(trial.intermediate_values) > 1 for trial in list_trials(folder)))
-    os.kill(process.pid, number)
-    assert exit_codes([process], tmp_path / "sweep.txt") == [128 + number]
+    for number in numbers:
+        os.kill(process.pid, number)
+    [code] = exit_codes([process], tmp_path / "sweep.txt")
+    assert code in [128 + number for number in numbers]
     printed = (tmp_path / "sweep.txt").read_text()
     assert "trial 0 is interrupted" in printed and "Traceback" not in printed
     (trial,) = list_trials(folder)

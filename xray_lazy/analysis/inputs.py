@@ -136,6 +136,7 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     if not run_folder.is_dir():
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
     files = RunFolder(run_folder)
+    files.check_is_no_sweep()
     present = [evaluation for evaluation in files.evaluations() if evaluation.has_predictions]
     if not present:
         weights = f"train.init_checkpoint={next(iter(files.weights()), files.final)}"

@@ -40,10 +40,14 @@ def check_request(profile: Profile) -> None:
     """Compare what a profile asks for with what its partition has; SLURM lets some impossible jobs wait for ever.
 
     Raises:
-        UserError: there is no SLURM here, no such partition, or it has less than a job needs.
+        UserError: there is no SLURM here, or it doesn't answer; no such partition, or it has less than a job needs.
     """
     require_slurm()
-    partitions = _partitions()
+    try:
+        partitions = _partitions()
+    except RunFailure as failure:  # nothing has begun yet
+        why = failure.message.splitlines()[0]
+        raise UserError(f"SLURM doesn't answer: {why}", f"{SLURM_FIX}; or take --executor local") from None
     names = profile.partition.split(",") if profile.partition else list(partitions)
     for name in names:
         if name not in partitions:

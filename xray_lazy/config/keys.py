@@ -15,6 +15,7 @@ from xray_lazy.config.names import dotted_name
 from xray_lazy.config.suggest import did_you_mean, nearest_keys
 
 MISSING = "???"
+_ENVIRONMENT = re.compile(r"\$\{oc\.env:([^,${}]+)\}")
 _INNERMOST = re.compile(r"\$\{\.*([^${}:]+)\}")
 
 
@@ -86,6 +87,8 @@ def key_of(config: DictConfig, node: DictConfig | ListConfig) -> str | None:
 
 def reference_fix(config: DictConfig, text: str) -> str:
     """What to do about an interpolation `text` that leads nowhere."""
+    if (variable := _ENVIRONMENT.search(text)) and variable[1] not in os.environ:
+        return f"set the variable: export {variable[1]}=...; or say what else counts: ${{oc.env:{variable[1]},...}}"
     named = _INNERMOST.search(text)
     while named and named[0] != text and isinstance(part := _value_at(config, named[1]), str | int):
         text = text.replace(named[0], str(part))  # the key within is right, what it makes of the whole is not

@@ -193,4 +193,6 @@ def _import_error(where: str, error: Exception, trace: TracebackType | None) -> 
     missing = Path(local.get("cur_file", ""))
     if isinstance(error, ImportError) and missing.suffix == ".py":
         return UserError(f"{where}: there is no config file {missing}", _near_files(missing))
+    if isinstance(error, ModuleNotFoundError):
+        return UserError(f"{where}: {error}", "install it, or put its folder on PYTHONPATH")
     return UserError(f"{where}: {error}", "import from another config file: from ..common.train import train")

@@ -262,12 +262,15 @@ def check_weights(cfg: DictConfig, training: bool = True, resume: bool = False) 
     model = build_model(cfg, "cpu")
     if not training:
         load_trained_weights(model, cfg.train.init_checkpoint)
+        run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
+        check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", *run.datasets)
         return
-    checkpointer = Checkpointer(model, cfg.train.output_dir)
+    checkpointer, dataset = Checkpointer(model, cfg.train.output_dir), instantiate(cfg.dataloader.train.get("dataset"))
     if resume and checkpointer.has_checkpoint():
+        check_data_of_run(cfg.train.output_dir, "train", dataset)
         checkpointer.resume()
         return
-    checkpointer.class_names = class_names(SimpleNamespace(dataset=instantiate(cfg.dataloader.train.get("dataset"))))
+    checkpointer.class_names = class_names(SimpleNamespace(dataset=dataset))
     load_initial_weights(cfg, checkpointer)
 
 

@@ -28,6 +28,12 @@ class GivesMetrics(Protocol):
 
 
 @runtime_checkable
+class MayBeOff(Protocol):
+    def why_never(self, metric: str) -> tuple[str, str] | None:
+        """Why a metric that this hook would give is never measured, and what switches it on; None of all others."""
+
+
+@runtime_checkable
 class JoinsEvaluation(Protocol):
     def join_evaluation(self) -> None:
         """Put other weights into the trainer's `evaluated_models`, or observe its `evaluate`; called where checkpoints

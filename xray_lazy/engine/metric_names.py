@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xray_lazy.config.suggest import did_you_mean, nearest
+from xray_lazy.engine.hook_protocols import MayBeOff
 from xray_lazy.errors import UserError
 
 OWN_PACKAGES = ("xray_lazy.", "detectron2.")
@@ -51,6 +52,9 @@ def check_name(metric: str, key: str, trainer: Any) -> None:
     hooks = trainer.named_hooks.values()
     if names is None or any(not type(hook).__module__.startswith(OWN_PACKAGES) for hook in hooks):
         return
+    for hook in hooks:
+        if isinstance(hook, MayBeOff) and (reason := hook.why_never(metric)):
+            raise UserError(f"{key}: {metric} would never be measured: {reason[0]}", reason[1])
     # averaged weights have a suffix at the task
     plain = [metric, *(metric[: m.start()] + metric[m.end() :] for m in re.finditer(r"_[A-Z]+(?=/)", metric))]
     near = nearest(plain[-1], names)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xray_lazy.config import Fault, apply_presets, load_config, raise_faults
 from xray_lazy.engine.processes.launch import plan_launch
 from xray_lazy.engine.processes.launch_plan import LaunchPlan
+from xray_lazy.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,7 +75,12 @@ def prepare(
     from xray_lazy.config.unread import warn_of_unread_keys
 
     if not isinstance(config, DictConfig):
-        config = load_config(config)
+        path, config = config, load_config(config)
+        if not {"train", "model"} & set(config):
+            raise UserError(
+                f"{path} is no config of a training: it has neither train nor model",
+                "give a LazyConfig or a run's config.yaml; presets go with --preset, a sweep's file to tools/sweep.py",
+            )
         warn_of_unread_keys(config)
     cfg, changes = change_config(apply_presets(config, presets) if presets else config, overrides)
     adapt(cfg)

@@ -32,6 +32,8 @@ def check_patterns(patterns: Iterable[str], model: nn.Module, key: str) -> None:
     """
     parameters = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise UserError(f"{key}: {pattern!r} is no name of a part", "give names, such as backbone.bottom_up.res2")
         if not any(matches(pattern, name) for name in parameters):
             modules = [name for name, _ in model.named_modules() if name]
             near = nearest(part_name(pattern), [*modules, *parameters])

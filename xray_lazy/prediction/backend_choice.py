@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def tune(run_folder: str, report: Callable[[str], None], calibration: int = 64) 
         if name not in found:
             found[name] = average_precision(_AsModel(load_backend(name, run_folder, device="cpu")), sets)
         report(f"{name}: " + ", ".join(f"{task} AP {ap:.2f}" for task, ap in found[name].items()))
-    record = {"weights": _fingerprint(weights), "average_precision": found, "seconds": {}}
+    files = _exported(run_folder, names)
+    record = {"weights": _fingerprint(weights), "files": files, "average_precision": found, "seconds": {}}
     record["seconds"][processor()] = seconds = _seconds(run_folder, names)
     write_json(_place(run_folder), record, indent=2)
     report(_table(record, seconds))
@@ -90,7 +91,7 @@ def load_fastest(run_folder: str | Path) -> Detector:
     """The detector of a tuned run in the fastest way on this processor, which is measured if it has not been yet.
 
     Raises:
-        UserError: the run has not been tuned, or was with other weights.
+        UserError: the run has not been tuned, or was with other weights or exported files.
     """
     place, here = _place(run_folder), processor()
     fix = f"tools/export.py {run_folder} --tune"
@@ -104,6 +105,8 @@ def load_fastest(run_folder: str | Path) -> Detector:
         raise UserError(f"{place} does not tell how fast backends are", fix) from None
     if weights != _fingerprint(find_weights(run_folder)):
         raise UserError(f"{place} is of other weights than those in {run_folder}", fix)
+    if record.get("files") != _exported(run_folder, record["average_precision"]):
+        raise UserError(f"{place} is of other exported files than those in its folder", fix)
     usable = [name for name in installed_backends() if name in record["average_precision"]]
     if "pytorch" not in measured:
         seconds[here] = measured = _seconds(run_folder, usable)
@@ -131,6 +134,14 @@ def _place(run_folder: str | Path) -> Path:
 
 def _fingerprint(weights: Path) -> dict[str, str]:
     return {"file": weights.name, "sha256": sha256_of(weights)}
+
+
+def _exported(run_folder: str | Path, names: Iterable[str]) -> dict[str, str]:
+    """The exported files that these backends run, by their names, with their SHA-256 ("" where one is gone)."""
+    weights = find_weights(run_folder)
+    precisions = {BACKENDS[name].file for name in names if name in BACKENDS} - {None}
+    files = [exported_file(weights, run_folder, precision) for precision in sorted(precisions)]
+    return {file.name: sha256_of(file) if file.is_file() else "" for file in files}
 
 
 def _seconds(run_folder: str | Path, names: Sequence[str]) -> dict[str, float]:

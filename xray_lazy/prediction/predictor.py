@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from xray_lazy.data.check.values import is_whole
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.prediction.backend_choice import detector_by
 from xray_lazy.prediction.detector import Detector, Threshold, load_detector
-from xray_lazy.utils.wording import counted
 
 Source = str | os.PathLike | np.ndarray
 
@@ -61,11 +61,9 @@ class Predictor:
     def __init__(
         self, detector: Detector, batch_size: int = 8, score_threshold: Threshold = 0.0, threads: int = 2
     ) -> None:
-        if batch_size < 1 or threads < 1:
-            raise UserError(
-                f"a batch of {counted(batch_size, 'image')}, read by {counted(threads, 'thread')}",
-                "both must be 1 or more",
-            )
+        for name, number in (("batch_size", batch_size), ("threads", threads)):
+            if not is_whole(number) or number < 1:
+                raise UserError(f"{name} is {number!r}", "give a whole number, 1 or more")
         check_threshold(score_threshold)
         self.detector = detector
         self.batch_size, self.score_threshold, self.threads = batch_size, score_threshold, threads
@@ -90,6 +88,8 @@ class Predictor:
         Raises:
             UserError: it can't be loaded.
         """
+        if not isinstance(source, str | os.PathLike):
+            raise UserError(f"{source!r} is no path of a model", "give that of a training's output folder or a file")
         if backend is None:
             return cls(load_detector(source, weights, overrides, device), **settings)
         return cls(detector_by(backend, source, weights, overrides, device), **settings)
@@ -125,7 +125,12 @@ class Predictor:
         """One prediction for each of the sources, in their order, as soon as it is there.
 
         At most 6 batches of images are held, of however many sources.
+
+        Raises:
+            UserError: `sources` is a single one.
         """
+        if isinstance(sources, str | Path) or (isinstance(sources, np.ndarray) and sources.ndim < 4):
+            raise UserError("stream() takes several sources, and this is one", "give a list: stream([source])")
         sources, window = iter(sources), 2 * self.batch_size
         ahead: deque[Future[_Loaded]] = deque()
         with ThreadPoolExecutor(self.threads, thread_name_prefix="read") as pool:

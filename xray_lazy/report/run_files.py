@@ -87,6 +87,7 @@ def read_run(folder: str | Path) -> RunFiles:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "give the train.output_dir of a training")
     files = RunFolder(folder)
+    files.check_is_no_sweep()
     if not any(file.is_file() for file in (files.record, files.config, files.metrics)):
         raise UserError(
             f"{folder} is not the output folder of a training: it has no {RECORD}, {CONFIG} or {METRICS}",

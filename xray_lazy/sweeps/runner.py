@@ -121,7 +121,7 @@ class SweepRunner:
         for running in self._running:
             if not running.wish:
                 self._ask_to_stop(running, "interrupt")
-            if len(self._signals) > 1:
+            if len(self._signals) > len(set(self._signals)):  # SIGTERM and SIGHUP come together at a session's end
                 running.handle.kill()
 
     def _start(self, claim: Claim) -> None:

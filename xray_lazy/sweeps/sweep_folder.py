@@ -9,11 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy.config import diff_configs, load_config, save_config
 from xray_lazy.config.yaml_format import parse_yaml
 from xray_lazy.errors import UserError
-from xray_lazy.run_folder import CONFIG
+from xray_lazy.run_folder import CONFIG, SWEEP_RECORD
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.utils.atomic_file import write_text
 
-RECORD = "sweep.yaml"
 SHOWN = 8
 # what trials are like; names, bounds and notes may change while a sweep goes on
 ESSENTIAL = ("method", "metric", "early_terminate", "optuna")
@@ -32,12 +31,12 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
     """
     cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
     present = folder / CONFIG
-    if present.is_file() and not (folder / RECORD).exists() and diff_configs(load_config(present), cfg):
+    if present.is_file() and not (folder / SWEEP_RECORD).exists() and diff_configs(load_config(present), cfg):
         raise UserError(f"{folder} holds a {CONFIG}, and no sweep", "give another --output-dir")
     record = _record(sweep)
-    if (folder / RECORD).is_file():
+    if (folder / SWEEP_RECORD).is_file():
         differences = _differences(
-            parse_yaml((folder / RECORD).read_text(encoding="utf-8"), str(folder / RECORD)), record
+            parse_yaml((folder / SWEEP_RECORD).read_text(encoding="utf-8"), str(folder / SWEEP_RECORD)), record
         )
         recorded = load_config(folder / CONFIG)
         recorded.train.output_dir = cfg.train.output_dir  # the folder may have been moved since
@@ -47,7 +46,7 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         return True
     try:
         save_config(cfg, folder / CONFIG)
-        write_text(folder / RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+        write_text(folder / SWEEP_RECORD, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(f"can't write into the sweep's folder {folder}: {error}", "give another --output-dir") from None
     return False

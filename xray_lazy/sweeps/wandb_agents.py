@@ -96,10 +96,11 @@ def _signals_to(agents: Sequence[LocalTrial]) -> Iterator[list[int]]:
     came: list[int] = []
 
     def hand_on(number: int, _: object) -> None:
+        is_again = number in came  # SIGTERM and SIGHUP come together at a session's end
         came.append(number)
         for agent in agents:
             if agent.poll() is None:
-                agent.stop() if len(came) == 1 else agent.kill()
+                agent.kill() if is_again else agent.stop()
 
     with heard(ENDING, hand_on):
         yield came

@@ -51,6 +51,7 @@ def await_config(run_folder: Path, follow: bool, timeout: float, poll: float, re
     config = RunFolder(run_folder).config
     if not run_folder.is_dir():
         raise UserError(f"there is no run folder {run_folder}", "give the train.output_dir of a training")
+    RunFolder(run_folder).check_is_no_sweep()
     if not config.is_file() and follow:
         report(f"waiting for a training to start in {run_folder}")
     while not config.is_file():

@@ -1,7 +1,9 @@
 """Exponential moving average of the weights (Polyak and Juditsky, 1992), evaluated beside or instead of them."""
 
 import copy
+import itertools
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from xray_lazy.errors import UserError
-from xray_lazy.run_folder import FINAL_AVERAGE
+from xray_lazy.run_folder import FINAL_AVERAGE, RunFolder
 
 SUFFIX = "_EMA"  # at the names of tasks and evaluation folders
 RUNNING_STATISTICS = ("running_mean", "running_var")
@@ -46,6 +48,12 @@ class ExponentialMovingAverage(HookBase):
         self._left_out = torch.zeros(())
         self._state: dict[str, Any] = {}
 
+    def why_never(self, metric: str) -> tuple[str, str] | None:
+        """See `MayBeOff`."""
+        if self.decay or f"{SUFFIX}/" not in metric:
+            return None
+        return "no averaged weights are evaluated", "set hooks.ema.decay, e.g. to 0.9998, or leave out _EMA"
+
     def before_train(self) -> None:
         if not self.decay:
             return
@@ -72,7 +80,11 @@ class ExponentialMovingAverage(HookBase):
 
     def after_step(self) -> None:
         # before the last periodic checkpoint, so that a run that is complete has this file, too
-        if self.model is not None and self.trainer.is_finished and comm.is_main_process():
+        if not (self.trainer.is_finished and comm.is_main_process()):
+            return
+        if self.model is None:
+            _set_aside(RunFolder(self.trainer.checkpointer.save_dir).final_average)
+        else:
             content = {"model": self.model.state_dict(), "iteration": self.trainer.iter}
             self.trainer.checkpointer.write(FINAL_AVERAGE, content)
 
@@ -120,3 +132,12 @@ class ExponentialMovingAverage(HookBase):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict  # the model to average is complete only when training begins
+
+
+def _set_aside(average: Path) -> None:
+    """Rename the average that an earlier end of the run left: it is not one of the final weights."""
+    if average.is_file():
+        names = (average.with_name(f"{average.stem}_earlier{number}.pth") for number in itertools.count(1))
+        other = next(name for name in names if not name.exists())
+        average.rename(other)
+        logger.warning("%s is of an earlier end of this run, and is %s now", average.name, other.name)

@@ -42,6 +42,12 @@ class ValidationLoss(HookBase):
             )
         self.period, self._dataloader = period, dataloader
 
+    def why_never(self, metric: str) -> tuple[str, str] | None:
+        """See `MayBeOff`."""
+        if self.period > 0 or not metric.startswith("val_loss"):
+            return None
+        return "no validation loss is computed", "set hooks.validation_loss.period, e.g. to ${train.eval_period}"
+
     def before_train(self) -> None:
         if self.period > 0:
             self._loader = instantiate(self._dataloader["validation"])

@@ -227,11 +227,12 @@ def _check_classes(cfg: DictConfig, datasets: Sequence[tuple[str, DetectionDatas
         )
         return
     if datasets:
-        yield from _check_number_of_classes(cfg, datasets[0][1])
+        yield from _check_number_of_classes(cfg, *datasets[0])
 
 
-def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iterator[Fault]:
+def _check_number_of_classes(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     there = len(dataset.class_names)
+    is_trained = key != "dataloader.train.dataset"  # a model that is only evaluated has the classes that it has
     for model_key in number_of_classes_keys(cfg.model, "model"):
         number = OmegaConf.select(cfg, model_key)
         if number != there:
@@ -239,7 +240,9 @@ def _check_number_of_classes(cfg: DictConfig, dataset: DetectionDataset) -> Iter
                 model_key,
                 f"the model has {counted(number, 'class', 'classes')}, {dataset.name} has {there} "
                 f"({', '.join(dataset.class_names[:20])})",
-                f"set {model_key}={there}",
+                "evaluate a set of the model's classes, or its own config"
+                if is_trained
+                else f"set {model_key}={there}",
             )
 
 

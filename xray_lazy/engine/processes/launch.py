@@ -86,6 +86,12 @@ def plan_launch(
             counted(processes * num_machines, "process", "processes"),
         )
     if processes * num_machines == 1:
+        if (size := os.environ.get("WORLD_SIZE", "")).isdigit() and int(size) > 1 and "RANK" in os.environ:
+            logger.warning(
+                "WORLD_SIZE is %s and RANK %s, but this process trains alone: start it with torchrun or srun, or name "
+                "--num-machines, --machine-rank and --dist-url",
+                *(size, os.environ["RANK"]),
+            )
         return LaunchPlan(device)
     return LaunchPlan(device, processes, num_machines, machine_rank, "" if dist_url == "auto" else dist_url)
 
