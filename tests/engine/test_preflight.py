@@ -255,6 +255,13 @@ def test_a_file_that_is_no_config_of_a_training_is_refused_before_its_overrides(
         run(RunOptions(str(file), ["train.device=cpu"], dry_run=True))
 
 
+def test_a_set_of_other_classes_is_refused_also_where_weights_are_only_evaluated(tiny, tmp_path):
+    cfg = apply_overrides(tiny, ["model.roi_heads.num_classes=7"])
+    evaluated, trained = (check_experiment(cfg, 1, training=training) for training in (False, True))
+    assert any("evaluate a set of the model's classes" in fault.fix for fault in evaluated)
+    assert not any("evaluate a set" in fault.fix for fault in trained)
+
+
 def write_half_of_weights(cfg, folder):
     path = folder / "weights.pth"
     weights = instantiate(cfg.model).state_dict()

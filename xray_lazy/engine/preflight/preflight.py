@@ -232,7 +232,8 @@ def _check_classes(cfg: DictConfig, datasets: Sequence[tuple[str, DetectionDatas
 
 def _check_number_of_classes(cfg: DictConfig, key: str, dataset: DetectionDataset) -> Iterator[Fault]:
     there = len(dataset.class_names)
-    is_trained = key != "dataloader.train.dataset"  # a model that is only evaluated has the classes that it has
+    # weights that are only evaluated have the classes that they have
+    unless = "" if key == TRAIN else " if the weights have so many; else evaluate a set of the model's classes"
     for model_key in number_of_classes_keys(cfg.model, "model"):
         number = OmegaConf.select(cfg, model_key)
         if number != there:
@@ -240,9 +241,7 @@ def _check_number_of_classes(cfg: DictConfig, key: str, dataset: DetectionDatase
                 model_key,
                 f"the model has {counted(number, 'class', 'classes')}, {dataset.name} has {there} "
                 f"({', '.join(dataset.class_names[:20])})",
-                "evaluate a set of the model's classes, or its own config"
-                if is_trained
-                else f"set {model_key}={there}",
+                f"set {model_key}={there}{unless}",
             )
 
 
