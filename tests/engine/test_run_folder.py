@@ -341,9 +341,9 @@ def test_the_folder_of_a_sweep_is_not_taken_for_a_runs(tmp_path):
     save_config(load_config(CONFIG), folder / "config.yaml")
     (folder / "sweep.yaml").write_text("name: one\n")
     before = (folder / "config.yaml").read_bytes()
-    for flags in ({}, {"overwrite": True}, {"resume": True}, {"eval_only": True}):
+    for flags in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(UserError, match="is the folder of a sweep, not of a run"):
-            start([f"train.output_dir={folder}", "train.init_checkpoint="], **flags)
+            start([f"train.output_dir={folder}"], **flags)
     with pytest.raises(UserError, match="is the folder of a sweep"):
         write_report([folder])
     assert (folder / "config.yaml").read_bytes() == before

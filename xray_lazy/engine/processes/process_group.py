@@ -126,8 +126,8 @@ def _of_lost_process(error: BaseException, connected: bool = True) -> RunFailure
         fix = _NETWORK
     else:
         fix = "it may have been killed, for memory or by hand: its log or `dmesg` tells; then --resume"
-    what = "the connection to another process of the run is broken" if connected else "no connection to another process"
-    told = RunFailure(f"{what}: {reason}", fix)
+    broken = f"the connection to another process of the run is broken: {reason}"
+    told = RunFailure(broken if connected else f"no connection to another process: {reason}", fix)
     told.__cause__ = error
     return told
 
