@@ -1,5 +1,6 @@
 """Public sets, as small made-up trees of their layouts: what becomes of them and of their faults."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from tools.dataset import build_parser
 from xray_lazy.data.check import check_sets, open_sets
 from xray_lazy.data.dataset_places import available_datasets, find_source, scanner_of, set_name
 from xray_lazy.data.datasets import load_datasets
-from xray_lazy.data.public_sets import PUBLIC_SETS, import_set
+from xray_lazy.data.public_sets import PUBLIC_SETS, import_set, importing
 from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import write_json
 
 SIZE = (60, 40)  # width, height
 CLASSES = PUBLIC_SETS["opixray"].classes
@@ -432,6 +434,70 @@ def test_an_import_is_repeated_only_on_demand(opixray, tmp_path):
     with pytest.raises(UserError, match="was changed since it was made here"):
         import_set("opixray", opixray, root, overwrite=True)
     assert corrected.read_text().endswith("\n")
+
+
+class Killed(BaseException):
+    """In place of a signal that no block can see to."""
+
+
+@pytest.mark.parametrize("done", [0, 3, 6, 13, 14, 15, 18])
+def test_an_import_that_is_killed_leaves_no_sets_of_two_imports(opixray, tmp_path, monkeypatch, done):
+    root, moved = tmp_path / "sets", Path(f"{opixray}_2")
+    import_set("opixray", opixray, root)
+    opixray.rename(moved)
+    steps = iter(range(done))
+    unlink, replace = Path.unlink, Path.replace
+
+    def step(change, path, *arguments, **options):
+        of_import = path.suffix == ".json" or path.name in (".written", ".all.unfinished")
+        if of_import and next(steps, None) is None:
+            raise Killed
+        change(path, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", lambda *given, **options: step(replace, *given, **options))
+        patch.setattr(Path, "unlink", lambda *given, **options: step(unlink, *given, **options))
+        import_set("opixray", moved, root, overwrite=True, seed=1)
+    there = [json.loads(path.read_text())["info"]["seed"] for path in root.glob("annotations/*/*.json")]
+    assert len(set(there)) <= 1 and (0 in there or (root / "images" / "opixray" / "all").is_dir() or not there)
+    assert not list(root.glob("annotations/*/.import-unfinished"))
+    made, _ = import_set("opixray", moved, root, overwrite=True, seed=1)
+    assert len(list(root.glob("annotations/*/*.json"))) == len(made)
+
+
+def test_an_import_that_can_t_be_written_leaves_the_earlier_one(opixray, tmp_path, monkeypatch):
+    root = tmp_path / "sets"
+    made, _ = import_set("opixray", opixray, root)
+    written = []
+
+    def full(path, content):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_json(path, content)
+
+    monkeypatch.setattr(importing, "write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        import_set("opixray", opixray, root, overwrite=True, seed=1)
+    seeds = [json.loads(path.read_text())["info"]["seed"] for path in root.glob("annotations/*/*.json")]
+    assert seeds == [0] * len(made) and not list(root.glob("annotations/*/.import-unfinished"))
+
+
+def test_sets_that_a_new_import_does_not_make_are_gone(opixray, tmp_path):
+    root = tmp_path / "sets"
+    import_set("opixray", opixray, root)
+    (opixray / "test" / "test_knife-1.txt").unlink()
+    own = root / "annotations" / "opixray" / "test_own.json"
+    own.write_text("{}")
+    corrected = root / "annotations" / "opixray" / "test_ol1.json"
+    before = corrected.read_text()
+    corrected.write_text(before + "\n")
+    with pytest.raises(UserError, match=r"test_ol1\.json was changed since it was made here"):
+        import_set("opixray", opixray, root, overwrite=True)
+    corrected.write_text(before)
+    _, notes = import_set("opixray", opixray, root, overwrite=True)
+    assert not corrected.exists() and own.read_text() == "{}"
+    assert notes.examples["file beside those of the import, which stays as it is"] == str(own)
 
 
 def test_the_tool_tells_what_it_made(opixray, tmp_path, capsys):

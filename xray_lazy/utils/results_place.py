@@ -155,6 +155,11 @@ def record_written(folder: Path, corrected: Iterable[str], others: Iterable[str]
     write_json(folder / RECORD, {**earlier, **dict.fromkeys(others), **written})
 
 
+def recorded_files(folder: Path) -> list[str]:
+    """The files of `record_written` that are still there, changed or not, by their path below the folder."""
+    return [name for name in _record(folder) if (folder / name).is_file()]
+
+
 def check_unchanged(folder: Path) -> None:
     """Refuse to replace results that were changed by hand since.
 

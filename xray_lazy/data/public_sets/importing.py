@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -21,9 +22,10 @@ from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Share
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
 from xray_lazy.utils.atomic_file import write_json
-from xray_lazy.utils.results_place import check_as_written, record_written, sole_writer
+from xray_lazy.utils.results_place import RECORD, check_as_written, record_written, recorded_files, sole_writer
 from xray_lazy.utils.terminal import tracked
 
+_UNFINISHED = ".import-unfinished"
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
 
 
@@ -74,7 +76,7 @@ def import_set(
         root: of the project's sets.
         rename: other names for classes; two that get the same one become one class.
         seed: of the splits that the set lacks.
-        overwrite: replace the files of an earlier import.
+        overwrite: replace an earlier import, with sets that this one does not make.
         show_progress: draw a progress bar on stderr.
 
     Returns:
@@ -109,7 +111,8 @@ def import_set(
             info = {"description": f"{declared.title}, {subset}", "url": declared.page, "licence": declared.licence}
             written[root / "annotations" / scanner / f"{subset}.json"] = {"info": info | {"seed": seed}, **content}
             made.append(_told(f"xray_{scanner}_{subset}", content))
-    _write(written, {root / "images" / scanner: part_folder for scanner, part_folder in scanners.items()}, overwrite)
+    links = {root / "images" / scanner / LINKED_IMAGES: part_folder for scanner, part_folder in scanners.items()}
+    _write(written, links, [root / "annotations" / scanner for scanner in scanners], overwrite, notes)
     return made, notes
 
 
@@ -232,29 +235,62 @@ def _told(name: str, content: Mapping) -> Imported:
     return Imported(name, len(content["images"]), len(content["images"]) - len(occupied), items)
 
 
-def _write(files: Mapping[Path, dict], links: Mapping[Path, Path], overwrite: bool) -> None:
+def _write(
+    files: Mapping[Path, dict], links: Mapping[Path, Path], folders: Sequence[Path], overwrite: bool, notes: Notes
+) -> None:
+    """All of an import, or nothing of it where it can't be written; `folders` are those that its files may be in."""
     with ExitStack() as held:
-        for folder in links:
-            held.enter_context(sole_writer(folder))
-        there = [path for path in (*files, *(link / LINKED_IMAGES for link in links)) if os.path.lexists(path)]
+        for link in links:
+            held.enter_context(sole_writer(link.parent))
+        there = [path for path in (*files, *links) if os.path.lexists(path)]
         if there and not overwrite:
             raise UserError(f"{there[0]} is there already", "take another --output, or --overwrite")
-        check_as_written(files)
-        _replace(files, links)
+        for link in links:
+            if link.is_dir() and not link.is_symlink():
+                raise UserError(
+                    f"{link} is a folder, and should be a link to the images", "move it, or take another --output"
+                )
+        # without the link, other files are of a split
+        earlier = [
+            file for folder, link in zip(folders, links, strict=True) if link.is_symlink() for file in _of(folder)
+        ]
+        check_as_written([*files, *earlier])
+        for file in (file for folder in folders for file in sorted(folder.glob("*.json"))):
+            if file not in files and file not in earlier:
+                notes.add("file beside those of the import, which stays as it is", file)
+        unfinished = [folder / _UNFINISHED for folder in folders]
+        for folder in unfinished:  # of one that was killed
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            for path, content in files.items():
+                write_json(path.parent / _UNFINISHED / path.name, content)
+            for folder in {path.parent: None for path in files}:
+                record_written(folder / _UNFINISHED, [path.name for path in files if path.parent == folder])
+            _replace(files, links, earlier)
+        finally:
+            for folder in unfinished:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path]) -> None:
-    for folder, target in links.items():
-        link = folder / LINKED_IMAGES
-        if link.is_dir() and not link.is_symlink():
-            raise UserError(
-                f"{link} is a folder, and should be a link to the images", "move it, or take another --output"
-            )
+def _of(folder: Path) -> list[Path]:
+    """The sets of an earlier import."""
+    return [folder / name for name in recorded_files(folder) if name.endswith(".json")]
+
+
+def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path], earlier: Sequence[Path]) -> None:
+    """Give what is written its place.
+
+    Old sets go first, and new ones come last: where this is killed, some are missing, and none is of two imports.
+    """
+    for path in (*earlier, *files):
+        path.unlink(missing_ok=True)
+    for link, target in links.items():
         # a link under another name takes the place of an old one at once
-        fresh = folder / f".{LINKED_IMAGES}.{os.getpid()}"
+        fresh = link.with_name(f".{LINKED_IMAGES}.unfinished")
+        fresh.unlink(missing_ok=True)
         fresh.symlink_to(target, target_is_directory=True)
         fresh.replace(link)
-    for path, content in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
-        record_written(path.parent, [path.name])
+    for folder in {path.parent: None for path in files}:
+        (folder / _UNFINISHED / RECORD).replace(folder / RECORD)
+    for path in files:
+        (path.parent / _UNFINISHED / path.name).replace(path)
