@@ -729,3 +729,49 @@ def test_numbers_that_are_no_coordinates_are_refused(tmp_path, source_format, fi
         (tmp_path / file).write_text(text.format(value=value))
         with pytest.raises(UserError, match="1 fault in the labels"):
             convert(source_format, str(tmp_path))
+
+
+def test_tasks_that_nobody_has_labelled_are_no_clean_bags(tmp_path):
+    region = json.loads(LABEL_STUDIO.format(value=1))[0]["annotations"][0]["result"]
+    prediction = [{"result": region}]
+    tasks = {
+        "labelled": {"annotations": [{"was_cancelled": True, "result": []}, {"result": region}]},
+        "clean": {"annotations": [{"result": []}], "predictions": prediction},
+        "predicted": {"annotations": [], "predictions": prediction},
+        "cancelled": {"annotations": [{"was_cancelled": True, "result": region}], "predictions": prediction},
+        "waiting": {"annotations": [], "predictions": []},
+        "new": {},
+    }
+    for name in tasks:
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((30, 40), 200, np.uint8))
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps([{"data": {"image": f"{name}.png"}, **task} for name, task in tasks.items()]))
+    converted = convert("label_studio", str(tmp_path))
+    found = {image["id"]: image["file_name"] for image in converted.content["images"]}
+    assert sorted(found.values()) == ["clean.png", "labelled.png", "predicted.png"]
+    assert sorted(found[a["image_id"]] for a in converted.content["annotations"]) == ["labelled.png", "predicted.png"]
+    assert "nobody has labelled them or the task was cancelled: 3 images, e.g. cancelled.png" in converted.summary()
+    file.write_text(json.dumps([{"data": {"image": f"{name}.png"}, "annotations": []} for name in tasks]))
+    with pytest.raises(UserError, match="no task is labelled, of 6 images"):
+        convert("label_studio", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"annotations": None},
+        {"annotations": {}},
+        {"annotations": ["x"]},
+        {"annotations": [{"result": None}]},
+        {"annotations": [{"result": ["x"]}]},
+        {"annotations": [{}]},
+        {"predictions": "x"},
+        None,
+    ],
+)
+def test_tasks_of_another_form_are_refused(tmp_path, task):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    tasks = [] if task is None else [{"data": {"image": "1.png"}, **task}]
+    (tmp_path / "labels.json").write_text(json.dumps(tasks))
+    with pytest.raises(UserError, match="1 fault in the labels"):
+        convert("label_studio", str(tmp_path))

@@ -43,7 +43,7 @@ class Conversion:
         left_out: how many shapes without an area were passed over, by the kind's name for one and several.
         scaled: the labels that were scaled to the size of their image, with both sizes.
         oriented: how many oriented boxes have become masks of four corners.
-        listed: what of the list of images could not be taken, a line each.
+        notes: what of the images was left out and why, a line each.
     """
 
     content: dict
@@ -52,7 +52,7 @@ class Conversion:
     left_out: Counter
     scaled: list[str]
     oriented: int = 0
-    listed: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def summary(self) -> str:
         """What was found, in a few lines."""
@@ -78,7 +78,7 @@ class Conversion:
         if self.oriented:
             became = "a mask of its four corners, within an upright box"
             lines.append(f"{counted(self.oriented, 'oriented box', 'oriented boxes')} (YOLO OBB): each became {became}")
-        return "\n".join([*lines, *self.listed])
+        return "\n".join([*lines, *self.notes])
 
 
 def convert(
@@ -130,7 +130,10 @@ def convert(
     found = []
     listed = read_image_table(Path(image_list)) if image_list else None
     names, notes = _listed(index, listed) if listed is not None else (index.names, [])
-    for name in sorted(names):
+    if unlabelled := sorted(name for name in names if name in label_of and label_of[name].is_unlabelled):
+        what = counted(len(unlabelled), "image")
+        notes.append(f"left out, as nobody has labelled them or the task was cancelled: {what}, e.g. {unlabelled[0]}")
+    for name in sorted(set(names) - set(unlabelled)):
         try:
             size = image_size(index.folder / name)
         except UnreadableImage as error:
@@ -138,6 +141,8 @@ def convert(
             continue
         found.append((name.as_posix(), size, _instances(label_of.get(name), size, reading)))
     reading.raise_faults()
+    if unlabelled and not found:
+        raise UserError(f"no task is labelled, of {counted(len(unlabelled), 'image')}", "label some of them first")
     if listed:
         found = _as_told(found, dict(listed), notes)
     content = _coco(found, reading.classes, reading.declared, rename or {})

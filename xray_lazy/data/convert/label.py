@@ -43,6 +43,7 @@ class Label:
         size: the (width, height) of the image as it states it, if it does.
         has_image: whether the image itself is inside the file.
         place: the path of its image below the folder of the images, where the file is for several.
+        is_unlabelled: whether nobody has labelled the image, so that it is no clean bag.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Label:
     size: tuple[int, int] | None = None
     has_image: bool = False
     place: str | None = None
+    is_unlabelled: bool = False
 
 
 class LongRow(NamedTuple):

@@ -40,6 +40,8 @@ def open_labels(path: Path, reading: Reading) -> list[Label]:
     if not isinstance(content, list) or not all(isinstance(t, dict) and "data" in t for t in content):
         reading.fault(path, "no list of tasks with `data`: not Label Studio's JSON (JSON-MIN and others are not read)")
         return []
+    if not content:
+        reading.fault(path, "no tasks in it")
     config = path.with_name(CONFIG)
     interface = read_xml(config, "View", "a labelling interface", reading) if config.is_file() else None
     declared = [node.get("value", "").strip() for node in interface.iter("Label")] if interface is not None else []
@@ -53,9 +55,13 @@ def _label(path: Path, task: dict, reading: Reading) -> Label | None:
     if name is None:
         reading.fault(where, "no image in its `data`")
         return None
-    # what people have made counts; before that, what a model has
-    made = [one for one in _objects(task.get("annotations")) if not one.get("was_cancelled")]
-    regions = _objects((made or _objects(task.get("predictions")) or [{}])[0].get("result"))
+    try:
+        regions = _regions(task)
+    except ValueError as error:
+        reading.fault(where, f"not as Label Studio writes it ({error})")
+        return None
+    if regions is None:
+        return Label(path, lambda _: [], name, place=name, is_unlabelled=True)
     by_id = {region["id"]: region for region in regions if isinstance(region.get("id"), str)}
     groups: dict[tuple, list[Instance]] = {}
     size = None
@@ -89,8 +95,24 @@ def image_name(data: Any) -> str | None:
     return _UPLOAD.sub("", unquote(parts.path)).lstrip("/") or None
 
 
-def _objects(entries: Any) -> list[dict]:
-    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+def _regions(task: dict) -> list[dict] | None:
+    """What people have marked, before that what a model has; None where people have skipped the task or not begun.
+
+    Raises:
+        ValueError: one of the lists is none.
+    """
+    annotations = _objects(task, "annotations") if "annotations" in task else []
+    made = [one for one in annotations if not one.get("was_cancelled")]
+    if not annotations and task.get("predictions"):
+        made = _objects(task, "predictions")
+    return _objects(made[0], "result") if made else None
+
+
+def _objects(owner: dict, key: str) -> list[dict]:
+    entries = owner.get(key)
+    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+        raise ValueError(f"`{key}` is no list of objects")
+    return entries
 
 
 def _size(region: dict) -> tuple[int, int]:
