@@ -316,6 +316,109 @@ def test_labels_of_another_scale_are_scaled_and_those_of_another_form_left_out(t
     assert counts(notes)["label made for an image of another form"] == 1
 
 
+def names_of(root, scanner, subset):
+    return [Path(image["file_name"]).name for image in content(root, scanner, subset)["images"]]
+
+
+def test_labels_with_large_letters_in_their_suffix_are_found(opixray, tmp_path):
+    label = opixray / "test" / "test_annotation" / "900.txt"
+    label.rename(label.with_suffix(".TXT"))
+    _, notes = import_set("opixray", opixray, tmp_path / "sets")
+    assert boxes(content(tmp_path / "sets", "opixray", "test"))["test/test_image/900.jpg"] == [[10, 10, 20, 15]]
+    assert "image without a label, which is an empty bag" not in counts(notes)
+
+
+def test_a_set_without_any_labels_is_refused(opixray, tmp_path):
+    for label in (opixray / "test" / "test_annotation").iterdir():
+        label.rename(label.with_suffix(".text"))
+    with pytest.raises(UserError, match=r"none of the 3 images in test/test_image has a label in .*test_annotation"):
+        import_set("opixray", opixray, tmp_path / "sets")
+    folder = tmp_path / "STCray"
+    for part in ("Train", "Test"):
+        draw(folder / f"STCray_{part}Set" / "Images" / "Gun" / "0.jpg")
+    with pytest.raises(UserError, match="none of the 2 images"):
+        import_set("stcray", folder, tmp_path / "sets")
+    draw(tmp_path / "SIXray" / "P1.jpg")
+    (tmp_path / "SIXray" / "Annotation").mkdir()
+    write(tmp_path / "SIXray" / "ImageSet" / "10" / "train.csv", "name,Gun\nP1,-1\n")
+    with pytest.raises(UserError, match="none of the 1 image in"):
+        import_set("sixray", tmp_path / "SIXray", tmp_path / "sets")
+    assert not (tmp_path / "sets").exists()
+
+
+def test_a_damaged_text_file_leaves_its_image_out(opixray, tmp_path):
+    labels = opixray / "test" / "test_annotation"
+    (labels / "900.txt").write_text("900.jpg Scissor 10 10 30 25", encoding="utf-16")
+    (labels / "901.txt").unlink()
+    _, notes = import_set("opixray", opixray, tmp_path / "sets")
+    assert names_of(tmp_path / "sets", "opixray", "test") == ["901.jpg", "902.jpg"]
+    told = counts(notes)
+    assert told["label of which no line can be read"] == 1
+    assert told["image without a label, which is an empty bag"] == 1
+    # of its only image
+    assert not (tmp_path / "sets" / "annotations" / "opixray" / "test_ol1.json").exists()
+    assert notes.examples["subset without images: not written"] == "xray_opixray_test_ol1"
+
+
+@pytest.mark.parametrize("damaged", ["{", "{}", '{"objects": 5}', '{"objects": [1]}'])
+@pytest.mark.parametrize("name", ["dvxray", "pixray"])
+def test_a_damaged_json_file_leaves_its_images_out_and_so_does_a_missing_one(tmp_path, name, damaged):
+    folder = tmp_path / "set"
+    for bag in ("a", "b", "c", "d", "e", "f"):
+        for image in (f"{bag}_OL.png", f"{bag}_SD.png") if name == "dvxray" else (f"{bag}.png",):
+            draw(folder / "DvXray_Positive_Samples" / image)
+        if bag != "f":
+            write(folder / "DvXray_Positive_Samples" / f"{bag}.json", damaged if bag == "e" else BAG)
+    (folder / "DvXray_Negative_Samples").mkdir()
+    made, notes = import_set(name, folder, tmp_path / "sets")
+    views = 2 if name == "dvxray" else 1
+    assert sum(one.images for one in made) == 4 * views
+    assert counts(notes)["JSON file that can't be read"] == 1
+    assert counts(notes)["image without a JSON file"] == views
+
+
+@pytest.mark.parametrize("damaged", ["{", "{}", '{"shapes": [{"label": "Gun", "points": [[1, 1]]}]}'])
+def test_a_damaged_labelme_file_leaves_its_image_out(tmp_path, damaged):
+    folder = tmp_path / "STCray"
+    for part in ("Train", "Test"):
+        for image in ("0", "1"):
+            draw(folder / f"STCray_{part}Set" / "Images" / "Gun" / f"{image}.jpg")
+            write(folder / f"STCray_{part}Set" / "Json" / "Gun" / f"{image}.JSON", damaged if image == "1" else SHAPE)
+    made, notes = import_set("stcray", folder, tmp_path / "sets")
+    assert [one.images for one in made if one.name == "xray_stcray_test"] == [1]
+    assert [one.items for one in made if one.name == "xray_stcray_test"] == [{"Gun": 1}]
+    assert counts(notes)["label that can't be read"] == 2
+
+
+def test_annotations_of_images_that_are_not_listed_are_told(tmp_path):
+    folder = tmp_path / "CLCXray"
+    draw(folder / "train2017" / "1.png")
+    document = coco(["1.png", "2.png"], "blade")
+    del document["images"][1]
+    write(folder / "annotations" / "instances_train2017.json", document)
+    _, notes = import_set("clcxray", folder, tmp_path / "sets")
+    assert counts(notes)["annotation of an image that is not listed"] == 1
+
+
+def test_a_set_none_of_whose_images_can_be_read_is_refused(tmp_path):
+    folder = tmp_path / "CLCXray"
+    write(folder / "train2017" / "1.png", "no image")
+    write(folder / "annotations" / "instances_train2017.json", coco(["1.png"], "blade"))
+    with pytest.raises(UserError, match=r"has no images of CLCXray that can be taken: .*image that can't be read"):
+        import_set("clcxray", folder, tmp_path / "sets")
+
+
+def test_a_series_of_boxes_that_are_none_is_left_out(tmp_path):
+    folder = tmp_path / "GDXray"
+    for series in ("B0001", "B0002"):
+        draw(folder / "Baggages" / series / f"{series}_0001.png")
+    savemat(folder / "Baggages" / "B0001" / "BoundingBox.mat", {"bb": np.array([[1, 5, 25, 6, 16]])})
+    savemat(folder / "Baggages" / "B0002" / "BoundingBox.mat", {"bb": np.array(["one", "two"])})
+    made, notes = import_set("gdxray", folder, tmp_path / "sets")
+    assert sum(one.images for one in made) == 1
+    assert counts(notes)["file of boxes that can't be read"] == 1
+
+
 def test_series_without_boxes_are_not_empty_bags(tmp_path):
     folder = tmp_path / "GDXray"
     for series in ("B0001", "B0002"):

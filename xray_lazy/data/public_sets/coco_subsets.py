@@ -88,6 +88,10 @@ def _scans(
         else:
             scans[file] = Scan(file, items, file.stem)
             heights.append(image.get("height"))
+    for image_id in (one for one in instances if one not in seen):
+        notes.add(
+            "annotation of an image that is not listed: left out", f"image id {image_id}", len(instances[image_id])
+        )
     return list(scans.values()), heights
 
 

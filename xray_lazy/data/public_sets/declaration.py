@@ -1,10 +1,12 @@
 """What a public set is declared by, and what a reader makes of its folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xray_lazy.data.convert.label import Instance
+from xray_lazy.errors import UserError
+from xray_lazy.utils.wording import counted
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,25 @@ class Notes:
     def lines(self) -> list[str]:
         """One for each thing that was done."""
         return [f"{self.counts[what]:,} x {what}, e.g. {self.examples[what]}" for what in self.counts]
+
+
+def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    """The files in a folder with this suffix, in small or large letters, by their names without it."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.stem: path for path in found if path.suffix.lower() == suffix and not path.name.startswith(".")}
+
+
+def require_labels(labels: Collection, count: int, images: str, place: Path) -> None:
+    """See to it that some of a number of images have a label: without one they would all be empty bags.
+
+    Raises:
+        UserError: none of them has.
+    """
+    if count and not labels:
+        raise UserError(
+            f"none of the {counted(count, 'image')} in {images} has a label in {place}",
+            "unpack all of the set, and leave its files where and as they are",
+        )
 
 
 @dataclass(frozen=True)

@@ -96,24 +96,34 @@ def import_set(
     for scanner, part_folder in scanners.items():
         subsets = declared.read(part_folder, declared.classes, notes)
         if not any(subsets.values()):
-            raise UserError(
-                f"{part_folder} has no images of {declared.title}",
-                f"the set is to be had at {declared.page} ({declared.licence}); give the folder that has "
-                f"{', '.join(declared.needs) or 'its files'}",
-            )
+            raise _no_images(declared, part_folder, notes)
         check_rename(rename, declared.classes or _seen(subsets))
         for shares in declared.shares:
             _divide(subsets, shares, seed, notes)
         known = _annotated(part_folder, subsets, notes, f"reading {scanner}", show_progress)
         classes = _classes(declared.classes, subsets, rename)
+        if not known:
+            raise _no_images(declared, part_folder, notes)
         for subset, scans in subsets.items():
             content = _content(sorted({scan.file for scan in scans} & known.keys()), known, classes, rename)
+            if not content["images"]:
+                notes.add("subset without images: not written", f"xray_{scanner}_{subset}")
+                continue
             info = {"description": f"{declared.title}, {subset}", "url": declared.page, "licence": declared.licence}
             written[root / "annotations" / scanner / f"{subset}.json"] = {"info": info | {"seed": seed}, **content}
             made.append(_told(f"xray_{scanner}_{subset}", content))
     links = {root / "images" / scanner / LINKED_IMAGES: part_folder for scanner, part_folder in scanners.items()}
     _write(written, links, [root / "annotations" / scanner for scanner in scanners], overwrite, notes)
     return made, notes
+
+
+def _no_images(declared: PublicSet, folder: Path, notes: Notes) -> UserError:
+    of_which = f" that can be taken: {'; '.join(notes.lines())}" if notes.counts else ""
+    needs = ", ".join(declared.needs) or "its files"
+    return UserError(
+        f"{folder} has no images of {declared.title}{of_which}",
+        f"the set is to be had at {declared.page} ({declared.licence}); give the folder that has {needs}",
+    )
 
 
 def _published(declared: PublicSet, folder: Path) -> Path:

@@ -6,12 +6,14 @@ from xray_lazy.data.convert import voc
 from xray_lazy.data.convert.image_index import ImageIndex
 from xray_lazy.data.convert.label import Instance, Reading
 from xray_lazy.data.image_lists import read_image_table
-from xray_lazy.data.public_sets.declaration import Notes, Scan
+from xray_lazy.data.public_sets.declaration import Notes, Scan, files_by_stem, require_labels
 
 
 def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[str, list[Scan]]:
     """Scans of `train_10`, `test_10`, `train_100`, ...: as many empty bags for each bag with items."""
     index = ImageIndex(folder)
+    labels = files_by_stem(folder / "Annotation", ".xml")
+    require_labels(labels, len(index.names), str(folder), folder / "Annotation")
     seen: dict[str, tuple[Instance, ...]] = {}
     subsets = {}
     for table in sorted(folder.glob("ImageSet/*/*.csv")):
@@ -22,7 +24,7 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
                 notes.add(f"image of {table.parent.name}/{table.name} that is not there: left out", name)
                 continue
             if name not in seen:
-                seen[name] = tuple(_items(folder / "Annotation" / f"{name}.xml", classes, notes))
+                seen[name] = tuple(_items(labels.get(name), classes, notes))
             if lacking := told.intersection(classes) - {instance.class_name for instance in seen[name]}:
                 notes.add("bag with items that no box shows: left out", f"{name}: {', '.join(sorted(lacking))}")
             else:
@@ -30,8 +32,8 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
     return subsets
 
 
-def _items(path: Path, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
-    if not path.is_file():
+def _items(path: Path | None, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
+    if path is None:
         return []
     # pixels are counted from 0 there, with three decimals
     reading = Reading(zero_based=True)
