@@ -712,12 +712,17 @@ LABEL_STUDIO = (
 )
 
 
+VOC_BOX = """<annotation><object><name>gun</name><bndbox><xmin>{value}</xmin><ymin>1</ymin><xmax>9</xmax>
+<ymax>9</ymax></bndbox></object></annotation>"""
+
+
 @pytest.mark.parametrize(
     ("source_format", "file", "text"),
     [
         ("cvat", "labels.xml", CVAT),
         ("label_studio", "labels.json", LABEL_STUDIO),
         ("opixray", "1.txt", "1.png gun {value} 1 9 9\n"),
+        ("voc", "1.xml", VOC_BOX),
     ],
 )
 def test_numbers_that_are_no_coordinates_are_refused(tmp_path, source_format, file, text):
@@ -775,3 +780,72 @@ def test_tasks_of_another_form_are_refused(tmp_path, task):
     (tmp_path / "labels.json").write_text(json.dumps(tasks))
     with pytest.raises(UserError, match="1 fault in the labels"):
         convert("label_studio", str(tmp_path))
+
+
+RECTANGLE = {"label": "gun", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
+
+
+@pytest.mark.parametrize(
+    ("source_format", "file", "text"),
+    [
+        ("cvat", "labels.xml", CVAT.format(value=1).replace('width="40" height="30"', 'width="99999" height="99999"')),
+        ("voc", "1.xml", VOC_BOX.format(value=1).replace(
+            "<object>", "<size><width>99999</width><height>99999</height></size><object>"
+        )),
+        ("labelme", "1.json", json.dumps({"shapes": [RECTANGLE], "imageWidth": 99999, "imageHeight": 99999})),
+        ("label_studio", "labels.json", LABEL_STUDIO.format(value=1).replace('width": 40', 'width": 1000000000')),
+    ],
+)  # fmt: skip
+def test_a_size_that_no_image_has_is_refused_before_a_mask_is_made_of_it(tmp_path, source_format, file, text):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match="larger than any that can be read"):
+        convert(source_format, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"meta": [1]},
+        {"type": ["x"]},
+        {"parentID": ["a"]},
+        {"value": [1]},
+        {"data": {"image": "http://[bad/1.png"}},
+    ],
+)
+def test_a_region_of_label_studio_with_other_types_is_a_fault(tmp_path, change):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (task,) = json.loads(LABEL_STUDIO.format(value=1))
+    if "data" in change:
+        task |= change
+    else:
+        task["annotations"][0]["result"][0] |= change
+    (tmp_path / "labels.json").write_text(json.dumps([task]))
+    with pytest.raises(UserError, match="1 fault in the labels"):
+        convert("label_studio", str(tmp_path))
+
+
+def test_the_note_of_a_crowd_may_be_a_text_alone(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (task,) = json.loads(LABEL_STUDIO.format(value=1))
+    for note, is_crowd in (("crowd", 1), ("crowded", 0), (["crowd"], 1)):
+        task["annotations"][0]["result"][0] |= {"id": ["a"], "meta": {"text": note}}
+        (tmp_path / "labels.json").write_text(json.dumps([task]))
+        assert [one["iscrowd"] for one in convert("label_studio", str(tmp_path)).content["annotations"]] == [is_crowd]
+
+
+def test_a_shape_type_of_labelme_that_is_no_text_is_a_fault(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (tmp_path / "1.json").write_text(json.dumps({"shapes": [RECTANGLE | {"shape_type": ["x"]}]}))
+    with pytest.raises(UserError, match=r"shape_type .* is unknown"):
+        convert("labelme", str(tmp_path))
+
+
+@pytest.mark.parametrize("outline", ["", "<x1>8</x1><y1>8</y1>", "<x1>8</x1><y1>8</y1><x2>9</x2><y2>9</y2>"])
+def test_a_polygon_of_voc_of_fewer_than_3_points_is_a_fault(tmp_path, outline):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (tmp_path / "1.xml").write_text(
+        VOC_BOX.format(value=1).replace("<bndbox>", f"<polygon>{outline}</polygon><bndbox>")
+    )
+    with pytest.raises(UserError, match="a polygon of fewer than 3 points"):
+        convert("voc", str(tmp_path))

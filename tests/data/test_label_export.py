@@ -202,6 +202,7 @@ def small_set(*names, **changes) -> dict:
         (small_set("1.png", categories=[{"id": 1, "name": "gun"}, {"id": 2, "name": "gun"}]), "given twice"),
         (small_set("1.png", annotations=[instance(1, bbox=[1, 1, 0, 3], segmentation=[])]), "has 1 error"),
         ({**small_set(), "images": [{"id": 1, "file_name": "1.png"}]}, "no size"),
+        ({**small_set(), "images": [{"id": 1, "file_name": "1.png", "width": 99999, "height": 99999}]}, "no size"),
     ],
 )
 def test_what_can_not_be_written_is_refused_before_anything_is(tmp_path, content, message):

@@ -36,7 +36,11 @@ def open_labels(path: Path, reading: Reading) -> list[Label]:
 def _label(path: Path, node: Element, reading: Reading) -> Label | None:
     name = node.get("name") or ""
     where = f"{path}: image {name or node.get('id')}"
-    size = stated_size(node.get("width"), node.get("height"))
+    try:
+        size = stated_size(node.get("width"), node.get("height"))
+    except ValueError as error:
+        reading.fault(where, str(error))
+        return None
     if not name or size is None:
         reading.fault(where, "no name, width or height")
         return None

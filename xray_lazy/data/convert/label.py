@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from xray_lazy.data.check.masks import mask_area, mask_box, outline_area, part_fault
 from xray_lazy.data.check.values import are_coordinates, as_whole
+from xray_lazy.data.image_files.image_file import MOST_PIXELS
 from xray_lazy.errors import UserError
 
 MOST_SHOWN = 20
@@ -160,8 +161,14 @@ def as_coordinates(values: Iterable[Any]) -> list[float]:
 
 
 def stated_size(width: object, height: object) -> tuple[int, int] | None:
-    """The size that a label states, or None where it is missing, 0 (as some tools write it) or no whole number."""
+    """The size that a label states, or None where it is missing, 0 (as some tools write it) or no whole number.
+
+    Raises:
+        ValueError: no image has it; a mask of such a size would fill the memory.
+    """
     wide, high = as_whole(width), as_whole(height)
+    if wide and high and wide * high > MOST_PIXELS:
+        raise ValueError(f"an image of {wide}x{high}, larger than any that can be read")
     return (wide, high) if wide and high and min(wide, high) > 0 else None
 
 

@@ -50,7 +50,11 @@ def open_labels(path: Path, reading: Reading) -> list[Label]:
 
 
 def _label(path: Path, task: dict, reading: Reading) -> Label | None:
-    name = image_name(task["data"])
+    try:
+        name = image_name(task["data"])
+    except ValueError as error:
+        reading.fault(f"{path}: task {task.get('id', '')}", f"the address of its image is none ({error})")
+        return None
     where = f"{path}: task {task.get('id', name)}"
     if name is None:
         reading.fault(where, "no image in its `data`")
@@ -67,24 +71,28 @@ def _label(path: Path, task: dict, reading: Reading) -> Label | None:
     size = None
     for number, region in enumerate(regions):
         kind = region.get("type")
-        if kind in _WITHOUT_AREA:
+        if isinstance(kind, str) and kind in _WITHOUT_AREA:
             reading.left_out[_WITHOUT_AREA[kind]] += 1
             continue
         try:
             size = _size(region)
             instance = _instance(region, size)
+            head = by_id.get(_text_of(region, "parentID"), region)
         except (ValueError, TypeError, KeyError) as error:
             reading.fault(f"{where}, region {number}", f"not as Label Studio writes it ({error})")
             continue
         if reading.knows_class(where, instance.class_name):
-            head = by_id.get(region.get("parentID"), region)
             groups.setdefault((instance.class_name, str(head.get("id", number))), []).append(instance)
     instances = [one for parts in groups.values() for one in merged_parts(parts, size or (1, 1))]
     return Label(path, lambda _: instances, name, size, place=name)
 
 
 def image_name(data: Any) -> str | None:
-    """The path of the image of a task: of a local file, of an upload, or the last part of an address."""
+    """The path of the image of a task: of a local file, of an upload, or the last part of an address.
+
+    Raises:
+        ValueError: the address can't be one.
+    """
     texts = [value for key, value in data.items() if isinstance(value, str)] if isinstance(data, dict) else []
     address = data["image"] if texts and isinstance(data.get("image"), str) else texts[0] if texts else None
     if not address:
@@ -115,6 +123,12 @@ def _objects(owner: dict, key: str) -> list[dict]:
     return entries
 
 
+def _text_of(region: dict, key: str) -> str | None:
+    if not isinstance(text := region.get(key), str | None):
+        raise ValueError(f"`{key}` is {text!r}, no text")
+    return text
+
+
 def _size(region: dict) -> tuple[int, int]:
     size = stated_size(region.get("original_width"), region.get("original_height"))
     if size is None:
@@ -124,14 +138,20 @@ def _size(region: dict) -> tuple[int, int]:
 
 def _instance(region: dict, size: tuple[int, int]) -> Instance:
     kind, value = region.get("type"), region["value"]
-    if kind not in SHAPES:
+    if not isinstance(kind, str) or kind not in SHAPES:
         raise ValueError(f"a region of type {kind!r}; known are {', '.join(SHAPES)}")
     names = value[kind]
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str) or not names[0].strip():
         raise ValueError(f"{kind} is {names!r}, not one label")
-    notes = (region.get("meta") or {}).get("text") or []
+    meta = region.get("meta") or {}
+    if not isinstance(meta, dict):
+        raise ValueError(f"`meta` is {meta!r}, no object")
+    notes = meta.get("text") or []
     score = region.get("score")
-    common = CROWD in notes, float(score) if isinstance(score, int | float) else None
+    common = (
+        CROWD in (notes if isinstance(notes, list) else [notes]),
+        float(score) if isinstance(score, int | float) else None,
+    )
     if kind == "rectanglelabels":
         if value.get("rotation"):
             raise ValueError("a turned rectangle; draw it as a polygon")

@@ -42,6 +42,11 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     if not isinstance(shapes, list):
         reading.fault(path, "no list `shapes`: not a labelme file")
         return None
+    try:
+        size = stated_size(content.get("imageWidth"), content.get("imageHeight"))
+    except ValueError as error:
+        reading.fault(path, str(error))
+        return None
     groups: dict[tuple, list[dict]] = {}
     for number, shape in enumerate(shapes):
         if shape == {}:
@@ -54,7 +59,6 @@ def open_label(path: Path, reading: Reading) -> Label | None:
         return [_instance(label, members, size) for (label, _), members in groups.items()]
 
     name = content.get("imagePath")
-    size = stated_size(content.get("imageWidth"), content.get("imageHeight"))
     return Label(path, instances, name if isinstance(name, str) else None, size, bool(content.get("imageData")))
 
 
@@ -92,7 +96,7 @@ def _is_usable(where: str, shape: object, reading: Reading) -> bool:
         return False
     where = f"{where} ({shape['label']})"
     kind = shape.setdefault("shape_type", "polygon")
-    if kind in WITHOUT_AREA:
+    if isinstance(kind, str) and kind in WITHOUT_AREA:
         reading.left_out[WITHOUT_AREA[kind]] += 1
         return False
     try:
@@ -105,9 +109,9 @@ def _is_usable(where: str, shape: object, reading: Reading) -> bool:
     return reading.knows_class(where, shape["label"])
 
 
-def _require_points(kind: str, points: object) -> None:
+def _require_points(kind: object, points: object) -> None:
     counts = {"polygon": (3, None), "oriented_rectangle": (4, 4), "rectangle": (2, 4), "circle": (2, 2), "mask": (2, 2)}
-    if kind not in counts:
+    if not isinstance(kind, str) or kind not in counts:
         raise ValueError(f"shape_type {kind!r} is unknown; known are {', '.join(counts)}")
     if not isinstance(points, list) or not all(_is_point(point) for point in points):
         raise ValueError("`points` is not a list of [x, y]")

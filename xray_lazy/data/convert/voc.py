@@ -1,12 +1,11 @@
 """Pascal VOC: one XML file per image, boxes in pixels counted from 1, the last pixel included."""
 
 import codecs
-import math
 import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
-from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
+from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates, stated_size
 from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
 SUFFIX = ".xml"
@@ -19,13 +18,17 @@ def open_label(path: Path, reading: Reading) -> Label | None:
     root = read_xml(path, "annotation", "a Pascal VOC file", reading)
     if root is None:
         return None
+    try:
+        size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
+    except ValueError as error:
+        reading.fault(path, str(error))
+        return None
     instances = []
     for number, node in enumerate(root.findall("object"), start=1):
         if _is_empty(node):
             reading.left_out["empty object", "empty objects"] += 1
         elif instance := _instance(path, number, node, reading):
             instances.append(instance)
-    size = stated_size(root.findtext("size/width"), root.findtext("size/height"))
     return Label(path, lambda _: instances, (root.findtext("filename") or "").strip() or None, size)
 
 
@@ -104,6 +107,8 @@ def _polygon(node: Element, origin: int) -> list[list[float]] | None:
     outline = node.find("polygon")
     if outline is None:
         return None
+    if len(outline) < 6:
+        raise ValueError("a polygon of fewer than 3 points")
     axes = [(axis, f"polygon/{axis}{point}") for point in range(1, len(outline) // 2 + 1) for axis in "xy"]
     return [[_number(node, tag) - origin for _, tag in axes]]
 
@@ -113,9 +118,7 @@ def _number(node: Element, tag: str) -> float:
     if text is None:
         raise ValueError(f"no <{tag}>")
     try:
-        number = float(text)
+        (number,) = as_coordinates([text])
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"<{tag}> is {text.strip()!r}, not a number")
+        raise ValueError(f"<{tag}> is {text.strip()!r}, not a number of pixels") from None
     return number

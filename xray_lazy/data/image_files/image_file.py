@@ -25,8 +25,9 @@ from xray_lazy.data.image_files.stored_arrays import array_shape, is_array, read
 
 # OpenCV tells of damaged files on stderr, once per file and without the name; the exceptions below say more.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# Pillow, which reads headers here, refuses what has more than twice as many; OpenCV, which decodes, more than 2**30.
-Image.MAX_IMAGE_PIXELS = 2**29
+# OpenCV, which decodes, refuses more. Pillow, which reads headers here, does so above twice the number that it has.
+MOST_PIXELS = 2**30
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2
 
 # Every format that both `image_size` and `read_image` know.
 IMAGE_SUFFIXES = frozenset(

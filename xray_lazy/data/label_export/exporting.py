@@ -181,7 +181,10 @@ def _labelled_images(one: CocoSet) -> list[LabelledImage]:
         instances[annotation["image_id"]].append(Instance(name, box, mask, is_crowd, score))
     found = []
     for image in one.content["images"]:
-        size = stated_size(image.get("width"), image.get("height"))
+        try:
+            size = stated_size(image.get("width"), image.get("height"))
+        except ValueError:  # no image has it
+            size = None
         if size is None:
             raise UserError(
                 f"{one.name} has no size of image {image['file_name']}",
