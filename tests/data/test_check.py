@@ -362,6 +362,12 @@ def test_unusable_files_are_told_apart(folder):
     assert kinds == {"picture_missing": [1], "picture_unreadable": [2], "picture_truncated": [3]}
 
 
+def test_a_file_of_several_pages_has_a_kind_of_its_own(folder):
+    image = Image.open(folder / "2.png")
+    image.save(folder / "2.png", "TIFF", save_all=True, append_images=[image])
+    assert found(sound_set(), folder) == {"picture_pages": [2]}
+
+
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2)])
 def test_a_image_that_resizing_leaves_nothing_of_is_told(folder, size):
     write_images(folder, ["3.png"], size, seed=5)

@@ -6,15 +6,17 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from xray_lazy.data.image_files.image_bytes import MissingImage
+from xray_lazy.data.image_files.image_bytes import MissingImage, SeveralPages
 from xray_lazy.data.image_files.image_file import (
     TruncatedImage,
     UnreadableImage,
     image_size,
     is_turned,
     read_image,
+    read_samples,
 )
 from xray_lazy.errors import UserError
 
@@ -120,6 +122,36 @@ def test_cut_off_file_is_refused(tmp_path, suffix, share):
     assert str(path) in str(caught.value)
     if suffix in ("jpg", "png"):
         assert isinstance(caught.value, TruncatedImage)
+
+
+@pytest.mark.parametrize("look", [read_image, image_size, read_samples])
+@pytest.mark.parametrize("suffix", ["tiff", "gif", "webp", "png", "avif"])
+def test_a_file_of_several_pages_or_frames_is_refused(tmp_path, suffix, look):
+    pages = [Image.fromarray(smooth_image() // number) for number in (1, 2, 3)]
+    path = tmp_path / f"bag.{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(SeveralPages, match="has 3 pages or frames: save each as an image of its own"):
+        look(path)
+    pages[0].save(path)
+    look(path)
+
+
+@pytest.mark.parametrize("look", [read_image, image_size, read_samples])
+def test_a_page_that_is_another_one_in_small_does_not_count(tmp_path, look):
+    path = tmp_path / "bag.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(smooth_image(), photometric="rgb")
+        file.write(smooth_image()[::4, ::4], photometric="rgb", subfiletype=1)
+    look(path)
+
+
+def test_grey_pages_are_channels_of_samples_alone(tmp_path):
+    path = tmp_path / "bag.tif"
+    pages = [Image.fromarray(smooth_image()[:, :, channel]) for channel in (0, 1)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert read_samples(path).shape == (64, 96, 2) and image_size(path) == (96, 64)
+    with pytest.raises(SeveralPages, match="has 2 pages"):
+        read_image(path)
 
 
 def test_bytes_behind_the_end_do_no_harm(tmp_path):

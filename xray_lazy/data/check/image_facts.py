@@ -14,7 +14,7 @@ import numpy as np
 from xray_lazy.data.check.decoder_remarks import another_stderr, kept_stderr, take_remarks
 from xray_lazy.data.check.near_duplicates import thumbnail
 from xray_lazy.data.check.raw_images import RawFacts
-from xray_lazy.data.image_files.image_bytes import MissingImage, TruncatedImage, UnreadableImage
+from xray_lazy.data.image_files.image_bytes import MissingImage, SeveralPages, TruncatedImage, UnreadableImage
 from xray_lazy.data.image_files.image_file import image_size, is_turned, read_image, read_samples
 from xray_lazy.data.image_files.stored_arrays import array_shape, is_array
 from xray_lazy.data.likely_reader import likely_parts, likely_reader
@@ -24,6 +24,7 @@ from xray_lazy.utils.wording import counted
 LEAST_BRIGHT = 128
 # of pixels: this share may be defects of the detector, or letters in the image
 MOST_BRIGHT = 0.01
+_FAULTS = {TruncatedImage: "picture_truncated", SeveralPages: "picture_pages"}
 IMAGES_LOOKED_AT = 5  # of many that are alike
 
 
@@ -34,7 +35,7 @@ class ImageFacts:
     Attributes:
         size: (width, height) upright, or None where not even the header can be read.
         turned: the EXIF orientation swaps width and height.
-        fault: "", "picture_missing", "picture_unreadable" or "picture_truncated".
+        fault: "", "picture_missing", "picture_unreadable", "picture_truncated" or "picture_pages".
         why: the reason of the fault.
         digest: a hash of the pixels, or None where they can't be read.
         thumbnail: what is compared with other images, or None where the pixels can't be read.
@@ -92,7 +93,7 @@ def image_facts(path: Path) -> ImageFacts:
     except MissingImage as error:
         return ImageFacts(None, fault="picture_missing", why=error.why)
     except UnreadableImage as error:
-        fault = "picture_truncated" if isinstance(error, TruncatedImage) else "picture_unreadable"
+        fault = next((kind for of, kind in _FAULTS.items() if isinstance(error, of)), "picture_unreadable")
         return ImageFacts(_size_or_none(path), is_turned(path), fault, error.why)
     height, width = image.shape[:2]
     digest = hashlib.sha1(image.data, usedforsecurity=False)

@@ -122,6 +122,11 @@ KINDS: dict[str, Kind] = {
     "picture_truncated": Kind(
         ERROR, "image file is cut off", "copy it again, or `repair --drop-unreadable` leaves it out"
     ),
+    "picture_pages": Kind(
+        ERROR,
+        "image file has several pages or frames, of which the first alone would be looked at",
+        "save each as an image of its own, or `repair --drop-unreadable` leaves it out",
+    ),
     "picture_damaged": Kind(
         WARNING,
         "image file is damaged, but can be read: parts may be grey or shifted",

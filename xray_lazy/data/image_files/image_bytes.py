@@ -31,6 +31,12 @@ class TruncatedImage(UnreadableImage):
     """The file ends before its image does."""
 
 
+class SeveralPages(UnreadableImage):
+    """The file has more images than the one that would be looked at."""
+
+    advice = "grey pages of a TIFF that are channels of one image: dataloader.reader.window reads them so"
+
+
 class TooManyPixels(UnreadableImage):
     """The image is larger than it may be."""
 

@@ -3,9 +3,11 @@
 import io
 import math
 import os
+import struct
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -14,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from xray_lazy.data.image_files.dicom_files import DICOM_SUFFIXES
 from xray_lazy.data.image_files.image_bytes import (
+    SeveralPages,
     TooManyPixels,
     TruncatedImage,
     UnreadableImage,
@@ -47,6 +50,13 @@ _PNG_START, _PNG_END = b"\x89PNG", b"IEND"
 _PNG_CHUNKS_OF_PIXELS = frozenset({b"tRNS", b"eXIf", b"bKGD", b"acTL", b"fcTL", b"fdAT"})
 _ORDERS = {"BGR": cv2.IMREAD_COLOR_BGR, "RGB": cv2.IMREAD_COLOR_RGB}
 _WIDTH_TAG, _HEIGHT_TAG, _ORIENTATION_TAG = 0x100, 0x101, 0x112
+# A TIFF's kind of a page, of which the lowest bit says that it is another one in small.
+_KIND_TAG, _IN_SMALL = 0xFE, 1
+# How files of formats with pages or frames begin; AVIF's and PNG's are looked at more closely.
+_STARTS_OF_PAGES = (b"II", b"MM", b"GIF8", b"RIFF")
+_FORMATS_OF_PAGES = ("TIFF", "GIF", "WEBP", "AVIF", "PNG")
+# What Pillow raises for a damaged file.
+_OF_PILLOW = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def image_size(path: str | os.PathLike, most_pixels: float = math.inf) -> tuple[int, int]:
@@ -56,7 +66,7 @@ def image_size(path: str | os.PathLike, most_pixels: float = math.inf) -> tuple[
         most_pixels: of the image; of `.npy` files and TIFFs times their channels.
 
     Raises:
-        UnreadableImage: there is no such file or its header is not that of an image; TooManyPixels.
+        UnreadableImage: there is no such file or its header is not that of an image; TooManyPixels, SeveralPages.
     """
     if is_array(path) and (shape := array_shape(path)):
         _check_pixels(path, shape[1], shape[0], shape[2], most_pixels)
@@ -67,8 +77,10 @@ def image_size(path: str | os.PathLike, most_pixels: float = math.inf) -> tuple[
             with open(path, "rb", opener=open_file) as stream, Image.open(stream, formats=_FORMATS) as image:
                 # Pillow decodes a PNG to know its orientation
                 _check_pixels(path, *image.size, 1, most_pixels)
-                return _upright_size(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                size = _upright_size(image)
+                _refuse_pages(path, image)
+                return size
+    except _OF_PILLOW as error:
         raise unreadable(path, error) from None
 
 
@@ -90,7 +102,7 @@ def is_turned(path: str | os.PathLike) -> bool:
     try:
         with open(path, "rb", opener=open_file) as stream, Image.open(stream, formats=_FORMATS) as image:
             return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except _OF_PILLOW:
         return False
 
 
@@ -100,7 +112,7 @@ def read_image(path: str | os.PathLike, order: str = "BGR") -> np.ndarray:
     Grey images get three equal channels, transparency is dropped, and of 16-bit samples the upper 8 bits are kept.
 
     Raises:
-        UnreadableImage: MissingImage, TruncatedImage, or itself for a damaged or unknown file.
+        UnreadableImage: MissingImage, TruncatedImage, SeveralPages, or itself for a damaged or unknown file.
     """
     if read_array(path, order) is not None:
         raise UnreadableImage(
@@ -144,6 +156,9 @@ def _decoded(path: str | os.PathLike, flags: int) -> np.ndarray:
     suspicious = _has_no_end(data)
     if suspicious and (reason := _pillow_objection(data)):
         raise TruncatedImage(path, f"is cut off after {len(data)} bytes ({reason})")
+    if _may_have_pages(data):
+        with suppress(*_OF_PILLOW), Image.open(io.BytesIO(data), formats=_FORMATS) as header:
+            _refuse_pages(path, header)
     try:
         image = cv2.imdecode(np.frombuffer(_without_remarks(data), np.uint8), flags)
     except cv2.error as error:
@@ -188,6 +203,30 @@ def _without_remarks(data: bytes) -> bytes:
     return b"".join([*kept, data[start:]]) if kept else data
 
 
+def _may_have_pages(data: bytes) -> bool:
+    """Whether a file is of a format with pages or frames, which its start tells without a decoder."""
+    if data.startswith(_PNG_START):
+        return b"acTL" in data[: data.find(b"IDAT")]
+    return data.startswith(_STARTS_OF_PAGES) or data[4:12] == b"ftypavis"
+
+
+def _refuse_pages(path: str | os.PathLike, image: Image.Image) -> None:
+    """Of several pages or frames the decoder gives the first one, and nobody would look at the others."""
+    pages = 1
+    with suppress(*_OF_PILLOW):  # what is damaged is told where it is decoded
+        pages = getattr(image, "n_frames", 1) if image.format in _FORMATS_OF_PAGES else 1
+        if pages > 1 and image.format == "TIFF":
+            pages = sum(not _is_in_small(image, number) for number in range(pages))
+    if pages > 1:
+        raise SeveralPages(path, f"has {pages} pages or frames: save each as an image of its own")
+
+
+def _is_in_small(image: Image.Image, page: int) -> bool:
+    image.seek(page)
+    tags: Any = getattr(image, "tag_v2", {})
+    return bool(tags.get(_KIND_TAG, 0) & _IN_SMALL)
+
+
 def _has_no_end(data: bytes) -> bool:
     tail = data[-64:].rstrip(b"\0")
     if data.startswith(_JPEG_START):
@@ -202,6 +241,6 @@ def _pillow_objection(data: bytes) -> str:
             Image.open(io.BytesIO(data), formats=_FORMATS).load()
     except UnidentifiedImageError:
         return "not an image"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _OF_PILLOW as error:
         return str(error)
     return ""
