@@ -825,6 +825,16 @@ def test_a_region_of_label_studio_with_other_types_is_a_fault(tmp_path, change):
         convert("label_studio", str(tmp_path))
 
 
+def test_regions_of_an_image_that_state_different_sizes_are_a_fault(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    (task,) = json.loads(LABEL_STUDIO.format(value=1))
+    (region,) = task["annotations"][0]["result"]
+    task["annotations"][0]["result"].append(region | {"original_width": 80, "original_height": 60})
+    (tmp_path / "labels.json").write_text(json.dumps([task]))
+    with pytest.raises(UserError, match="an image of 80x60, and of 40x30 in the regions before"):
+        convert("label_studio", str(tmp_path))
+
+
 def test_the_note_of_a_crowd_may_be_a_text_alone(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
     (task,) = json.loads(LABEL_STUDIO.format(value=1))

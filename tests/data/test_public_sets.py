@@ -323,6 +323,7 @@ def names_of(root, scanner, subset):
 def test_labels_with_large_letters_in_their_suffix_are_found(opixray, tmp_path):
     label = opixray / "test" / "test_annotation" / "900.txt"
     label.rename(label.with_suffix(".TXT"))
+    label.with_suffix(".txt").mkdir()  # which is no label
     _, notes = import_set("opixray", opixray, tmp_path / "sets")
     assert boxes(content(tmp_path / "sets", "opixray", "test"))["test/test_image/900.jpg"] == [[10, 10, 20, 15]]
     assert "image without a label, which is an empty bag" not in counts(notes)
@@ -344,6 +345,13 @@ def test_a_set_without_any_labels_is_refused(opixray, tmp_path):
     with pytest.raises(UserError, match="none of the 1 image in"):
         import_set("sixray", tmp_path / "SIXray", tmp_path / "sets")
     assert not (tmp_path / "sets").exists()
+
+
+def test_a_set_all_of_whose_classes_are_spelled_otherwise_is_refused(opixray, tmp_path):
+    for label in opixray.glob("*/*_annotation/*.txt"):
+        label.write_text(f"{label.stem}.jpg scissor 10 10 30 25")
+    with pytest.raises(UserError, match="has no item of the classes of OPIXray: 23 x box of class scissor"):
+        import_set("opixray", opixray, tmp_path / "sets")
 
 
 def test_a_damaged_text_file_leaves_its_image_out(opixray, tmp_path):

@@ -75,7 +75,7 @@ def _label(path: Path, task: dict, reading: Reading) -> Label | None:
             reading.left_out[_WITHOUT_AREA[kind]] += 1
             continue
         try:
-            size = _size(region)
+            size = _size(region, size)
             instance = _instance(region, size)
             head = by_id.get(_text_of(region, "parentID"), region)
         except (ValueError, TypeError, KeyError) as error:
@@ -129,10 +129,13 @@ def _text_of(region: dict, key: str) -> str | None:
     return text
 
 
-def _size(region: dict) -> tuple[int, int]:
+def _size(region: dict, before: tuple[int, int] | None) -> tuple[int, int]:
+    """Of the image, which all of its regions state alike."""
     size = stated_size(region.get("original_width"), region.get("original_height"))
     if size is None:
         raise ValueError("no original_width and original_height")
+    if before not in (None, size):
+        raise ValueError(f"an image of {size[0]}x{size[1]}, and of {before[0]}x{before[1]} in the regions before")
     return size
 
 

@@ -47,7 +47,7 @@ class Notes:
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     """The files in a folder with this suffix, in small or large letters, by their names without it."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     return {path.stem: path for path in found if path.suffix.lower() == suffix and not path.name.startswith(".")}
 
 

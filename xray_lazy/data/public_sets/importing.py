@@ -101,6 +101,12 @@ def import_set(
         for shares in declared.shares:
             _divide(subsets, shares, seed, notes)
         known = _annotated(part_folder, subsets, notes, f"reading {scanner}", show_progress)
+        others = [line for line in notes.lines() if "none of the set's" in line]
+        if others and not any(image.items for image in known.values()):
+            raise UserError(
+                f"{part_folder} has no item of the classes of {declared.title}: {'; '.join(others)}",
+                "it is another set, or was labelled anew: `tools/dataset.py convert` takes any classes",
+            )
         classes = _classes(declared.classes, subsets, rename)
         if not known:
             raise _no_images(declared, part_folder, notes)
