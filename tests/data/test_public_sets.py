@@ -576,6 +576,19 @@ def test_an_import_that_is_killed_leaves_no_sets_of_two_imports(opixray, tmp_pat
     assert len(list(root.glob("annotations/*/*.json"))) == len(made)
 
 
+def test_a_set_that_a_killed_import_lacks_says_so(opixray, tmp_path):
+    root = tmp_path / "sets"
+    import_set("opixray", opixray, root)
+    folder = root / "annotations" / "opixray"
+    (folder / ".import-unfinished").mkdir()
+    (folder / "val.json").rename(folder / ".import-unfinished" / "val.json")
+    with pytest.raises(UserError, match=r"there is no file .*val\.json") as told:
+        find_source("xray_opixray_val", str(root))
+    assert "import it again, with --overwrite" in told.value.fix
+    import_set("opixray", opixray, root, overwrite=True)
+    assert find_source("xray_opixray_val", str(root)).json_file.is_file()
+
+
 def test_an_import_that_can_t_be_written_leaves_the_earlier_one(opixray, tmp_path, monkeypatch):
     root = tmp_path / "sets"
     made, _ = import_set("opixray", opixray, root)

@@ -17,6 +17,8 @@ SPLITS = ("train", "val", "test")
 IMAGE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 # Where a public set was imported, its splits share one folder of images, which is a link.
 LINKED_IMAGES = "all"
+# Beside its JSON files while an import puts them there; a killed one leaves it.
+UNFINISHED_IMPORT = ".import-unfinished"
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
 
@@ -93,7 +95,9 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
             "write what comes out of it to a file, and name that",
         )
     if not source.json_file.is_file():
-        raise UserError(f"data set {source.name}: there is no file {source.json_file}", _known_sets(root))
+        is_unfinished = (source.json_file.parent / UNFINISHED_IMPORT).is_dir()
+        fix = "an import of it was not finished: import it again, with --overwrite" if is_unfinished else ""
+        raise UserError(f"data set {source.name}: there is no file {source.json_file}", fix or _known_sets(root))
     if not source.image_root.is_dir():
         raise UserError(f"data set {source.name}: there is no folder {source.image_root}", "put the set's images there")
     return source

@@ -16,7 +16,7 @@ from xray_lazy.data.check.images import is_scaled_copy
 from xray_lazy.data.check.shapes import clip_box, examine_mask
 from xray_lazy.data.convert.class_file import check_rename
 from xray_lazy.data.convert.label import Instance, coco_shape, scaled_instance
-from xray_lazy.data.dataset_places import LINKED_IMAGES
+from xray_lazy.data.dataset_places import LINKED_IMAGES, UNFINISHED_IMPORT
 from xray_lazy.data.image_files.image_file import UnreadableImage, image_sizes
 from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Shares
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
@@ -25,7 +25,6 @@ from xray_lazy.utils.atomic_file import write_json
 from xray_lazy.utils.results_place import RECORD, check_as_written, record_written, recorded_files, sole_writer
 from xray_lazy.utils.terminal import tracked
 
-_UNFINISHED = ".import-unfinished"
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
 
 
@@ -274,14 +273,14 @@ def _write(
         for file in (file for folder in folders for file in sorted(folder.glob("*.json"))):
             if file not in files and file not in earlier:
                 notes.add("file beside those of the import, which stays as it is", file)
-        unfinished = [folder / _UNFINISHED for folder in folders]
+        unfinished = [folder / UNFINISHED_IMPORT for folder in folders]
         for folder in unfinished:  # of one that was killed
             shutil.rmtree(folder, ignore_errors=True)
         try:
             for path, content in files.items():
-                write_json(path.parent / _UNFINISHED / path.name, content)
+                write_json(path.parent / UNFINISHED_IMPORT / path.name, content)
             for folder in {path.parent: None for path in files}:
-                record_written(folder / _UNFINISHED, [path.name for path in files if path.parent == folder])
+                record_written(folder / UNFINISHED_IMPORT, [path.name for path in files if path.parent == folder])
             _replace(files, links, earlier)
         finally:
             for folder in unfinished:
@@ -307,6 +306,6 @@ def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path], earlier: Se
         fresh.symlink_to(target, target_is_directory=True)
         fresh.replace(link)
     for folder in {path.parent: None for path in files}:
-        (folder / _UNFINISHED / RECORD).replace(folder / RECORD)
+        (folder / UNFINISHED_IMPORT / RECORD).replace(folder / RECORD)
     for path in files:
-        (path.parent / _UNFINISHED / path.name).replace(path)
+        (path.parent / UNFINISHED_IMPORT / path.name).replace(path)
