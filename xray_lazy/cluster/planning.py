@@ -74,9 +74,10 @@ def plan_jobs(options: SubmitOptions, profile: Profile) -> list[PlannedJob]:
         more = {"adapt": partial(_move_below, name=job.name), "check_folder": partial(_check_folder, options=options)}
         try:
             cfg = prepare_job(base, profile, looked_at, job.overrides, **more)
-            if options.resume or _what_data_checks_need(cfg) not in loaded:
+            needed = _what_data_checks_need(cfg)
+            if options.resume or needed not in loaded:
                 check_weights(cfg, resume=options.resume)
-                loaded.add(_what_data_checks_need(cfg))
+                loaded.add(needed)
         except UserError as error:
             if not job.name:
                 raise
