@@ -61,7 +61,11 @@ def test_a_run_without_an_evaluation_is_told_how_to_make_one(tmp_path):
     (tmp_path / "config.yaml").touch()
     with pytest.raises(UserError) as error:
         find_evaluation(tmp_path)
-    assert "--eval-only" in error.value.fix
+    assert "model_" not in error.value.fix  # it has saved none
+    (tmp_path / "model_0000009.pth").touch()
+    with pytest.raises(UserError) as error:
+        find_evaluation(tmp_path)
+    assert f"--eval-only train.init_checkpoint={tmp_path}/model_0000009.pth" in error.value.fix
 
 
 def test_boxes_of_a_negative_width_are_refused(tmp_path, truth):

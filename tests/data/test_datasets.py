@@ -150,6 +150,16 @@ def test_annotations_of_other_ids_are_refused_as_their_images_would_pass_for_cle
         load_datasets(reference(tmp_path))
 
 
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("value", [None, 1.5, "", [1]])
+def test_an_annotation_whose_id_means_nothing_is_refused_as_its_image_would_pass_for_a_clean_one(tmp_path, key, value):
+    content = write_set(tmp_path)
+    content["annotations"][0][key] = value
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="entry that COCO does not allow"):
+        load_datasets(reference(tmp_path))
+
+
 @pytest.mark.parametrize("odd", [0, 1])
 def test_classes_by_ids_of_another_form_are_refused(tmp_path, odd):
     content = write_set(tmp_path)

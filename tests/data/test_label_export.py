@@ -186,6 +186,18 @@ def test_brush_masks_of_label_studio_are_read_as_they_are_written(bitmap):
         decode_brush(encode_brush(bitmap)[:-2], *bitmap.shape)
 
 
+@pytest.mark.parametrize("before", [1, 2, 3, 4, 5])
+def test_single_values_of_a_brush_mask_may_begin_in_the_midst_of_a_pixel(before):
+    values = [0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 255]
+    run = f"{'1' if not any(values[:before]) else '0'}00{before - 1:03b}"
+    run += "0" * 8 if run[0] == "1" else "".join(f"{value:08b}" for value in values[:before])
+    rest = f"001{len(values) - before - 1:04b}" + "".join(f"{value:08b}" for value in values[before:])
+    bits = f"{len(values):032b}" + "00111" + "0010" + "0011" + "0111" + "1111" + run + rest
+    bits += "0" * (-len(bits) % 8)
+    stream = [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+    assert decode_brush(stream, 1, 3).tolist() == [[False, True, True]]
+
+
 def small_set(*names, **changes) -> dict:
     images = [{"id": i, "file_name": n, "width": SIZE[0], "height": SIZE[1]} for i, n in enumerate(names, start=1)]
     content = {"images": images, "annotations": [instance(1, bbox=[10, 10, 20, 20], segmentation=[])]}

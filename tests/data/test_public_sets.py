@@ -149,6 +149,20 @@ def test_sixray_has_its_empty_bags_from_the_tables(tmp_path):
     assert counts(notes)["bag with items that no box shows"] == 3
 
 
+@pytest.mark.parametrize(
+    "damaged", ["", "<annotation><object>", "<annotation><object><name>Gun</name></object></annotation>"]
+)
+def test_a_damaged_file_of_sixray_leaves_its_bag_out_whatever_the_table_says(tmp_path, damaged):
+    folder = tmp_path / "SIXray"
+    for name in ("P1", "N1"):
+        draw(folder / f"{name}.jpg")
+    write(folder / "Annotation" / "P1.xml", damaged)
+    write(folder / "ImageSet" / "10" / "train.csv", "name,Gun\nP1,-1\nN1,-1\n")
+    _, notes = import_set("sixray", folder, tmp_path / "sets")
+    assert names_of(tmp_path / "sets", "sixray", "train_10") == ["N1.jpg"]
+    assert counts(notes)["label of which nothing can be read"] == 1
+
+
 def test_a_table_of_sixray_tells_of_the_set_s_classes_alone_and_has_a_header(tmp_path):
     folder = tmp_path / "SIXray"
     draw(folder / "N1.jpg")

@@ -79,6 +79,16 @@ def test_a_set_in_another_order_is_not_told_by_equal_numbers(tmp_path, own_set, 
     assert "annotations as then, but not the same" in capsys.readouterr().out
 
 
+def test_a_dry_run_tells_of_changed_data_as_the_resume_would(tmp_path, own_set, capsys):
+    folder = tmp_path / "run"
+    start(folder)
+    change(own_set, lambda content: content["images"].reverse())
+    for options in ({"dry_run": True}, {}):
+        capsys.readouterr()
+        start(folder, "train.max_iter=2", resume=True, overwrite=True, **options)
+        assert capsys.readouterr().out.count("tiny has changed since") == 2, options
+
+
 @pytest.mark.parametrize("options", [{"eval_only": True}, {"resume": True, "overwrite": True}])
 def test_other_class_names_are_refused(tmp_path, own_set, options):
     folder = tmp_path / "run"

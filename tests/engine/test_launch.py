@@ -1,5 +1,6 @@
 """How many processes a run gets, where they meet, and what is left of their group at the end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,12 +21,14 @@ from detectron2.utils import comm
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
 from tests.patience import PATIENCE, exit_codes
+from xray_lazy.engine.hooks import stop_signals
 from xray_lazy.engine.processes import group_watch, launch, meeting, process_group, step_limit
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
 from xray_lazy.engine.processes.launch_plan import _first_host
 from xray_lazy.engine.run import RunOptions, run
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure
+from xray_lazy.utils import interruption
 from xray_lazy.utils.interruption import ending_signal
 
 
@@ -378,14 +381,28 @@ def test_a_store_that_is_slow_is_not_blamed_for_a_rank_that_is_silent(monkeypatc
 def test_a_second_signal_ends_the_run_at_once_but_no_sigterm_that_was_handed_on(number, seconds, monkeypatch):
     forward = launch._SignalForwarder([])
     for second in seconds[:-1]:
-        monkeypatch.setattr(launch.time, "monotonic", lambda second=second: second)
+        monkeypatch.setattr(interruption.time, "monotonic", lambda second=second: second)
         forward(number, None)
-    monkeypatch.setattr(launch.time, "monotonic", lambda: seconds[-1])
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: seconds[-1])
     for other in {signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM} - {number}:
         forward(other, None)
     with pytest.raises(KeyboardInterrupt) as raised:
         forward(number, None)
     assert ending_signal(raised.value) == number
+
+
+@pytest.mark.parametrize(("parent", "is_ended"), [(None, True), (object(), False)])
+def test_a_process_that_nobody_watches_ends_by_a_second_sigterm_and_another_saves(parent, is_ended, monkeypatch):
+    monkeypatch.setattr(stop_signals.multiprocessing, "parent_process", lambda: parent)
+    hook = stop_signals.StopSignals()
+    hook.trainer = Mock(checkpointer=Mock(save_dir="nowhere"))
+    hook.before_train()
+    hook.after_train()
+    for second in (0, 2, 6):
+        monkeypatch.setattr(interruption.time, "monotonic", lambda second=second: second)
+        with pytest.raises(KeyboardInterrupt) if is_ended and second == 6 else contextlib.nullcontext():
+            hook._on_signal(signal.SIGTERM, None)
+    assert hook.trainer.request_stop.call_count == (2 if is_ended else 3)
 
 
 def test_a_signal_while_processes_are_waited_for_kills_them():

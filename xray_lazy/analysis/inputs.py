@@ -139,13 +139,9 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     files.check_is_no_sweep()
     present = [evaluation for evaluation in files.evaluations() if evaluation.has_predictions]
     if not present:
-        weights = f"train.init_checkpoint={next(iter(files.weights()), files.final)}"
-        evaluate = tool_command("lazy_train", "--config-file", files.config, "--eval-only", weights)
         raise UserError(
             f"{run_folder} has no evaluation: no {EVALUATIONS}/<dataset>/iter_<n>/{PREDICTIONS}",
-            f"{evaluate}, or another of its checkpoints"
-            if files.config.is_file()
-            else "give the train.output_dir of a training",
+            _how_to_evaluate(files),
         )
     names = ", ".join(evaluation.name for evaluation in present)
     if wanted not in ("best", "newest"):
@@ -161,6 +157,18 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
         raise UserError(f"{run_folder} has evaluations on several data sets", f"choose one with --evaluation: {names}")
     best = best_evaluation(chosen) if wanted == "best" else None
     return best or chosen[-1]
+
+
+def _how_to_evaluate(files: RunFolder) -> str:
+    if not files.config.is_file():
+        return "give the train.output_dir of a training"
+    weights = next(iter(files.weights()), None)
+    if weights is None:
+        return "wait for its first evaluation, which comes as train.eval_period says"
+    evaluate = tool_command(
+        "lazy_train", "--config-file", files.config, "--eval-only", f"train.init_checkpoint={weights}"
+    )
+    return f"{evaluate}, or another of its checkpoints"
 
 
 def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "DetectionDataset":

@@ -250,12 +250,14 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
 
 
 def _refuse_other_forms(kind: str, unknown: Sequence[Any], ids: Collection[Any]) -> None:
-    """Images or classes may have been taken out of a file; but "3" for 3 would make clean bags of its threats."""
-    from xray_lazy.data.check.values import as_whole
+    """Images or classes may have been taken out of a file; but "3" or null for 3 makes clean bags of its threats."""
+    from xray_lazy.data.check.values import as_whole, is_id
 
     spelled = {as_whole(id) for id in ids} - {None} if unknown else set()
     if other := [id for id in unknown if as_whole(id) in spelled]:
         raise ValueError(f"the {kind}_id {other[0]!r} of an annotation is the id of one in another form")
+    if senseless := [id for id in unknown if not is_id(id)]:
+        raise ValueError(f"the {kind}_id {senseless[0]!r} of an annotation is no id")
 
 
 def _sorted_classes(content: dict) -> list[dict]:

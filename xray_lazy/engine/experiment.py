@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -79,14 +78,7 @@ def _train(
     set_float32_matmul(cfg.train.get("float32_matmul", "highest"))
     model = build_model(cfg, device)
     trainer = build_trainer(cfg, model, device)
-    if resume and trainer.checkpointer.has_checkpoint():
-        check_data_of_run(cfg.train.output_dir, "train", trainer.loader.dataset)
-        if "test" in cfg.dataloader:
-            check_data_of_run(cfg.train.output_dir, "test", *trainer.evaluate.datasets)
-        start_iteration = trainer.checkpointer.resume()
-    else:
-        load_initial_weights(cfg, trainer.checkpointer)
-        start_iteration = 0
+    start_iteration = _load_start(cfg, trainer.checkpointer, trainer.loader.dataset, trainer.evaluate, resume)
     _check_equal_starts(comm.all_gather(start_iteration))
     if start_iteration >= cfg.train.max_iter and not trainer.has_evaluation_left:
         saved, done = trainer.checkpointer.get_checkpoint_file(), f"{start_iteration} of {cfg.train.max_iter}"
@@ -196,7 +188,7 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
     clip, precision = cfg.train.clip_gradients, Precision(device, **cfg.train.amp)
     loader = instantiate(cfg.dataloader.train)
     checkpointer = Checkpointer(model, cfg.train.output_dir, save_to_disk=main)
-    checkpointer.class_names = class_names(loader)
+    checkpointer.class_names = class_names(loader.dataset)
     return Trainer(
         model=_data_parallel(model, device, cfg.train.ddp),
         optimizer=build_optimizer(cfg, model),
@@ -213,9 +205,9 @@ def build_trainer(cfg: DictConfig, model: nn.Module, device: str) -> Trainer:
     )
 
 
-def class_names(loader: object) -> Sequence[str]:
-    """The classes that a loader's images have; none if its data set, a class of the user's, doesn't tell."""
-    return tuple(getattr(getattr(loader, "dataset", None), "class_names", ()))
+def class_names(dataset: object) -> Sequence[str]:
+    """The classes that a data set has; none if it, a class of the user's, doesn't tell."""
+    return tuple(getattr(dataset, "class_names", ()))
 
 
 def load_initial_weights(cfg: DictConfig, checkpointer: Checkpointer) -> None:
@@ -259,19 +251,27 @@ def check_weights(cfg: DictConfig, training: bool = True, resume: bool = False) 
     Raises:
         UserError: as the start would say it.
     """
-    model = build_model(cfg, "cpu")
+    model, evaluation = build_model(cfg, "cpu"), EvaluationRun(cfg.dataloader, cfg.train.output_dir)
     if not training:
         load_trained_weights(model, cfg.train.init_checkpoint)
-        run = EvaluationRun(cfg.dataloader, cfg.train.output_dir)
-        check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", *run.datasets)
+        check_data_of_run(Path(cfg.train.init_checkpoint).parent, "test", *evaluation.datasets)
         return
     checkpointer, dataset = Checkpointer(model, cfg.train.output_dir), instantiate(cfg.dataloader.train.get("dataset"))
-    if resume and checkpointer.has_checkpoint():
-        check_data_of_run(cfg.train.output_dir, "train", dataset)
-        checkpointer.resume()
-        return
-    checkpointer.class_names = class_names(SimpleNamespace(dataset=dataset))
-    load_initial_weights(cfg, checkpointer)
+    checkpointer.class_names = class_names(dataset)
+    _load_start(cfg, checkpointer, dataset, evaluation, resume)
+
+
+def _load_start(
+    cfg: DictConfig, checkpointer: Checkpointer, train_set: Any, evaluation: EvaluationRun, resume: bool
+) -> int:
+    """Load what training goes on from, or begins with; the iteration that it starts at."""
+    if not (resume and checkpointer.has_checkpoint()):
+        load_initial_weights(cfg, checkpointer)
+        return 0
+    check_data_of_run(cfg.train.output_dir, "train", train_set)
+    if "test" in cfg.dataloader:
+        check_data_of_run(cfg.train.output_dir, "test", *evaluation.datasets)
+    return checkpointer.resume()
 
 
 def _check_equal_starts(starts: Sequence[int]) -> None:

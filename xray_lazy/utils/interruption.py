@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -16,6 +17,11 @@ unfinished_files: set[str] = set()  # that this process writes under temporary n
 
 _is_caught, _is_told = False, True
 _came, _came_at = 0, 0.0  # the first signal, and when
+
+
+# So long after the first one another signal ends the process at once. Only a person sends SIGINT again. SLURM sends
+# SIGTERM to all processes of a job, and who started this one hands it on, maybe late.
+INSISTING_SECONDS: dict[int, float] = {signal.SIGINT: 0, signal.SIGTERM: 5}
 
 
 class EndedBySignal(KeyboardInterrupt):
@@ -76,6 +82,17 @@ def heard(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType |
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+class Insistence:
+    """Tells of each signal that comes whether it shall end the process at once: one came before, and did not do."""
+
+    def __init__(self) -> None:
+        self._first_at: dict[int, float] = {}
+
+    def __call__(self, number: int) -> bool:
+        now = time.monotonic()
+        return now - self._first_at.setdefault(number, now) > INSISTING_SECONDS.get(number, math.inf)
 
 
 def describe(number: int) -> str:

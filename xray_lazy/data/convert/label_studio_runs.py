@@ -41,16 +41,18 @@ def decode_brush(stream: Sequence[int], height: int, width: int) -> np.ndarray:
     sizes = [reader.take(4) + 1 for _ in range(4)]
     if total != height * width * _CHANNELS:
         raise ValueError(f"a brush mask of {total // _CHANNELS} pixels for {width}x{height}")
-    values = np.zeros(total, np.uint8)
+    mask = np.zeros(height * width, bool)  # of the last channel: all four of a large image would take gigabytes
     at = 0
     while at < total:
         is_run, length = reader.take(1), reader.take(sizes[reader.take(2)]) + 1
+        end = min(at + length, total)
         if is_run:
-            values[at : at + length] = min(reader.take(word), 255)
+            mask[at // _CHANNELS : end // _CHANNELS] = reader.take(word) > 0
         else:
-            values[at : at + length] = [min(reader.take(word), 255) for _ in range(length)][: total - at]
-        at += length
-    return values.reshape(height, width, _CHANNELS)[..., 3] > 0
+            values = [reader.take(word) > 0 for _ in range(length)][: end - at]
+            mask[at // _CHANNELS : end // _CHANNELS] = values[(_CHANNELS - 1 - at) % _CHANNELS :: _CHANNELS]
+        at = end
+    return mask.reshape(height, width)
 
 
 class _Bits:

@@ -14,7 +14,7 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
     index = ImageIndex(folder)
     labels = files_by_stem(folder / "Annotation", ".xml")
     require_labels(labels, len(index.names), str(folder), folder / "Annotation")
-    seen: dict[str, tuple[Instance, ...]] = {}
+    seen: dict[str, tuple[Instance, ...] | None] = {}
     subsets = {}
     for table in sorted(folder.glob("ImageSet/*/*.csv")):
         subsets[f"{table.stem}_{table.parent.name}"] = scans = []
@@ -24,24 +24,31 @@ def read_sixray(folder: Path, classes: tuple[str, ...], notes: Notes) -> dict[st
                 notes.add(f"image of {table.parent.name}/{table.name} that is not there: left out", name)
                 continue
             if name not in seen:
-                seen[name] = tuple(_items(labels.get(name), classes, notes))
-            if lacking := told.intersection(classes) - {instance.class_name for instance in seen[name]}:
+                seen[name] = _items(labels.get(name), classes, notes)
+            items = seen[name]
+            if items is None:
+                continue
+            if lacking := told.intersection(classes) - {instance.class_name for instance in items}:
                 notes.add("bag with items that no box shows: left out", f"{name}: {', '.join(sorted(lacking))}")
             else:
-                scans.append(Scan(file, seen[name], name))
+                scans.append(Scan(file, items, name))
     return subsets
 
 
-def _items(path: Path | None, classes: tuple[str, ...], notes: Notes) -> list[Instance]:
+def _items(path: Path | None, classes: tuple[str, ...], notes: Notes) -> tuple[Instance, ...] | None:
+    """The boxes of a bag, which is an empty one where it has no file; None where the file has none that can be read."""
     if path is None:
-        return []
+        return ()
     # pixels are counted from 0 there, with three decimals
     reading = Reading(zero_based=True)
     label = voc.open_label(path, reading)
     for fault in reading.faults:
         notes.add("object that can't be read: left out", fault)
     instances = label.instances((0, 0)) if label else []
+    if reading.faults and not instances:
+        notes.add("label of which nothing can be read: left out with its image", path.name)
+        return None
     for instance in instances:
         if instance.class_name not in classes:
             notes.add(f"box of class {instance.class_name}, which is none of the set's: left out", path.name)
-    return [instance for instance in instances if instance.class_name in classes]
+    return tuple(instance for instance in instances if instance.class_name in classes)

@@ -1,5 +1,7 @@
 """What a class of a config says of its arguments, as a fault of the innermost node that can't be built."""
 
+import inspect
+import re
 import reprlib
 import textwrap
 import traceback
@@ -9,8 +11,8 @@ from detectron2.config import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
-from xray_lazy.config.keys import describes_call, read_or_none, walk
-from xray_lazy.config.names import dotted_name
+from xray_lazy.config.keys import describes_call, join_key, read_or_none, walk
+from xray_lazy.config.names import dotted_name, locate
 from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.errors import UserError
 
@@ -54,8 +56,34 @@ def fault_of_build(key: str, node: Any, error: Exception) -> Fault:
 def _fault(key: str, node: Any, error: Exception) -> Fault:
     if isinstance(error, UserError):
         return Fault(key, error.message.removeprefix(f"{key}: "), error.fix)
+    if isinstance(error, TypeError | AttributeError) and (nulls := _refused_nulls(node)):
+        return Fault(
+            join_key(key, nulls[0]),
+            f"it is null, which {_name(node)} doesn't take",
+            "give it a value; a list of nothing is []",
+        )
     what = _call(node) if describes_call(node) else "it"
     return Fault(key, f"{what} can't be built: {_reason(error)}", "correct its arguments")
+
+
+def _refused_nulls(node: Any) -> list[str]:
+    """The arguments of a call that are null although neither their type nor their default is."""
+    target = node["_target_"] if describes_call(node) else None
+    target = locate(target) if isinstance(target, str) else target
+    try:
+        parameters = inspect.signature(target).parameters if callable(target) else {}
+    except ValueError:  # of some functions in C
+        return []
+    return [
+        name
+        for name, parameter in parameters.items()
+        if name in node
+        and read_or_none(node, name) is None
+        and not OmegaConf.is_interpolation(node, name)
+        and parameter.default is not None
+        and not re.search(r"None|Optional|Any|\bobject\b", str(parameter.annotation) or "")
+        and parameter.annotation is not parameter.empty
+    ]
 
 
 def _reason(error: Exception) -> str:

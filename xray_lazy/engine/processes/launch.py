@@ -1,7 +1,6 @@
 """Start the processes of a run: one here, several on this machine, or as one of a group that torchrun or srun made."""
 
 import logging
-import math
 import multiprocessing.connection
 import os
 import signal
@@ -20,6 +19,7 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, Failure, read_failure
 from xray_lazy.utils.interruption import (
     ENDING,
+    Insistence,
     end_on_signals,
     end_with_parent,
     error_of,
@@ -238,24 +238,19 @@ def _end(processes: list) -> None:
 
 
 FORWARDED_SIGNALS = (*ENDING, signal.SIGUSR2)
-# So long after the first one another signal ends the run at once. Only a person sends SIGINT again. SLURM sends SIGTERM
-# to all processes of a job, and who started this one hands it on, maybe late; so it counts here only, not in the
-# processes, which have `GRACE_SECONDS` to save in also then.
-INSISTING_SECONDS: dict[int, float] = {signal.SIGINT: 0, signal.SIGTERM: 5}
 
 
 class _SignalForwarder:
     """Hand signals on to the processes, which end in order; a second SIGINT or SIGTERM ends this one, too."""
 
     def __init__(self, processes: list):
-        self.processes, self.first_at = processes, {}
+        self.processes, self.insists = processes, Insistence()
 
     def __call__(self, number: int, frame: object) -> None:
         for process in self.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
-        now = time.monotonic()
-        if now - self.first_at.setdefault(number, now) > INSISTING_SECONDS.get(number, math.inf):
+        if self.insists(number):
             raise error_of(number)
 
 
