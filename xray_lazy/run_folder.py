@@ -11,6 +11,7 @@ from typing import Any
 
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE
+from xray_lazy.utils.atomic_file import remove_if_free
 
 CONFIG, RECORD, METRICS, LOG, LAST = "config.yaml", "run.json", "metrics.json", "log.txt", "last_checkpoint"
 FINAL, FINAL_AVERAGE, BEST = "model_final", "model_final_ema", "model_best"  # checkpoints, without their ending
@@ -203,10 +204,10 @@ class RunFolder:
         return [path for name in (*names, "best*.json", CONFIG) for path in self.path.glob(name)]
 
     def remove_leftovers(self) -> None:
-        """Delete the temporary files that a killed run has left; nothing may be at work there."""
+        """Delete the temporary files that a killed run has left, and none that an evaluator beside it is writing."""
         for place in (".*.tmp", f"{EVALUATIONS}/*/*/.*.tmp"):
             for path in self.path.glob(place):
-                path.unlink(missing_ok=True)
+                remove_if_free(path)
 
     def check_is_no_sweep(self) -> None:
         """Refuse the folder of a sweep, whose config is not that of a run.

@@ -14,6 +14,7 @@ from xray_lazy.engine import checkpoint
 from xray_lazy.engine.checkpoint import Checkpointer, load_trained_weights
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.atomic_file import atomic_writer
 
 
 def make_model(classes=3):
@@ -112,6 +113,15 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (evaluation / ".predictions.json.abc.tmp").write_bytes(b"half")
     RunFolder(tmp_path).remove_leftovers()
     assert {p.name for p in tmp_path.iterdir()} == {"model_0000009.pth", "evaluation"} and not any(evaluation.iterdir())
+
+
+def test_what_an_evaluator_writes_while_a_training_starts_stays(tmp_path):
+    evaluation = tmp_path / "evaluation" / "val" / "iter_9"
+    for folder in (tmp_path, evaluation):
+        with atomic_writer(folder / "predictions.json") as stream:
+            RunFolder(tmp_path).remove_leftovers()
+            stream.write(b"[]")
+        assert (folder / "predictions.json").read_bytes() == b"[]"
 
 
 def test_periodic_files_are_the_numbered_ones_newest_first(tmp_path):

@@ -69,22 +69,22 @@ def _remove_abandoned(folder: Path) -> None:
     for leftover in folder.glob(".*.tmp"):
         # what somebody writes is locked, or was touched just now
         with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
-                _remove_if_free(leftover)
+            if _TEMPORARY.fullmatch(leftover.name) and time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                remove_if_free(leftover)
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
     """Delete what killed processes have left half-written here and below; nobody else is to write there."""
     for leftover in Path(folder).rglob(".*.tmp"):
-        with suppress(OSError):
-            _remove_if_free(leftover)
+        if _TEMPORARY.fullmatch(leftover.name):
+            remove_if_free(leftover)
 
 
-def _remove_if_free(leftover: Path) -> None:
-    if _TEMPORARY.fullmatch(leftover.name):
-        with open(leftover, "r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.unlink()
+def remove_if_free(leftover: Path) -> None:
+    """Delete a temporary file, but for one that somebody is writing."""
+    with suppress(OSError), open(leftover, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        leftover.unlink()
 
 
 def _rename_to_new(temporary: str, path: Path) -> None:
