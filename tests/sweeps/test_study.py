@@ -13,10 +13,11 @@ from filelock import SoftFileLease
 
 from tests.patience import PATIENCE, exit_codes
 from tests.sweeps.quick_sweep import make_sweep
+from xray_lazy.errors import UserError
 from xray_lazy.sweeps import study as study_module
 from xray_lazy.sweeps.hyperband import should_stop
 from xray_lazy.sweeps.lease import Lease
-from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy, list_trials
+from xray_lazy.sweeps.study import ATTEMPTS, JOURNAL, SweepStudy, list_trials, trial_folder
 from xray_lazy.sweeps.sweep_file import EarlyTerminate, Metric
 from xray_lazy.sweeps.workers import STALE_SECONDS, Worker, is_alive
 
@@ -146,6 +147,29 @@ def test_half_a_line_that_a_crash_left_is_dropped_also_by_workers_that_go_on(tmp
         with open(tmp_path / JOURNAL, "ab") as journal:
             journal.write(b'{"op_code":4,"worker_id":"half')
     assert [trial.value for trial in list_trials(tmp_path)] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_sweep_whose_record_was_lost_is_refused(tmp_path, kept):
+    study = open_study(tmp_path)
+    for number in range(2):
+        trial_folder(tmp_path, study.claim(2).trial.number).mkdir(parents=True)
+        study.finish(number, 1.0)
+    journal = (tmp_path / JOURNAL).read_text()
+    second = journal.index("op_code", journal.index('"trial_id":0,"state"'))
+    (tmp_path / JOURNAL).write_text(journal[: second * kept])
+    with pytest.raises(UserError, match=f"lost {2 - kept} trials? whose runs are there, the first one in .*000{kept}"):
+        open_study(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"notes\n", b"\xff\n", b"5\n", b"{}\n", b"\0\0\n"])
+def test_a_record_with_a_line_that_is_none_is_an_error_of_the_user(tmp_path, damage):
+    open_study(tmp_path).claim(1)
+    content = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(damage + content)
+    for read in (open_study, list_trials):
+        with pytest.raises(UserError, match="the record of the sweep's trials, is damaged"):
+            read(tmp_path)
 
 
 def test_a_worker_is_known_to_be_dead_by_its_process_its_silence_or_its_farewell(tmp_path):

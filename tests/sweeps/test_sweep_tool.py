@@ -15,8 +15,9 @@ from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.sweeps.local_launcher import LocalLauncher
 from xray_lazy.sweeps.run_sweep import SweepOptions, run_sweep, trial_limit
+from xray_lazy.sweeps.runner import SweepRunner
 from xray_lazy.sweeps.space_check import space_faults, without_odd_batches
-from xray_lazy.sweeps.study import list_trials, trial_folder
+from xray_lazy.sweeps.study import JOURNAL, list_trials, trial_folder
 from xray_lazy.sweeps.sweep_file import parse_sweep, read_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -256,3 +257,23 @@ def test_a_sweep_is_killed_resumed_and_ends_with_its_results(environment, option
     options.overrides = [*LEAN, "optimizer.lr=0.5"]
     with pytest.raises(UserError, match=r"holds another sweep:\n    optimizer.lr: "):
         run_sweep(options)
+
+
+def test_a_sweep_whose_record_was_lost_keeps_its_results(options, monkeypatch):
+    folder = Path(options.output_dir)
+
+    def finish_all(runner, limit):
+        while claim := runner._study.claim(limit):
+            claim.trial.folder.mkdir(parents=True)
+            runner._study.finish(claim.trial.number, 1.0)
+
+    monkeypatch.setattr(SweepRunner, "run", finish_all)
+    assert run_sweep(options) == 0
+    (folder / JOURNAL).unlink()
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    with pytest.raises(UserError, match="has lost 3 trials whose runs are there"):
+        run_sweep(options)
+    (folder / JOURNAL).unlink()
+    assert before == {path: path.read_bytes() for path in folder.glob("*.*")} and not any(
+        (folder / "workers").iterdir()
+    )

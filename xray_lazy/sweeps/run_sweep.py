@@ -147,8 +147,12 @@ def _work(
 ) -> int:
     worker = Worker(folder)
     try:
+        study = SweepStudy(folder, sweep, worker)
+    except BaseException:  # the results that are there stay as they are
+        worker.close()
+        raise
+    try:
         with SweepConsole(sweep) as console:
-            study = SweepStudy(folder, sweep, worker)
             there = len(study.trials())
             console.say(
                 f"{'joined' if joined else 'started'} the sweep in {folder}: {there} of {limit} trials are there"

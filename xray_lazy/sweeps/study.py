@@ -18,6 +18,7 @@ from xray_lazy.sweeps.samplers import make_sampler
 from xray_lazy.sweeps.sweep_file import Sweep
 from xray_lazy.sweeps.trials import Trial, best_trial
 from xray_lazy.sweeps.workers import Worker, is_alive
+from xray_lazy.utils.wording import counted
 
 JOURNAL = "journal.log"
 NAME = "sweep"
@@ -26,6 +27,7 @@ ATTEMPTS = 3
 # To choose parameters takes seconds; on a busy machine, with a Gaussian process, more of them.
 CLAIM_SECONDS = 120
 JOURNAL_SECONDS = 30
+AFTER_LOSS = "put a copy of it back, or start the sweep anew in another --output-dir; nothing was changed here"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -49,6 +51,9 @@ class SweepStudy:
         folder: of the sweep, which exists.
         sweep: as it was read.
         worker: the one that asks.
+
+    Raises:
+        UserError: the record can't be read, or lacks trials whose folders are there.
     """
 
     def __init__(self, folder: Path, sweep: Sweep, worker: Worker):
@@ -62,6 +67,7 @@ class SweepStudy:
                 direction=sweep.metric.goal,
                 load_if_exists=True,
             )
+            _raise_if_forgotten(folder, len(self._study.get_trials(deepcopy=False)))
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
@@ -230,9 +236,28 @@ def _raise_if_hopeless(trials: list[FrozenTrial]) -> None:
         )
 
 
+def _raise_if_forgotten(folder: Path, recorded: int) -> None:
+    """Refuse a sweep whose record was lost: new trials would meet the runs of earlier ones, and replace their results.
+
+    A trial is recorded before its folder is made.
+    """
+    numbers = [int(path.name) for path in (folder / "trials").glob("[0-9]*") if path.name.isdecimal()]
+    lost = sorted(number for number in numbers if number >= recorded)
+    if lost:
+        raise UserError(
+            f"{folder / JOURNAL} has lost {counted(len(lost), 'trial')} whose runs are there, the first one in "
+            f"{trial_folder(folder, lost[0])}",
+            AFTER_LOSS,
+        )
+
+
 def _open(folder: Path) -> JournalStorage:
+    """Raises: UserError: the record is damaged."""
     path = folder / JOURNAL
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+    try:
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError(f"{path}, the record of the sweep's trials, is damaged: {error}", AFTER_LOSS) from None
 
 
 class _JournalLock:
