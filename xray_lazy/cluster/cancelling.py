@@ -5,10 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from xray_lazy.cluster.job_record import JobRecord
+from xray_lazy.cluster.job_state import JobState
 from xray_lazy.cluster.slurm_commands import cancel_jobs
-from xray_lazy.cluster.status import process_runs, read_status
+from xray_lazy.cluster.status import START, STATE_FILES, process_runs, read_status
 
 # as SLURM's own default between SIGTERM and SIGKILL
 GRACE_SECONDS = 30
@@ -40,6 +42,10 @@ def ask_to_leave(records: Sequence[JobRecord]) -> None:
     on_slurm = [record.job_id for record in records if record.executor == "slurm"]
     if on_slurm:
         cancel_jobs(on_slurm)
+    for record in records:  # before those are ended in whose place they would be started
+        if record.waits_for:
+            state = JobState(record.job_id, "stopped", "it was cancelled before it started", START)
+            state.write(Path(record.output_dir) / STATE_FILES[record.kind])
     for record in records:
         _signal(record, signal.SIGTERM)
 

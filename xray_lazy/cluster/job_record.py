@@ -22,7 +22,8 @@ class JobRecord:
     """One submitted job; plain values, as they are in the file.
 
     Attributes:
-        job_id: SLURM's, such as "12" or "12_0"; for the executor local the process that watches over the tasks.
+        job_id: SLURM's, such as "12" or "12_0"; for the executor local the process that watches over the tasks, and
+            while one of an array waits, that of the command which is to start it, with its place in the array.
         kind: "training" or "evaluator".
         output_dir: absolute.
         logs: the folder of the tasks' logs, absolute.
@@ -36,6 +37,8 @@ class JobRecord:
         submitted: ISO 8601 with the time zone.
         command: that the job's one task runs; empty for a training, whose tasks are the run's processes.
         git: commit, branch and dirty flag of the checkout that the snapshot was taken of.
+        waits_for: of a local job that waits, the start of the process that is to start it, which tells it from later
+            ones of its number; empty of all others.
     """
 
     job_id: str
@@ -52,6 +55,7 @@ class JobRecord:
     typed: str = ""
     command: list[str] = field(default_factory=list)
     git: dict[str, Any] | None = None
+    waits_for: str = ""
 
     @property
     def executor(self) -> str:

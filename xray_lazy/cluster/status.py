@@ -14,11 +14,13 @@ from xray_lazy.cluster.slurm_commands import QueueState, job_states
 from xray_lazy.failure import FAILURE_FILE
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.utils.file_end import last_lines
+from xray_lazy.utils.processes import process_start
 
 STATE_FILES = {"training": STATE_FILE, "evaluator": "evaluator_state.json"}
 FAILURE_FILES = {"training": FAILURE_FILE, "evaluator": f"evaluator/{FAILURE_FILE}"}
 TAIL_LINES = 15
 RESUBMIT = "submit.py resubmit goes on from its last checkpoint"
+START = "submit.py resubmit starts it"
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED")
 SHOWN_METRIC = re.compile(r"(bbox|segm)\w*/AP")
@@ -92,6 +94,13 @@ def process_runs(record: JobRecord) -> bool:
     return b"submitit.local._local" in command and os.fsencode(record.logs) in command
 
 
+def is_held_back(record: JobRecord) -> bool:
+    """Whether a local job waits for the command that submitted its array to start it, and that command lives."""
+    if not record.waits_for or record.host != socket.gethostname():
+        return False
+    return process_start(int(record.job_id.partition("_")[0])) == record.waits_for
+
+
 def _of_slurm(record: JobRecord, queue: dict[str, QueueState], own: JobState | None) -> JobStatus:
     known = queue.get(record.job_id)
     if known is None:
@@ -118,8 +127,12 @@ def _of_process(record: JobRecord, own: JobState | None) -> JobStatus:
         return JobStatus(record, "running")
     if own and own.state in ENDED:
         return JobStatus(record, own.state, own.reason, own.fix)
+    if is_held_back(record):
+        return JobStatus(record, "waiting", "for the jobs of its array before it")
     if record.host != socket.gethostname():
         return JobStatus(record, "unknown", f"its processes are those of {record.host}", "ask there")
+    if record.waits_for:
+        return JobStatus(record, "stopped", "the command that was to start it has ended", START)
     return JobStatus(record, "failed", "its processes ended without a word", RESUBMIT)
 
 
