@@ -219,6 +219,7 @@ def test_a_signal_stops_trials_in_order_and_the_same_command_goes_on(tmp_path, n
     assert code in [128 + number for number in numbers]
     printed = (tmp_path / "sweep.txt").read_text()
     assert "trial 0 is interrupted" in printed and "Traceback" not in printed
+    assert printed.count(": the running trials finish their step and save; once more ends them at once") == 1
     (trial,) = list_trials(folder)
     assert (trial.state, trial.reason) == ("interrupted", "the sweep was interrupted")
 

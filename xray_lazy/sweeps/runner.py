@@ -118,6 +118,9 @@ class SweepRunner:
 
     def _wind_up(self) -> None:
         """Let all trials save and leave; end them at once where a signal came again."""
+        if self._signals and any(not running.wish for running in self._running):
+            name = signal.Signals(self._signals[0]).name
+            self._console.say(f"{name}: the running trials finish their step and save; once more ends them at once")
         for running in self._running:
             if not running.wish:
                 self._ask_to_stop(running, "interrupt")
