@@ -28,16 +28,17 @@ hooks = dict(
     ema=L(ExponentialMovingAverage)(decay=0.0, evaluate="beside"),  # of the weights, e.g. decay=0.9998; 0 is off
     validation_loss=L(ValidationLoss)(period=0, dataloader="${dataloader}"),  # of dataloader.validation; 0 is off
     evaluation=L(Evaluation)(period="${train.eval_period}"),
-    best_checkpoint=L(BestCheckpoint)(metric="segm/AP", mode="max", keep=1),
-    # after e.g. patience=5 evaluations that were not better than the best; None is off
-    early_stopping=L(EarlyStopping)(metric="bbox/AP", mode="max", patience=None, min_delta=0.0, warmup_iters=0),
     # what TensorBoard and W&B show of an evaluation: images, confusion matrix, precision-recall curves
     evaluation_media=L(EvaluationMedia)(
         period="${train.eval_period}", count=16, worst=8, chosen=[], score_threshold=0.5, long_edge=1024
     ),
     prediction_pictures=L(PredictionPictures)(count=8, score_threshold=0.5),
     report=L(Report)(enabled=True, time_limit=120.0),  # report.html, when training is done; seconds
-    # the last two, before which others are put that an experiment or the command line adds
+    # behind all that may give a metric, also what an experiment or the command line adds
+    best_checkpoint=L(BestCheckpoint)(metric="segm/AP", mode="max", keep=1),
+    # after e.g. patience=5 evaluations that were not better than the best; None is off
+    early_stopping=L(EarlyStopping)(metric="bbox/AP", mode="max", patience=None, min_delta=0.0, warmup_iters=0),
+    # the last two
     write_events=L(WriteEvents)(period="${train.log_period}"),
     checkpoint=L(PeriodicCheckpoint)(
         period="${train.checkpointer.period}",

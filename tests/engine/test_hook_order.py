@@ -45,8 +45,15 @@ def test_one_that_is_left_out_or_refers_to_another_stays_so():
         ],
     )
     put_in_order(cfg)
-    assert list(cfg.hooks)[-4:] == ["other", "mine", "write_events", "checkpoint"]
+    judges = ["best_checkpoint", "early_stopping", "other"]
+    assert list(cfg.hooks)[-6:] == ["mine", *judges, "write_events", "checkpoint"]
     assert cfg.hooks.report is None and "${hooks.best_checkpoint}" in to_yaml(cfg, references=True)
+
+
+def test_what_judges_metrics_comes_after_any_hook_that_may_give_one():
+    cfg = load_config(CONFIG, ["+hooks.mine={_target_: tests.engine.test_hook_order.made}"])
+    names = list(build_hooks(cfg))
+    assert names[-5:] == ["mine", "best_checkpoint", "early_stopping", "write_events", "checkpoint"]
 
 
 def made():

@@ -1,7 +1,7 @@
 """The hooks of a config, and the order in which they are called: that of the config, but for those that need another.
 
-What gives metrics comes before what judges them, and writing and saving are last, wherever the command line or a file
-has added them.
+What judges metrics comes after all that may give them, and writing and saving are last, wherever the command line or a
+file has added them.
 """
 
 from collections.abc import Iterable
@@ -43,15 +43,17 @@ def given(nodes: DictConfig) -> dict[str, DictConfig]:
 
 def _in_order(hooks: Iterable[tuple[object, Named]]) -> list[Named]:
     """What stands for the hooks, or for their classes, which come with it."""
-    before, givers, others = [], [], []
+    before, givers, others, judges = [], [], [], []
     for hook, named in hooks:
         if isinstance(hook, GivesMetrics):
             givers.append((hook, named))
-        elif givers or others or hasattr(hook, "judges_metrics"):
+        elif hasattr(hook, "judges_metrics"):
+            judges.append((hook, named))
+        elif givers or judges:
             others.append((hook, named))
         else:
             before.append((hook, named))
-    ordered = [*before, *sorted(givers, key=lambda item: item[0].gives_metrics), *others]
+    ordered = [*before, *sorted(givers, key=lambda item: item[0].gives_metrics), *others, *judges]
     return [named for _, named in sorted(ordered, key=lambda item: _place(item[0]))]
 
 

@@ -24,7 +24,7 @@ class ComesLast(Protocol):
 @runtime_checkable
 class GivesMetrics(Protocol):
     gives_metrics: int
-    """Called before the hooks that judge metrics, the lowest first: it evaluates, or makes what is evaluated."""
+    """Called before other hooks that an experiment adds, the lowest first: it evaluates, or makes what is evaluated."""
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ class JoinsEvaluation(Protocol):
 @runtime_checkable
 class JudgesMetrics(Protocol):
     judges_metrics: bool
-    """Called for each checkpoint that is evaluated beside training, as after a step."""
+    """Called after all hooks that may give a metric, and for each checkpoint that is evaluated beside training."""
     metric: str
     """That it judges."""
 
