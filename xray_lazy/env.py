@@ -84,10 +84,20 @@ def wandb_login() -> str | None:
             return variable
     path = Path(os.environ.get("NETRC") or _first_file(Path.home() / ".netrc", Path.home() / "_netrc"))
     try:
-        entry = netrc.netrc(path).authenticators(urlsplit(_wandb_server()).netloc)
+        entry = netrc.netrc(path).authenticators(urlsplit(wandb_server()).netloc)
     except (OSError, netrc.NetrcParseError):
         return None
     return str(path) if entry else None
+
+
+def wandb_server() -> str:
+    """The server's address: from the environment, else as `wandb login --host` has saved it, else the public one."""
+    settings = configparser.ConfigParser(interpolation=None)
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
+    with contextlib.suppress(OSError, configparser.Error):
+        settings.read(folder / "settings")
+    saved = settings.get("default", "base_url", fallback="https://api.wandb.ai")
+    return os.environ.get("WANDB_BASE_URL") or saved
 
 
 def find_problems() -> list[Problem]:
@@ -295,16 +305,6 @@ def _cpu_count() -> int:
 def _memory() -> int:
     """The machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _wandb_server() -> str:
-    """The server's address: from the environment, else as `wandb login --host` has saved it, else the public one."""
-    settings = configparser.ConfigParser(interpolation=None)
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path.home() / ".config" / "wandb")
-    with contextlib.suppress(OSError, configparser.Error):
-        settings.read(folder / "settings")
-    saved = settings.get("default", "base_url", fallback="https://api.wandb.ai")
-    return os.environ.get("WANDB_BASE_URL") or saved
 
 
 def _first_file(*paths: Path) -> Path:

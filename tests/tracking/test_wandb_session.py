@@ -228,6 +228,23 @@ def test_what_a_server_that_died_has_not_got_is_sent_later_and_only_that(trainin
     assert wandb_service.only_run().rows == rows_of(range(25))
 
 
+@pytest.mark.parametrize("fault", ["unreachable", "refuses"])
+def test_sending_that_fails_records_nothing_and_can_be_repeated(training, wandb_service, fault):
+    training.run(mode="offline", stop=5)
+    if fault == "unreachable":
+        wandb_service.stop()
+        assert "error: W&B can't be reached, and nothing is sent: " in training.sync(code=1)
+    else:
+        wandb_service.status = 403
+        assert "didn't take all of" in training.sync(code=1)
+    printed = training.sync(code=1)  # of what an earlier sending has begun only the rest is sent
+    assert "offline" not in printed.replace(str(training.output), "")
+    assert len(list((training.output / "wandb").glob("offline-run-*"))) == 1
+    wandb_service.start() if fault == "unreachable" else setattr(wandb_service, "status", 200)
+    training.sync()
+    assert wandb_service.only_run().rows == rows_of(range(5))
+
+
 @pytest.mark.parametrize("fault", ["unreachable", "hangs", "answers with 500"])
 def test_without_an_answer_training_waits_no_longer_than_stated_and_is_recorded_offline(training, wandb_service, fault):
     {"unreachable": wandb_service.stop, "hangs": wandb_service.hang}.get(fault, lambda: None)()

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 MODES_OF_WANDB = ("", "shared", "run", "dryrun")  # what its variable may have besides, by W&B itself
+ANSWER_SECONDS = 15  # at most, until the server answers at all
 
 
 class WandbSession:
@@ -71,7 +72,7 @@ class WandbSession:
         self._options = {name: value for name, value in options.items() if value}  # else W&B asks its environment
         self._run = None
         self._background: Background | None = None
-        self._is_open = self._is_preempting = self._has_lost_service = False
+        self._is_open = self._is_preempting = self._has_lost_service = self._only_missing = False
         self._one_warning = threading.Lock()
 
     @property
@@ -97,8 +98,9 @@ class WandbSession:
 
         Args:
             run: what starts.
-            only_missing: nothing new is going to be logged.
+            only_missing: nothing new is going to be logged; where it can't be sent, nothing is recorded either.
         """
+        self._only_missing = only_missing
         mode = self._choose_mode()
         if mode == "disabled":
             return {}
@@ -113,7 +115,7 @@ class WandbSession:
         run_id = os.environ.get("WANDB_RUN_ID") or run.wandb_id or secrets.token_hex(4)
         self._is_open = True
         self._background = Background("W&B")
-        self._background.do(lambda: self._attempt("start", lambda _: self._begin(run, run_id, mode, only_missing)))
+        self._background.do(lambda: self._attempt("start", lambda _: self._begin(run, run_id, mode)))
         # what is logged while W&B is still at it waits in the thread
         self._background.wait(deadline - time.monotonic())
         return {"wandb_id": run_id} if self._is_open else {}
@@ -185,27 +187,34 @@ class WandbSession:
             except Exception as error:
                 self._give_up(action, error)
 
-    def _begin(self, run: RunRecord, run_id: str, mode: str, only_missing: bool) -> None:
+    def _begin(self, run: RunRecord, run_id: str, mode: str) -> None:
         """In the thread: open the run, offline where online fails."""
         import wandb
 
         wandb.setup(settings=wandb.Settings(silent=True))  # else init reports its log-in before it knows of `silent`
         earlier = find_parts(self._directory, run_id)
-        if mode == "online" and not only_missing and any(part.is_offline and not part.is_sent for part in earlier):
+        is_waiting = any(part.is_offline and not part.is_sent for part in earlier)
+        if mode == "online" and is_waiting and not self._only_missing:
             # sent after what comes now, it would follow it in the history
             logger.info("the run goes on offline, for its earlier part has not been sent yet")
             mode = "offline"
         if not wait_until_left(earlier, self._timeout / 2) and mode == "online":
+            if self._only_missing:
+                raise TimeoutError("W&B's process of the run's earlier start has not ended")
             logger.warning("W&B's process of the run's earlier start has not ended, the run goes on offline")
             mode = "offline"
         if mode == "online":
+            has_answered = False
             try:
-                _check_answers(wandb.setup().settings.base_url, self._timeout / 2)
+                check_server(wandb.setup().settings.base_url, self._timeout)
+                has_answered = True
                 self._run = self._open(run, run_id, mode, earlier)
             except Exception as error:
-                logger.warning("W&B can't be reached, the run is recorded offline: %s", _reason(error))
-                if not isinstance(error, OSError):
-                    wandb.teardown()  # W&B's service still holds the id of the run that failed to start
+                if has_answered:  # W&B's service still holds the id of the run that failed to start, or has ended
+                    _end_service() if _is_loss_of_service(error) else wandb.teardown()
+                if self._only_missing:
+                    raise
+                logger.warning("W&B can't be reached, the run is recorded offline: %s", reason(error))
         if self._run is None:
             self._run = self._open(run, run_id, "offline", earlier)
         self._announce()
@@ -269,9 +278,8 @@ class WandbSession:
         with self._one_warning:
             is_first, self._is_open = self._is_open, False
         if is_first:
-            logger.warning(
-                "W&B failed to %s, training goes on without it: %s%s", action, _reason(error), self._repair()
-            )
+            without = "" if self._only_missing else ", training goes on without it"
+            logger.warning("W&B failed to %s%s: %s%s", action, without, reason(error), self._repair())
 
     def _repair(self) -> str:
         return "" if self._run is None else f"; fix, once the run has ended: {self._command_to_send()}"
@@ -286,8 +294,8 @@ def _circumstances(run: RunRecord) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names}
 
 
-def _reason(error: Exception) -> str:
-    """The first line, or the three of a wrong setting, of which the first one doesn't say which setting it is."""
+def reason(error: Exception) -> str:
+    """A failure for a message: its first line, or the three of a wrong setting, whose first one doesn't say which."""
     lines = str(error).splitlines() or [type(error).__name__]
     count = 3 if "validation error" in lines[0] else 1
     return " ".join(map(str.strip, lines[:count])).partition(" [type=")[0]
@@ -300,14 +308,18 @@ def _exit_code(error: BaseException | None) -> int:
     return 255 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _check_answers(url: str, timeout: float) -> None:
-    """Find out whether a server answers, because W&B keeps the id of a run whose start has failed.
+def check_server(url: str, timeout: float) -> None:
+    """Find out whether W&B's server answers, because W&B keeps the id of a run whose start has failed.
+
+    Args:
+        url: of the server.
+        timeout: seconds for all that is to be done there, of which this may take a half, and `ANSWER_SECONDS` at most.
 
     Raises:
         OSError: it doesn't, or with an error of its own.
     """
     try:
-        urllib.request.urlopen(url, timeout=timeout).close()
+        urllib.request.urlopen(url, timeout=min(timeout / 2, ANSWER_SECONDS)).close()
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             raise

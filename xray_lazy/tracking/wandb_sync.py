@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xray_lazy.env import wandb_login
+from xray_lazy.env import wandb_login, wandb_server
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.run_folder import RunFolder
 from xray_lazy.tracking.run_record import RunRecord
 from xray_lazy.tracking.wandb_files import find_parts
-from xray_lazy.tracking.wandb_session import WandbSession
+from xray_lazy.tracking.wandb_session import WandbSession, check_server, reason
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ def send_runs(output_dirs: Sequence[str | Path], timeout: float = 300) -> None:
     """`send_run` for each of several output folders, such as those of a sweep's trials.
 
     Raises:
+        UserError: nobody is logged in, or none of the folders is a run's.
+        RunFailure: W&B's server doesn't answer.
         UserError, RunFailure: as `send_run`, of all folders together once the others have been sent.
     """
     records = [RunFolder(folder).record for folder in output_dirs]
@@ -31,6 +33,11 @@ def send_runs(output_dirs: Sequence[str | Path], timeout: float = 300) -> None:
         raise UserError(there_is_none, "give the output folder of a training")
     if not wandb_login():
         raise UserError("nobody is logged in to W&B", "wandb login")
+    try:
+        check_server(wandb_server(), timeout)
+    except OSError as error:
+        message = f"W&B can't be reached, and nothing is sent: {reason(error)}"
+        raise RunFailure(message, "try again when its server answers") from error
     faults = []
     for folder in output_dirs:
         try:
