@@ -810,10 +810,11 @@ def test_a_size_that_no_image_has_is_refused_before_a_mask_is_made_of_it(tmp_pat
         {"type": ["x"]},
         {"parentID": ["a"]},
         {"value": [1]},
+        {"value": {"x": 50, "y": 50, "width": -20, "height": 20, "rectanglelabels": ["gun"]}},
         {"data": {"image": "http://[bad/1.png"}},
     ],
 )
-def test_a_region_of_label_studio_with_other_types_is_a_fault(tmp_path, change):
+def test_a_region_that_is_not_as_label_studio_writes_it_is_a_fault(tmp_path, change):
     cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
     (task,) = json.loads(LABEL_STUDIO.format(value=1))
     if "data" in change:

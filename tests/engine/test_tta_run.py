@@ -89,8 +89,11 @@ def test_a_config_without_a_test_node_is_evaluated_plainly(overrides):
     assert [p.name for p in (folder / "evaluation" / "tiny").iterdir()] == ["iter_1"]
 
 
-def test_training_says_that_augmentation_is_for_evaluation(output):
+def test_training_and_its_dry_run_say_that_augmentation_is_for_evaluation(output, caplog):
     folder, where = output
-    run(RunOptions(CONFIG, [*where, "train.max_iter=1", AUGMENTED]))
+    settings = [*where, "train.max_iter=1", AUGMENTED]
+    run(RunOptions(CONFIG, settings, dry_run=True))
+    assert "test.tta.enabled is for --eval-only" in caplog.text
+    run(RunOptions(CONFIG, settings))
     assert "test.tta.enabled is for --eval-only" in (folder / "log.txt").read_text()
     assert [p.name for p in (folder / "evaluation" / "tiny").iterdir()] == ["iter_0"]

@@ -212,13 +212,18 @@ def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
     """`model` with the test-time augmentation of `cfg.test.tta`.
 
     Raises:
-        UserError: there is none, or it refuses its settings.
+        UserError: there is none, it has a model of its own, or it refuses its settings.
     """
     node = cfg.test.tta.get("model")
     if not describes_call(node):
         raise UserError(
             "test.tta.enabled asks for test-time augmentation, but test.tta.model is none",
             "take `test` of configs/common/test.py, or set test.tta.enabled=False",
+        )
+    if node.get("model") is not None:
+        raise UserError(
+            "test.tta.model.model is given, but the model that is evaluated takes its place",
+            "leave it null; scaled copies and tiles of an image don't go together",
         )
     return instantiate({**node, "model": model})
 

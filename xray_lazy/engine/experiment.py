@@ -69,11 +69,16 @@ def train(
         _train(cfg, device, resume, overwrite, overrides, claim)
 
 
+def warn_of_augmentation(cfg: DictConfig) -> None:
+    """Say that test-time augmentation plays no part in a training, where the config asks for it."""
+    if augmentation_enabled(cfg):
+        logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
+
+
 def _train(
     cfg: DictConfig, device: str, resume: bool, overwrite: bool, overrides: Sequence[str], claim: Claim | None
 ) -> None:
-    if augmentation_enabled(cfg):
-        logger.warning("test.tta.enabled is for --eval-only: evaluation during training is without augmentation")
+    warn_of_augmentation(cfg)
     set_determinism(cfg.train.deterministic)
     set_float32_matmul(cfg.train.get("float32_matmul", "highest"))
     model = build_model(cfg, device)

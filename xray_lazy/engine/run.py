@@ -78,11 +78,13 @@ def run(options: RunOptions) -> None:
     if not options.eval_only:
         put_in_order(cfg)
     if options.dry_run:
-        from xray_lazy.engine.experiment import check_weights
+        from xray_lazy.engine.experiment import check_weights, warn_of_augmentation
         from xray_lazy.engine.preflight.trial_step import try_images
 
         raise_faults(try_images(cfg, training=not options.eval_only))  # a start meets these at its first image
         check_weights(cfg, training=not options.eval_only, resume=options.resume)
+        if not options.eval_only:
+            warn_of_augmentation(cfg)
         print(to_yaml(cfg), end="")
         return
     text = to_yaml(cfg, references=True)

@@ -159,6 +159,8 @@ def _instance(region: dict, size: tuple[int, int]) -> Instance:
         if value.get("rotation"):
             raise ValueError("a turned rectangle; draw it as a polygon")
         shares = as_coordinates(value[side] for side in ("x", "y", "width", "height"))
+        if min(shares[2:]) < 0:
+            raise ValueError(f"a rectangle {shares[2]:g} wide and {shares[3]:g} high")
         return Instance(names[0], [share * size[i % 2] / 100 for i, share in enumerate(shares)], None, *common)
     if kind == "polygonlabels":
         shares = as_coordinates(part for x, y in value["points"] for part in (x, y))
