@@ -359,13 +359,16 @@ def test_evaluation_takes_what_only_training_would_refuse(tiny):
     assert [fault.key for fault in faults] == ["train.init_checkpoint"]
 
 
+TILES = "{_target_: xray_lazy.evaluation.tiling.TiledModel, model: null, width: 9, overlap: 0}"
+
+
 @pytest.mark.parametrize(
     ("override", "key", "words"),
     [
         ("test.tta.model=null", "test.tta.model", "test.tta.model is none"),
         ("~test.tta.model", "test.tta.model", "test.tta.model is none"),
         ("test.tta.model.short_edge_lengths=[]", "test.tta.model", "has nothing to look at"),
-        ("test.tta.model.model={_target_: torch.nn.Identity}", "test.tta.model", "takes its place"),
+        (f"test.tta.model.model={TILES}", "test.tta.model", "takes its place"),
         ("test.tta.model.image_format=RGB", "test.tta.model.image_format", "image_format is 'BGR'"),
         ("test.tta.model.image_format=null", "test.tta.model.image_format", "it is null"),
     ],

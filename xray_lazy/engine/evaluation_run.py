@@ -208,11 +208,11 @@ def augmentation_enabled(cfg: DictConfig) -> bool:
     return bool(OmegaConf.select(cfg, "test.tta.enabled"))
 
 
-def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
-    """`model` with the test-time augmentation of `cfg.test.tta`.
+def augmentation_node(cfg: DictConfig) -> DictConfig:
+    """The node `test.tta.model`, which takes the model that is evaluated.
 
     Raises:
-        UserError: there is none, it has a model of its own, or it refuses its settings.
+        UserError: there is none, or it has a model of its own.
     """
     node = cfg.test.tta.get("model")
     if not describes_call(node):
@@ -225,7 +225,16 @@ def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
             "test.tta.model.model is given, but the model that is evaluated takes its place",
             "leave it null; scaled copies and tiles of an image don't go together",
         )
-    return instantiate({**node, "model": model})
+    return node
+
+
+def build_augmented(cfg: DictConfig, model: nn.Module) -> nn.Module:
+    """`model` with the test-time augmentation of `cfg.test.tta`.
+
+    Raises:
+        UserError: as `augmentation_node`, or it refuses its settings.
+    """
+    return instantiate({**augmentation_node(cfg), "model": model})
 
 
 def evaluate_augmented(cfg: DictConfig, run: EvaluationRun, model: nn.Module, iteration: int) -> dict:

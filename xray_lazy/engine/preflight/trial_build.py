@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from xray_lazy.config import Fault
 from xray_lazy.config.names import locate
 from xray_lazy.engine.epochs import put_iterations
-from xray_lazy.engine.evaluation_run import augmentation_enabled, build_augmented
+from xray_lazy.engine.evaluation_run import augmentation_enabled, augmentation_node, build_augmented
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
 from xray_lazy.engine.hook_order import given
 from xray_lazy.engine.precision import Precision
@@ -48,7 +48,9 @@ def build_on_trial(cfg: DictConfig, training: bool = True) -> list[Fault]:
         _try(faults, "dataloader.test.mapper", lambda: instantiate(node), node)
         if not training:
             if built is not None and augmentation_enabled(cfg):
-                _try(faults, "test.tta.model", lambda: build_augmented(cfg, model), cfg.test.tta.get("model"))
+                node = _try(faults, "test.tta.model", lambda: augmentation_node(cfg))
+                if node is not None:
+                    _try(faults, "test.tta.model", lambda: build_augmented(cfg, model), node)
             return faults
         if frozen:
             _try(faults, "optimizer", lambda: build_optimizer(cfg, model), cfg.optimizer)
