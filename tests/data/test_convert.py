@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xray_lazy.data.convert import convert
+from xray_lazy.data.convert.class_file import read_classes
 from xray_lazy.data.image_files.image_file import read_image
 from xray_lazy.errors import UserError
 
@@ -282,6 +283,12 @@ def test_class_files_that_would_shift_the_numbers_are_refused(tmp_path, text, me
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(UserError, match=message):
         convert("yolo", str(tmp_path))
+
+
+@pytest.mark.parametrize("names", ["[no, 007, 1e3, 'a b']", "{1: 007, 0: no, 2: 1e3, 3: a b}"])
+def test_names_in_a_yaml_file_are_as_they_are_written(tmp_path, names):
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    assert read_classes(tmp_path / "data.yaml") == ("no", "007", "1e3", "a b")
 
 
 @pytest.mark.parametrize("names", ["names: {0: gun, 2: knife}", "nc: 2", "names: [", "- gun", "names: {a: b, 0: c}"])
@@ -809,6 +816,7 @@ def test_a_size_that_no_image_has_is_refused_before_a_mask_is_made_of_it(tmp_pat
         {"meta": [1]},
         {"type": ["x"]},
         {"parentID": ["a"]},
+        {"image_rotation": 90},
         {"value": [1]},
         {"value": {"x": 50, "y": 50, "width": -20, "height": 20, "rectanglelabels": ["gun"]}},
         {"data": {"image": "http://[bad/1.png"}},

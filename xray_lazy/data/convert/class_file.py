@@ -74,22 +74,24 @@ def read_keypoints(path: Path) -> int | None:
     return max(shape[0], 0) * shape[1]
 
 
-def _yaml_content(path: Path, text: str) -> object:
+def _yaml_content(path: Path, text: str, as_written: bool = False) -> object:
+    """What is in a YAML file; `as_written` gives texts alone, where `no` would be False and 007 be 7."""
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=yaml.BaseLoader if as_written else yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}", _ONE_PER_LINE) from None
 
 
 def _names_in_yaml(path: Path, text: str) -> list[str]:
-    content = _yaml_content(path, text)
+    content = _yaml_content(path, text, as_written=True)
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        numbers = [str(number) for number in range(len(names))]
+        if sorted(names) != sorted(numbers):
             raise UserError(f"{path}: the numbers of `names` don't run from 0", "number the classes 0, 1, 2, ...")
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list):
-        raise UserError(f"{path} has no list `names`", _ONE_PER_LINE)
-    return [str(name).strip() for name in names]
+        names = [names[number] for number in numbers]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} has no list `names` of texts", _ONE_PER_LINE)
+    return [name.strip() for name in names]

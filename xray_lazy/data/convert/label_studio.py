@@ -140,6 +140,8 @@ def _size(region: dict, before: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _instance(region: dict, size: tuple[int, int]) -> Instance:
+    if turned := region.get("image_rotation"):
+        raise ValueError(f"on an image turned by {turned}: what its numbers mean then depends on the version")
     kind, value = region.get("type"), region["value"]
     if not isinstance(kind, str) or kind not in SHAPES:
         raise ValueError(f"a region of type {kind!r}; known are {', '.join(SHAPES)}")
