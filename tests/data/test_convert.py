@@ -355,6 +355,7 @@ def test_a_wrong_voc_file_is_told_with_its_object(tmp_path, text, message):
         (shape("gun", [[1, 1], [2, 10**400], [3, 3]]), "`points` is not a list of [x, y]"),
         (shape("gun", "abc"), "`points` is not a list of [x, y]"),
         (shape("gun", [[1, 1]], "circle"), "a circle of 1 point"),
+        (shape("gun", [[1, 1], [1, 1]], "circle"), "a circle without a radius"),
         (shape("gun", [[1, 1]], "spiral"), "shape_type 'spiral' is unknown"),
         (shape("gun", [[1, 1], [2, 2]], "mask"), "mask is not in base64"),
         (shape("gun", [[1, 1], [2, 2]], "mask", mask="AAAA"), "mask is not an image"),
@@ -808,6 +809,67 @@ def test_a_size_that_no_image_has_is_refused_before_a_mask_is_made_of_it(tmp_pat
     (tmp_path / file).write_text(text)
     with pytest.raises(UserError, match="larger than any that can be read"):
         convert(source_format, str(tmp_path))
+
+
+def written(tmp_path, source_format, shape):
+    """The only annotation of an image of 40x30 with one shape."""
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((30, 40), 200, np.uint8))
+    if source_format == "cvat":
+        text = f'<annotations><image id="0" name="1.png" width="40" height="30">{shape}</image></annotations>'
+        (tmp_path / "labels.xml").write_text(text)
+    else:
+        (task,) = json.loads(LABEL_STUDIO.format(value=1))
+        task["annotations"][0]["result"][0] |= {
+            "type": next(key for key in shape if key.endswith("labels")),
+            "value": shape,
+        }
+        (tmp_path / "labels.json").write_text(json.dumps([task]))
+    (annotation,) = convert(source_format, str(tmp_path)).content["annotations"]
+    return annotation
+
+
+@pytest.mark.parametrize(
+    ("source_format", "shape", "corners"),
+    [
+        # around its middle, and around its first corner
+        (
+            "cvat",
+            '<box label="gun" xtl="10" ytl="10" xbr="20" ybr="14" rotation="90"/>',
+            [(17, 7), (17, 17), (13, 17), (13, 7)],
+        ),
+        (
+            "label_studio",
+            {"rectanglelabels": ["gun"], "x": 25, "y": 10, "width": 25, "height": 20, "rotation": 90},
+            [(10, 3), (10, 13), (4, 13), (4, 3)],
+        ),
+    ],
+)
+def test_turned_boxes_become_polygons(tmp_path, source_format, shape, corners):
+    (outline,) = written(tmp_path, source_format, shape)["segmentation"]
+    assert np.reshape(outline, (-1, 2)).tolist() == [pytest.approx(corner, abs=0.01) for corner in corners]
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90])
+@pytest.mark.parametrize("source_format", ["cvat", "label_studio"])
+def test_ellipses_become_polygons_within_a_tenth_of_a_pixel(tmp_path, source_format, degrees):
+    shape = f'<ellipse label="gun" cx="20" cy="15" rx="12" ry="6" rotation="{degrees}"/>'
+    if source_format == "label_studio":
+        shape = {"ellipselabels": ["gun"], "x": 50, "y": 50, "radiusX": 30, "radiusY": 20, "rotation": degrees}
+    annotation = written(tmp_path, source_format, shape)
+    points = np.reshape(annotation["segmentation"][0], (-1, 2)) - (20, 15)
+    # along the axes of the ellipse, clockwise where y goes down
+    angle = np.deg2rad(degrees)
+    along, across = points @ [np.cos(angle), np.sin(angle)] / 12, points @ [-np.sin(angle), np.cos(angle)] / 6
+    assert np.hypot(along, across) == pytest.approx(1, abs=0.01)
+    assert annotation["area"] == pytest.approx(np.pi * 12 * 6, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "shape", ['<ellipse label="gun" cx="9" cy="9" rx="0" ry="6"/>', '<ellipse label="gun" cx="9"/>']
+)
+def test_an_ellipse_without_radii_is_a_fault(tmp_path, shape):
+    with pytest.raises(UserError, match="1 fault in the labels"):
+        written(tmp_path, "cvat", shape)
 
 
 @pytest.mark.parametrize(

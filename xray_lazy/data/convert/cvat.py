@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one XML file with all images; boxes, polygons and masks.
+"""CVAT for images 1.1: one XML file with all images; boxes, ellipses, polygons and masks.
 
 Polygons and masks of one label and `group_id` are one instance; `iscrowd` and `score` are attributes.
 """
@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates, merged_parts, stated_size
+from xray_lazy.data.convert.turned_shapes import ellipse, turned_box
 from xray_lazy.data.convert.voc import read_xml
 
 SUFFIX = ".xml"
@@ -68,11 +69,17 @@ def _instance(shape: Element, size: tuple[int, int]) -> Instance:
     name, is_crowd = (shape.get("label") or "").strip(), told.get(CROWD, "").lower() in ("true", "1")
     if not name:
         raise ValueError("no label")
+    (degrees,) = as_coordinates([shape.get("rotation") or "0"])
     if shape.tag == "box":
-        if float(shape.get("rotation") or 0):
-            raise ValueError("a turned box; draw it as a polygon")
         left, top, right, bottom = as_coordinates(shape.get(side, "") for side in ("xtl", "ytl", "xbr", "ybr"))
-        return Instance(name, [left, top, right - left, bottom - top], None, is_crowd, score)
+        box = [left, top, right - left, bottom - top]
+        if degrees:
+            outline = turned_box(box, ((left + right) / 2, (top + bottom) / 2), degrees)
+            return Instance(name, None, [outline], is_crowd, score)
+        return Instance(name, box, None, is_crowd, score)
+    if shape.tag == "ellipse":
+        x, y, *radii = as_coordinates(shape.get(part, "") for part in ("cx", "cy", "rx", "ry"))
+        return Instance(name, None, [ellipse((x, y), radii, degrees)], is_crowd, score)
     if shape.tag == "polygon":
         points = as_coordinates(value for pair in shape.get("points", "").split(";") for value in pair.split(","))
         if len(points) < 6 or len(points) % 2:

@@ -1,9 +1,10 @@
-"""Label Studio: one JSON file with all images; rectangles, polygons and brush masks in percent of the image.
+"""Label Studio: one JSON file with all images; rectangles, ellipses, polygons and brush masks in percent of the image.
 
 Regions of one label and one `parentID` chain are one instance; a crowd region has the note "crowd".
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -11,12 +12,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xray_lazy.data.convert.label import Instance, Label, Reading, as_coordinates, merged_parts, stated_size
 from xray_lazy.data.convert.label_studio_runs import decode_brush
 from xray_lazy.data.convert.labelme import read_json
+from xray_lazy.data.convert.turned_shapes import ellipse, turned_box
 from xray_lazy.data.convert.voc import read_xml
 
 SUFFIX = ".json"
 CONFIG = "label_config.xml"
 CROWD = "crowd"
 SHAPES = {"rectanglelabels": "rectangle", "polygonlabels": "polygon", "brushlabels": "brush"}
+_READ = (*SHAPES, "ellipselabels")
 _WITHOUT_AREA = {
     "keypointlabels": ("key point", "key points"),
     "choices": ("choice", "choices"),
@@ -143,8 +146,8 @@ def _instance(region: dict, size: tuple[int, int]) -> Instance:
     if turned := region.get("image_rotation"):
         raise ValueError(f"on an image turned by {turned}: what its numbers mean then depends on the version")
     kind, value = region.get("type"), region["value"]
-    if not isinstance(kind, str) or kind not in SHAPES:
-        raise ValueError(f"a region of type {kind!r}; known are {', '.join(SHAPES)}")
+    if not isinstance(kind, str) or kind not in _READ:
+        raise ValueError(f"a region of type {kind!r}; known are {', '.join(_READ)}")
     names = value[kind]
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str) or not names[0].strip():
         raise ValueError(f"{kind} is {names!r}, not one label")
@@ -157,18 +160,26 @@ def _instance(region: dict, size: tuple[int, int]) -> Instance:
         CROWD in (notes if isinstance(notes, list) else [notes]),
         float(score) if isinstance(score, int | float) else None,
     )
+    (degrees,) = as_coordinates([value.get("rotation") or 0])
+
+    def pixels(shares: Iterable[object]) -> list[float]:
+        return [share * size[i % 2] / 100 for i, share in enumerate(as_coordinates(shares))]
+
     if kind == "rectanglelabels":
-        if value.get("rotation"):
-            raise ValueError("a turned rectangle; draw it as a polygon")
-        shares = as_coordinates(value[side] for side in ("x", "y", "width", "height"))
-        if min(shares[2:]) < 0:
-            raise ValueError(f"a rectangle {shares[2]:g} wide and {shares[3]:g} high")
-        return Instance(names[0], [share * size[i % 2] / 100 for i, share in enumerate(shares)], None, *common)
+        box = pixels(value[side] for side in ("x", "y", "width", "height"))
+        if min(box[2:]) < 0:
+            raise ValueError(f"a rectangle {box[2]:g} wide and {box[3]:g} high")
+        if degrees:  # around its first corner
+            return Instance(names[0], None, [turned_box(box, box[:2], degrees)], *common)
+        return Instance(names[0], box, None, *common)
+    if kind == "ellipselabels":
+        x, y, *radii = pixels(value[part] for part in ("x", "y", "radiusX", "radiusY"))
+        return Instance(names[0], None, [ellipse((x, y), radii, degrees)], *common)
     if kind == "polygonlabels":
-        shares = as_coordinates(part for x, y in value["points"] for part in (x, y))
-        if len(shares) < 6:
+        points = pixels(part for x, y in value["points"] for part in (x, y))
+        if len(points) < 6:
             raise ValueError("a polygon of fewer than 3 points")
-        return Instance(names[0], None, [[share * size[i % 2] / 100 for i, share in enumerate(shares)]], *common)
+        return Instance(names[0], None, [points], *common)
     from xray_lazy.data.masks.run_lengths import encode
 
     return Instance(names[0], None, encode(decode_brush(value["rle"], size[1], size[0])), *common)

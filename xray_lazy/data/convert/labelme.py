@@ -17,6 +17,7 @@ import numpy as np
 
 from xray_lazy.data.check.values import are_coordinates
 from xray_lazy.data.convert.label import Instance, Label, Reading, stated_size
+from xray_lazy.data.convert.turned_shapes import ellipse
 from xray_lazy.utils.wording import AS_UTF_8, counted, not_utf_8
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ WITHOUT_AREA = {
     "line": ("line", "lines"),
     "linestrip": ("line strip", "line strips"),
 }
-_CIRCLE_PRECISION = 0.1  # pixels between a circle and its polygon
 
 
 def open_label(path: Path, reading: Reading) -> Label | None:
@@ -118,6 +118,8 @@ def _require_points(kind: object, points: object) -> None:
     least, most = counts[kind]
     if len(points) < least or (most and len(points) > most):
         raise ValueError(f"a {kind} of {counted(len(points), 'point')}")
+    if kind == "circle" and points[0] == points[1]:
+        raise ValueError("a circle without a radius")
 
 
 def _is_point(point: object) -> bool:
@@ -168,15 +170,9 @@ def _polygon(shape: dict) -> list[float]:
         (left, right), (top, bottom) = _extent(points)
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
     elif shape["shape_type"] == "circle":
-        points = _circle(*points)
+        radius = math.dist(*points)
+        return ellipse(points[0], (radius, radius))
     return [float(value) for point in points for value in point]
-
-
-def _circle(center: list[float], edge: list[float]) -> list[tuple[float, float]]:
-    radius = math.dist(center, edge)
-    corners = max(12, math.ceil(math.pi / math.acos(1 - _CIRCLE_PRECISION / max(radius, 1))))
-    angles = [2 * math.pi * corner / corners for corner in range(corners)]
-    return [(center[0] + radius * math.cos(angle), center[1] + radius * math.sin(angle)) for angle in angles]
 
 
 def _extent(points: list[list[float]]) -> tuple[tuple[float, float], tuple[float, float]]:
