@@ -94,13 +94,6 @@ def process_runs(record: JobRecord) -> bool:
     return b"submitit.local._local" in command and os.fsencode(record.logs) in command
 
 
-def is_held_back(record: JobRecord) -> bool:
-    """Whether a local job waits for the command that submitted its array to start it, and that command lives."""
-    if not record.waits_for or record.host != socket.gethostname():
-        return False
-    return process_start(int(record.job_id.partition("_")[0])) == record.waits_for
-
-
 def _of_slurm(record: JobRecord, queue: dict[str, QueueState], own: JobState | None) -> JobStatus:
     known = queue.get(record.job_id)
     if known is None:
@@ -127,11 +120,11 @@ def _of_process(record: JobRecord, own: JobState | None) -> JobStatus:
         return JobStatus(record, "running")
     if own and own.state in ENDED:
         return JobStatus(record, own.state, own.reason, own.fix)
-    if is_held_back(record):
-        return JobStatus(record, "waiting", "for the jobs of its array before it")
     if record.host != socket.gethostname():
         return JobStatus(record, "unknown", f"its processes are those of {record.host}", "ask there")
     if record.waits_for:
+        if process_start(int(record.job_id.partition("_")[0])) == record.waits_for:
+            return JobStatus(record, "waiting", "for the jobs of its array before it")
         return JobStatus(record, "stopped", "the command that was to start it has ended", START)
     return JobStatus(record, "failed", "its processes ended without a word", RESUBMIT)
 

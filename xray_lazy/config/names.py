@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,16 @@ def locate(name: str) -> Any:
         where = ".".join(parts[:used])
         raise UserError(_absent(name, where, parts[used]), _near(found, where, parts[used]))
     return found
+
+
+def target_of(node: Mapping) -> Any:
+    """What a node calls, by its `_target_`; None where it has none.
+
+    Raises:
+        UserError: as `locate`.
+    """
+    target = node.get("_target_")
+    return locate(target) if isinstance(target, str) else target
 
 
 def dotted_name(value: Any) -> str | None:

@@ -11,7 +11,7 @@ from detectron2.config import instantiate
 from detectron2.engine.train_loop import HookBase
 from omegaconf import DictConfig
 
-from xray_lazy.config.names import locate
+from xray_lazy.config.names import target_of
 from xray_lazy.engine.hook_protocols import ComesLast, GivesMetrics
 
 Named = TypeVar("Named")
@@ -19,13 +19,8 @@ Named = TypeVar("Named")
 
 def put_in_order(cfg: DictConfig) -> None:
     """Put the hooks of a config into the order in which they are called; a function's hook it can't look into."""
-
-    def target(name: object) -> object:
-        target = (cfg.hooks[name] or {}).get("_target_")
-        return locate(target) if isinstance(target, str) else target
-
     nodes = cfg.hooks._content  # its own methods would lose interpolations
-    ordered = _in_order((target(name), (name, node)) for name, node in nodes.items())
+    ordered = _in_order((target_of(cfg.hooks[name] or {}), (name, node)) for name, node in nodes.items())
     nodes.clear()
     nodes.update(ordered)
 

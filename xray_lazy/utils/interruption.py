@@ -13,15 +13,13 @@ from types import FrameType
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ECHO_SECONDS = 1.0  # `timeout`, srun and terminals may send a signal to a process, and again to its group
+# So long after the first one another signal ends the process at once. Only a person sends SIGINT again. SLURM sends
+# SIGTERM to all processes of a job, and who started this one hands it on, maybe late.
+INSISTING_SECONDS: dict[int, float] = {signal.SIGINT: 0, signal.SIGTERM: 5}
 unfinished_files: set[str] = set()  # that this process writes under temporary names
 
 _is_caught, _is_told = False, True
 _came, _came_at = 0, 0.0  # the first signal, and when
-
-
-# So long after the first one another signal ends the process at once. Only a person sends SIGINT again. SLURM sends
-# SIGTERM to all processes of a job, and who started this one hands it on, maybe late.
-INSISTING_SECONDS: dict[int, float] = {signal.SIGINT: 0, signal.SIGTERM: 5}
 
 
 class EndedBySignal(KeyboardInterrupt):

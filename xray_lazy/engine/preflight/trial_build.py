@@ -11,7 +11,7 @@ from detectron2.engine.train_loop import HookBase
 from omegaconf import DictConfig
 
 from xray_lazy.config import Fault
-from xray_lazy.config.names import locate
+from xray_lazy.config.names import target_of
 from xray_lazy.engine.epochs import put_iterations
 from xray_lazy.engine.evaluation_run import augmentation_enabled, augmentation_node, build_augmented
 from xray_lazy.engine.experiment import accelerate, build_optimizer, check_data_parallel_options, freeze_parts
@@ -92,8 +92,7 @@ def _is_our_writer(node: Any) -> bool:
 
 def target_class(node: Any) -> type | None:
     """The class that a node builds; None for what functions build."""
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    target = locate(target) if isinstance(target, str) else target
+    target = target_of(node) if isinstance(node, DictConfig) else None
     return target if isinstance(target, type) else None
 
 

@@ -12,12 +12,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from xray_lazy.config import Fault
 from xray_lazy.config.keys import describes_call, join_key, read_or_none, walk
-from xray_lazy.config.names import dotted_name, locate
+from xray_lazy.config.names import dotted_name, target_of
 from xray_lazy.engine.weights.weightless import build_weightless
 from xray_lazy.errors import UserError
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 40
+_MAY_BE_NULL = re.compile(r"None|Optional|Any|\bobject\b")  # the text of a type
 MOST_CHARACTERS = 300  # of the arguments, and of the reason
 
 
@@ -56,9 +57,9 @@ def fault_of_build(key: str, node: Any, error: Exception) -> Fault:
 def _fault(key: str, node: Any, error: Exception) -> Fault:
     if isinstance(error, UserError):
         return Fault(key, error.message.removeprefix(f"{key}: "), error.fix)
-    if isinstance(error, TypeError | AttributeError) and (nulls := _refused_nulls(node)):
+    if isinstance(error, TypeError | AttributeError) and (null := _refused_null(node)):
         return Fault(
-            join_key(key, nulls[0]),
+            join_key(key, null),
             f"it is null, which {_name(node)} doesn't take",
             "give it a value; a list of nothing is []",
         )
@@ -66,24 +67,24 @@ def _fault(key: str, node: Any, error: Exception) -> Fault:
     return Fault(key, f"{what} can't be built: {_reason(error)}", "correct its arguments")
 
 
-def _refused_nulls(node: Any) -> list[str]:
-    """The arguments of a call that are null although neither their type nor their default is."""
-    target = node["_target_"] if describes_call(node) else None
-    target = locate(target) if isinstance(target, str) else target
+def _refused_null(node: Any) -> str | None:
+    """The first argument of a call that is null although neither its type nor its default is."""
+    target = target_of(node) if describes_call(node) else None
     try:
         parameters = inspect.signature(target).parameters if callable(target) else {}
     except ValueError:  # of some functions in C
-        return []
-    return [
-        name
-        for name, parameter in parameters.items()
-        if name in node
-        and read_or_none(node, name) is None
-        and not OmegaConf.is_interpolation(node, name)
-        and parameter.default is not None
-        and not re.search(r"None|Optional|Any|\bobject\b", str(parameter.annotation) or "")
-        and parameter.annotation is not parameter.empty
-    ]
+        return None
+    for name, parameter in parameters.items():
+        is_null = name in node and not OmegaConf.is_interpolation(node, name) and read_or_none(node, name) is None
+        has_type = parameter.annotation is not parameter.empty
+        if (
+            is_null
+            and has_type
+            and parameter.default is not None
+            and not _MAY_BE_NULL.search(str(parameter.annotation))
+        ):
+            return name
+    return None
 
 
 def _reason(error: Exception) -> str:
