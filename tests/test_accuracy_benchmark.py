@@ -1,13 +1,18 @@
 """The accuracy benchmark's splits, budgets and table; its trainings are not run here."""
 
 import json
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from benchmarks.accuracy import pretrained, table
 from benchmarks.accuracy.job import Job, iterations_within
+from benchmarks.accuracy.made_files import made_for
 from benchmarks.accuracy.plot import Training, draw, read_csv, write_csv
 from benchmarks.accuracy.protocols import make_split, scanner_of
+from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.table import Result, markdown, place_of, read_results
 from xray_lazy.modeling.timm_backbone import TimmBackbone, without_batch_counts
 
@@ -128,6 +133,21 @@ def test_rare_classes_and_empty_bags_have_figures_of_their_own(tmp_path, monkeyp
     figures = {name: value[0] for name, value in result.figures["new_scanner"].items()}
     assert figures["AP50 class knife"] == pytest.approx(50, abs=1) and figures["AP50 class gun"] == 0
     assert figures[table.RARE_AP50] == 0 and figures[table.DETECTION] == 100
+
+
+def test_rows_get_the_files_that_are_made_of_the_images(tmp_path):
+    annotations = write_scans(tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    for scanner in "12":
+        scan = np.full((40, 60, 3), 240, np.uint8)
+        cv2.circle(scan, (30, 20), 15, (90, 60 * int(scanner), 100), thickness=-1)
+        cv2.imwrite(str(images / f"{scanner}00000.jpg"), scan)
+    split = make_split(annotations, images, tmp_path / "sets")
+    made = made_for(ROWS["few_scans_colours"].settings["overrides"], split)
+    assert list(made) == ["COLOURS"]
+    assert list(json.loads(Path(made["COLOURS"]).read_text())["scanners"]) == ["s1", "s2"]
+    assert not made_for(ROWS["faster_rcnn_few_scans_plain"].settings["overrides"], split)
 
 
 def test_shipped_weights_become_a_backbone_of_timm():

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from benchmarks.accuracy.job import Job
+from benchmarks.accuracy.made_files import made_for
 from benchmarks.accuracy.plot import write_csv
-from benchmarks.accuracy.protocols import Split, make_split
+from benchmarks.accuracy.protocols import make_split
 from benchmarks.accuracy.recipes import HERE
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.table import markdown, place_of, read_results
@@ -40,15 +41,15 @@ def main() -> None:
                 iterations=options.iterations,
             )
             print(f"{row} seed {seed}", file=sys.stderr, flush=True)
-            threats = threat_library(split) if ROWS[row].threats else None
-            train(job, row, options.peers_python, options.pretrained, threats)
+            job.settings = job.settings | {"files": made_for(job.settings.get("overrides", []), split)}
+            train(job, row, options.peers_python, options.pretrained)
     results = read_results(options.results)
     print(markdown(results))
     if options.csv:
         write_csv(results, options.csv)
 
 
-def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None, threats: Path | None) -> None:
+def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None) -> None:
     """Run the row's trainer in one thread; one that fails leaves its log, and the others go on."""
     if ROWS[row].peers and peers_python is None:
         print(f"{row} is left out: --peers-python names no environment of the peers", file=sys.stderr)
@@ -58,8 +59,6 @@ def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None,
             print(f"{row} is left out: --pretrained names no weights, see the README beside", file=sys.stderr)
             return
         job.settings = job.settings | {"weights": str(pretrained.resolve())}
-    if threats:
-        job.settings = job.settings | {"threats": str(threats)}
     path = job.save()
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with (path.parent / "trainer.log").open("w") as log:
@@ -71,16 +70,6 @@ def train(job: Job, row: str, peers_python: str | None, pretrained: Path | None,
         ).returncode
     if code:
         print(f"{row} failed, see {path.parent / 'trainer.log'}", file=sys.stderr)
-
-
-def threat_library(split: Split) -> Path:
-    """The items of the split's training images, beside its files; it is made once."""
-    library = split.train.resolve().parent / "threats"
-    if not (library / "threats.json").is_file():
-        command = [sys.executable, "tools/dataset.py", "threats", str(split.train.resolve()), "--images"]
-        command += [str(split.images.resolve()), "--output", str(library), "--overwrite"]
-        subprocess.run(command, cwd=HERE.parents[1], check=True)
-    return library
 
 
 def parse() -> argparse.Namespace:

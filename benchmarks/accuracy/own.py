@@ -89,7 +89,7 @@ def sizes(override: str, job: Job) -> str:
         "SHORT_EDGES": [size * share // 20 for share in range(10, 16)],  # a half to three quarters
         "SHORTER_EDGES": [size * share // 20 for share in range(7, 16)],
         "MAX_SIZE": size * 11 // 10,
-        "THREATS": f"'{job.settings.get('threats')}'",
+        **{made: f"'{path}'" for made, path in job.settings.get("files", {}).items()},
     }
     return re.sub("|".join(rf"\b{name}\b" for name in values), lambda found: str(values[found[0]]), override)
 

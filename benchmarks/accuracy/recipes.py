@@ -16,17 +16,15 @@ class Row:
         settings: for it.
         peers: it needs the peers' environment.
         pretrained: it starts from the backbone's weights that `--pretrained` names.
-        threats: it takes items of a library that was cut out of the training images.
     """
 
     trainer: Path
     settings: dict = field(default_factory=dict)
     peers: bool = False
     pretrained: bool = False
-    threats: bool = False
 
 
-def own(config: str, *overrides: str, queries: bool = False, pretrained: bool = False, threats: bool = False) -> Row:
+def own(config: str, *overrides: str, queries: bool = False, pretrained: bool = False) -> Row:
     """A config of the repository with the batch of all rows of ours; the trainer adds the images' sizes."""
     shared = [
         "dataloader.train.total_batch_size=8",
@@ -35,7 +33,7 @@ def own(config: str, *overrides: str, queries: bool = False, pretrained: bool = 
         "hooks.best_checkpoint.metric=bbox/AP",
     ]
     settings = {"config": config, "overrides": [*shared, *overrides], "queries": queries}
-    return Row(HERE / "own.py", settings, pretrained=pretrained, threats=threats)
+    return Row(HERE / "own.py", settings, pretrained=pretrained)
 
 
 WITHOUT_MASKS = [f"model.roi_heads.{key}=null" for key in ("mask_in_features", "mask_pooler", "mask_head")]
@@ -115,6 +113,8 @@ SCANNER_RESPONSE = (
     " noise: [0.0,6.0]}"
 )
 CROP = f"{{_target_: {OURS}.whole_item_crop.RandomWholeItemCrop, sides: [0.6,1.0], tries: 10}}"
+JPEG = f"{{_target_: {OURS}.recording.RandomJpeg}}"
+COLOURS = f"{{_target_: {OURS}.scanner_colours.ScannerColours, statistics: COLOURS}}"
 QUARTER_TURNS = f"{{_target_: {OURS}.quarter_turns.RandomQuarterTurn}}"
 AS_XRAYS_ALLOW = (
     f"dataloader.train.mapper.augmentations=[{CROP},{RESIZE},{FLIPS},{SCANNER_RESPONSE}]",

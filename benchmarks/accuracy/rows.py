@@ -4,10 +4,12 @@ from benchmarks.accuracy.recipes import (
     AS_IMAGE_PROPOSALS,
     AS_XRAYS_ALLOW,
     BOTH_FLIPS,
+    COLOURS,
     CROP,
     FLIPS,
     HALF_PRECISION,
     HERE,
+    JPEG,
     OF_QUERIES,
     OURS,
     OVERLAP,
@@ -46,7 +48,6 @@ def few_scans(
         "dataloader.train.total_batch_size=16",
         *(f"dataloader.train.{key}=[{','.join(entries)}]" for key, entries in parts.items()),
         pretrained=True,
-        threats=THREATS in mixing or PROJECTED in mixing,
     )
 
 
@@ -57,6 +58,8 @@ ABLATION = {
     "few_scans_response": few_scans((RESIZE, FLIPS, SCANNER_RESPONSE)),
     "few_scans_crop": few_scans((CROP, RESIZE, FLIPS)),
     "few_scans_turns": few_scans((QUARTER_TURNS, RESIZE, FLIPS)),
+    "few_scans_colours": few_scans((RESIZE, FLIPS, COLOURS)),
+    "few_scans_jpeg": few_scans((RESIZE, FLIPS, JPEG)),
     "few_scans_repeat": few_scans(balance=(REPEAT,)),
     "few_scans_mosaic": few_scans(mixing=(MOSAIC,)),
     "few_scans_background": few_scans(mixing=(BACKGROUND,)),
