@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from xray_lazy.errors import UserError
 from xray_lazy.run_folder import RunFolder, best_evaluation, checkpoint_name, iteration_of
 
 
@@ -73,6 +74,12 @@ def test_a_run_that_was_started_once_more_has_not_ended(tmp_path):
         os.utime(folder.final, (10, 10))
         os.utime(folder.record, (record, record))
         assert folder.has_ended() == has_ended
+
+
+@pytest.mark.parametrize("name", ["/proc/run", "/proc/runs/run"])
+def test_a_place_where_nothing_can_be_written_is_no_output_folder(name):
+    with pytest.raises(UserError, match=f"no output folder {name}: nothing can be written into /proc \\("):
+        RunFolder(name).check()
 
 
 def test_names_of_periodic_checkpoints_tell_their_iteration():

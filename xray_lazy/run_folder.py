@@ -12,6 +12,7 @@ from typing import Any
 from xray_lazy.errors import UserError
 from xray_lazy.failure import FAILURE_FILE
 from xray_lazy.utils.atomic_file import remove_if_free
+from xray_lazy.utils.results_place import writing_fault
 
 CONFIG, RECORD, METRICS, LOG, LAST = "config.yaml", "run.json", "metrics.json", "log.txt", "last_checkpoint"
 FINAL, FINAL_AVERAGE, BEST = "model_final", "model_final_ema", "model_best"  # checkpoints, without their ending
@@ -222,17 +223,19 @@ class RunFolder:
             )
 
     def check(self) -> None:
-        """Refuse a folder that can't be made, or in which something else is where a run writes.
+        """Refuse a folder that can't be made or written to, or in which something else is where a run writes.
 
         Raises:
-            UserError: it is that of a sweep; a file has the name of a folder that a run makes, or a folder that of a
-                file, or either is a pipe, a device or a link that leads nowhere.
+            UserError: it is that of a sweep; nothing can be written there; a file has the name of a folder that a run
+                makes, or a folder that of a file, or either is a pipe, a device or a link that leads nowhere.
         """
         folder = self.path
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not there.is_dir():
             message = f"there can be no output folder {folder}: {there} is {_kind_of(there)}"
             raise UserError(message, "choose another train.output_dir")
+        if fault := writing_fault(there):
+            raise UserError(f"there can be no output folder {folder}: {fault}", "choose another train.output_dir")
         self.check_is_no_sweep()
         check_folders(folder / name for name in FOLDERS)
         for name in (*FILES, "model_*.pth", "best*.json", CONFIG):

@@ -80,7 +80,7 @@ def test_a_place_that_may_not_be_written_to_is_refused(check_place):
             if user == 0:  # who may write everywhere
                 os.seteuid(pwd.getpwnam("nobody").pw_uid)
             for path in (folder / "new", folder / "new" / "below"):
-                with pytest.raises(UserError, match=f"can't go into .*: you may not write into {name}"):
+                with pytest.raises(UserError, match=f"can't go into .*: nothing can be written into {name}"):
                     check_place(path)
         finally:
             os.seteuid(user)

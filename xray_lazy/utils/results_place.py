@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,8 +46,20 @@ def check_result_folder(path: str | Path) -> None:
     there = next(place for place in (Path(path), *Path(path).parents) if os.path.lexists(place))
     if not there.is_dir():
         raise UserError(f"results can't go into the folder {path}: {there} is no folder", ELSEWHERE)
-    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise UserError(f"results can't go into {path}: you may not write into {there}", ELSEWHERE)
+    if fault := writing_fault(there):
+        raise UserError(f"results can't go into {path}: {fault}", ELSEWHERE)
+
+
+def writing_fault(folder: Path) -> str:
+    """Why no file can be made in a folder that is there, in words; empty where one can.
+
+    It is tried, with a file that has no name: what permissions say is wrong on network and pseudo file systems.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"nothing can be written into {folder} ({error.strerror})"
 
 
 @contextmanager
