@@ -64,23 +64,22 @@ class BagPlaces:
         rows, columns = np.nonzero(bits[:: self.step, :: self.step])
         if not len(rows):
             return None
-        thinned = slice(None, None, -(-len(rows) // MOST_POINTS))
         extent = np.array([bits.shape[1], bits.shape[0]]) / self.step
         middles = self._near(known, random) if known is not None else self._anywhere(random)
         corners = np.floor(middles - extent / 2).astype(np.int64)
-        x = corners[:, :1] + columns[None, thinned]
-        y = corners[:, 1:] + rows[None, thinned]
         height, width = self.bags.shape
+        points = (rows * width + columns)[:: -(-len(rows) // MOST_POINTS)]
         # the last rows and columns of an item lie between those that are looked at
         last = np.floor(corners + extent).astype(np.int64)
         inside = (corners >= 0).all(1) & (last[:, 0] < width) & (last[:, 1] < height)
-        at = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
-        for place in np.flatnonzero(inside & self.bags.ravel()[at].all(1)):
-            under = at[place]
-            lets_through = self.attenuation.ravel()[under].mean() <= most_attenuation
-            if lets_through and self._taken.ravel()[under].mean() <= most_overlap:
-                left, top = corners[place] * self.step
-                return int(left), int(top)
+        for x, y in corners[inside].tolist():
+            under = points + (y * width + x)
+            if (
+                self.bags.take(under).all()
+                and self.attenuation.take(under).mean() <= most_attenuation
+                and self._taken.take(under).mean() <= most_overlap
+            ):
+                return x * self.step, y * self.step
         return None
 
     def take(self, left: int, top: int, bits: np.ndarray, attenuation: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_util
@@ -31,11 +32,11 @@ class MaskWindow(NamedTuple):
 
     def box(self) -> tuple[int, int, int, int]:
         """The tight box, xyxy pixels; all 0 if the mask is empty."""
-        columns, rows = np.flatnonzero(self.bits.any(0)), np.flatnonzero(self.bits.any(1))
-        if not len(columns):
+        left, top, width, height = cv2.boundingRect(self.bits.view(np.uint8)) if self.bits.size else (0, 0, 0, 0)
+        if not width:
             return 0, 0, 0, 0
-        left, top = self.left, self.top
-        return left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1
+        left, top = self.left + left, self.top + top
+        return left, top, left + width, top + height
 
     def tight(self) -> "MaskWindow":
         """The same mask in its tight box."""
