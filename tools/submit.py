@@ -61,7 +61,7 @@ def submit(options: argparse.Namespace, overrides: list[str]) -> int:
         print_plan(jobs)
         return 0
     records = submit_jobs(jobs, request, profile)
-    records += submit_evaluators(records) if options.with_evaluator else []
+    records += submit_evaluators(records)
     print_submitted(records)
     return stay_with(records, options.follow) if options.follow or options.wait else 0
 

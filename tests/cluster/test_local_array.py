@@ -22,7 +22,7 @@ LOCAL = Profile(executor="local")
 def submit(tmp_path, monkeypatch):
     """Submits jobs of these names, of which the first runs until `meanwhile` has been called; returns the started."""
 
-    def submit(names, meanwhile, overwrite=False):
+    def submit(names, meanwhile, **options):
         running = [True]
 
         def sleep(seconds):
@@ -35,7 +35,7 @@ def submit(tmp_path, monkeypatch):
             PlannedJob(name, OmegaConf.create({"train": {"max_iter": 9, "output_dir": str(tmp_path / name)}}), [])
             for name in names
         ]
-        return submission.submit_jobs(jobs, SubmitOptions("c.py", [], overwrite=overwrite), LOCAL)
+        return submission.submit_jobs(jobs, SubmitOptions("c.py", [], **options), LOCAL)
 
     def hand_over(executor, functions):
         started.append(DEAD_PROCESS + len(started))
@@ -77,7 +77,7 @@ def test_an_interrupted_submission_leaves_the_folders_to_their_jobs(tmp_path, su
             save_config(OmegaConf.create({"train": {"max_iter": 1}}), tmp_path / name / "config.yaml")
             (tmp_path / name / "metrics.json").write_text("of an earlier run")
     with pytest.raises(KeyboardInterrupt):
-        submit(["a", "b"], interrupt, overwrite)
+        submit(["a", "b"], interrupt, overwrite=overwrite, with_evaluator=True)
     assert f"left: what has started goes on ({DEAD_PROCESS})" in capsys.readouterr().err
     assert (tmp_path / "a" / "metrics.json").read_text() == "of the job that runs"
     for name in "ab":
@@ -88,8 +88,11 @@ def test_an_interrupted_submission_leaves_the_folders_to_their_jobs(tmp_path, su
     assert (left.state, left.reason) == ("stopped", "the command that was to start it has ended")
 
     monkeypatch.setattr(resubmission, "prepare_job", lambda *arguments: None)
-    assert [record.output_dir for record in resubmission.resubmit([tmp_path / "b"], {})] == [str(tmp_path / "b")]
-    assert read_records(tmp_path / "b")[-1].waits_for == ""
+    again = resubmission.resubmit([tmp_path / "b"], {})
+    assert [(job.kind, job.output_dir) for job in again] == [
+        (k, str(tmp_path / "b")) for k in ("training", "evaluator")
+    ]
+    assert not any(job.waits_for for job in again)
 
 
 def test_a_folder_is_as_it_was_where_nothing_could_be_submitted(tmp_path, submit, monkeypatch):

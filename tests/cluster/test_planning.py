@@ -109,7 +109,7 @@ def test_a_folder_that_a_training_works_on_is_refused_also_when_its_evaluator_ha
 def test_a_training_that_goes_on_gets_an_evaluator_again_also_where_the_last_one_is_still_at_work(tmp_path):
     folder = tmp_path / "run"
     write_config(folder)
-    record(folder).add()
+    record(folder, with_evaluator=True).add()
     with local_job(folder, "evaluator"):
         again = resubmit([folder], {})
         cancel(again)

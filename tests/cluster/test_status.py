@@ -199,7 +199,7 @@ def test_a_submission_without_a_job_id_is_told_as_it_is(tmp_path, monkeypatch):
 def test_a_refused_evaluator_leaves_no_doubt_about_its_training(tmp_path, monkeypatch):
     refuse = "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1"
     put_into_path(tmp_path / "bin", monkeypatch, sbatch=refuse, squeue="", srun="")
-    training = record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10")))
+    training = record(tmp_path, "12", profile=dataclasses.asdict(Profile(time="10")), with_evaluator=True)
     with pytest.raises(UserError, match=r"submitted, as job 12; its evaluator is not: .*QOSMaxSubmit") as error:
         submit_evaluators([training])
     assert f"cancel {tmp_path}" in error.value.fix

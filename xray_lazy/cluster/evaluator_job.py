@@ -15,7 +15,7 @@ TOOL = "tools/evaluate_checkpoints.py"
 
 
 def submit_evaluators(trainings: Sequence[JobRecord]) -> list[JobRecord]:
-    """Submit an evaluator for each of submitted trainings: one process with one GPU where the training has any.
+    """Submit an evaluator for each submitted training that is to have one: a process with one GPU where that has any.
 
     On SLURM it starts when the training has started; it ends when the training's job is over.
 
@@ -24,6 +24,8 @@ def submit_evaluators(trainings: Sequence[JobRecord]) -> list[JobRecord]:
     """
     records = []
     for training in trainings:
+        if not training.with_evaluator:
+            continue
         record = _evaluator(training)
         on_slurm = training.executor == "slurm"
         try:
@@ -67,4 +69,5 @@ def _evaluator(training: JobRecord) -> JobRecord:
     gpus = min(1, training.profile["gpus_per_node"])
     one = {**training.profile, "nodes": 1, "gpus_per_node": gpus, "tasks_per_node": 1, "memory": ""}
     command = ["python", tool_path(training, TOOL), training.output_dir, "--job", training.job_id]
-    return dataclasses.replace(training, kind="evaluator", profile=one, overrides=[], command=command)
+    changed = {"kind": "evaluator", "profile": one, "overrides": [], "command": command, "with_evaluator": False}
+    return dataclasses.replace(training, **changed)

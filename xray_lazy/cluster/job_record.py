@@ -39,6 +39,7 @@ class JobRecord:
         git: commit, branch and dirty flag of the checkout that the snapshot was taken of.
         waits_for: of a local job that waits, the start of the process that is to start it, which tells it from later
             ones of its number; empty of all others.
+        with_evaluator: a training that was submitted with an evaluator beside it.
     """
 
     job_id: str
@@ -56,6 +57,7 @@ class JobRecord:
     command: list[str] = field(default_factory=list)
     git: dict[str, Any] | None = None
     waits_for: str = ""
+    with_evaluator: bool = False
 
     @property
     def executor(self) -> str:

@@ -22,8 +22,8 @@ from xray_lazy.run_folder import RunFolder
 def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> list[JobRecord]:
     """Submit again what is not done in output folders, or below the folder of an array.
 
-    Each training has the config in its folder, the profile of its last job, and the code as it is now. Where it had
-    an evaluator beside it, it gets one again.
+    Each training has the config in its folder, the profile of its last job, and the code as it is now. Where it was
+    submitted with an evaluator, it gets one again.
 
     Args:
         flags: keys of the profile to change; None leaves a key as it was.
@@ -33,8 +33,6 @@ def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> 
     """
     statuses = read_status(newest_jobs(folders))
     trainings = [s.record for s in statuses if s.record.kind == "training" and not (s.active or _done(s))]
-    # also one that is still at work: it ends with the job that it was submitted for
-    evaluators = {status.record.output_dir for status in statuses if status.record.kind == "evaluator"}
     if not trainings:
         raise UserError("there is nothing to submit again", "`submit.py status` tells which jobs are done or at work")
     submitted = []
@@ -44,7 +42,7 @@ def resubmit(folders: Sequence[str | os.PathLike], flags: Mapping[str, Any]) -> 
             _check_again(records, profile)
             facts = submission_facts(profile, Path(records[0].logs).parent)
             again = submit_records([dataclasses.replace(record, **facts) for record in records])
-            submitted += again + submit_evaluators([record for record in again if record.output_dir in evaluators])
+            submitted += again + submit_evaluators(again)
     return submitted
 
 

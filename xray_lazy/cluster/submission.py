@@ -48,6 +48,7 @@ def submit_jobs(jobs: Sequence[PlannedJob], options: SubmitOptions, profile: Pro
             max_iter=job.cfg.train.max_iter,
             overrides=job.overrides,
             typed=shlex.join(map(argument_without_secrets, sys.argv)),
+            with_evaluator=options.with_evaluator,
             **facts,
         )
         for job in jobs
