@@ -336,6 +336,19 @@ def test_silence_of_a_training_that_has_not_ended_ends_the_evaluator(copy):
     assert evaluated(lines) == ["model_0000001", "model_0000003", "model_0000005"]
 
 
+@pytest.mark.parametrize("is_made_again", [False, True])
+@pytest.mark.parametrize("beginning", ["evaluating", "model_0000003"])
+def test_an_evaluator_whose_folder_is_deleted_says_that_not_all_is_evaluated(copy, beginning, is_made_again):
+    def delete(line):
+        if line.startswith(beginning):
+            shutil.rmtree(copy / "evaluator")
+            if is_made_again:
+                (copy / "evaluator").mkdir()
+
+    with pytest.raises(RunFailure, match="evaluator was deleted while this evaluated the run in"):
+        evaluate_checkpoints(copy, FOLLOW, report=delete)
+
+
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_job_of_a_training_is_believed_rather_than_its_silence(copy, goes_on):
     (copy / "model_final.pth").unlink()

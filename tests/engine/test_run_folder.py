@@ -268,6 +268,21 @@ def test_a_folder_where_a_run_is_at_work_is_refused(trained, options):
     assert not list(folder.glob("*.claim*"))
 
 
+@pytest.mark.parametrize("name", ["publication", "model_0000001"])
+def test_a_run_beside_which_an_evaluator_is_at_work_is_not_overwritten(trained, name):
+    folder, overrides = trained
+    (folder / "evaluator").mkdir()
+    claim = Claims(folder / "evaluator").take(name)
+    before = contents(folder)
+    with pytest.raises(UserError, match="an evaluator is at work in"):
+        start(overrides, overwrite=True, dry_run=True)
+    assert contents(folder) == before
+    start([*overrides, "train.max_iter=9"], resume=True, overwrite=True, dry_run=True)
+    claim.release()
+    (folder / "evaluator").rmdir()
+    start(overrides, overwrite=True, dry_run=True)
+
+
 def test_of_two_that_start_together_one_is_refused(tmp_path):
     with claimed_run_folder(tmp_path), pytest.raises(UserError, match="another run is at work"):
         claimed_run_folder(tmp_path).__enter__()

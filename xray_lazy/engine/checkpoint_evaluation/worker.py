@@ -69,7 +69,7 @@ def evaluate_checkpoints(
     Raises:
         UserError: the folder is of no run, something else has a name that a run writes to, or its config, data or the
             device are at fault.
-        RunFailure: no news came from training for too long; what is evaluated stays.
+        RunFailure: no news came from training for too long, and what is evaluated stays; or the folder was deleted.
     """
     folder = Path(run_folder)
     with LeaveOnSignal() as signals:
@@ -90,14 +90,14 @@ def evaluate_checkpoints(
                 raise
             if not (options.follow or was_open):
                 queue.close()  # reading what is there must not block what comes later
-            with _logging_to(queue.folder), explained_out_of_memory(), explained_worker_death():
+            with _logging_to(queue.folder) as log, explained_out_of_memory(), explained_worker_death():
                 if training_evaluates(cfg):
                     logger.warning(
                         "this run evaluates while it trains (hooks.evaluation): there the best weights are chosen and "
                         "early stopping is decided; here its curves get points; to leave all to this, train with "
                         "~hooks.evaluation"
                     )
-                _Worker(cfg, device, queue, options, signals, report, job_goes_on).run()
+                _Worker(cfg, device, queue, log, options, signals, report, job_goes_on).run()
         except Leaving as reason:
             report(f"left on {reason}; start again to go on")
 
@@ -110,12 +110,13 @@ class _Worker:
         cfg: DictConfig,
         device: str,
         queue: CheckpointQueue,
+        log: Path,
         options: EvaluatorOptions,
         signals: LeaveOnSignal,
         report: Callable[[str], None],
         job_goes_on: Callable[[], bool | None],
     ):
-        self._options, self._queue, self._signals, self._report = options, queue, signals, report
+        self._options, self._queue, self._log, self._signals, self._report = options, queue, log, signals, report
         set_determinism(cfg.train.deterministic)
         self._training = SavedTraining(cfg, device)
         self._publication = Publication(cfg, queue, self._training)
@@ -129,12 +130,27 @@ class _Worker:
     def run(self) -> None:
         try:
             self._follow()
+        except FileNotFoundError:
+            self._check_folder()
+            raise
         finally:
             with self._signals.uninterrupted():
                 self._publication.close()
 
+    def _check_folder(self) -> None:
+        """Raises RunFailure where the queue's folder is no longer the one that this began with: without it no
+        checkpoint would seem to wait, and a run that is there now may have another config."""
+        if not self._log.exists():
+            run_folder = self._queue.run_folder.path
+            raise RunFailure(
+                f"{self._queue.folder} was deleted while this evaluated the run in {run_folder}: another one may be "
+                "there now",
+                "start this again, for what is there",
+            )
+
     def _follow(self) -> None:
         while True:
+            self._check_folder()
             # before the look for checkpoints, which so finds the last one
             self._look_at_job()
             has_ended = self._queue.run_folder.has_ended() or self._job_goes_on is False
@@ -264,8 +280,8 @@ class _Worker:
 
 
 @contextmanager
-def _logging_to(folder: Path) -> Iterator[None]:
-    """Everything goes to a file of this machine, and warnings to the console as well."""
+def _logging_to(folder: Path) -> Iterator[Path]:
+    """Everything goes to a file of this machine, which is given, and warnings to the console as well."""
     root = logging.getLogger()
     level = root.level
     # a training in this process, in a notebook, has given handlers of its own to these
@@ -273,7 +289,8 @@ def _logging_to(folder: Path) -> Iterator[None]:
     before = [(each.handlers, each.propagate) for each in named]
     for each in named:
         each.handlers, each.propagate = [], True
-    to_file = logging.FileHandler(folder / f"log_{socket.gethostname()}.txt", errors="backslashreplace")
+    log = folder / f"log_{socket.gethostname()}.txt"
+    to_file = logging.FileHandler(log, errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("[%(asctime)s %(process)d] %(levelname)s %(name)s: %(message)s"))
     to_console = logging.StreamHandler(sys.stderr)
     to_console.setLevel(logging.WARNING)
@@ -285,7 +302,7 @@ def _logging_to(folder: Path) -> Iterator[None]:
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        yield
+        yield log
     finally:
         root.setLevel(level)
         for each, (of_training, propagate) in zip(named, before, strict=True):

@@ -47,6 +47,10 @@ class Claims:
         path = self._folder / f"{name}.claim{_number(newest) + 1 if newest else 1}"
         return Claim(path, self._heartbeat) if _create(path) else None
 
+    def names(self) -> set[str]:
+        """What is claimed, by the living or the dead."""
+        return {path.name.rpartition(".claim")[0] for path in self._folder.glob("*.claim*")}
+
     def is_taken(self, name: str) -> bool:
         """Whether a living process has claimed `name`."""
         newest = self._newest(name)

@@ -35,8 +35,8 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
 
     Raises:
         UserError: the folder holds a run with another config, or one that would be overwritten; a run is at work
-            there; the config reads what overwriting deletes; the folder can't be made, or something else has a name
-            that a run writes to.
+            there, or an evaluator, which overwriting would leave without its files; the config reads what overwriting
+            deletes; the folder can't be made, or something else has a name that a run writes to.
     """
     files = RunFolder(cfg.train.output_dir)
     files.check()
@@ -45,6 +45,7 @@ def check_run_folder(cfg: DictConfig, resume: bool, overwrite: bool, can_resume:
     if claims.is_surely_taken(TRAINING):
         raise _at_work(folder, claims)
     if overwrite and not resume:
+        _check_nobody_evaluates(files)
         _check_reads_nothing_of(files, cfg)
     if overwrite:
         return
@@ -215,13 +216,19 @@ def _explained_refusal(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _at_work(folder: Path, claims: Claims) -> UserError:
-    owner = claims.owner(TRAINING)
+def _at_work(folder: Path, claims: Claims, who: str = "another run", name: str = TRAINING) -> UserError:
+    owner = claims.owner(name)
     return UserError(
-        f"another run is at work in {folder}: process {owner.get('pid')} on {owner.get('host')}, "
-        f"since {owner.get('time')}",
+        f"{who} is at work in {folder}: process {owner.get('pid')} on {owner.get('host')}, since {owner.get('time')}",
         "let it end, or choose another train.output_dir",
     )
+
+
+def _check_nobody_evaluates(files: RunFolder) -> None:
+    claims = Claims(files.evaluator)
+    for name in claims.names():
+        if claims.is_surely_taken(name):
+            raise _at_work(files.path, claims, "an evaluator", name)
 
 
 def _check_reads_nothing_of(files: RunFolder, cfg: DictConfig) -> None:
