@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from detectron2.utils import comm
 from tests.engine.conftest import CONFIG
 from tests.engine.quick_processes import run_group, start_group
 from tests.patience import PATIENCE, exit_codes
+from xray_lazy.command_line import run_tool
 from xray_lazy.engine.hooks import stop_signals
 from xray_lazy.engine.processes import group_watch, launch, meeting, process_group, step_limit
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
@@ -250,6 +252,21 @@ def test_a_failing_rank_ends_all_with_its_message(tmp_path, fault, code, word):
     assert ("in fail_or_gather" in text) == (fault == "hang")
 
 
+def hang_under_our_own_launcher(folder):
+    fork = multiprocessing.get_context("fork")
+    launch.multiprocessing.get_context = lambda kind: fork  # starts in a moment
+    run_tool(lambda: run_processes(plan_launch("cpu", num_processes=2), fail_or_gather, folder, "hang", 1))
+
+
+def test_our_own_launcher_ends_with_what_a_rank_said_of_a_hang(tmp_path):
+    log = tmp_path / "log.txt"
+    group = start_group(hang_under_our_own_launcher, tmp_path, log=log)
+    assert exit_codes(group, log, seconds=PATIENCE / 2) == [1]
+    *_, message, fix = log.read_text().splitlines()
+    assert message.startswith("error: iteration 1 has not ended in time on rank") and "its stacks say" in message
+    assert "look at the rank whose stack is not in a collective" in fix
+
+
 def join_late(folder):
     """What one process tells the others by the store comes later than the store itself is given to answer."""
     meeting.STORE_TIMEOUT = timedelta(seconds=1)
@@ -353,6 +370,13 @@ def test_a_rank_that_is_stopped_ends_the_others(tmp_path, stopped, is_joining):
     assert log.read_text().count(f"error: rank {stopped} has stood still for 3 seconds") == 1
 
 
+def test_who_waits_in_a_step_for_a_rank_that_stands_still_names_it_before_the_step_counts_as_hung():
+    # how long a step of STEP_SECONDS / SLOWER_THAN_EVER may have lasted when the rank was stopped
+    least = step_limit.STEP_SECONDS * (1 - 1 / step_limit.SLOWER_THAN_EVER)
+    noticed = (group_watch.SILENT_LOOKS + 2 * group_watch.LOOKS_PER_BEAT) * group_watch.LOOK_SECONDS
+    assert noticed < least
+
+
 class SlowStore:
     """Answers always, after a while; of the other process it hears nothing."""
 
@@ -367,14 +391,14 @@ class SlowStore:
         pass
 
 
-def test_a_store_that_is_slow_is_not_blamed_for_a_rank_that_is_silent(monkeypatch, capfd):
+def test_a_store_that_is_slow_is_not_blamed_for_a_rank_that_is_silent(monkeypatch):
     for name, value in {"LOOK_SECONDS": 0.02, "LOOKS_PER_BEAT": 1, "SILENT_LOOKS": 60}.items():
         monkeypatch.setattr(group_watch, name, value)
-    ended = threading.Event()
+    ended, told = threading.Event(), []
     monkeypatch.setattr(group_watch, "end_process", lambda code: ended.set())
-    group_watch.GroupWatch(SlowStore(), 0, 2).expect_all()
+    group_watch.GroupWatch(SlowStore(), 0, 2, told.append).expect_all()
     assert ended.wait(PATIENCE)
-    assert "error: rank 1 has stood still" in capfd.readouterr().err
+    assert told[0].message.startswith("rank 1 has stood still")
 
 
 @pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, (0, 2)), (signal.SIGTERM, (0, 2, 6))])

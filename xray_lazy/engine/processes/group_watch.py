@@ -7,16 +7,19 @@ store, which may not answer; the other one decides, and never waits.
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from xray_lazy.command_line import print_error
 from xray_lazy.engine.processes.step_limit import LOOK_SECONDS, StepLimit, end_process, print_stacks, tell_in_time
-from xray_lazy.failure import Failure
+from xray_lazy.errors import RunFailure
 
 if TYPE_CHECKING:
     from torch.distributed import Store
 
-SILENT_LOOKS = 1200  # ten minutes: C++ that holds Python's lock keeps a process silent, too
+# Nine minutes: C++ that holds Python's lock keeps a process silent, too. Less than any step may take, as those who wait
+# in a step for a rank that stands still would else be ended for hanging, and it would be named nowhere.
+SILENT_LOOKS = 1080
 LOOKS_PER_BEAT = 10
 UNANSWERED_LOOKS = 20  # after which the store, which answers at once, counts as stuck
 
@@ -27,10 +30,11 @@ class GroupWatch:
     Args:
         store: a connection of its own.
         rank, world_size: of this process.
+        on_failure: is given the error that ends all, where it is seen here first; see `run_in_group`.
     """
 
-    def __init__(self, store: "Store", rank: int, world_size: int):
-        self._store, self._rank, self._world_size = store, rank, world_size
+    def __init__(self, store: "Store", rank: int, world_size: int, on_failure: Callable[[BaseException], object]):
+        self._store, self._rank, self._world_size, self._on_failure = store, rank, world_size, on_failure
         self.limit = StepLimit()
         # of the next rank; and of the store, which the first rank may hold
         self._beats, self._answers, self._unanswered = 0, 0, 0
@@ -113,29 +117,28 @@ class GroupWatch:
 
     def _report_silence(self) -> None:
         silent = 0 if self._store_is_stuck() else (self._rank + 1) % self._world_size
-        self._report(
-            f"rank {silent} has stood still for {SILENT_LOOKS * LOOK_SECONDS:.0f} seconds",
-            "it was stopped, or its machine is gone or frozen; then --resume",
-            hanging="",
-        )
+        message = f"rank {silent} has stood still for {SILENT_LOOKS * LOOK_SECONDS:.0f} seconds"
+        fix = "it was stopped, or its machine is gone or frozen; then --resume"
+        self._report(RunFailure(message, fix), "", f"rank {silent} stood still")
 
     def _report_hang(self, doing: str) -> None:
-        self._report(
+        error = RunFailure(
             f"{doing} has not ended in time on rank {self._rank} ({socket.gethostname()}): "
-            "it hangs where the stacks below say, or waits there for another rank",
+            "it hangs where its stacks say, or waits there for another rank",
             self.limit.fix
             or "look at the rank whose stack is not in a collective: its disk, its data or its GPU; then --resume",
-            hanging=f"{doing} on rank {self._rank}",
         )
+        self._report(error, f"{doing} on rank {self._rank}", f"{doing} hung")
 
-    def _report(self, message: str, fix: str, hanging: str) -> NoReturn:
+    def _report(self, error: RunFailure, hanging: str, when: str) -> NoReturn:
         """End all: `hanging` lets the others say where they are."""
         answers = not self._store_is_stuck()  # else the others notice by themselves
         first = answers and self.is_first_failure()
-        tell_in_time(lambda: print_error(message, fix))
         if first or not answers:
-            tell_in_time(Failure(message, fix, rank=self._rank).tell)
-        tell_in_time(print_stacks)
+            tell_in_time(lambda: self._on_failure(error))
+        else:
+            tell_in_time(lambda: print_error(error.message, error.fix))
+        tell_in_time(lambda: print_stacks(f"rank {self._rank} was here when {when}:\n"))
         if first:
             self.tell_others(1, hanging)
         end_process(1)

@@ -265,9 +265,9 @@ def _child(
 
     def record(error: BaseException) -> int:
         failure = Failure.of(error, rank=rank)
-        failure.tell()
         if not isinstance(error, KeyboardInterrupt):
-            failure.write(Path(folder) / FAILURE_FILE)  # for the parent to raise
+            failure.write(Path(folder) / FAILURE_FILE)  # for the parent to raise; first, as the run's disk may hang
+        failure.tell()
         return failure.exit_code
 
     try:

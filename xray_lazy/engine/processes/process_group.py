@@ -76,7 +76,7 @@ def run_in_group(
         on_failure: says what the error is, and returns the exit code; called in the first process that fails. All end.
     """
     store = _with_prefix(prefix, reach_store(*address))
-    watch = GroupWatch(_with_prefix(prefix, reach_store(*address)), rank, plan.world_size)
+    watch = GroupWatch(_with_prefix(prefix, reach_store(*address)), rank, plan.world_size, on_failure)
     connected = False
     try:
         meet(store, "process", rank, plan.world_size)
