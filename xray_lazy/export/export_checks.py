@@ -11,8 +11,9 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from xray_lazy.engine.evaluated_sets import EvaluatedSet
 from xray_lazy.engine.trained_model import TrainedModel
-from xray_lazy.errors import RunFailure
+from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.export.agreement import BOX_LIMIT, LEAST_SCORE, MASK_LIMIT, SCORE_LIMIT, Difference, compare, worst
 from xray_lazy.export.average_precision import ExportedModule, average_precision, largest_loss, sets_at_hand
 from xray_lazy.export.facts import ModelFacts
@@ -66,27 +67,41 @@ def check_agreement(
         )
 
 
-def check_average_precision(
-    trained: TrainedModel, exported: ExportedModel, allow_loss: bool, report: Callable[[str], None]
-) -> dict[str, dict[str, float]]:
-    """AP by task on the test set, of the model and of the exported one; empty where the data is not at hand.
+def sets_to_measure(trained: TrainedModel, facts: ModelFacts, allow_loss: bool) -> list[EvaluatedSet]:
+    """The test sets that AP is measured on; none where the data is not at hand, or for a fixed size, which is another
+    than that of evaluation, so that AP would tell of the size.
 
     Raises:
-        RunFailure: it loses more than `AP_LIMITS`, or, where it is not exact, that is not known; unless it is allowed.
+        UserError: a set has other classes than the model; or there is none, so that what a lower precision loses would
+            not be known, unless it is allowed.
+    """
+    sets = sets_at_hand(trained) if facts.dynamic else []
+    if not (sets or facts.precision == "float32" or allow_loss):
+        raise UserError(
+            f"what {facts.precision} loses of AP is not known: the test set is not here",
+            "bring the data, with dataloader.root=FOLDER, or take the file as it is with --allow-loss",
+        )
+    return sets
+
+
+def check_average_precision(
+    model: nn.Module,
+    exported: ExportedModel,
+    sets: Sequence[EvaluatedSet],
+    allow_loss: bool,
+    report: Callable[[str], None],
+) -> dict[str, dict[str, float]]:
+    """AP by task on the test sets, of the model and of the exported one; empty where there are none.
+
+    Raises:
+        RunFailure: it loses more than `AP_LIMITS`, unless that is allowed.
     """
     precision = exported.facts.precision
-    # a fixed size is another than that of evaluation, whose AP would tell of the size
-    sets = sets_at_hand(trained) if exported.facts.dynamic else []
     if not sets:
         reason = "the test set is not here" if exported.facts.dynamic else "it is measured of models of any size"
-        if precision != "float32" and not allow_loss:
-            raise RunFailure(
-                f"what {precision} loses of AP is not known: {reason}",
-                "bring the data, with dataloader.root=FOLDER, or take the file as it is with --allow-loss",
-            )
         report(f"AP is not measured: {reason}")
         return {}
-    own = average_precision(trained.model, sets)
+    own = average_precision(model, sets)
     found = average_precision(ExportedModule(exported), sets)
     images = sum(len(one.dataset) for one in sets)
     texts = [f"{task} {ap:.2f}, PyTorch {own[task]:.2f}" for task, ap in found.items()]

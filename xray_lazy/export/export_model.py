@@ -23,7 +23,7 @@ from xray_lazy.data.image_reader import ImageReader
 from xray_lazy.engine.trained_model import USED, TrainedModel, find_weights, load_trained_model
 from xray_lazy.engine.weights.weights_file import read_weights_file
 from xray_lazy.errors import UserError
-from xray_lazy.export.export_checks import check_agreement, check_average_precision
+from xray_lazy.export.export_checks import check_agreement, check_average_precision, sets_to_measure
 from xray_lazy.export.facts import (
     SUFFIXES,
     TAKES_BATCHES,
@@ -115,6 +115,7 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
     facts = dataclasses.replace(facts, batched=detector.takes_batches, precision=options.precision, overrides=overrides)
     output = Path(options.output or _default_output(options, trained))
     check_place(output, options.format)
+    sets = sets_to_measure(trained, facts, options.allow_loss)  # before work that takes minutes
     of_size = "any size" if facts.dynamic else f"{facts.width}x{facts.height}"
     how = facts.format if facts.precision == "float32" else f"{facts.format} in {facts.precision}"
     report(f"exporting {facts.model} with {facts.weights} as {how}, for images of {of_size}")
@@ -126,7 +127,7 @@ def export_model(options: ExportOptions, report: Callable[[str], None]) -> Path:
         write_facts(file, facts)
         exported = load_exported(file, "cpu")
         check_agreement(trained.model, exported, images, report)
-        ap = check_average_precision(trained, exported, options.allow_loss, report)
+        ap = check_average_precision(trained.model, exported, sets, options.allow_loss, report)
         write_facts(file, dataclasses.replace(facts, average_precision=ap))
         del exported  # it may hold the file
         # the facts first: after a kill before the last of them, they tell that the others are not theirs
