@@ -9,6 +9,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_a_tool_that_does_its_work_gives_its_own_code(answer, code):
     assert end_of(lambda: answer) == code
 
 
+def no_temporary_folder():
+    """What `tempfile` raises where it can write nowhere."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(FileNotFoundError) as error:
+        patch.setattr(tempfile, "_candidate_tempdir_list", list)
+        tempfile._get_default_tempdir()
+    return error.value
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
@@ -59,6 +68,7 @@ def test_a_tool_that_does_its_work_gives_its_own_code(answer, code):
         (KeyError("x"), 1, "error: KeyError: 'x'\n  fix: run again with --debug to see where it happened\n"),
         (OSError(errno.ENOSPC, "No space"), 1, "error: the disk is full"),
         (FileNotFoundError(errno.ENOENT, "of no path"), 1, "error: FileNotFoundError"),
+        (no_temporary_folder(), 2, "error: no folder for temporary files can be used: No usable temporary directory"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

@@ -139,6 +139,9 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, OSError) and error.errno in _FULL_DISK:
         fix = "free some space; what was complete before is untouched"
         return f"the disk is full: {error}", fix, EXIT_FAILURE
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):  # of `tempfile`
+        fix = "set TMPDIR to a folder that you may write to, on a disk with free space"
+        return f"no folder for temporary files can be used: {error.strerror}", fix, UserError.exit_code
     if refused := _refused_path(error):
         return refused, "give another path, or mend its rights; --debug shows where it happened", UserError.exit_code
     fix = "run again with --debug to see where it happened"
