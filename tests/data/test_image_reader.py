@@ -171,6 +171,8 @@ def test_another_number_of_channels_than_the_readers_is_told_with_the_fix(tmp_pa
     [
         ({"channels": 1}, "window is null"),
         ({"more_files": [["_low", "_high"]]}, "window is null"),
+        ({"gain": [1, 1, 2]}, "window is null, .* whatever dataloader.reader.gain says"),
+        ({"log_attenuation": True}, "window is null, .* whatever dataloader.reader.log_attenuation says"),
         ({"channels": 2, "window": [5, 5]}, "holds nothing"),
         ({"channels": 2, "window": [[0, 1]]}, "for 2 channels"),
         ({"channels": 2, "window": [0, 1, 2]}, "for 2 channels"),

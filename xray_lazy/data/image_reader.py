@@ -197,6 +197,13 @@ class ImageReader:
                 f"{counted(self.channels, 'channel')} of {counted(1 + len(self.more_files), 'file')}",
                 "set dataloader.reader.window to [dark, white], such as dataloader.reader.window='[0, 65535]'",
             )
+        idle = {"gain": any(gain != 1 for (gain,) in self.gain), "log_attenuation": self.log_attenuation}
+        if self.window is None and (named := [f"dataloader.reader.{key}" for key, given in idle.items() if given]):
+            raise UserError(
+                f"dataloader.reader.window is null, which leaves 8-bit colours as they are, whatever {named[0]} says",
+                "set dataloader.reader.window to [dark, white], such as dataloader.reader.window='[0, 255]', "
+                f"or leave out {' and '.join(named)}",
+            )
         for dark, white in self.window or ():
             if dark == white:
                 raise UserError(

@@ -32,17 +32,24 @@ class Prepared:
 def training_faults(prepared: Prepared) -> list[Fault]:
     """All faults of a training; where there are none, its lengths in epochs become iterations."""
     from xray_lazy.engine.epochs import resolve_epochs
+    from xray_lazy.engine.preflight.idle_overrides import warn_of_idle_overrides
     from xray_lazy.engine.preflight.preflight import check_experiment
 
     faults = check_experiment(prepared.cfg, prepared.plan.world_size)
+    if not faults:
+        warn_of_idle_overrides(prepared.cfg, prepared.overridden)
     return faults or resolve_epochs(prepared.cfg, prepared.overridden)
 
 
 def evaluation_faults(prepared: Prepared) -> list[Fault]:
     """All faults of an evaluation of the config's weights."""
+    from xray_lazy.engine.preflight.idle_overrides import warn_of_idle_overrides
     from xray_lazy.engine.preflight.preflight import check_experiment
 
-    return check_experiment(prepared.cfg, prepared.plan.world_size, training=False)
+    faults = check_experiment(prepared.cfg, prepared.plan.world_size, training=False)
+    if not faults:
+        warn_of_idle_overrides(prepared.cfg, prepared.overridden, training=False)
+    return faults
 
 
 def prepare(
