@@ -52,6 +52,7 @@ def warnings_of(caplog, *overrides, config=CONFIG, training=True):
 def test_what_a_switch_leaves_without_effect_is_told_with_the_switch(caplog, idle, on):
     (warning,) = warnings_of(caplog, *OFF, idle)
     assert warning.startswith(f"{idle.partition('=')[0]} has no effect while {on.partition('=')[0].rpartition('.')[0]}")
+    assert "'null'" not in warning
     assert warnings_of(caplog, *OFF, idle, on) == []
 
 
