@@ -93,7 +93,7 @@ def warn_of_idle_overrides(cfg: DictConfig, overridden: Collection[str], trainin
         training: False for --eval-only, where only what evaluation reads is looked at.
     """
     for key, switch in idle_overrides(cfg, overridden, training):
-        off = " and ".join(f"{name} is {'null' if value is None else repr(value)}" for name, value in switch.off.items())
+        off = " and ".join(f"{name} is {_written(value)}" for name, value in switch.off.items())
         logger.warning("%s has no effect while %s; to make it count: %s", key, off, switch.on)
 
 
@@ -107,6 +107,10 @@ def idle_overrides(cfg: DictConfig, overridden: Collection[str], training: bool 
         for key in sorted(overridden):
             if is_within(key, switch.settings) and key not in switch.off:
                 yield key, switch
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else repr(value)
 
 
 def _others_may_validate(cfg: DictConfig) -> bool:
