@@ -36,6 +36,13 @@ def test_detections_that_evaluation_would_not_count_are_warned_of(tiny, caplog, 
     assert ("dataloader.evaluator.max_detections=100" in caplog.text) == warned
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_detections_of_test_time_augmentation_count_where_it_is_done(caplog, enabled):
+    overrides = [f"test.tta.enabled={enabled}", "test.tta.model.detections_per_image=500"]
+    warn_of_uncounted_detections(apply_overrides(load_config(TTA_CONFIG), overrides))
+    assert ("test.tta.model.detections_per_image is 500" in caplog.text) == enabled
+
+
 @pytest.mark.parametrize(
     ("override", "key", "words"),
     [

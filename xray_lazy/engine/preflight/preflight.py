@@ -91,9 +91,8 @@ def warn_of_uncounted_detections(cfg: DictConfig) -> None:
     values = {key: value for key, value in flatten(cfg).items() if isinstance(value, int)}
     # there may be several evaluators
     limits = [key for key in values if key.startswith("dataloader.evaluator.") and key.endswith(".max_detections")]
-    given = [
-        key for key in values if key.startswith(("model.", "test.")) and key.rpartition(".")[2] in DETECTION_LIMITS
-    ]
+    models = ("model.", "test.tta.") if values.get("test.tta.enabled") else ("model.",)
+    given = [key for key in values if key.startswith(models) and key.rpartition(".")[2] in DETECTION_LIMITS]
     for limit, key in itertools.product(limits, given):
         if values[key] > values[limit]:
             logger.warning(
