@@ -6,23 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.accuracy.protocols import Split, scanner_of
-
-REPOSITORY = Path(__file__).parents[2]
+from benchmarks.accuracy.recipes import HERE
 
 
 def threat_library(split: Split) -> Path:
     """The items of the training images."""
-    library = beside(split, "threats")
+    library, train, images = beside(split, "threats"), split.train.resolve(), split.images.resolve()
     if not (library / "threats.json").is_file():
-        run_tool(
-            "threats",
-            str(split.train.resolve()),
-            "--images",
-            split.images.resolve(),
-            "--output",
-            library,
-            "--overwrite",
-        )
+        run_tool("threats", train, "--images", images, "--output", library, "--overwrite")
     return library
 
 
@@ -52,4 +43,4 @@ def beside(split: Split, name: str) -> Path:
 
 def run_tool(*arguments: str | Path) -> None:
     """Of `tools/dataset.py`."""
-    subprocess.run([sys.executable, "tools/dataset.py", *map(str, arguments)], cwd=REPOSITORY, check=True)
+    subprocess.run([sys.executable, "tools/dataset.py", *map(str, arguments)], cwd=HERE.parents[1], check=True)

@@ -32,23 +32,23 @@ class Prepared:
 def training_faults(prepared: Prepared) -> list[Fault]:
     """All faults of a training; where there are none, its lengths in epochs become iterations."""
     from xray_lazy.engine.epochs import resolve_epochs
-    from xray_lazy.engine.preflight.idle_overrides import warn_of_idle_overrides
-    from xray_lazy.engine.preflight.preflight import check_experiment
 
-    faults = check_experiment(prepared.cfg, prepared.plan.world_size)
-    if not faults:
-        warn_of_idle_overrides(prepared.cfg, prepared.overridden)
-    return faults or resolve_epochs(prepared.cfg, prepared.overridden)
+    return _faults(prepared, training=True) or resolve_epochs(prepared.cfg, prepared.overridden)
 
 
 def evaluation_faults(prepared: Prepared) -> list[Fault]:
     """All faults of an evaluation of the config's weights."""
+    return _faults(prepared, training=False)
+
+
+def _faults(prepared: Prepared, training: bool) -> list[Fault]:
+    """All faults; where there are none, overrides that change nothing are warned of."""
     from xray_lazy.engine.preflight.idle_overrides import warn_of_idle_overrides
     from xray_lazy.engine.preflight.preflight import check_experiment
 
-    faults = check_experiment(prepared.cfg, prepared.plan.world_size, training=False)
+    faults = check_experiment(prepared.cfg, prepared.plan.world_size, training)
     if not faults:
-        warn_of_idle_overrides(prepared.cfg, prepared.overridden, training=False)
+        warn_of_idle_overrides(prepared.cfg, prepared.overridden, training)
     return faults
 
 
