@@ -78,14 +78,10 @@ def sets_to_measure(trained: TrainedModel, facts: ModelFacts, allow_loss: bool) 
     sets = sets_at_hand(trained) if facts.dynamic else []
     if not (sets or facts.precision == "float32" or allow_loss):
         raise UserError(
-            f"what {facts.precision} loses of AP is not known: {_why_not_measured(facts)}",
+            f"what {facts.precision} loses of AP is not known: the test set is not here",
             "bring the data, with dataloader.root=FOLDER, or take the file as it is with --allow-loss",
         )
     return sets
-
-
-def _why_not_measured(facts: ModelFacts) -> str:
-    return "the test set is not here" if facts.dynamic else "it is measured of models of any size"
 
 
 def check_average_precision(
@@ -102,7 +98,8 @@ def check_average_precision(
     """
     precision = exported.facts.precision
     if not sets:
-        report(f"AP is not measured: {_why_not_measured(exported.facts)}")
+        reason = "the test set is not here" if exported.facts.dynamic else "it is measured of models of any size"
+        report(f"AP is not measured: {reason}")
         return {}
     own = average_precision(model, sets)
     found = average_precision(ExportedModule(exported), sets)
