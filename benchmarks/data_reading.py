@@ -29,7 +29,7 @@ def compare_all(folder: Path) -> list[Comparison]:
     generate_set(folder / "astrophysics", "astrophysics", {"train": IMAGES, "val": 0, "test": 0})
     masks = load_datasets("xray_astrophysics_train", str(folder / "astrophysics"))
     polygons = with_polygons(masks)
-    node = get_config("xray/mask_rcnn_r50.py").dataloader.train.mapper
+    node = get_config("common/data/xray.py").dataloader.train.mapper
     node.image_format = "BGR"
     ours = instantiate(node)
     cached = DetectionMapper(ours.augmentations.augs, cache=PictureCache(str(folder / "cache")))

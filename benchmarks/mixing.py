@@ -28,7 +28,7 @@ def compare_all(folder: Path) -> list[Comparison]:
     cut_dataset(dataset, folder / "threats", pixel_size=1.0)
     shares = {"empty": 1.0, "occupied": 1.0}
     projecting = ThreatProjection(str(folder / "threats"), (ITEMS, ITEMS), **shares, pixel_size=1920 / LONGEST)
-    node = get_config("xray/mask_rcnn_r50.py").dataloader.train.mapper
+    node = get_config("common/data/xray.py").dataloader.train.mapper
     node.image_format = "BGR"
     plain = instantiate(node)
     threads = torch.get_num_threads()

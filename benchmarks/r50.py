@@ -33,6 +33,9 @@ def r50_config(config: str, folder: Path, overrides: Sequence[str] = ()) -> Dict
     own += ["dataloader.train.num_workers=0", "dataloader.train.total_batch_size=1", "writers.wandb.mode=disabled"]
     own += ["train.clip_gradients.enabled=False", "optimizer.lr=1e-5"]  # the peers' loops clip nothing
     cfg = get_config(config, [*own, *overrides])
+    # resize and flip, as the peers do
+    cfg.dataloader.train.mapper.augmentations = cfg.dataloader.train.mapper.augmentations[:2]
+    cfg.dataloader.train.sampler.balance, cfg.dataloader.train.mapper.mixing = [], []
     for mapper in (cfg.dataloader.train.mapper, cfg.dataloader.test.mapper):
         mapper.augmentations[0].short_edge_length, mapper.augmentations[0].max_size = EDGE, LONGEST
     return cfg

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 NAMES = config_names()
 PARTS = ("model", "dataloader", "hooks", "optimizer", "lr_multiplier", "test")
 # what their classes refuse themselves, and a list that may be empty by -1
-OF_MOSAIC = ("mixing.0.probability", "mixing.0.middle", "mixing.0.scale", "mixing.0.least_visible")
+OF_MIXING = tuple(
+    f"mixing.0.{name}" for name in ("probability", "middle", "scale", "least_visible", "patches", "size", "strength")
+)
 OF_RESPONSE = tuple(f"augmentations.3.{name}" for name in ("gain", "attenuation", "channels", "noise"))
 LIMITED_BY_CLASS = (
     "hooks.ema.decay",
@@ -26,7 +28,7 @@ LIMITED_BY_CLASS = (
     ".aspect_ratios",
     ".thresholds",
     "balance.0.threshold",
-    *OF_MOSAIC,
+    *OF_MIXING,
     *OF_RESPONSE,
 )
 
@@ -81,6 +83,7 @@ def test_the_mission_config_says_what_was_agreed():
     assert (cfg.train.max_iter, cfg.train.eval_period) == (5000, 500)
     assert cfg.model.roi_heads.num_classes == 13 and cfg.model.roi_heads.batch_size_per_image == 128
     assert "mask_rcnn_R_50_FPN" in cfg.train.init_checkpoint
+    assert cfg.dataloader.train.mapper.augmentations[0].max_size == 1333
 
 
 def test_the_learning_rate_follows_the_batch_where_that_is_switched_on():
@@ -96,3 +99,22 @@ def test_recipes_of_augmentation_are_built(recipe, mixing):
     built = [instantiate(part) for of_name in parts for part in of_name]
     assert [type(part).__name__ for part in built[:3]] == ["ResizeShortestEdge", "RandomFlip", "RandomFlip"]
     assert [type(part).__name__ for part in built[3:]] == ["RandomScannerResponse", mixing, "RepeatFactors"]
+
+
+@pytest.mark.parametrize(
+    ("config", "is_augmented"),
+    [
+        ("xray/mask_rcnn_r50.py", True),
+        ("xray/sparse_rcnn_r50.py", True),
+        ("benchmarks/dvxray_faster_rcnn_r50.py", True),
+        ("benchmarks/pidray_mask_rcnn_r101.py", False),  # with the settings of its published figures
+        ("xray/mask_rcnn_r18_raw_demo.py", False),  # of other than 8-bit colours
+        ("projects/sparse_rcnn/sparse_rcnn_r50_100pro_3x.py", False),
+    ],
+)
+def test_scans_are_augmented_by_the_recipe_but_for_demos_and_published_settings(config, is_augmented):
+    train = get_config(config).dataloader.train
+    parts = [*train.mapper.augmentations, *train.mapper.mixing, *train.sampler.balance]
+    names = [type(instantiate(part)).__name__ for part in parts]
+    recipe = ["RandomFlip", "RandomScannerResponse", "BackgroundMixing", "RepeatFactors"]
+    assert names == ["ResizeShortestEdge", "RandomFlip", *(recipe if is_augmented else [])]

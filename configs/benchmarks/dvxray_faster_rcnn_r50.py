@@ -11,6 +11,7 @@ model.roi_heads.num_classes = 15
 # the set names bags and views: P03152_OL.png and P03152_SD.png. A bag alarms by the best of its views, or by weights
 # of `tools/analyze.py fuse-views`, which dataloader.evaluator.screening.view_fusion names
 dataloader.train.dataset.names, dataloader.test.dataset.names = "xray_dvxray_train", "xray_dvxray_val"
-dataloader.train.sampler = L(BagEpochs)(seed="${train.seed}", fraction=1.0, balance=[])  # a batch has both views
+# a batch has both views
+dataloader.train.sampler = L(BagEpochs)(seed="${train.seed}", fraction=1.0, balance=dataloader.train.sampler.balance)
 
 train.output_dir = "output/dvxray_faster_rcnn_r50"

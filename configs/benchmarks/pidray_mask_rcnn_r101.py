@@ -1,7 +1,8 @@
 """Mask R-CNN R101-FPN on PIDray as in its published figures, 500x500 and 12 epochs; see docs/datasets.md."""
 
+from ..common.data.xray import dataloader
 from ..common.schedule import multi_step as lr_multiplier
-from ..xray.mask_rcnn_r50 import dataloader, hooks, model, optimizer, test, train, writers
+from ..xray.mask_rcnn_r50 import hooks, model, optimizer, test, train, writers
 
 model.backbone.bottom_up.stages.depth = 101
 model.roi_heads.num_classes = 12

@@ -1,7 +1,8 @@
 """A small Mask R-CNN that learns the generated set of `make demo` from scratch on two CPU cores."""
 
+from ..common.data.xray import dataloader
 from ..common.models.mask_rcnn_r18_small import model
-from .mask_rcnn_r50 import dataloader, hooks, lr_multiplier, optimizer, test, train, writers
+from .mask_rcnn_r50 import hooks, lr_multiplier, optimizer, test, train, writers
 
 model.roi_heads.num_classes = 5
 model.pixel_mean, model.pixel_std = [202.0, 226.0, 231.0], [55.0, 43.0, 53.0]  # of the generated images

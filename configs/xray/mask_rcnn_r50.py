@@ -1,6 +1,6 @@
 """Mask R-CNN R50-FPN, pretrained on COCO, on the astrophysics scanner."""
 
-from ..common.data.xray import dataloader
+from ..common.data.xray_recipe import dataloader
 from ..common.hooks import hooks
 from ..common.models.mask_rcnn_fpn import model
 from ..common.optim import sgd as optimizer

@@ -1,6 +1,7 @@
 """Files of any bits and channels become what a model sees and what people see, or are refused with the reason."""
 
 import pickle
+import shlex
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
 from detectron2.data import transforms as T
 
+from xray_lazy.config import apply_overrides, get_config
 from xray_lazy.data.augmentation.recording import RandomJpeg
 from xray_lazy.data.image_files.image_bytes import MissingImage, UnreadableImage
 from xray_lazy.data.image_files.image_file import image_size, read_image, read_samples
@@ -275,20 +277,28 @@ def test_the_mapper_resizes_and_flips_any_number_of_channels(tmp_path, channels,
     assert mapped[0].numpy() == pytest.approx(mapped[1].numpy(), abs=0.01)
 
 
-def test_a_record_of_another_size_and_mixing_are_refused(tmp_path):
+def test_a_record_of_another_size_is_refused(tmp_path):
     file = save(tmp_path / "bag.npy", samples(2))
     reader = ImageReader(2, [0, 4095])
     with pytest.raises(UserError, match="is 36x24, its data set says 20x24"):
         read_record({"file_name": str(file), "height": 24, "width": 20}, "BGR", reader)
-    with pytest.raises(UserError, match="mixing work on images of 8-bit colours"):
-        DetectionMapper([], reader=reader, mixing=[lambda scene, random, others: scene])
 
 
 @pytest.mark.parametrize("part", [RandomJpeg(), T.RandomApply(T.AugmentationList([RandomJpeg()])), T.RandomLighting(1)])
 def test_augmentations_of_8_bit_colours_are_refused_on_other_images(part):
-    with pytest.raises(UserError, match=r"augmentation Random.* works on images of 8-bit colours"):
+    with pytest.raises(UserError, match=r"8-bit colours that Random.* works on"):
         DetectionMapper([part], reader=ImageReader(2, [0, 4095]))
     DetectionMapper([part], reader=ImageReader())
+
+
+def test_the_overrides_that_a_refusal_of_parts_for_colours_names_leave_them_all_out():
+    cfg = get_config("xray/mask_rcnn_r50.py", ["dataloader.reader.channels=2", "dataloader.reader.window=[0, 4095]"])
+    cfg.dataloader.train.mapper.augmentations.insert(0, L(RandomJpeg)())
+    with pytest.raises(UserError, match=r"RandomJpeg, RandomScannerResponse, BackgroundMixing works") as refused:
+        instantiate(cfg.dataloader.train.mapper)
+    overrides = refused.value.fix.removeprefix("leave it out by ").partition(", or ")[0]
+    cfg = apply_overrides(cfg, shlex.split(overrides))
+    assert len(instantiate(cfg.dataloader.train.mapper).augmentations.augs) == 3
 
 
 def test_a_reader_comes_out_of_a_config_and_out_of_a_pickle_the_same(tmp_path):

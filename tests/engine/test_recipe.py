@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from tests.data.coco_sets import reference, write_set
-from xray_lazy.config import load_config
+from xray_lazy.config import load_config, save_config
 from xray_lazy.data.balance import RepeatFactors
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine.preflight.preflight import check_experiment
@@ -30,6 +30,7 @@ from xray_lazy.modeling.anchors import AnchorGenerator
 
 CONFIG = Path(__file__).with_name("tiny.py")
 TEST_SIZE = "dataloader.test.mapper.augmentations.0.short_edge_length"
+REPEATS, EMPTY = "xray_lazy.data.balance.RepeatFactors", "xray_lazy.data.balance.EmptyShare"
 ANCHORS = Anchors(((16.0,), (32.0,), (64.0,)), (0.5, 1.0, 2.0), (4.0, 8.0, 16.0))
 
 
@@ -145,9 +146,24 @@ def test_repeat_factors_are_those_of_the_balance(tiny_set, tmp_path):
 
 def test_even_classes_are_not_repeated(tiny_set, tmp_path):
     images = [(64, 48, [(number % 2, 5, 5, 20, 15)]) for number in range(20)]
-    recipe = recipe_for(write_boxes(tmp_path, images))
+    names = write_boxes(tmp_path, images)
+    recipe = recipe_for(names)
     assert "dataloader.train.sampler.balance" not in settings_of(recipe)
     assert "too even" in reason_of(recipe, "sampling")
+    repeated = f"dataloader.train.sampler.balance=[{{_target_: {REPEATS}, threshold: 0.1}}]"
+    file = tmp_path / "config.yaml"
+    save_config(load_config(CONFIG, [repeated]), file)
+    recipe = make_recipe(str(file), [], ChosenSets(names, names))
+    assert settings_of(recipe)["dataloader.train.sampler.balance"] == []
+
+
+def test_a_config_with_a_balance_of_its_own_keeps_it(tiny_set, tmp_path):
+    names = write_boxes(tmp_path, [(64, 48, [(0, 5, 5, 20, 15)])] * 46 + [(64, 48, [(1, 5, 5, 20, 15)])] * 4)
+    file = tmp_path / "config.yaml"
+    save_config(load_config(CONFIG, [f"dataloader.train.sampler.balance=[{{_target_: {EMPTY}, share: 0.0}}]"]), file)
+    recipe = make_recipe(str(file), [], ChosenSets(names, names))
+    assert "dataloader.train.sampler.balance" not in settings_of(recipe)
+    assert "of its own" in reason_of(recipe, "sampling")
 
 
 def test_scanners_of_very_different_size_are_weighted(tiny_set, tmp_path):

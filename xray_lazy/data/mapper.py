@@ -88,16 +88,8 @@ class DetectionMapper:
         for part in mixing:
             if not callable(part):
                 raise UserError(f"{part!r} in the mapper's mixing mixes nothing", "name parts with a `_target_`")
-        if mixing and reader and reader.fingerprint():
-            raise UserError(
-                "the parts of dataloader.train.mapper.mixing work on images of 8-bit colours",
-                "set dataloader.train.mapper.mixing='[]', or dataloader.reader.window=null",
-            )
-        if reader and reader.fingerprint() and (part := _of_colours(augmentations, reader.channels)):
-            raise UserError(
-                f"the augmentation {part} works on images of 8-bit colours",
-                "take it out of dataloader.train.mapper.augmentations, or set dataloader.reader.window=null",
-            )
+        if reader and reader.fingerprint():
+            _check_no_colours(augmentations, mixing, reader.channels, "train" if is_train else "test")
         self.augmentations = T.AugmentationList(list(augmentations))
         for part in (*self.augmentations.augs, *mixing):
             make_lists_plain(part)
@@ -211,6 +203,22 @@ class DetectionMapper:
             is_polygons = isinstance(segmentation, list)
             copy["segmentation"] = [np.array(p, np.float64) for p in segmentation] if is_polygons else segmentation
         return copy
+
+
+def _check_no_colours(augmentations: Sequence[Any], mixing: Sequence[Mixing], channels: int, loader: str) -> None:
+    found = {place: name for place, part in enumerate(augmentations) if (name := _of_colours([part], channels))}
+    if not found and not mixing:
+        return
+    mapper = f"dataloader.{loader}.mapper"
+    # the last one first, as the places of those behind one that is taken out change
+    leave_out = [f"'~{mapper}.augmentations.{place}'" for place in reversed(found)]
+    if mixing:
+        leave_out.append(f"{mapper}.mixing='[]'")
+    names = [*found.values(), *(type(part).__name__ for part in mixing)]
+    raise UserError(
+        f"with dataloader.reader.window images aren't of the 8-bit colours that {', '.join(names)} works on",
+        f"leave it out by {' '.join(leave_out)}, or set dataloader.reader.window=null",
+    )
 
 
 def _of_colours(augmentations: Iterable[Any], channels: int) -> str | None:

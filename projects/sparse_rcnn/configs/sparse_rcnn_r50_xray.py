@@ -6,7 +6,7 @@ from .sparse_rcnn_r50_100pro_3x import hooks, lr_multiplier, model, optimizer, t
 
 model.num_classes = 13  # of the data set's JSON
 
-dataloader = get_config("common/data/xray.py").dataloader
+dataloader = get_config("common/data/xray_recipe.py").dataloader
 dataloader.train.mapper.with_masks = False
 dataloader.train.total_batch_size = 8
 

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from xray_lazy.config.names import target_of
+from xray_lazy.data.balance import RepeatFactors
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.engine.recipe.box_table import BoxTable
 from xray_lazy.engine.recipe.draft import REMOVED, Draft
@@ -64,7 +66,8 @@ def advise_balance(draft: Draft, table: BoxTable, dataset: DetectionDataset) -> 
     """Advise how often images of rare classes, of each scanner, and without items are seen."""
     if not draft.has(BALANCE):
         return
-    if draft.get(BALANCE):
+    # the threshold of repeat factors, which the configs come with, is what is found here
+    if any(not isinstance(part, dict) or target_of(part) is not RepeatFactors for part in draft.get(BALANCE) or ()):
         draft.advise("sampling", {}, "the config has a balance of its own")
         return
     parts = (_repeats(table, dataset), _scanners(table), _empty_bags(table))

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xray_lazy.config import apply_overrides
 from xray_lazy.config.fit import fit_at
 from xray_lazy.config.keys import parts_of
+from xray_lazy.config.names import dotted_name
 from xray_lazy.config.override_text import override
 from xray_lazy.errors import UserError
 
@@ -95,12 +96,12 @@ class Draft:
         return [setting.override for advice in self.advice for setting in advice.settings]
 
     def _differs(self, key: str, value: Any) -> bool:
-        return self.has(key) and (value is REMOVED or self.get(key) != _as_lists(value))
+        return self.has(key) and (value is REMOVED or _named(self.get(key)) != _as_lists(value))
 
     def _setting(self, key: str, value: Any) -> Setting:
         if value is REMOVED:
             return Setting(key, None, None, f"~{key}")
-        before = self.get(key)
+        before = _named(self.get(key))
         return Setting(key, value, before, f"{_force(key, value, before)}{override(key, value)}")
 
 
@@ -111,6 +112,15 @@ def _force(key: str, value: Any, before: Any) -> str:
     except (TypeError, UserError):
         return "++"
     return ""
+
+
+def _named(value: Any) -> Any:
+    """Plain data with classes and functions by their names, as advice and overrides have them."""
+    if isinstance(value, Mapping):
+        return {key: _named(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return dotted_name(value) or repr(value) if callable(value) else value
 
 
 def _as_lists(value: Any) -> Any:
