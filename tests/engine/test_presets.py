@@ -30,6 +30,13 @@ def test_presets_fit_the_configs_that_come_with_the_package(name):
     assert "overfit" not in cfg.train.output_dir
 
 
+def test_presets_empty_what_changes_the_view_and_add_nothing_to_a_mapper_that_lacks_it():
+    cfg = get_config("xray/mask_rcnn_r50.py")
+    assert cfg.dataloader.train.mapper.mixing and not apply_presets(cfg, ["one_batch"]).dataloader.train.mapper.mixing
+    del cfg.dataloader.train.mapper["mixing"]
+    assert "mixing" not in apply_presets(cfg, ["one_batch"]).dataloader.train.mapper
+
+
 def test_a_misspelled_preset_is_an_error_with_the_right_name():
     with pytest.raises(UserError, match="there is no preset overfitt") as error:
         run(RunOptions(CONFIG, presets=["overfitt"]))

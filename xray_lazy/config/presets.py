@@ -14,8 +14,9 @@ from xray_lazy.errors import UserError
 def apply_presets(config: DictConfig, names: Sequence[str]) -> DictConfig:
     """A copy of `config` with presets applied in their order; each adds its name to `train.output_dir`.
 
-    A preset is a mapping from dotted keys to values, which replace what is there or are added. The output folder of its
-    own keeps a look at an experiment apart from the experiment.
+    A preset is a mapping from dotted keys to values, which replace what is there or are added; an empty list
+    only empties what is there, as a mapper of one's own may lack what ours has. The output folder of its own keeps a
+    look at an experiment apart from the experiment.
 
     Raises:
         UserError: there is no such preset (near names are given).
@@ -23,6 +24,8 @@ def apply_presets(config: DictConfig, names: Sequence[str]) -> DictConfig:
     changed = copy.deepcopy(config)
     for name in names:
         for key, value in _read(name).items():
+            if value == [] and OmegaConf.select(changed, key) is None:
+                continue
             OmegaConf.update(changed, key, value, merge=False, force_add=True)
         if OmegaConf.select(changed, "train.output_dir"):
             changed.train.output_dir += f"_{name}"
