@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from detectron2.structures import ImageList
 
 
 def normalised_batch(
@@ -23,6 +24,20 @@ def normalised_batch(
     columns = torch.arange(width, device=images.device) < sizes[:, 1, None, None]
     pixels = ((images - mean) / std) * (rows & columns)[:, None]
     return F.pad(pixels, (0, -width % divisor, 0, -height % divisor)) if divisor > 1 else pixels
+
+
+def filled_up(images: list[torch.Tensor], divisor: int) -> ImageList:
+    """`ImageList.from_tensors`, which torch.export follows for one image: a size that comes out of a tensor, as
+    detectron2's do, is one that it knows nothing of.
+
+    Args:
+        images: `(channels, H, W)` each.
+        divisor: of the result's height and width.
+    """
+    if len(images) > 1 or torch.jit.is_tracing():
+        return ImageList.from_tensors(images, divisor)
+    height, width = images[0].shape[-2:]
+    return ImageList(F.pad(images[0], (0, -width % divisor, 0, -height % divisor))[None], [(height, width)])
 
 
 def at_most(length: int | torch.Tensor, count: int) -> int | torch.Tensor:

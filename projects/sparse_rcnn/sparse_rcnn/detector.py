@@ -19,7 +19,7 @@ from sparse_rcnn.set_loss import SetCriterion, named_by_stage
 from sparse_rcnn.targets import Targets
 from xray_lazy.errors import UserError
 from xray_lazy.modeling.batch_counts import is_counting, mean_count
-from xray_lazy.modeling.filled_batches import normalised_batch
+from xray_lazy.modeling.filled_batches import filled_up, normalised_batch
 from xray_lazy.modeling.region_pooling import channels_together
 
 
@@ -179,7 +179,7 @@ class SparseRCNN(nn.Module):
     def preprocess(self, batch: list[dict]) -> ImageList:
         """The normalised images on the model's device, padded to a common size."""
         images = [(sample["image"].to(self.device) - self.pixel_mean) / self.pixel_std for sample in batch]
-        return ImageList.from_tensors(images, self._divisor)
+        return filled_up(images, self._divisor)
 
     @property
     def _divisor(self) -> int:

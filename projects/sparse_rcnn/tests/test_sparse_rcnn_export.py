@@ -40,8 +40,9 @@ def assert_same(found, wanted):
 
 
 @pytest.mark.filterwarnings("ignore")  # detectron2 and torch about their own deprecated functions
-def test_an_exported_detector_finds_the_same_in_other_images(tmp_path):
-    detector = SingleImageDetector(lively_model(masks=True, overrides=["model.head.num_stages=1"]))
+@pytest.mark.parametrize("boxes", ["box_transformer", "image_proposals"])
+def test_an_exported_detector_finds_the_same_in_other_images(tmp_path, boxes):
+    detector = SingleImageDetector(lively_model(boxes=boxes, masks=True, overrides=["model.head.num_stages=1"]))
     write_model(detector, image(seed=1)["image"].float(), tmp_path / "detector.pt2", "torch_export", dynamic=False)
     program = torch.export.load(tmp_path / "detector.pt2").module()
     for seed in range(1, 4):
