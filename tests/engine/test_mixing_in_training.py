@@ -1,18 +1,22 @@
 """Threat projection and background mixing in an experiment: checked before, trained with, the same after a resume."""
 
-import importlib
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import LazyCall as L
 from detectron2.config import instantiate
+from detectron2.data import transforms as T
 from detectron2.utils.events import EventStorage
 
 from tests.data.augmentation.conftest import write_bags
 from tests.engine.conftest import CONFIG
 from xray_lazy.config import get_config, load_config
+from xray_lazy.data.augmentation.quarter_turns import RandomQuarterTurn
+from xray_lazy.data.augmentation.recording import RandomJpeg, RandomScannerResponse
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset
+from xray_lazy.data.augmentation.whole_item_crop import RandomWholeItemCrop
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.engine import experiment
 from xray_lazy.engine.preflight.preflight import check_experiment
@@ -87,9 +91,13 @@ def test_an_experiment_trains_on_mosaics_with_the_augmentations_of_scans(bags):
     parts = get_config("common/data/mixing.py")
     parts.mosaic.probability = 1.0
     cfg.dataloader.train.mapper.mixing = [parts.mosaic]
-    scans = importlib.import_module("configs.common.data.xray_augmentations").augmentations
-    scans[1].update(short_edge_length=(48, 64), max_size=96)
-    cfg.dataloader.train.mapper.augmentations = scans
+    cfg.dataloader.train.mapper.augmentations = [
+        L(RandomWholeItemCrop)(sides=(0.6, 1.0), tries=10),
+        L(T.ResizeShortestEdge)(short_edge_length=(48, 64), max_size=96, sample_style="choice"),
+        L(RandomQuarterTurn)(turns=(0, 2)),
+        L(RandomScannerResponse)(),
+        L(RandomJpeg)(image_format="${dataloader.train.mapper.image_format}"),
+    ]
     assert check_experiment(cfg, world_size=1) == []
     batches = [list(itertools.islice(instantiate(cfg.dataloader.train).batches(start), 3 - start)) for start in (0, 1)]
     for before, after in zip(batches[0][1:], batches[1], strict=True):
