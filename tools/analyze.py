@@ -144,7 +144,7 @@ def add_compare(commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="is one run better than another, beyond chance?",
-        description="Compare two runs on the same images by a paired bootstrap over them, metric by metric.",
+        description="Compare two runs on the same images by a paired bootstrap over bags, metric by metric.",
     )
     parser.add_argument("first", type=path, metavar="FIRST", help="OUTPUT_DIR, or a JSON file of COCO results")
     parser.add_argument("second", type=path, metavar="SECOND", help="likewise")

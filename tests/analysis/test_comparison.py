@@ -9,11 +9,12 @@ import pytest
 from tests.analysis.cases import GUN, KNIFE, every_error, inputs_of, thing
 from xray_lazy.analysis.comparison import compare, intervals
 from xray_lazy.analysis.inputs import same_truth
+from xray_lazy.analysis.results import TOO_FEW
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
 
-def runs(images=30, masks=False):
+def runs(images=40, masks=False):
     """Two runs on the same images, of which the second is the more exact."""
     random = np.random.default_rng(3)
     annotations, first, second = [], [], []
@@ -51,7 +52,7 @@ def test_the_interval_of_one_run_holds_its_value():
 
 
 def test_a_run_does_not_differ_from_itself():
-    first, _ = runs(masks=True)
+    first, _ = runs(90, masks=True)
     comparison = compare(first, first, resamples=100)
     assert set(comparison.tasks) == {"bbox", "segm"}
     for one in (*comparison.tasks["bbox"], *comparison.tasks["segm"]):
@@ -106,13 +107,61 @@ def test_a_class_without_items_has_no_change():
     annotations = [thing(1, GUN, (0, 0, 20, 20))]
     one = inputs_of(annotations, [thing(1, GUN, (0, 0, 20, 20), score=0.5)])
     knife = compare(one, one, 100).tasks["bbox"][-1]
-    assert knife.name == "AP-knife" and math.isnan(knife.change) and knife.verdict == "no difference shown"
+    assert knife.name == "AP-knife" and math.isnan(knife.change) and knife.verdict == TOO_FEW
 
 
 def test_runs_without_detections_can_be_compared():
-    annotations, found = every_error()
-    ap = compare(inputs_of(annotations, []), inputs_of(annotations, found), 100).tasks["bbox"][0]
+    first, second = runs()
+    ap = compare(replace(first, detections=[]), second, 100).tasks["bbox"][0]
     assert ap.first == 0 and ap.verdict == "better"
+
+
+@pytest.mark.parametrize("images", [1, 19])
+def test_few_images_give_no_verdict_however_narrow_the_interval(images):
+    box = (10, 10, 30, 30)
+    annotations = [thing(image, GUN, box) for image in range(1, 31) if image <= images]
+    found = [thing(one["image_id"], GUN, box, score=0.9) for one in annotations]
+    missed, exact = (inputs_of(annotations, detections, images=30) for detections in ([], found))
+    ap = compare(missed, exact, 100).tasks["bbox"][0]
+    assert (ap.lower, ap.change, ap.upper, ap.verdict) == (100, 100, 100, TOO_FEW)
+
+
+def test_a_class_in_few_images_gets_no_verdict_beside_others():
+    annotations = [thing(image, GUN, (10, 10, 30, 30)) for image in range(1, 21)] + [thing(7, KNIFE, (50, 50, 20, 20))]
+    crowds = [thing(image, KNIFE, (0, 0, 9, 9), iscrowd=1) for image in range(1, 21)]
+    found = [{**one, "score": 0.9} for one in annotations]
+    first, second = (inputs_of(annotations + crowds, detections, images=20) for detections in ([], found))
+    verdicts = {one.name: one.verdict for one in compare(first, second, 100).tasks["bbox"]}
+    assert verdicts == dict.fromkeys(("AP", "AP50", "AP75", "AR", "AP-gun"), "better") | {"AP-knife": TOO_FEW}
+
+
+def test_images_of_one_bag_are_drawn_together():
+    """Views of a bag say less than as many bags: a set of which each image is there twice has the same bounds."""
+    first, second = runs(40)
+    once = compare(first, second, 200)
+    twice = [doubled(inputs) for inputs in (first, second)]
+    assert twice[0].ground_truth["images"][1]["bag"] == "1"
+    comparison = compare(*twice, 200)
+    assert (comparison.images, comparison.bags, once.bags) == (80, 40, 40)
+    for one, other in zip(once.tasks["bbox"], comparison.tasks["bbox"], strict=True):
+        assert (one.lower, one.upper) == pytest.approx((other.lower, other.upper))
+    few = compare(*(doubled(inputs) for inputs in runs(20)), 100)
+    assert {one.verdict for one in few.tasks["bbox"]} == {TOO_FEW}
+
+
+def doubled(inputs):
+    """Each image as two views of one bag."""
+    truth = inputs.ground_truth
+    number = 2 * len(truth["images"])
+    images, annotations, detections = [], [], []
+    for image in truth["images"]:
+        for view in (0, 1):
+            new = image["id"] + view * number
+            images.append({**image, "id": new, "bag": str(image["id"])})
+            annotations += [{**a, "image_id": new} for a in truth["annotations"] if a["image_id"] == image["id"]]
+            detections += [{**d, "image_id": new} for d in inputs.detections if d["image_id"] == image["id"]]
+    annotations = [{**annotation, "id": place} for place, annotation in enumerate(annotations, 1)]
+    return replace(inputs, ground_truth={**truth, "images": images, "annotations": annotations}, detections=detections)
 
 
 def test_runs_on_other_images_are_refused():

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from xray_lazy.analysis.analysis_plots import shown_threshold
 from xray_lazy.analysis.findings import findings, most_confused, most_frequent_error
-from xray_lazy.analysis.results import Analysis, Comparison, Difference, TaskResult
+from xray_lazy.analysis.results import TOO_FEW, Analysis, Comparison, Difference, TaskResult
 from xray_lazy.utils.terminal import table_console
 from xray_lazy.utils.wording import counted, printable
 
@@ -49,9 +49,10 @@ def print_analysis(analysis: Analysis, folder: str | Path) -> None:
 def print_comparison(comparison: Comparison, folder: str | Path) -> None:
     """Each metric of both runs with the bounds of its change, and the verdict in words."""
     console = wide_console()
+    bags = f" of {counted(comparison.bags, 'bag')}" if comparison.bags < comparison.images else ""
     console.print(
         f"first:  [bold]{escape(comparison.first)}[/]\nsecond: [bold]{escape(comparison.second)}[/]\n"
-        f"on {escape(comparison.dataset)}, {counted(comparison.images, 'image')}, "
+        f"on {escape(comparison.dataset)}, {counted(comparison.images, 'image')}{bags}, "
         f"{counted(comparison.resamples, 'resample')}",
         soft_wrap=True,
     )
@@ -114,6 +115,8 @@ def verdict(difference: Difference) -> str:
     bounds = f"between {difference.lower:+.1f} and {difference.upper:+.1f}"
     if difference.verdict in VERDICT_COLOURS:
         return f"the second run is {difference.verdict} ({change}; {bounds})"
+    if difference.verdict == TOO_FEW:
+        return f"items in so few images say nothing of other images ({change}; {bounds})"
     return f"so few images show no difference ({change}; {bounds})"
 
 

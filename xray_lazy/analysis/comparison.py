@@ -1,21 +1,25 @@
 """Two runs on the same images: which is better, and whether the number of images is enough to tell."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs, same_truth
 from xray_lazy.analysis.precision_curves import average_precision, by_falling_score
-from xray_lazy.analysis.results import Comparison, Difference
+from xray_lazy.analysis.results import TOO_FEW, Comparison, Difference
+from xray_lazy.analysis.screening.screening import bag_keys
 from xray_lazy.errors import UserError
-from xray_lazy.evaluation.coco_metrics import IouType, Problem
+from xray_lazy.evaluation.coco_metrics import IouType, Problem, image_positions
 from xray_lazy.evaluation.matching import Matches, Matching
 from xray_lazy.evaluation.resampling import interval, verdict
 
 FIGURES = ("AP", "AP50", "AP75", "AR")
 # Entries of the largest array at a time: 32 MB of doubles.
 ARRAY_SIZE = 4_000_000
+# Bags with an item that a verdict needs. Of two models that don't differ, intervals at 95 % from 20 bags favoured one
+# in 6 of 100 simulated sets, those from 12 bags in 12, from 5 in 22, and from one bag, which all draws show, in 98.
+LEAST_BAGS = 20
 
 
 def compare(
@@ -23,9 +27,10 @@ def compare(
 ) -> Comparison:
     """Compare by a paired bootstrap (Efron and Tibshirani 1993, chapter 13).
 
-    As many images as there are get drawn from them with replacement, `resamples` times, the same ones for both runs.
-    The interval of a change is that of the percentiles of its values over the draws. It says how far the change depends
-    on which images were evaluated, and nothing of how it depends on the seed of the trainings.
+    As many bags as there are get drawn from them with replacement, `resamples` times, the same ones for both runs; an
+    image that doesn't say which bag it shows is one by itself. The interval of a change is that of the percentiles of
+    its values over the draws. It says how far the change depends on which bags were evaluated, and nothing of how it
+    depends on the seed of the trainings. A change in few bags gets no verdict.
 
     Raises:
         UserError: the runs are not on the same ground truth, or have nothing in common that could be compared.
@@ -48,18 +53,21 @@ def compare(
             f"{first.origin} and {second.origin} do not both have boxes, nor both masks",
             "compare runs with the same kind of detections",
         )
-    weights = _draws(len(truth["images"]), resamples, seed)
+    bags = _bag_of_each(truth)
+    weights = _draws(bags, resamples, seed)
+    shown = _bags_with_items(truth, bags)
     limit = min(first.max_detections, second.max_detections)
     both = [one if one.max_detections == limit else replace(one, max_detections=limit) for one in (first, second)]
     differences = {}
     for task in tasks:
         values = [_figures(inputs.matches(task), weights) for inputs in both]
-        differences[task] = tuple(_differences(*values, confidence))
+        differences[task] = tuple(_differences(*values, confidence, shown))
     return Comparison(
         dataset=first.dataset,
         first=first.origin,
         second=second.origin,
         images=len(truth["images"]),
+        bags=len(set(bags.values())),
         resamples=resamples,
         confidence=confidence,
         seed=seed,
@@ -75,28 +83,47 @@ def intervals(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> dict[str, tuple[float, float, float]]:
-    """Each metric in percent with the bounds of its bootstrap interval over images, as in `compare`.
+    """Each metric in percent with the bounds of its bootstrap interval over bags, as in `compare`.
 
     Args:
         truth: a COCO document.
         detections: COCO results.
         task: "bbox" or "segm".
         max_detections: that count in an image.
-        resamples: how often images are drawn.
+        resamples: how often bags are drawn.
         confidence: share of the draws within the bounds.
     """
     matches = Matching(Problem.build(truth, detections, task, max_detections)).matches
-    values = _figures(matches, _draws(len(truth["images"]), resamples, seed=0))
+    values = _figures(matches, _draws(_bag_of_each(truth), resamples, seed=0))
     return {
         name: (float(of[0]), *interval(of[1:], confidence)) for name, of in values.items() if not np.isnan(of[1:]).all()
     }
 
 
-def _draws(images: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each image is drawn (1 + resamples, images); the first row is the set itself."""
+def _bag_of_each(truth: dict) -> dict[Hashable, int]:
+    """The number of each image's bag by the image's id, in the order in which `Matches` has the images."""
+    named = dict(zip((image["id"] for image in truth["images"]), bag_keys(truth, None), strict=True))
+    numbers: dict[Hashable, int] = {}
+    return {image_id: numbers.setdefault(named[image_id], len(numbers)) for image_id in image_positions(named)}
+
+
+def _bags_with_items(truth: dict, bags: Mapping[Hashable, int]) -> dict[str, int]:
+    """In how many bags each metric has items, by its name."""
+    items = [annotation for annotation in truth["annotations"] if not annotation["iscrowd"]]
+    counts = dict.fromkeys(FIGURES, len({bags[item["image_id"]] for item in items}))
+    for category in truth["categories"]:
+        of_class = {bags[item["image_id"]] for item in items if item["category_id"] == category["id"]}
+        counts[f"AP-{category['name']}"] = len(of_class)
+    return counts
+
+
+def _draws(bags: Mapping[Hashable, int], resamples: int, seed: int) -> np.ndarray:
+    """How often each image is drawn with its bag (1 + resamples, images); the first row is the set itself."""
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(images, np.full(images, 1 / images), size=resamples)
-    return np.concatenate([np.ones((1, images), int), drawn])
+    of_images = list(bags.values())
+    count = len(set(of_images))
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=resamples)[:, of_images]
+    return np.concatenate([np.ones((1, len(bags)), int), drawn])
 
 
 def _figures(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,7 +177,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _differences(
-    first: dict[str, np.ndarray], second: dict[str, np.ndarray], confidence: float
+    first: dict[str, np.ndarray], second: dict[str, np.ndarray], confidence: float, bags_with_items: dict[str, int]
 ) -> Iterator[Difference]:
     for name, values in first.items():
         changes = second[name] - values
@@ -162,5 +189,5 @@ def _differences(
             change=float(changes[0]),
             lower=lower,
             upper=upper,
-            verdict=verdict(lower, upper),
+            verdict=verdict(lower, upper) if bags_with_items[name] >= LEAST_BAGS else TOO_FEW,
         )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Task = Literal["bbox", "segm"]
+TOO_FEW = "too few images"  # as a verdict
 SCHEMA = 2  # of analysis.json and comparison.json; it grows when a field changes its meaning or goes
 
 
@@ -266,7 +267,8 @@ class Difference:
     Attributes:
         name: AP, AP50, AP75, AR, or `AP-<class>`.
         change: second minus first; `lower` and `upper` bound it with the comparison's confidence.
-        verdict: "better", "worse" (the interval lies on one side of 0), or "no difference shown".
+        verdict: "better", "worse" (the interval lies on one side of 0), "no difference shown", or `TOO_FEW`: the items
+            are in so few bags that the interval says nothing.
     """
 
     name: str
@@ -280,12 +282,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on the same ground truth, by a paired bootstrap over its images."""
+    """Two runs on the same ground truth, by a paired bootstrap over its bags, or images that name no bag."""
 
     dataset: str
     first: str
     second: str
     images: int
+    bags: int
     resamples: int
     confidence: float
     seed: int
