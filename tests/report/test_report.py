@@ -5,12 +5,15 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 
 from tests.report.made_run import CLASSES, ROOT, evaluate, logged, make_run
 from xray_lazy.config import load_config
 from xray_lazy.errors import UserError
+from xray_lazy.report.result_blocks import _significance
+from xray_lazy.report.review import Reviews, load_dataset
 from xray_lazy.report.run_files import read_run
 from xray_lazy.report.write import make_tabs, write_report
 
@@ -219,6 +222,32 @@ def test_several_runs_stand_side_by_side(tmp_path, run, monkeypatch):
     assert table(tabs["results"], "Is better really different from run?").rows
     differing = next(block for block in tabs["images"] if block.title == "Where the runs differ most")
     assert [shot.caption.split(":")[0] for shot in differing.rows[0].shots] == ["ground truth", "run", "better"]
+
+
+def test_runs_on_other_annotations_under_the_same_name_are_told_apart(tmp_path, run, monkeypatch):
+    other = make_run(tmp_path / "other", monkeypatch)
+
+    def about(digest):
+        record = json.loads((other / "run.json").read_text())
+        for folder, of_file in ((run, "1" * 64), (other, digest)):
+            test = {"name": load_dataset(read_run(folder), "test").name, "files": {"annotations.json": of_file}}
+            (folder / "run.json").write_text(json.dumps(record | {"datasets": {"test": test}}))
+        tabs = {tab.id: tab.blocks for tab in make_tabs([read_run(run), read_run(other)])}
+        return table(tabs["results"], "Best evaluations side by side").text
+
+    assert "Mind" not in about("1" * 64)
+    assert "Mind that their annotations of " in about("0" * 64)
+
+
+def test_sets_that_were_evaluated_apart_are_said_to_be_one_where_runs_are_compared(run, monkeypatch):
+    joined = "All sets are taken as one here"
+    read = [read_run(run), read_run(run)]
+    (compared,) = _significance(read, reviews := Reviews())
+    assert joined not in compared.text
+    parts = SimpleNamespace(parts=[1, 2])
+    monkeypatch.setattr("xray_lazy.report.result_blocks._best", lambda _: parts)
+    (compared,) = _significance(read, reviews)
+    assert joined in compared.text
 
 
 def test_runs_in_folders_of_the_same_name_are_told_apart(tmp_path, data, monkeypatch):

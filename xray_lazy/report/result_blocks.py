@@ -7,6 +7,7 @@ from xray_lazy.analysis.comparison import compare
 from xray_lazy.engine.metric_names import better
 from xray_lazy.errors import UserError
 from xray_lazy.report.blocks import Block, Cell, Note, Table
+from xray_lazy.report.data import recorded
 from xray_lazy.report.outcome import best_evaluation, best_of, main_metric
 from xray_lazy.report.readable_numbers import MINUS, difference, numeric, text, whole
 from xray_lazy.report.review import Reviews
@@ -59,16 +60,30 @@ def summary_comparison(runs: Sequence[RunFiles], figures: Sequence[str] = SUMMAR
             if any(value is not None for value in found):
                 rows.append([text(_named(task, figure)), *_compared(found, figure)])
     places = "; ".join(f"{r.name}: {_place(e)}" for r, e in zip(runs, best, strict=True) if e)
-    names = {evaluation.dataset for evaluation in best if evaluation}
-    apart = f" Mind that they are of different data sets: {', '.join(sorted(names))}." if len(names) > 1 else ""
     if not rows:
         return NO_EVALUATION
-    return Table("Best evaluations side by side", ["", *_run_columns(runs)], rows, f"{places}.{apart} Percent.")
+    about = f"{places}.{_how_sets_differ(runs)} Percent."
+    return Table("Best evaluations side by side", ["", *_run_columns(runs)], rows, about)
+
+
+def _how_sets_differ(runs: Sequence[RunFiles]) -> str:
+    """A sentence where the evaluations are not of the same set, or of other annotations under its name."""
+    names, annotations = set(), set()
+    for run in runs:
+        if evaluation := _best(run):
+            names.add(evaluation.dataset)
+            record = recorded(run, "test")
+            if record.get("name") == evaluation.dataset and (digests := (record.get("files") or {}).values()):
+                annotations.add(tuple(map(str, digests)))
+    if len(names) > 1:
+        return f" Mind that they are of different data sets: {', '.join(sorted(names))}."
+    return f" Mind that their annotations of {names.pop()} differ." if len(annotations) > 1 else ""
 
 
 def _significance(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
     """Whether a difference is more than what the choice of the evaluation images makes."""
     blocks: list[Block] = []
+    apart = any(len(evaluation.parts) > 1 for run in runs if (evaluation := _best(run)))
     for other in runs[1:]:
         try:
             compared = compare(reviews[runs[0]].inputs, reviews[other].inputs)
@@ -89,10 +104,12 @@ def _significance(runs: Sequence[RunFiles], reviews: Reviews) -> list[Block]:
             for one in compared.tasks.get(task, ())
             if not one.name.startswith("AP-")
         ]
+        bags = "" if compared.bags == compared.images else f" of {compared.bags:,} bags"
+        joined = " All sets are taken as one here, where the table above has their means." if apart else ""
         about = (
-            f"On the same {compared.images:,} images, which were drawn anew {compared.resamples:,} times: the "
+            f"On the same {compared.images:,} images{bags}, which were drawn anew {compared.resamples:,} times: the "
             f"{100 * compared.confidence:.0f}% interval says how much of a change may come from which images "
-            "these are. It says nothing of what another seed would change."
+            f"these are. It says nothing of what another seed would change.{joined}"
         )
         columns = ["", runs[0].name, other.name, "±", "interval", ""]
         blocks.append(Table(f"Is {other.name} really different from {runs[0].name}?", columns, rows, about))
