@@ -33,11 +33,18 @@ IDLE = [
     ("optimizer.params.layers=[backbone]", "optimizer.params.layer_decay=0.5"),
     ("lr_multiplier.warmup_factor=0.5", "lr_multiplier.warmup_iters=3"),
     ("dataloader.evaluator.screening.iou=0.3", "dataloader.evaluator.screening.enabled=True"),
+    ("train.checkpointer.keep_every=10", "hooks.checkpoint.max_to_keep=3"),
+    ("hooks.checkpoint.keep_every=10", "hooks.checkpoint.max_to_keep=3"),
+    ("hooks.prediction_pictures.score_threshold=0.9", "hooks.prediction_pictures.count=8"),
+    ("writers.wandb.name=mine", "writers.wandb.mode=offline"),
+    ("writers.wandb.checkpoints=best", "writers.wandb.mode=offline"),
 ]
 OFF = [
     "train.clip_gradients.enabled=False",
     "lr_multiplier.warmup_iters=0",
     "dataloader.evaluator.screening.enabled=False",
+    "train.checkpointer.max_to_keep=0",
+    "hooks.prediction_pictures.count=0",
 ]
 
 
@@ -63,6 +70,16 @@ def test_test_time_augmentation_and_half_precision_of_an_evaluation(caplog):
     assert warnings_of(caplog, *settings, *on, config=TTA_CONFIG, training=False) == []
     assert warnings_of(caplog, *settings, config=TTA_CONFIG) == []  # a training records it for later evaluations
     assert warnings_of(caplog, "train.clip_gradients.max_norm=2.0", training=False) == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_overlap_of_a_detection_that_counts_by_its_centre(caplog, training):
+    centre, iou = "dataloader.evaluator.screening.hit=centre", "dataloader.evaluator.screening.iou=0.3"
+    (warning,) = warnings_of(caplog, centre, iou, training=training)
+    assert warning.startswith(
+        "dataloader.evaluator.screening.iou has no effect while dataloader.evaluator.screening.hit"
+    )
+    assert warnings_of(caplog, centre) == warnings_of(caplog, iou) == []
 
 
 def test_images_of_a_validation_that_another_hook_makes_have_an_effect(caplog):

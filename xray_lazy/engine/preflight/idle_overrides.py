@@ -42,6 +42,11 @@ _CACHE = "dataloader.train.mapper.cache"
 EVALUATION = (
     _part("test"),
     _enabled("dataloader.evaluator.screening"),
+    Switch(
+        {"dataloader.evaluator.screening.hit": "centre"},
+        ("dataloader.evaluator.screening.iou",),
+        "dataloader.evaluator.screening.hit=iou",
+    ),
     Switch({f"{_CACHE}.folder": None}, (f"{_CACHE}.max_gib",), f"{_CACHE}.folder=FOLDER"),
     Switch(
         {"dataloader.reader.log_attenuation": False},
@@ -79,6 +84,17 @@ TRAINING = (
     Switch({"optimizer.params.layer_decay": 1}, ("optimizer.params.layers",), "optimizer.params.layer_decay=0.8"),
     Switch({"lr_multiplier.warmup_iters": 0}, ("lr_multiplier.warmup_factor",), "lr_multiplier.warmup_iters=500"),
     _part("train"),
+    Switch(
+        {"hooks.checkpoint.max_to_keep": 0},
+        ("train.checkpointer.keep_every", "hooks.checkpoint.keep_every"),
+        "train.checkpointer.max_to_keep=3",
+    ),
+    Switch(
+        {"hooks.prediction_pictures.count": 0},
+        ("hooks.prediction_pictures.score_threshold",),
+        "hooks.prediction_pictures.count=8",
+    ),
+    Switch({"writers.wandb.mode": "disabled"}, ("writers.wandb",), "writers.wandb.mode=auto"),
 )
 
 
