@@ -69,6 +69,21 @@ def test_boxes_and_masks_lie_on_what_is_seen(seed, masks):
         assert abs(columns.min() - x) <= 1.5 and abs(rows.max() + 1 - y - h) <= 1.5
 
 
+def test_the_box_of_what_a_cut_leaves_of_a_slanting_item_is_that_of_its_mask():
+    triangle = scene(0, [(10, 10, 60, 40)])
+    triangle.annotations[0]["segmentation"] = [[10, 10, 70, 10, 70, 50]]
+    cut = 0
+    for seed in range(40):
+        result = Mosaic(1.0, scale=(1.0, 1.0))(triangle, np.random.default_rng(seed), others_of(scene(1, [])))
+        for one in result.annotations:
+            rows, columns = np.nonzero(mask_util.decode(one["segmentation"]))
+            tight = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            if one["bbox"][2:] != [60, 40]:
+                cut += 1
+                assert one["bbox"] == tight
+    assert cut > 5
+
+
 def test_the_image_itself_is_always_one_of_the_four():
     for seed in range(20):
         result = mosaic(seed, least_visible=0.0, scale=(1.0, 1.0), boxes=((0, 0, SIZE[1], SIZE[0]),))

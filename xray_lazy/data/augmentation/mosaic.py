@@ -96,11 +96,7 @@ class Mosaic:
         for annotation, before, box in zip(part.annotations, whole, boxes, strict=True):
             if not _area(box) or _area(box) < self.least_visible * _area(before):
                 continue
-            left, top, right, bottom = (float(value) for value in box)
-            new = annotation | {
-                "bbox": [left + place[0], top + place[1], right - left, bottom - top],
-                "bbox_mode": BoxMode.XYWH_ABS,
-            }
+            new = dict(annotation)
             new.pop("area", None)
             if "segmentation" in annotation:
                 mask = rasters.draw(annotation["segmentation"])
@@ -109,6 +105,11 @@ class Mosaic:
                 new["segmentation"] = encode_window(
                     MaskWindow(mask.left + place[0], mask.top + place[1], mask.bits), size
                 )
+                if _area(box) < 0.999 * _area(before):  # what a cut leaves may fill less than what it leaves of the box
+                    box = mask.box()
+            left, top, right, bottom = (float(value) for value in box)
+            new["bbox"] = [left + place[0], top + place[1], right - left, bottom - top]
+            new["bbox_mode"] = BoxMode.XYWH_ABS
             kept.append(new)
         return kept
 
