@@ -97,9 +97,10 @@ def test_two_files_are_compared(analyze_tool, bags, tmp_path):
         *("--resamples", 100, "--output", tmp_path / "compared"),
     )
     assert run.returncode == 0, run.stderr
-    assert "bbox: the second run is better (AP 0.0 -> " in run.stdout
+    assert "bbox: items in so few images say nothing of other images (AP 0.0 -> " in run.stdout
     comparison = json.loads((tmp_path / "compared" / "comparison.json").read_text())
-    assert comparison["tasks"]["bbox"][0]["verdict"] == "better"
+    assert comparison["tasks"]["bbox"][0]["verdict"] == "too few images"
+    assert comparison["bags"] == comparison["images"]
     assert (tmp_path / "compared" / "bbox_comparison.png").is_file()
     assert (tmp_path / "compared" / "comparison.csv").read_text().startswith("task,name,first,second,")
 
