@@ -241,3 +241,67 @@ def test_torchvisions_weights_are_loaded_where_everything_is_as_they_expect(tmp_
     assert torch.equal(model.backbone.bottom_up.res4[2].conv1.weight, weights["layer3.2.conv1.weight"])
     own_statistics = {**TORCHVISION, "pixel_mean": [231.0, 226.0, 202.0], "pixel_std": [53.0, 43.0, 55.0]}
     Checkpointer(r50_with(**own_statistics)).load(str(tmp_path / "resnet50.pth"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.zeros(2, device="meta"), "without its values"),
+        (torch.eye(2).to_sparse(), "torch.sparse_coo"),
+        (torch.zeros(2, dtype=torch.complex64), "torch.complex64"),
+        (torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8), "torch.qint8"),
+        (None, "a NoneType"),
+        ("text", "a str"),
+        ({"weight": torch.zeros(2)}, "a dict"),
+    ],
+)
+def test_what_no_parameter_can_be_filled_with_is_named(tmp_path, value, kind):
+    torch.save({"model": {"a.weight": torch.zeros(2), "b.weight": value}}, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=rf"holds .*{kind}.* under b\.weight"):
+        read_weights_file(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    "array", [np.array(["a"]), np.zeros(2, complex), np.zeros(2, np.longdouble), np.zeros(2, "M8[s]")]
+)
+def test_an_array_that_is_no_tensor_is_named(tmp_path, array):
+    (tmp_path / "odd.pkl").write_bytes(pickle.dumps({"model": {"a": np.zeros(2), "b": array}, "__author__": "x"}))
+    with pytest.raises(UserError, match=r"holds an array of .* under b"):
+        read_weights_file(tmp_path / "odd.pkl")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": {1: torch.zeros(2)}},
+        {2: torch.zeros(2)},
+        {"model_state": [torch.zeros(2)]},
+        {"model_state": {3: torch.zeros(2)}},
+        {"blobs": 5},
+        {"blobs": {4: torch.zeros(2)}},
+    ],
+)
+def test_weights_without_names_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match="does not hold weights by name"):
+        read_weights_file(tmp_path / "odd.pth")
+
+
+def test_a_program_and_another_archive_are_no_weights_that_were_cut_off(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)), tmp_path / "model.pth")
+    with pytest.raises(UserError, match="TorchScript"):
+        read_weights_file(tmp_path / "model.pth")
+    np.savez(tmp_path / "weights.npz", a=np.zeros(2))
+    with pytest.raises(UserError, match="is no checkpoint"):
+        read_weights_file(tmp_path / "weights.npz")
+
+
+def test_in_place_of_a_folder_its_best_weights_are_proposed(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(UserError, match="is a folder") as refused:
+        Checkpointer(model).load(str(tmp_path))
+    assert "model_final.pth" not in refused.value.fix
+    torch.save({"model": model.state_dict()}, tmp_path / "model_final.pth")
+    with pytest.raises(UserError, match="is a folder") as refused:
+        Checkpointer(model).load(str(tmp_path))
+    Checkpointer(model).load(refused.value.fix.removeprefix("give a file: "))

@@ -144,6 +144,8 @@ class Checkpointer(DetectionCheckpointer):
         except UserError:
             raise
         except (OSError, AssertionError) as error:
+            if Path(path).is_dir():
+                raise UserError(f"the checkpoint {path} is a folder", _file_within(Path(path))) from None
             raise UserError(
                 f"can't load the checkpoint {path}: {error}",
                 f"give the path of a file that is there in {self.named_by}, or a URL that this machine reaches",
@@ -211,6 +213,12 @@ class Checkpointer(DetectionCheckpointer):
                 f"the checkpoint does not fit the model; {'; '.join(differ + lack)}",
                 f"take the config that it was trained with (its number of classes?), or other weights: {self.named_by}",
             )
+
+
+def _file_within(folder: Path) -> str:
+    """What to give in place of a folder."""
+    weights = RunFolder(folder).weights()
+    return f"give a file: {weights[0]}" if weights else "give a file of weights in it, or another one"
 
 
 def _raise_what_a_signal_raised(error: BaseException | None) -> None:

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,37 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not weights by name", _SAVE_STATE_DICT)
     content = _as_checkpoint(content, path)
-    if not all(isinstance(name, str) for name in content["model"]):
-        raise UserError(f"{path} does not hold weights by name", _SAVE_STATE_DICT)
+    _refuse_what_no_model_takes(path, content["model"])
     _refuse_no_numbers(path, content["model"])
     return content
+
+
+def _by_name(weights: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{path} does not hold weights by name", _SAVE_STATE_DICT)
+    return weights
+
+
+def _refuse_what_no_model_takes(path: Path, weights: dict[str, Any]) -> None:
+    """A parameter can be filled by a plain array of real numbers alone."""
+    for name, value in weights.items():
+        if kind := _odd_kind(value):
+            fix = "save plain tensors of numbers, by their names: model.state_dict() of a model in float32"
+            raise UserError(f"{path} holds {kind} under {name}", fix)
+
+
+def _odd_kind(value: Any) -> str:
+    """What is wrong with a value as a weight; empty where nothing is."""
+    if isinstance(value, np.ndarray | np.generic):
+        can_be_read = value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
+        return "" if can_be_read else f"an array of {value.dtype.str}"
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    if value.is_meta:
+        return "a tensor without its values (on the device meta)"
+    if value.is_complex() or value.is_quantized or value.layout != torch.strided:
+        return f"a tensor of {value.dtype}" if value.layout == torch.strided else f"a tensor of {value.layout}"
+    return ""
 
 
 def _refuse_no_numbers(path: Path, weights: dict[str, Any]) -> None:
@@ -67,7 +95,7 @@ def _refuse_no_numbers(path: Path, weights: dict[str, Any]) -> None:
 def _holds_nan(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind == "f" and bool(np.isnan(value).any())
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(torch.isnan(value).any())
+    return value.is_floating_point() and bool(torch.isnan(value).any())
 
 
 _SAVE_STATE_DICT = "save model.state_dict() there, or {'model': model.state_dict()}"
@@ -82,6 +110,9 @@ def _read_torch(path: Path) -> Any:
         asked_for = re.search(r"GLOBAL ([\w.]+)", str(error))
         if asked_for:
             raise _refuse(path, f"it asks for {asked_for[1]}") from None
+        if "TorchScript" in str(error):
+            fix = "give the weights that it was made from: model_best.pth of the run"
+            raise UserError(f"{path} is a TorchScript program, not weights by name", fix) from None
         raise _unreadable(path, error, (b"PK", b"\x80\x02")) from None  # an archive, and what torch < 1.6 wrote
 
 
@@ -120,11 +151,17 @@ def _unreadable(path: Path, error: Exception, beginnings: tuple[bytes, ...]) -> 
     if not isinstance(error, OSError):
         with path.open("rb") as stream:
             beginning = stream.read(2)
-        if beginning and not beginning.startswith(beginnings):
+        is_other_archive = zipfile.is_zipfile(path) and not _has_pickle(path)
+        if is_other_archive or (beginning and not beginning.startswith(beginnings)):
             return UserError(f"{path} is no checkpoint", "give a run's model_best.pth or another file of weights")
     size = path.stat().st_size
     reason = str(error).split("\n")[0].split(". ")[0][:200] or type(error).__name__
     return UserError(f"can't read the checkpoint {path} ({size} bytes): {reason}", "it may be cut off; copy it again")
+
+
+def _has_pickle(archive: Path) -> bool:
+    with zipfile.ZipFile(archive) as content:
+        return any(name.endswith(".pkl") for name in content.namelist())
 
 
 # Where trainers keep the weights: detectron2, torch's tutorials; MMDetection and Lightning.
@@ -133,11 +170,11 @@ _KEYS_OF_WEIGHTS = ("model", "model_state_dict", "state_dict")
 
 def _as_checkpoint(content: dict, path: Path) -> dict:
     if "model_state" in content:  # pycls
-        return {"model": content["model_state"], "matching_heuristics": True}
+        return {"model": _by_name(content["model_state"], path), "matching_heuristics": True}
     if "blobs" in content:  # Caffe2: detection models have "blobs"
-        return _caffe2(content["blobs"])
+        return _caffe2(_by_name(content["blobs"], path))
     if "conv1_w" in content:  # and classification models don't
-        return _caffe2(content)
+        return _caffe2(_by_name(content, path))
     key = next((key for key in _KEYS_OF_WEIGHTS if isinstance(content.get(key), dict)), None)
     weights = content if key is None else content[key]
     if not any(isinstance(value, torch.Tensor | np.ndarray | np.generic) for value in weights.values()):
@@ -145,6 +182,7 @@ def _as_checkpoint(content: dict, path: Path) -> dict:
             f"{path} does not hold weights by name{f' under {key}' if key else ''}, but {_some(weights)}",
             _SAVE_STATE_DICT,
         )
+    weights = _by_name(weights, path)
     if key == "model" and "__author__" in content:
         known = Expected.torch_like("torchvision") if content["__author__"] == "torchvision" else None
         return {**content, "expected": known}
