@@ -476,3 +476,12 @@ def test_a_file_s_name_may_look_like_an_override(tmp_path, monkeypatch):
     assert is_override("bag=1.png") and is_override("~bag") and not is_override("bag.png")
     (tmp_path / "bag=1.png").touch()
     assert not is_override("bag=1.png")
+
+
+def test_a_folder_that_was_deleted_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert end_of(lambda: None) == 2
+    monkeypatch.chdir(tmp_path)
+    assert "was deleted" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def run_tool(main: Callable[[], int | None], debug: bool = False) -> None:
     try:
         _refuse_without_docstrings()
         signals_are_caught()
-        sys.path.append(os.getcwd())  # last: a file there doesn't hide an installed package of the same name
+        sys.path.append(_present_folder())  # last: a file there doesn't hide an installed package of the same name
         code = main() or 0
         sys.stdout.flush()
     except BrokenPipeError:  # of what was written as bytes, and is of no use to anybody else
@@ -65,6 +65,13 @@ def _refuse_without_docstrings() -> None:
         raise UserError(
             "Python leaves out docstrings, without which detectron2 can't be imported", "unset PYTHONOPTIMIZE"
         )
+
+
+def _present_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the folder that this was started in was deleted", "cd to one that is there") from None
 
 
 def _open_closed_streams() -> None:

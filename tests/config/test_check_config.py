@@ -141,3 +141,10 @@ def test_all_faults_are_raised_together():
         raise_faults([Fault("a", "x", "y")])
     with pytest.raises(UserError, match="the config has 2 faults\n  a: x\n    fix: y\n  b: z"):
         raise_faults([Fault("a", "x", "y"), Fault("b", "z")])
+
+
+def test_a_reference_to_a_key_that_is_there_is_not_told_to_name_it():
+    config = OmegaConf.create({"a": "${a}", "b": "${c}", "c": "${b}", "d": {"e": "${d}"}, "f": "${g}", "g": "${none}"})
+    faults = {fault.key: fault for fault in check_config(config)}
+    for key, named in (("a", "a"), ("b", "c"), ("c", "b"), ("d.e", "d"), ("f", "g")):
+        assert faults[key].fix == f"write a value at {named}, or refer to another key", key

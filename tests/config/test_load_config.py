@@ -213,3 +213,32 @@ def test_a_file_in_another_encoding_is_told_what_to_do(tmp_path, read):
     with pytest.raises(UserError, match=r"own.yaml is not UTF-8 text") as caught:
         read(file)
     assert caught.value.fix == "save it in that encoding"
+
+
+@pytest.mark.parametrize("imported", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "message", "fix"),
+    [
+        ("latin-1", "is not UTF-8", "save it as UTF-8"),
+        ("utf-16", "is not UTF-8", "save it as UTF-8"),
+        ("utf-16-le", "null bytes|not UTF-8", "save it as UTF-8"),
+        ("utf-8-sig", "syntax error, line 1", "byte order mark"),
+    ],
+)
+def test_a_file_in_another_encoding_is_told_how_to_save_it(experiments, encoding, message, fix, imported):
+    (experiments / "odd.py").write_bytes("train = dict(name='Gepäck')\n".encode(encoding))
+    (experiments / "other.py").write_text("from .odd import train\n")
+    with pytest.raises(UserError, match=rf"odd\.py .*({message})") as caught:
+        load_config(experiments / ("other.py" if imported else "odd.py"))
+    assert fix in caught.value.fix
+
+
+def test_a_folder_is_no_missing_file(tmp_path):
+    (tmp_path / "run.py").mkdir()
+    with pytest.raises(UserError, match="is a folder") as caught:
+        load_config(tmp_path / "run.py")
+    assert "did you mean" not in caught.value.fix
+    (tmp_path / "run.py" / "config.yaml").write_text("train: {max_iter: 1}\n")
+    with pytest.raises(UserError, match="is a folder") as caught:
+        load_config(tmp_path / "run.py")
+    assert caught.value.fix == f"give {tmp_path}/run.py/config.yaml"

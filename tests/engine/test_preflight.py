@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import instantiate
+from omegaconf import OmegaConf
 
 from tests.data.coco_sets import reference, write_set
 from tests.engine.conftest import CONFIG
@@ -445,3 +446,20 @@ def test_bags_without_items_are_trained_on_where_items_are_put_into_them(tiny, t
     part = f"{{_target_: {__name__}.Bringing, classes: [{brought}]}}"
     faults = faults_of(tiny, *training_set(tmp_path), f"dataloader.train.mapper.mixing=[{part}]")
     assert [message in fault.message for fault in faults] == [True] * bool(message)
+
+
+@pytest.mark.parametrize("key", ["model.pixel_mean", "train.max_iter", "train.amp.dtype", "train.output_dir"])
+@pytest.mark.parametrize("value", [np.array([1.0, 2.0, 3.0]), torch.ones(3), np.int64(4), [np.ones(2), torch.ones(2)]])
+def test_an_array_in_a_config_is_told_to_be_written_in_plain_numbers(key, value):
+    cfg = load_config(CONFIG)
+    cfg._set_flag("allow_objects", True)
+    node, _, part = key.rpartition(".")
+    OmegaConf.select(cfg, node)[part] = value
+    faults = [fault for fault in check_parts(cfg, training=True) if fault.key.startswith(key)]
+    assert faults
+    if not isinstance(value, list):
+        assert all(".tolist()" in fault.fix for fault in faults)
+
+
+def test_what_may_be_any_number_is_said_without_a_blank_at_its_end():
+    assert str(Limits()) == "a number"

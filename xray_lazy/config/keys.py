@@ -93,7 +93,10 @@ def reference_fix(config: DictConfig, text: str) -> str:
     while named and named[0] != text and isinstance(part := _value_at(config, named[1]), str | int):
         text = text.replace(named[0], str(part))  # the key within is right, what it makes of the whole is not
         named = _INNERMOST.search(text)
-    near = nearest_keys(named[1], all_keys(config)) if named else []
+    keys = all_keys(config)
+    if named and named[1] in keys:  # it leads back to itself, or to what leads nowhere
+        return f"write a value at {named[1]}, or refer to another key"
+    near = nearest_keys(named[1], keys) if named else []
     return did_you_mean(near) or "name a key that exists: ${train.max_iter}"
 
 

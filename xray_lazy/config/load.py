@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,7 +15,9 @@ from xray_lazy.config.keys import expand_home, first_line
 from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.config.yaml_format import parse_yaml, read_text
 from xray_lazy.errors import UserError
+from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
+BYTE_ORDER_MARK = "\ufeff"  # which some editors write, and detectron2's loader takes for a letter
 _SUFFIXES = (".py", ".yaml", ".yml")
 # LazyConfig.load puts an importer of its own in place of Python's, for all threads; a config file may load another one
 _ONE_LOADS = threading.RLock()
@@ -33,6 +35,9 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> DictC
             no config, or an override is wrong.
     """
     path = Path(os.path.expanduser(path))
+    if path.is_dir():
+        inside = path / "config.yaml"
+        raise UserError(f"{path} is a folder", f"give {inside if inside.is_file() else 'a config file in it'}")
     if path.suffix not in _SUFFIXES:
         raise UserError(f"{path} is no config file", "give a LazyConfig (.py) or a saved config.yaml")
     if not path.is_file():
@@ -103,6 +108,7 @@ def _near_files(path: Path) -> str:
     if path.as_posix() in packaged:
         return did_you_mean([packaged[path.as_posix()]])
     there = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES) if path.parent.is_dir() else []
+    there = [file for file in there if file.is_file()]
     near = [str(path.parent / name) for name in nearest(path.name, [file.name for file in there])]
     by_file_name = {Path(name).name: place for name, place in packaged.items()}
     near = near or [by_file_name[name] for name in nearest(path.name, by_file_name)]
@@ -163,8 +169,13 @@ def _python_error(path: Path, error: Exception | SystemExit) -> UserError:
         cause = error.__cause__
         line = f", line {cause.lineno}" if cause.lineno else ""  # none where the whole file is no text
         text = f": {cause.text.strip()}" if cause.text else ""
-        return UserError(f"{str(error).rstrip('!.')}{line}: {cause.msg}{text}", "correct the config file")
+        fix = AS_UTF_8 if "null bytes" in cause.msg else "correct the config file"
+        if (cause.text or "").startswith(BYTE_ORDER_MARK):
+            fix = "save it without the byte order mark that is before its first letter"
+        return UserError(f"{str(error).rstrip('!.')}{line}: {cause.msg}{text}", fix)
     frames = list(traceback.walk_tb(error.__traceback__))
+    if isinstance(error, UnicodeDecodeError) and (read := _read_by_detectron2(frames)):
+        return UserError(f"{read} is {not_utf_8(error)}", AS_UTF_8)
     where, importing = str(path), []
     for frame, line in frames:
         if (frame.f_globals.get("__package__") or "").startswith("detectron2._cfg_loader"):
@@ -180,6 +191,12 @@ def _python_error(path: Path, error: Exception | SystemExit) -> UserError:
     if frames[-1][0].f_code.co_name in ("new_import", "find_relative_file"):
         return _import_error(where, error, error.__traceback__)
     return UserError(f"{where}: {type(error).__name__}: {error}", "correct the config file")
+
+
+def _read_by_detectron2(frames: list[tuple[FrameType, int]]) -> str | None:
+    """The config file whose text detectron2 was reading as it failed."""
+    read = [frame.f_locals["filename"] for frame, _ in frames if frame.f_code.co_name == "_validate_py_syntax"]
+    return read[-1] if read else None
 
 
 def _import_error(where: str, error: Exception, trace: TracebackType | None) -> UserError:

@@ -39,4 +39,4 @@ class Limits:
             return f"{kind} from {self.least} to {self.most}"
         ends = (("above", self.above), ("of at least", self.least), ("below", self.below), ("of at most", self.most))
         texts = [f"{word} {end}" for word, end in ends if end is not None]
-        return f"{kind} {' and '.join(texts)}"
+        return f"{kind} {' and '.join(texts)}".strip()

@@ -230,7 +230,8 @@ def check_settings(cfg: DictConfig, below: Sequence[str] | None = None) -> list[
 
 def _value_faults(key: str, part: Any, value: Any) -> Iterator[Fault]:
     allowed = None if part == "_target_" else allowed_values(key)
-    if allowed is None or value == MISSING or (value is None and any(fnmatchcase(key, o) for o in OPTIONAL)):
+    is_missing = isinstance(value, str) and value == MISSING  # an array would compare each of its numbers
+    if allowed is None or is_missing or (value is None and any(fnmatchcase(key, o) for o in OPTIONAL)):
         return
     if isinstance(value, str) and is_period_key(part):
         return  # in epochs: `check_periods` reads it
@@ -255,6 +256,8 @@ def _items(value: Any) -> Iterator[Any]:
 def _complaint(value: Any, allowed: Limits | type | tuple[str, ...]) -> tuple[str, str] | None:
     """What is wrong with a value, and what to write instead; None where nothing is."""
     shown = "null" if value is None else repr(value)
+    if hasattr(value, "tolist") and not isinstance(value, float):  # arrays, tensors, and integers of numpy
+        return f"it is of the type {type(value).__name__}", "write it in plain numbers: append .tolist()"
     if isinstance(allowed, Limits):
         if isinstance(value, DictConfig):
             return None
