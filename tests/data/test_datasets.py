@@ -189,6 +189,50 @@ def test_an_entry_that_is_not_coco_is_an_error_that_names_the_file(tmp_path):
     assert "check" in error.value.fix
 
 
+@pytest.mark.parametrize("part", ["bbox", "weight"])
+def test_a_number_beyond_all_floats_is_an_error_that_names_the_file(tmp_path, part):
+    content = write_set(tmp_path)
+    if part == "bbox":
+        content["annotations"][0]["bbox"][0] = 10**400
+    else:
+        content["images"][0]["weight"] = 10**400
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="entry that COCO does not allow"):
+        load_datasets(reference(tmp_path))
+
+
+NO_NUMBERS = ["x", "", None, [1], {"a": 1}, float("nan"), float("inf"), 10**400, -5]
+NUMBERS = [1.5, True, 1, "1"]
+
+
+def _short(value) -> str:
+    return str(value)[:9]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [*(("area", value) for value in NO_NUMBERS), *(("iscrowd", value) for value in NO_NUMBERS + NUMBERS)],
+    ids=_short,
+)
+def test_what_check_lets_pass_is_loaded_as_repair_mends_it(tmp_path, field, value):
+    content = write_set(tmp_path)
+    outline = [[10, 10, 30, 10, 10, 30]]
+    content["annotations"][0] |= {"bbox": [10, 10, 20, 20], "segmentation": outline, "area": 7.5, field: value}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    loaded = load_datasets(reference(tmp_path))[0]["annotations"][0][field]
+    (one,) = open_sets([str(tmp_path / "annotations.json")], images=False)
+    assert loaded == repair(one).content["annotations"][0][field]
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 1.5, True], ids=_short)
+def test_a_size_that_is_none_is_read_from_the_file(tmp_path, value):
+    content = write_set(tmp_path)
+    sizes = [(image["width"], image["height"]) for image in content["images"]]
+    content["images"][0] |= {"width": value, "height": value}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    assert [(record["width"], record["height"]) for record in load_datasets(reference(tmp_path))] == sizes
+
+
 def test_boxes_without_area_and_undeclared_classes_are_left_out_with_a_warning(tmp_path, caplog):
     content = write_set(tmp_path)
     content["annotations"][0]["bbox"] = [1, 1, 0, 5]

@@ -429,3 +429,46 @@ def test_a_belt_of_bags_is_seen_by_tiles_as_its_bags_are(predict, images, tmp_pa
     assert together[0]["segmentation"]["size"] == [48, 192]
     with pytest.raises(UserError, match="tiles 64 pixels wide can't overlap by 64"):
         predict(tmp_path / "belt.png", tile_width=64, tile_overlap=64)
+
+
+@pytest.mark.parametrize("role", ["input", "ground truth"])
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("images", "id", [1]),
+        ("images", "id", float("nan")),
+        ("images", "file_name", ["bag.jpg"]),
+        ("categories", "id", {"a": 1}),
+        ("categories", "name", {"a": 1}),
+        ("categories", None, None),
+        ("images", None, 5),
+    ],
+)
+def test_an_entry_that_coco_does_not_allow_is_told(predict, images, tiny_set, tmp_path, role, part, field, value):
+    content = json.loads((tiny_set / "annotations.json").read_text())
+    if field:
+        content[part][0][field] = value
+    else:
+        content[part][0] = value
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(content))
+    root = {"image_root": str(tiny_set / "images")}
+    with pytest.raises(UserError, match=r"odd\.json has an (entry|image)") as refused:
+        predict(odd, **root) if role == "input" else predict(images[0], ground_truth=str(odd))
+    assert "FOLDER" not in refused.value.fix and "is missing" not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["image_id", "category_id", "bbox"])
+@pytest.mark.parametrize("value", [[1], {"a": 1}, None, float("nan"), [10**400] * 4])
+def test_an_annotation_that_cannot_be_drawn_is_left_out(predict, images, tiny_set, tmp_path, field, value):
+    content = json.loads((tiny_set / "annotations.json").read_text())
+    content["annotations"][0][field] = value
+    (tmp_path / "odd.json").write_text(json.dumps(content))
+    predict(images[0], ground_truth=str(tmp_path / "odd.json"))
+
+
+def test_where_no_image_of_a_coco_file_is_there_the_flag_for_their_folder_is_named(predict, tiny_set, tmp_path):
+    shutil.copy(tiny_set / "annotations.json", tmp_path / "set.json")
+    with pytest.raises(UserError, match="could be read") as refused:
+        predict(tmp_path / "set.json")
+    assert "--image-root" in refused.value.fix

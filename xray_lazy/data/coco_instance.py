@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 # COCO's form of run lengths: pycocotools reads past the end of a text whose last number says "more to come".
 WHOLE_TEXT = re.compile("[0-o]*[0-O]")
@@ -21,16 +22,18 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
     """
     from detectron2.structures import BoxMode
 
+    from xray_lazy.data.check.values import crowd_value
+
     box = [float(value) for value in annotation.get("bbox") or ()]
     if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0:
         return None, True
-    area = float(annotation.get("area") or 0)
+    area = _area(annotation.get("area"))
     instance = {
         "id": annotation["id"],
         "bbox": box,
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": category,
-        "iscrowd": int(annotation.get("iscrowd") or 0),
+        "iscrowd": crowd_value(annotation.get("iscrowd")),
         "area": area if 0 < area < math.inf else None,
     }
     if (degree := _occlusion(annotation)) is not None:
@@ -41,6 +44,14 @@ def read_instance(annotation: dict, category: int) -> tuple[dict | None, bool]:
         _refuse_broken(outlines, annotation["id"])
         instance["segmentation"] = _compressed(outlines) if isinstance(outlines, dict) else outlines
     return instance, len(outlines) == len(given)
+
+
+def _area(value: Any) -> float:
+    """0 where it is no number, as a missing one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def _occlusion(annotation: dict) -> int | float | str | None:

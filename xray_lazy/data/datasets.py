@@ -179,7 +179,7 @@ def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
     content = read_coco(source.json_file, repeated=repeated)
     try:
         return _build(source, content, repeated, warnings)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"data set {source.name}: {source.json_file} has an entry that COCO does not allow "
             f"({type(error).__name__}: {error})",
@@ -188,7 +188,7 @@ def _parse(source: DatasetSource, warnings: list[str]) -> DetectionDataset:
 
 
 def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: list[str]) -> DetectionDataset:
-    from xray_lazy.data.check.values import class_name, is_id
+    from xray_lazy.data.check.values import as_whole, class_name, is_id
 
     categories = _sorted_classes(content)
     index_of_category = {category["id"]: index for index, category in enumerate(categories)}
@@ -198,8 +198,10 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
             raise ValueError(f"an image has the id {image['id']!r} and the file_name {image['file_name']!r}")
         records[image["id"]] = {
             "file_name": str(source.image_root / image["file_name"]),
-            "height": int(image.get("height") or 0),
-            "width": int(image.get("width") or 0),
+            "height": max(
+                as_whole(image.get("height")) or 0, 0
+            ),  # what is no size is read from the file, as repair does
+            "width": max(as_whole(image.get("width")) or 0, 0),
             "image_id": image["id"],
             "dataset_name": source.name,
             "annotations": [],

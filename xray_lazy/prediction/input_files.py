@@ -149,7 +149,7 @@ def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[
             name = image["file_name"]
             bag = bag_fields(image).get(BAG)
             images.append(InputFile(image_root / name, PurePosixPath(name), image["id"], bag=bag))
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             raise UserError(
                 f"{json_file} has an image without file_name or id: {image}",
                 tool_command("dataset", "check", json_file, image_root),

@@ -249,7 +249,8 @@ class _Run:
         if options.ground_truth:
             self.truth = GroundTruth(options.ground_truth, predictor.class_names)
         elif inputs.coco_files:
-            self.truth = GroundTruth(inputs.coco_files[0], predictor.class_names, needed=("images",))
+            file, root = inputs.coco_files[0], options.image_root
+            self.truth = GroundTruth(file, predictor.class_names, needed=("images",), image_root=root)
         else:
             self.truth = None
         self.class_names = predictor.class_names
@@ -269,7 +270,10 @@ class _Run:
         seconds = time.perf_counter() - start
         if not self.found and not self.found_in_videos:
             message = f"none of the {self.skipped} inputs could be read"
-            raise UserError(message, "see the lines above") from self.last_problem
+            fix = "see the lines above"
+            if self.inputs.coco_files and not self.options.image_root:
+                fix += "; --image-root names the folder of a COCO file's images"
+            raise UserError(message, fix) from self.last_problem
         files = self._write_results()
         frames = [frame for frames in self.found_in_videos.values() for frame in frames]
         self.console.summary([*self.found, *frames], self._categories().names, seconds, self.skipped)

@@ -168,7 +168,7 @@ def _read(folder: Path, state: tuple) -> tuple[Threat, ...]:
         images = {image["id"]: image for image in content["images"]}
         entries = [(images[a["image_id"]], names[a["category_id"]], a["segmentation"]) for a in content["annotations"]]
         threats = tuple(_read_threat(folder, *entry) for entry in entries)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{folder / INDEX} is no index of a threat library ({type(error).__name__}: {error})", MAKE_ONE
         ) from error

@@ -9,7 +9,7 @@ from xray_lazy.data.check.entries import identity
 from xray_lazy.data.check.images import Images
 from xray_lazy.data.check.report import Finding
 from xray_lazy.data.check.shapes import examine_shape
-from xray_lazy.data.check.values import is_whole, unused_ids
+from xray_lazy.data.check.values import crowd_value, is_whole, unused_ids
 
 Named = tuple[int | str, dict]  # an annotation with the name that findings give it: its id in the JSON, or #position
 
@@ -92,16 +92,12 @@ def _crowd(annotation: dict, name: int | str) -> list[Finding]:
     if is_whole(value) and value in (0, 1):
         return [Finding("crowd", "instance", name)] if value else []
     detail = f"iscrowd {value!r}" if "iscrowd" in annotation else "no iscrowd"
-    return [Finding("iscrowd_value", "instance", name, detail, f"iscrowd {_crowd_value(value)}")]
-
-
-def _crowd_value(value: object) -> int:
-    return int(isinstance(value, int | float) and bool(value))
+    return [Finding("iscrowd_value", "instance", name, detail, f"iscrowd {crowd_value(value)}")]
 
 
 def _with_new_values(annotation: dict, classes: Classes) -> dict:
     crowd, annotation = annotation.get("iscrowd"), _with_class(annotation, classes)
-    return annotation if is_whole(crowd) and crowd in (0, 1) else {**annotation, "iscrowd": _crowd_value(crowd)}
+    return annotation if is_whole(crowd) and crowd in (0, 1) else {**annotation, "iscrowd": crowd_value(crowd)}
 
 
 def _with_class(annotation: dict, classes: Classes) -> dict:

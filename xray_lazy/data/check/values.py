@@ -77,3 +77,9 @@ def as_number(value: Any) -> int | float | None:
     if not is_finite(number):
         return None
     return int(number) if number.is_integer() and "." not in value and "e" not in value.lower() else number
+
+
+def crowd_value(value: Any) -> int:
+    """What repair, and training without it, make of an `iscrowd`: 1 for any number but 0, 0 for what is none."""
+    number = as_number(value) if isinstance(value, str) else value
+    return int(isinstance(number, int | float) and bool(number))

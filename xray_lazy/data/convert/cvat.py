@@ -52,7 +52,7 @@ def _label(path: Path, node: Element, reading: Reading) -> Label | None:
             continue
         try:
             instance = _instance(shape, size)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             reading.fault(f"{where}, {shape.tag} {number + 1}", f"not as CVAT writes it ({error})")
             continue
         if reading.knows_class(where, instance.class_name):

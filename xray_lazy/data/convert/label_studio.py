@@ -81,7 +81,7 @@ def _label(path: Path, task: dict, reading: Reading) -> Label | None:
             size = _size(region, size)
             instance = _instance(region, size)
             head = by_id.get(_text_of(region, "parentID"), region)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             reading.fault(f"{where}, region {number}", f"not as Label Studio writes it ({error})")
             continue
         if reading.knows_class(where, instance.class_name):
