@@ -464,3 +464,19 @@ def test_the_root_of_the_sets_may_begin_with_the_home_folder(monkeypatch):
     assert default_root() == "/home/anna/scans"
     monkeypatch.setenv("XRAY_DATASETS", "")
     assert default_root() == "datasets/xray"
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [("xray_pidray_train", "pidray"), ("xray_pidray2_val", "pidray2"), ("xray_eds_domain1_train_all", "eds")],
+)
+def test_of_a_public_set_that_is_not_there_the_import_is_named(tmp_path, name, public):
+    with pytest.raises(UserError, match="there is no file") as told:
+        find_source(name, str(tmp_path))
+    assert f"import {public} FOLDER" in told.value.fix
+
+
+def test_of_a_set_that_is_given_by_its_path_no_fix_is_named_that_does_not_change_it(tmp_path):
+    with pytest.raises(UserError, match="there is no file") as told:
+        find_source({"json_file": "gone.json", "image_root": str(tmp_path)}, str(tmp_path))
+    assert told.value.fix == "give the path of a file that is there"

@@ -97,7 +97,9 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
     if not source.json_file.is_file():
         is_unfinished = (source.json_file.parent / UNFINISHED_IMPORT).is_dir()
         fix = "an import of it was not finished: import it again, with --overwrite" if is_unfinished else ""
-        raise UserError(f"data set {source.name}: there is no file {source.json_file}", fix or _known_sets(root))
+        raise UserError(
+            f"data set {source.name}: there is no file {source.json_file}", fix or _where_else(reference, root)
+        )
     if not source.image_root.is_dir():
         raise UserError(f"data set {source.name}: there is no folder {source.image_root}", "put the set's images there")
     return source
@@ -139,12 +141,26 @@ def available_datasets(root: str | None = None) -> list[str]:
     return sorted(found)
 
 
-def _known_sets(root: str | None) -> str:
+def _where_else(reference: str | Mapping, root: str | None) -> str:
+    """What to do where a set's file isn't there."""
     base = root or default_root()
     names = available_datasets(root)
+    known = f"under {base} there are: {', '.join(names)}"
+    if isinstance(reference, Mapping):  # neither the tools that make sets nor the root's variable change its path
+        return f"give the path of a file that is there; {known}" if names else "give the path of a file that is there"
+    if public := _public_set(str(reference)):
+        return f"`python tools/dataset.py import {public} FOLDER` makes it of the published files"
     if names:
-        return f"under {base} there are: {', '.join(names)}"
+        return known
     return (
         f"under {base} there are no sets; make them with `tools/dataset.py split` (or `demo`), "
         f"or set {ROOT_VARIABLE} or the config's `root`"
     )
+
+
+def _public_set(reference: str) -> str:
+    """The public set of which `import` makes the set of this name; empty where there is none."""
+    from xray_lazy.data.public_sets.registry import PUBLIC_SETS
+
+    scanner = scanner_of(reference)
+    return next((name for name in PUBLIC_SETS if scanner == name or scanner.startswith(f"{name}_")), "")
