@@ -19,6 +19,21 @@ IMAGE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 LINKED_IMAGES = "all"
 # Beside its JSON files while an import puts them there; a killed one leaves it.
 UNFINISHED_IMPORT = ".import-unfinished"
+PUBLIC_NAMES = (  # of `public_sets.PUBLIC_SETS`, which needs this module
+    "opixray",
+    "hixray",
+    "xad",
+    "eds",
+    "fsod",
+    "sixray",
+    "pidray",
+    "pidray2",
+    "clcxray",
+    "dvxray",
+    "pixray",
+    "stcray",
+    "gdxray",
+)
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
 
@@ -160,7 +175,5 @@ def _where_else(reference: str | Mapping, root: str | None) -> str:
 
 def _public_set(reference: str) -> str:
     """The public set of which `import` makes the set of this name; empty where there is none."""
-    from xray_lazy.data.public_sets.registry import PUBLIC_SETS
-
     scanner = scanner_of(reference)
-    return next((name for name in PUBLIC_SETS if scanner == name or scanner.startswith(f"{name}_")), "")
+    return next((name for name in PUBLIC_NAMES if scanner == name or scanner.startswith(f"{name}_")), "")
