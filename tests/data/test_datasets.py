@@ -466,14 +466,15 @@ def test_the_root_of_the_sets_may_begin_with_the_home_folder(monkeypatch):
     assert default_root() == "datasets/xray"
 
 
-@pytest.mark.parametrize(
-    ("name", "public"),
-    [("xray_pidray_train", "pidray"), ("xray_pidray2_val", "pidray2"), ("xray_eds_domain1_train_all", "eds")],
-)
-def test_of_a_public_set_that_is_not_there_the_import_is_named(tmp_path, name, public):
+def test_where_a_set_is_missing_the_import_of_public_ones_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no file") as told:
-        find_source(name, str(tmp_path))
-    assert f"import {public} FOLDER" in told.value.fix
+        find_source("xray_pidray_train", str(tmp_path))
+    assert "`import` of public files" in told.value.fix
+    (tmp_path / "annotations" / "smith").mkdir(parents=True)
+    (tmp_path / "annotations" / "smith" / "train.json").touch()
+    with pytest.raises(UserError, match="there is no file") as told:
+        find_source("xray_pidray_train", str(tmp_path))
+    assert "xray_smith_train; `tools/dataset.py import`" in told.value.fix
 
 
 def test_of_a_set_that_is_given_by_its_path_no_fix_is_named_that_does_not_change_it(tmp_path):

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from tools.dataset import build_parser
 from xray_lazy.data.check import check_sets, open_sets
-from xray_lazy.data.dataset_places import PUBLIC_NAMES, available_datasets, find_source, scanner_of, set_name
+from xray_lazy.data.dataset_places import available_datasets, find_source, scanner_of, set_name
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.public_sets import PUBLIC_SETS, import_set, importing
 from xray_lazy.errors import UserError
@@ -671,7 +671,3 @@ def test_a_set_whose_splits_have_folders_of_their_own_is_found_as_before(tmp_pat
     write(tmp_path / "annotations" / "smith" / "val.json", coco(["1.png"]))
     draw(tmp_path / "images" / "smith" / "valid" / "1.png")
     assert find_source("xray_smith_val", str(tmp_path)).image_root == tmp_path / "images" / "smith" / "valid"
-
-
-def test_the_names_that_messages_know_are_those_that_can_be_imported():
-    assert sorted(PUBLIC_NAMES) == sorted(PUBLIC_SETS)

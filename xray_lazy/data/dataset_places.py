@@ -19,21 +19,6 @@ IMAGE_FOLDERS = {"train": "train", "val": "valid", "test": "test"}
 LINKED_IMAGES = "all"
 # Beside its JSON files while an import puts them there; a killed one leaves it.
 UNFINISHED_IMPORT = ".import-unfinished"
-PUBLIC_NAMES = (  # of `public_sets.PUBLIC_SETS`, which needs this module
-    "opixray",
-    "hixray",
-    "xad",
-    "eds",
-    "fsod",
-    "sixray",
-    "pidray",
-    "pidray2",
-    "clcxray",
-    "dvxray",
-    "pixray",
-    "stcray",
-    "gdxray",
-)
 ROOT_VARIABLE = "XRAY_DATASETS"
 DEFAULT_ROOT = "datasets/xray"
 
@@ -159,21 +144,12 @@ def available_datasets(root: str | None = None) -> list[str]:
 def _where_else(reference: str | Mapping, root: str | None) -> str:
     """What to do where a set's file isn't there."""
     base = root or default_root()
-    names = available_datasets(root)
-    known = f"under {base} there are: {', '.join(names)}"
+    known = f"under {base} there are: {', '.join(names)}" if (names := available_datasets(root)) else ""
     if isinstance(reference, Mapping):  # neither the tools that make sets nor the root's variable change its path
-        return f"give the path of a file that is there; {known}" if names else "give the path of a file that is there"
-    if public := _public_set(str(reference)):
-        return f"`python tools/dataset.py import {public} FOLDER` makes it of the published files"
-    if names:
-        return known
+        return f"give the path of a file that is there{known and f'; {known}'}"
+    if known:
+        return f"{known}; `tools/dataset.py import` makes others of public files"
     return (
-        f"under {base} there are no sets; make them with `tools/dataset.py split` (or `demo`), "
+        f"under {base} there are no sets; make them with `tools/dataset.py split` (`import` of public files, `demo`), "
         f"or set {ROOT_VARIABLE} or the config's `root`"
     )
-
-
-def _public_set(reference: str) -> str:
-    """The public set of which `import` makes the set of this name; empty where there is none."""
-    scanner = scanner_of(reference)
-    return next((name for name in PUBLIC_NAMES if scanner == name or scanner.startswith(f"{name}_")), "")

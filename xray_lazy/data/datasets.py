@@ -198,9 +198,8 @@ def _build(source: DatasetSource, content: dict, repeated: Repeated, warnings: l
             raise ValueError(f"an image has the id {image['id']!r} and the file_name {image['file_name']!r}")
         records[image["id"]] = {
             "file_name": str(source.image_root / image["file_name"]),
-            "height": max(
-                as_whole(image.get("height")) or 0, 0
-            ),  # what is no size is read from the file, as repair does
+            # what is no size is read from the file, as repair does
+            "height": max(as_whole(image.get("height")) or 0, 0),
             "width": max(as_whole(image.get("width")) or 0, 0),
             "image_id": image["id"],
             "dataset_name": source.name,
