@@ -7,6 +7,7 @@ from detectron2.structures import BoxMode
 
 from tests.data.coco_sets import reference, write_set
 from xray_lazy.data.check.coco_set import open_sets
+from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.dataset_places import available_datasets, default_root, find_source
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.repair import repair
@@ -481,3 +482,13 @@ def test_of_a_set_that_is_given_by_its_path_no_fix_is_named_that_does_not_change
     with pytest.raises(UserError, match="there is no file") as told:
         find_source({"json_file": "gone.json", "image_root": str(tmp_path)}, str(tmp_path))
     assert told.value.fix == "give the path of a file that is there"
+
+
+@pytest.mark.parametrize("beginning", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n", b"PK\x03\x04\xff"])
+def test_an_image_in_the_place_of_annotations_is_told_from_text_in_another_encoding(tmp_path, beginning):
+    (tmp_path / "bag.jpg").write_bytes(beginning)
+    with pytest.raises(UserError, match="is no JSON file"):
+        read_coco(tmp_path / "bag.jpg")
+    (tmp_path / "labels.json").write_bytes('{"a": "刀"}'.encode("gbk"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_coco(tmp_path / "labels.json")

@@ -1,5 +1,6 @@
 """Read a COCO JSON file as it is, with clear errors for what is not one."""
 
+import codecs
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ from xray_lazy.utils.wording import AS_UTF_8, not_utf_8
 
 REQUIRED_LISTS = ("images", "annotations", "categories")
 GZIP_START = b"\x1f\x8b"
+_JSON_BEGINNINGS = (b"{", b"[", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # else an image, an archive
 
 
 # by the `id()` of an object, which is kept beside them, so that no other object gets its number
@@ -52,6 +54,8 @@ def read_coco(
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not a COCO JSON file", _nearby(path / "x")) from None
     except UnicodeDecodeError as error:
+        if not error.object.lstrip().startswith(_JSON_BEGINNINGS):
+            raise UserError(f"{path} is no JSON file", "name the file with the annotations") from None
         raise UserError(f"{path} is {not_utf_8(error)}", AS_UTF_8) from None
     except ValueError as error:  # a number of thousands of digits is no JSONDecodeError
         reason = str(error).partition("; use sys.")[0]  # an advice for programs

@@ -146,6 +146,12 @@ class Checkpointer(DetectionCheckpointer):
         except (OSError, AssertionError) as error:
             if Path(path).is_dir():
                 raise UserError(f"the checkpoint {path} is a folder", _file_within(Path(path))) from None
+            scheme, is_address, _ = str(path).partition("://")
+            if is_address and isinstance(error, AssertionError):  # it was taken for a file
+                raise UserError(
+                    f"nothing here loads {scheme}:// ({path})",
+                    "download the file and give its path; timm:// is for models with a backbone of timm",
+                ) from None
             raise UserError(
                 f"can't load the checkpoint {path}: {error}",
                 f"give the path of a file that is there in {self.named_by}, or a URL that this machine reaches",
