@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import errno
 import os
 import pickle
@@ -401,6 +402,74 @@ def test_work_that_ends_in_order_takes_the_echo_of_a_signal_for_no_second_one(mo
             for number in numbers:
                 os.kill(os.getpid(), number)
     assert came == [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]
+
+
+STALLED_TOOL = """
+import atexit, os, sys
+sys.modules["__main__"].__file__ = "TOOL"
+from xray_lazy.command_line import run_tool
+from xray_lazy.errors import UserError
+from xray_lazy.utils.atomic_file import atomic_writer, write_text
+from xray_lazy.utils.interruption import ENDING, heard
+
+def ends():
+    with atomic_writer("results.json"):
+        os.write(told, b".")
+        print("line", flush=True)
+
+def works_on():
+    with heard(ENDING, lambda number, frame: came.append(number)):
+        os.write(told, b".")
+        while not came:
+            print("line", flush=True)
+        print("finished", flush=True)
+    write_text("results.json", "whole")
+
+def fails():
+    print("line")
+    atexit.register(os.write, told, b".")
+    raise UserError("wrong", "mend it")
+
+told, came = int(sys.argv[1]), []
+run_tool(WORK)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "is_error_read", "code", "errors", "left"),
+    [
+        ("ends", False, 143, "", {}),
+        ("works_on", False, 0, "", {"results.json": "whole"}),
+        ("fails", True, 143, "error: wrong\n  fix: mend it\nerror: ended by SIGTERM\n", {}),
+    ],
+)
+def test_one_signal_is_enough_where_nobody_reads_what_is_printed(
+    tmp_path, monkeypatch, work, is_error_read, code, errors, left
+):
+    """As in a pager that is left open, or a log collector that hangs."""
+    monkeypatch.chdir(tmp_path)
+    (unread, full), (told, tell) = os.pipe(), os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, b"." * 4096)
+    os.set_blocking(full, True)
+    program = STALLED_TOOL.replace("TOOL", str(ROOT / "tools" / "predict.py")).replace("WORK", work)
+    tool = subprocess.Popen(
+        [sys.executable, "-c", program, str(tell)],
+        stdout=full,
+        stderr=subprocess.PIPE if is_error_read else full,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        pass_fds=[tell],
+        text=True,
+    )
+    os.read(told, 1)
+    tool.send_signal(signal.SIGTERM)
+    said = tool.communicate(timeout=PATIENCE)[1] or ""
+    for number in (unread, full, told, tell):
+        os.close(number)
+    assert (tool.returncode, said) == (code, errors)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == left
 
 
 def test_nohup_lets_a_tool_live_on(tmp_path):

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
+from xray_lazy.utils.console_streams import leave_stalled
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ECHO_SECONDS = 1.0  # `timeout`, srun and terminals may send a signal to a process, and again to its group
@@ -49,7 +51,7 @@ def end_on_signals(is_told: bool = True) -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _end)
     os.register_at_fork(after_in_child=lambda: _set_all(signal.SIG_DFL))
-    atexit.register(_set_all, signal.SIG_IGN)  # the exit code is known; the interpreter would set the system's handlers
+    atexit.register(_ignore_signals)
 
 
 def signals_are_caught(are_caught: bool = True) -> None:
@@ -67,6 +69,7 @@ def heard(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType |
     came_at: dict[int, float] = {}
 
     def hear(number: int, frame: FrameType | None) -> None:
+        leave_stalled()
         now = time.monotonic()
         if number not in came_at or now - came_at[number] >= ECHO_SECONDS:
             came_at[number] = now
@@ -134,6 +137,7 @@ def _runs_tool() -> bool:
 
 def _end(number: int, frame: FrameType | None) -> None:
     global _came, _came_at
+    leave_stalled()
     is_first, now = not _came, time.monotonic()
     if is_first:
         _came, _came_at = number, now
@@ -149,6 +153,14 @@ def _end(number: int, frame: FrameType | None) -> None:
     if _is_told and (is_first or _is_caught):  # else it was said
         os.write(2, f"error: {describe(number)}\n".encode())
     os._exit(128 + number)
+
+
+def _ignore_signals() -> None:
+    """At the end, when the exit code is known: the interpreter would set the system's handlers."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the interpreter would do it, which a signal could not end any more
+            stream.flush()
+    _set_all(signal.SIG_IGN)
 
 
 def _set_all(handler: signal.Handlers) -> None:

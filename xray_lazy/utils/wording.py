@@ -1,9 +1,10 @@
 """Texts as people read them."""
 
 import io
-import os
 import re
 import shlex
+
+from xray_lazy.utils.console_streams import print_nowhere
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -65,19 +66,13 @@ def clean_what_is_printed(stream: object) -> None:
             try:
                 return write(for_console(text, is_terminal))
             except BrokenPipeError:
-                _print_nowhere(stream)
+                print_nowhere(stream.fileno())
                 return len(text)
 
         def flushed() -> None:
             try:
                 flush()
             except BrokenPipeError:
-                _print_nowhere(stream)
+                print_nowhere(stream.fileno())
 
         stream.write, stream.flush = cleaned, flushed
-
-
-def _print_nowhere(stream: io.TextIOWrapper) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

@@ -146,5 +146,5 @@ class GroupWatch:
     def _end(self, word: str) -> None:
         code, _, hanging = word.partition(" ")
         if hanging:
-            print_stacks(f"rank {self._rank} was here when others hung ({hanging}):\n")
+            tell_in_time(lambda: print_stacks(f"rank {self._rank} was here when others hung ({hanging}):\n"))
         end_process(int(code))
