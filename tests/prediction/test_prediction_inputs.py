@@ -126,6 +126,12 @@ def test_a_coco_file_of_images_alone_is_an_input(tmp_path):
     assert [p.image_id for p in find_inputs([str(json_file)]).images] == [10, 11]
 
 
+def test_a_coco_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "set.json")
+    with pytest.raises(UserError, match=r"set.json is a pipe or a device, and a set is read several times"):
+        find_inputs([str(tmp_path / "set.json")])
+
+
 def test_what_is_read_together_with_an_image_is_no_image_of_its_own():
     """The name of the further file has not what a path to one has, which is no fault of what was given."""
     reader = ImageReader(2, [0, 65535], more_files=[["_low", "_high"]])

@@ -89,11 +89,7 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
             base / "annotations" / name.scanner / name.file_name,
             linked if linked.is_dir() else images / IMAGE_FOLDERS[name.split],
         )
-    if source.json_file.exists() and not (source.json_file.is_file() or source.json_file.is_dir()):
-        raise UserError(
-            f"data set {source.name}: {source.json_file} is a pipe or a device, and a set is read several times",
-            "write what comes out of it to a file, and name that",
-        )
+    refuse_pipe(source)
     if not source.json_file.is_file():
         is_unfinished = (source.json_file.parent / UNFINISHED_IMPORT).is_dir()
         fix = "an import of it was not finished: import it again, with --overwrite" if is_unfinished else ""
@@ -103,6 +99,19 @@ def find_source(reference: str | Mapping, root: str | None = None) -> DatasetSou
     if not source.image_root.is_dir():
         raise UserError(f"data set {source.name}: there is no folder {source.image_root}", "put the set's images there")
     return source
+
+
+def refuse_pipe(source: DatasetSource) -> None:
+    """A second reading of one would wait for ever.
+
+    Raises:
+        UserError: the set's JSON is a pipe or a device.
+    """
+    if source.json_file.exists() and not (source.json_file.is_file() or source.json_file.is_dir()):
+        raise UserError(
+            f"data set {source.name}: {source.json_file} is a pipe or a device, and a set is read several times",
+            "write what comes out of it to a file, and name that",
+        )
 
 
 def full_name(reference: str | Mapping) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from xray_lazy.data.bag_names import BAG, bag_fields
 from xray_lazy.data.coco_file import read_coco
-from xray_lazy.data.dataset_places import find_source, set_name
+from xray_lazy.data.dataset_places import DatasetSource, find_source, refuse_pipe, set_name
 from xray_lazy.data.image_files.image_file import IMAGE_SUFFIXES
 from xray_lazy.data.image_reader import Reader
 from xray_lazy.errors import UserError
@@ -140,6 +140,7 @@ def _refused(error: OSError) -> UserError:
 
 
 def _of_coco(json_file: Path, image_root: Path, coco_files: list[Path]) -> list[InputFile]:
+    refuse_pipe(DatasetSource(json_file.stem, json_file, image_root))
     content = read_coco(json_file, needed=("images",))
     if not image_root.is_dir():
         raise UserError(f"there is no folder {image_root} for the images of {json_file}", "name it with --image-root")
