@@ -59,6 +59,9 @@ def main() -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: `make slurm-up` goes on, `make slurm-down` ends what runs already", file=sys.stderr)
+        return 130
     return 0
 
 
