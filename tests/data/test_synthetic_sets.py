@@ -171,6 +171,41 @@ def test_a_set_of_a_person_is_never_overwritten(tmp_path):
     assert fingerprints(tmp_path) == {"annotations/smith/train.json": hashlib.sha256(own.read_bytes()).hexdigest()}
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_generated_set_that_a_person_corrected_is_never_overwritten(demo_set, tmp_path, monkeypatch, when):
+    shutil.copytree(demo_set, tmp_path, dirs_exist_ok=True)
+    file, draw, corrected = tmp_path / "annotations/demo/val.json", generate._draw, []
+
+    def correct():
+        if not corrected:
+            content = json.loads(file.read_text())
+            content["annotations"][0]["bbox"][2] += 1
+            file.write_text(json.dumps(content))
+            corrected.append(fingerprints(tmp_path))
+
+    def correct_meanwhile(task):
+        correct()
+        return draw(task)
+
+    if when == "before":
+        correct()
+    else:
+        monkeypatch.setattr(generate, "_draw", correct_meanwhile)
+    with pytest.raises(UserError, match=r"val.json was changed since it was generated"):
+        generate_set(tmp_path, "demo", {"train": 4, "val": 2}, CLASS_NAMES[:4], seed=6, workers=1)
+    assert fingerprints(tmp_path) == corrected[0]
+
+
+def test_a_generated_set_is_overwritten_also_where_its_form_or_a_note_was_changed(demo_set, tmp_path):
+    shutil.copytree(demo_set, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "annotations/demo/val.json"
+    content = json.loads(file.read_text())
+    content["info"]["note"] = "of my talk"
+    file.write_text(json.dumps(content, indent=2))
+    generate_set(tmp_path, "demo", {"val": 1}, workers=1)
+    assert len(json.loads(file.read_text())["images"]) == 1
+
+
 @pytest.mark.parametrize(
     "change, named",
     [
@@ -195,6 +230,11 @@ def test_an_output_that_can_not_be_made_is_said(tmp_path):
     (tmp_path / "images").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="can not be made"):
         generate_set(tmp_path, "demo", {"train": 1}, workers=1)
+
+
+def test_an_export_with_faults_is_replaced_by_another(tmp_path):
+    files = [generate_export(tmp_path, "demo", 20, workers=1, seed=seed, faults=True)[0] for seed in (1, 2)]
+    assert json.loads(files[1].read_text())["info"]["seed"] == 2
 
 
 def test_an_export_has_exactly_the_faults_that_it_tells(tmp_path):

@@ -1,5 +1,6 @@
 """Write synthetic sets in parallel, beside their place: an earlier one is there until the new one is complete."""
 
+import json
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ from xray_lazy.utils.results_place import sole_maker
 IMAGE_FORMATS = ("jpg", "png")
 # With the names of the images, tells the files that may be overwritten from the user's own.
 DESCRIPTION = "synthetic X-ray scans of baggage, made by xray-lazy"
+CHECKSUM = "checksum"  # in `info`, of all else as it was generated: what a person corrected since differs
 
 
 def name_of_scanner(scanner: str, raw: bool) -> str:
@@ -114,7 +116,7 @@ def generate_set(
         The COCO files by split.
 
     Raises:
-        UserError: an argument is not possible, or a set that is not synthetic would be overwritten.
+        UserError: an argument is not possible, or a set that is not synthetic, or was changed, would be overwritten.
     """
     common = Recipe(scanner, tuple(classes), seed, **recipe)
     counts = {split: count for split, count in counts.items() if count > 0}
@@ -188,7 +190,10 @@ def _write(recipe: Recipe, parts: Sequence[_Part], workers: int | None, faults: 
             content = _content(recipe, tasks[part.group], list(islice(drawn, part.count)))
             if faults:
                 planted += plant_faults(content, work / part.group, np.random.default_rng(recipe.seed))
+            content["info"][CHECKSUM] = _checksum(content)
             write_json(work / f"{part.group}.json", content)
+        for part in parts:  # drawing takes minutes, in which a person may have corrected the earlier one
+            _require_synthetic(part)
         _publish(parts, work)
     return planted
 
@@ -307,7 +312,7 @@ class _Rate(ProgressColumn):
 
 
 def _require_synthetic(part: _Part) -> None:
-    """Refuse to replace a set that is none of ours, or was made of one: split, or with images of its own."""
+    """Refuse to replace a set that is none of ours, or was made of one: split, corrected, or with images of its own."""
     if not part.file.exists():
         return
     content = read_coco(part.file)
@@ -318,6 +323,18 @@ def _require_synthetic(part: _Part) -> None:
         raise UserError(
             f"{part.file} is not a synthetic set and would be overwritten", "choose another --output or move it away"
         )
+    checksum = _checksum(content)
+    if info.get(CHECKSUM, checksum) != checksum:
+        raise UserError(
+            f"{part.file} was changed since it was generated, and would be overwritten",
+            "choose another --output or move it away",
+        )
+
+
+def _checksum(content: Mapping) -> int:
+    """Of a COCO file, but for its `info`."""
+    rest = {name: value for name, value in content.items() if name != "info"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
 
 def _content(recipe: Recipe, tasks: list[_BagTask], drawn: list[list[list[dict]]]) -> dict:
