@@ -1,9 +1,11 @@
 """Nothing in an output folder is lost by a start that is refused, by another run, or by an evaluation."""
 
+import errno
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +59,40 @@ def test_a_start_that_is_refused_leaves_the_run_in_its_folder(finished, fault, r
     with pytest.raises(UserError):
         start([*overrides, "train.max_iter=3", fault], resume=resume, overwrite=True)
     assert content_of(folder) == before
+
+
+def test_a_run_of_which_a_part_can_not_be_moved_away_is_not_overwritten(finished, monkeypatch):
+    folder, overrides = finished
+    before, rename = content_of(folder), Path.rename
+
+    def held(self, target):  # as a folder that is mounted there, or another user's
+        if self.name == "config.yaml":
+            raise OSError(errno.EBUSY, "Device or resource busy", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", held)
+    with pytest.raises(UserError, match="resource busy"):
+        start([*overrides, "optimizer.lr=0.5"], overwrite=True)
+    assert content_of(folder) == before
+
+
+def test_what_can_not_be_deleted_of_an_overwritten_run_is_no_part_of_the_new_one(finished, monkeypatch):
+    folder, overrides = finished
+    delete, protected = os.unlink, {"model_best.pth", "per_category.csv"}
+
+    def refused(path, *args, **options):
+        if Path(os.fsdecode(path)).name in protected:
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        return delete(path, *args, **options)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    start([*overrides, "optimizer.lr=0.5"], overwrite=True)
+    (left,) = folder.glob(".deleted_*")
+    assert {path.name for path in left.rglob("*") if path.is_file()} == protected
+    assert "delete it yourself" in (folder / "log.txt").read_text() and len(lines_of(folder)) == 2
+    monkeypatch.undo()
+    start([*overrides, "optimizer.lr=0.5", "train.max_iter=3"], resume=True, overwrite=True)
+    assert not any(folder.glob(".deleted_*")) and len(lines_of(folder)) == 3
 
 
 def test_a_job_that_can_not_be_submitted_leaves_the_run_that_it_would_replace(finished):

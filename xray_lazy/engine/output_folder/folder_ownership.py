@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from xray_lazy.run_folder import RunFolder
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
+GOING = ".deleted_"  # the start of the names of folders that are being deleted
 SHOWN_DIFFERENCES = 8
 TRAINING = "training"  # the claim of the process that trains in a folder
 
@@ -141,18 +143,23 @@ def check_claim(claim: Claim) -> None:
 def open_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> None:
     """Clear what an overwritten run or a killed process left, and save the config.
 
-    Called when nothing can keep the new run from starting any more: what is deleted here is gone.
+    Called when nothing can keep the new run from starting any more: what is deleted here is gone. All of the run that
+    is overwritten, or nothing, is moved away first: a folder of another user, or one that is mounted there, can't be.
+
+    Raises:
+        UserError: a part of that run can't be moved away, or nothing can be written there.
     """
     files = RunFolder(cfg.train.output_dir)
     folder = files.path
     with _explained_refusal(folder):
-        if overwrite and not resume and files.holds_run():
-            deleted = files.own_files()
-            for path in deleted:
-                _delete(path)
-            logger.info("deleted the run that was in %s: %s", folder, ", ".join(sorted(path.name for path in deleted)))
-        shutil.rmtree(folder / ASIDE_NAME, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        replaced = files.own_files() if overwrite and not resume and files.holds_run() else []
+        aside = folder / ASIDE_NAME
+        if going := [*replaced, *([aside] if aside.is_dir() else [])]:
+            _move(going, Path(tempfile.mkdtemp(prefix=GOING, dir=folder)))
+        _delete_what_goes(folder)
+        if replaced:
+            logger.info("deleted the run that was in %s: %s", folder, ", ".join(sorted(path.name for path in replaced)))
         files.remove_leftovers()
         (folder / FAILURE_FILE).unlink(missing_ok=True)
         if not (resume and files.is_under_way()):  # else it was meant for the run that goes on
@@ -170,7 +177,7 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
     folder, config = files.path, files.config
     aside = folder / ASIDE_NAME
     before = config.read_bytes() if config.is_file() else None
-    moved: list[Path] = []
+    is_aside = False
     try:
         with _explained_refusal(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -180,23 +187,45 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
                         _delete(path)
                 else:
                     aside.mkdir()
-                    for path in files.own_files():
-                        path.rename(aside / path.name)
-                        moved.append(path)
+                    _move(files.own_files(), aside)
+                    is_aside = True
             if not (resume and files.is_under_way()):
                 files.stop.unlink(missing_ok=True)
             save_config(cfg, config)
         yield
     except BaseException:
-        for path in moved:
-            (aside / path.name).replace(path)
-        if moved:
-            aside.rmdir()
+        if is_aside:
+            _move_back(aside)
         elif before is not None:
             config.write_bytes(before)
         if before is None and config.is_file():
             config.unlink()
         raise
+
+
+def _move(paths: Sequence[Path], place: Path) -> None:
+    """Move files and folders of a run folder into an empty folder in it: all of them, or none, and it is gone then."""
+    try:
+        for path in paths:
+            path.rename(place / path.name)
+    except BaseException:
+        _move_back(place)
+        raise
+
+
+def _move_back(place: Path) -> None:
+    """Undo `_move`; what has come in the place of a file meanwhile is replaced."""
+    for path in place.iterdir():
+        path.replace(place.parent / path.name)
+    place.rmdir()
+
+
+def _delete_what_goes(folder: Path) -> None:
+    """Delete what was moved away to be deleted, also by a start that was killed; what can't be deleted stays there."""
+    for going in folder.glob(f"{GOING}*"):
+        shutil.rmtree(going, ignore_errors=True)
+        if going.exists():
+            logger.warning("%s is of a run that was overwritten, and can't be deleted: delete it yourself", going)
 
 
 def _delete(path: Path) -> None:
