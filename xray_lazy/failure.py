@@ -26,7 +26,7 @@ RUN_ID = "${WANDB_RUN_ID}"  # in the path: W&B's agents start trials, each with 
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
-_UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP}
+_UNUSABLE_PATH |= {errno.ENAMETOOLONG, errno.ELOOP, errno.EBUSY}  # busy: something is mounted there
 
 
 def _rank() -> int:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xray_lazy.command_line import run_tool
 from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.split import layout, plan_split, read_export, write_splits
@@ -213,6 +214,25 @@ def test_a_full_disk_while_copying_leaves_nothing_behind_and_loses_nothing(tmp_p
         split(export, tmp_path / "out", seed=1, transfer=transfer, overwrite=True)
     assert (images_on_disk(tmp_path / "out"), read_split(tmp_path / "out")) == before
     assert len(list(export[1].iterdir())) == 20
+
+
+@pytest.mark.parametrize("name", ["val.json", "valid", "test"])
+def test_a_split_of_which_a_part_can_not_be_replaced_stays(tmp_path, monkeypatch, capsys, name):
+    export = write_export(tmp_path)
+    split(export, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    rename = Path.rename
+
+    def held(path, place):  # as a folder that is mounted there, or another user's
+        if path.name == name and path.parent.name == "smith":
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path), None, str(place))
+        return rename(path, place)
+
+    monkeypatch.setattr(Path, "rename", held)
+    with pytest.raises(SystemExit) as left:
+        run_tool(lambda: split(export, tmp_path / "out", seed=1, overwrite=True))
+    assert left.value.code == 2 and re.search(rf"can't use \S*/smith/{name}: Device or", capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_what_a_killed_run_left_is_no_obstacle_and_goes(tmp_path):

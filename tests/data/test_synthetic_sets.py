@@ -22,6 +22,7 @@ from xray_lazy.data.synthetic import CLASS_NAMES, generate, parse_classes
 from xray_lazy.data.synthetic.generate import generate_export, generate_set
 from xray_lazy.data.synthetic.profiles import PROFILES
 from xray_lazy.errors import UserError
+from xray_lazy.utils import results_place
 
 ENERGIES = ("high", "low")
 TOOL = Path(__file__).parents[2] / "tools" / "dataset.py"
@@ -194,6 +195,15 @@ def test_a_generated_set_that_a_person_corrected_is_never_overwritten(demo_set, 
     with pytest.raises(UserError, match=r"val.json was changed since it was generated"):
         generate_set(tmp_path, "demo", {"train": 4, "val": 2}, CLASS_NAMES[:4], seed=6, workers=1)
     assert fingerprints(tmp_path) == corrected[0]
+
+
+def test_a_set_stays_where_nothing_can_be_written_into_one_of_its_folders(demo_set, tmp_path, monkeypatch):
+    shutil.copytree(demo_set, tmp_path, dirs_exist_ok=True)
+    held = tmp_path / "images/demo/valid"
+    monkeypatch.setattr(results_place, "writing_fault", lambda folder: "a read-only disk" if folder == held else "")
+    with pytest.raises(UserError, match="a read-only disk"):
+        generate_set(tmp_path, "demo", {"train": 1, "val": 1}, workers=1)
+    assert fingerprints(tmp_path) == fingerprints(demo_set)
 
 
 def test_a_generated_set_is_overwritten_also_where_its_form_or_a_note_was_changed(demo_set, tmp_path):

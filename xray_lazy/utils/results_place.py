@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -225,6 +225,27 @@ def replace_folder(folder: Path, made: Path) -> None:
     except OSError:
         if earlier.exists():
             earlier.rename(folder)
+        raise
+
+
+def move_all(places: Mapping[Path, Path]) -> None:
+    """Rename files and folders, in their order: all of them, or none.
+
+    Args:
+        places: by the present path the new one, at which nothing is.
+
+    Raises:
+        OSError: one can't be moved, such as a folder that is mounted there; the others are where they were.
+    """
+    try:
+        for path, place in places.items():
+            path.rename(place)
+    except BaseException as error:
+        for path, place in reversed(list(places.items())):
+            if os.path.lexists(place) and not os.path.lexists(path):
+                place.rename(path)
+        if isinstance(error, OSError):
+            error.filename2 = None  # the place is nothing that a person knows
         raise
 
 

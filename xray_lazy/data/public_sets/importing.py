@@ -22,7 +22,14 @@ from xray_lazy.data.public_sets.declaration import Notes, PublicSet, Scan, Share
 from xray_lazy.data.public_sets.registry import PUBLIC_SETS
 from xray_lazy.errors import UserError
 from xray_lazy.utils.atomic_file import write_json
-from xray_lazy.utils.results_place import RECORD, check_as_written, record_written, recorded_files, sole_writer
+from xray_lazy.utils.results_place import (
+    RECORD,
+    check_as_written,
+    move_all,
+    record_written,
+    recorded_files,
+    sole_writer,
+)
 from xray_lazy.utils.terminal import tracked
 
 SMALLEST_SIDE = 1.0  # pixels: a box of less shows nothing
@@ -297,8 +304,10 @@ def _replace(files: Mapping[Path, dict], links: Mapping[Path, Path], earlier: Se
 
     Old sets go first, and new ones come last: where this is killed, some are missing, and none is of two imports.
     """
-    for path in (*earlier, *files):
-        path.unlink(missing_ok=True)
+    going = {path: path.parent / UNFINISHED_IMPORT / f"earlier_{path.name}" for path in (*earlier, *files)}
+    for place in going.values():
+        place.parent.mkdir(exist_ok=True)
+    move_all({path: place for path, place in going.items() if path.exists()})
     for link, target in links.items():
         # a link under another name takes the place of an old one at once
         fresh = link.with_name(f".{LINKED_IMAGES}.unfinished")

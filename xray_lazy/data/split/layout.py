@@ -15,10 +15,11 @@ from xray_lazy.data.dataset_places import IMAGE_FOLDERS, SPLITS
 from xray_lazy.data.split.plan import SplitPlan
 from xray_lazy.errors import UserError
 from xray_lazy.utils.atomic_file import write_text
-from xray_lazy.utils.results_place import check_as_written, check_no_input, record_written
+from xray_lazy.utils.results_place import RECORD, check_as_written, check_no_input, move_all, record_written
 from xray_lazy.utils.wording import counted
 
 _UNFINISHED = ".split-unfinished"
+_REPLACED = ".split-replaced"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -76,8 +77,7 @@ def write_splits(
     try:
         for place in places:
             place.prepare(TRANSFERS[transfer], show_progress)
-        for place in places:
-            place.publish()
+        move_all({old: new for place in places for old, new in place.renames().items()})
     finally:
         for place in places:
             place.remove_unfinished()
@@ -109,6 +109,7 @@ class _Place:
         self.annotation_folder = output / "annotations" / self.scanner
         self.image_folder = output / "images" / self.scanner
         self.unfinished = self.annotation_folder / _UNFINISHED, self.image_folder / _UNFINISHED
+        self.replaced = self.annotation_folder / _REPLACED, self.image_folder / _REPLACED
 
     def images(self) -> Iterator[tuple[Path, str]]:
         """Each image's file, and its path below the image folder."""
@@ -170,18 +171,21 @@ class _Place:
             write_text(annotations / f"{split}.json", json.dumps(content, ensure_ascii=False) + "\n")
         record_written(annotations, [f"{split}.json" for split in self.plan.parts])
 
-    def publish(self) -> None:
-        """Rename everything to its place. Old JSON files go first and new ones come last."""
-        for path in self.present():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    def renames(self) -> dict[Path, Path]:
+        """What gives all its place, in this order: old JSON files go first and new ones come last."""
+        for folder in self.replaced:
+            folder.mkdir()
+        record = self.annotation_folder / RECORD
+        going = [*self.present(), *([record] if record.exists() else [])]
         annotations, images = self.unfinished
-        for folder in sorted(images.iterdir()):
-            folder.rename(self.image_folder / folder.name)
-        for file in sorted(annotations.iterdir()):
-            file.rename(self.annotation_folder / file.name)
+        coming = [(folder, self.image_folder) for folder in sorted(images.iterdir())]
+        coming += [(file, self.annotation_folder) for file in sorted(annotations.iterdir())]
+        return {path: path.parent / _REPLACED / path.name for path in going} | {
+            path: folder / path.name for path, folder in coming
+        }
 
     def remove_unfinished(self) -> None:
-        for folder in self.unfinished:
+        for folder in (*self.unfinished, *self.replaced):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -32,7 +32,7 @@ from xray_lazy.data.synthetic.two_views import VIEWS, compose_views
 from xray_lazy.errors import UserError
 from xray_lazy.utils.atomic_file import write_json
 from xray_lazy.utils.interruption import end_with_parent
-from xray_lazy.utils.results_place import sole_maker
+from xray_lazy.utils.results_place import check_result_folder, sole_maker
 
 IMAGE_FORMATS = ("jpg", "png")
 # With the names of the images, tells the files that may be overwritten from the user's own.
@@ -182,6 +182,7 @@ def _write(recipe: Recipe, parts: Sequence[_Part], workers: int | None, faults: 
                 raise UserError(
                     f"the folder {folder} can not be made: {error.strerror}", "choose another --output"
                 ) from None
+            check_result_folder(folder)
     with sole_maker(parts[0].images) as work:
         tasks = {part.group: _tasks(recipe, work / part.group, part.group, part.count) for part in parts}
         drawn = iter(_draw_all([task for group in tasks.values() for task in group], workers))
@@ -317,7 +318,8 @@ def _require_synthetic(part: _Part) -> None:
         return
     content = read_coco(part.file)
     info, images = content.get("info"), content["images"]
-    ours = isinstance(info, dict) and info.get("description") == DESCRIPTION
+    info = info if isinstance(info, dict) else {}
+    ours = info.get("description") == DESCRIPTION
     names = [str(image.get("file_name")) if isinstance(image, dict) else "" for image in images]
     if not ours or not all(name.startswith(f"synthetic_{part.group}_") for name in names):
         raise UserError(

@@ -16,6 +16,7 @@ from xray_lazy.engine.output_folder.claims import STALE_SECONDS, Claim, Claims
 from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.failure import FAILURE_FILE, tell_failures_in
 from xray_lazy.run_folder import RunFolder
+from xray_lazy.utils.results_place import move_all
 
 # where an overwritten run waits until the job that takes its place has started
 ASIDE_NAME = ".overwritten"
@@ -206,10 +207,9 @@ def prepared_run_folder(cfg: DictConfig, resume: bool, overwrite: bool) -> Itera
 def _move(paths: Sequence[Path], place: Path) -> None:
     """Move files and folders of a run folder into an empty folder in it: all of them, or none, and it is gone then."""
     try:
-        for path in paths:
-            path.rename(place / path.name)
+        move_all({path: place / path.name for path in paths})
     except BaseException:
-        _move_back(place)
+        place.rmdir()
         raise
 
 
