@@ -104,11 +104,15 @@ def wait(options: argparse.Namespace) -> int:
 
 def cancel(options: argparse.Namespace) -> None:
     """Cancel the jobs that wait or run; resubmit goes on from their last checkpoint."""
-    from xray_lazy.cluster.cancelling import cancel
+    from xray_lazy.cluster.cancelling import cancel, overwritten_runs
     from xray_lazy.cluster.job_record import newest_jobs
 
     cancelled = cancel(newest_jobs(options.folders))
     print(f"cancelled: {', '.join(record.job_id for record in cancelled)}" if cancelled else "no job waits or runs")
+    for folder in overwritten_runs(cancelled):
+        print(
+            f"the run that was to be overwritten is in {folder}: move its files back to keep it, as a start deletes it"
+        )
 
 
 def resubmit(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from tests.cluster.test_status import DEAD_PROCESS
 from xray_lazy.cluster import resubmission, submission
-from xray_lazy.cluster.cancelling import cancel
+from xray_lazy.cluster.cancelling import cancel, overwritten_runs
 from xray_lazy.cluster.cluster_profile import Profile
 from xray_lazy.cluster.job_record import newest_jobs, read_records
 from xray_lazy.cluster.planning import PlannedJob, SubmitOptions
@@ -64,6 +64,19 @@ def test_one_that_waits_is_shown_and_can_be_cancelled(tmp_path, submit):
     assert not any(record.waits_for for record in started)
     left = states(tmp_path)["b"]
     assert (left.state, left.reason) == ("stopped", "it was cancelled before it started")
+
+
+def test_the_run_that_a_cancelled_job_was_to_overwrite_is_named(tmp_path, submit):
+    def meanwhile():
+        aside.extend(overwritten_runs(cancel(newest_jobs([tmp_path / "b"]))))
+
+    for name in "ab":
+        save_config(OmegaConf.create({"train": {"max_iter": 1}}), tmp_path / name / "config.yaml")
+        (tmp_path / name / "metrics.json").write_text("of an earlier run")
+    aside: list = []
+    submit(["a", "b"], meanwhile, overwrite=True)
+    assert [(folder / "metrics.json").read_text() for folder in aside] == ["of an earlier run"]
+    assert aside[0].parent == tmp_path / "b"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -33,6 +33,13 @@ def cancel(records: Sequence[JobRecord]) -> list[JobRecord]:
     return active
 
 
+def overwritten_runs(records: Sequence[JobRecord]) -> list[Path]:
+    """Where the earlier runs are that `--overwrite` moved aside for these jobs, and none of them has deleted yet."""
+    from xray_lazy.engine.output_folder.folder_ownership import ASIDE_NAME
+
+    return [aside for record in records if (aside := Path(record.output_dir) / ASIDE_NAME).is_dir()]
+
+
 def ask_to_leave(records: Sequence[JobRecord]) -> None:
     """Have jobs save and end; those that wait are taken out of the queue.
 
