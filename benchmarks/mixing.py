@@ -1,4 +1,5 @@
-"""What mixing adds to the loader's step: projected items and patches of other bags, on one thread as in a worker."""
+"""What mixing adds to the loader's step: projected items, patches of other bags, and the R50 configs' recipe, on one
+thread as in a worker."""
 
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from xray_lazy.data.augmentation.threat_projection import ThreatProjection
 from xray_lazy.data.datasets import load_datasets
 from xray_lazy.data.image_reader import read_record
 from xray_lazy.data.image_transforms import resize
+from xray_lazy.data.mapper import DetectionMapper
 from xray_lazy.data.synthetic.generate import generate_set
 
 IMAGES, ITEMS = 12, 5
@@ -28,9 +30,8 @@ def compare_all(folder: Path) -> list[Comparison]:
     cut_dataset(dataset, folder / "threats", pixel_size=1.0)
     shares = {"empty": 1.0, "occupied": 1.0}
     projecting = ThreatProjection(str(folder / "threats"), (ITEMS, ITEMS), **shares, pixel_size=1920 / LONGEST)
-    node = get_config("common/data/xray.py").dataloader.train.mapper
-    node.image_format = "BGR"
-    plain = instantiate(node)
+    plain, recipe = (_mapper(f"common/data/{name}.py") for name in ("xray", "xray_recipe"))
+    recipe.mix_from(dataset)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -38,12 +39,12 @@ def compare_all(folder: Path) -> list[Comparison]:
         small = [resize(read_record(record), EDGE, LONGEST) for record in dataset]
         others = OtherRecords(dataset, dataset.class_names, dataset.trained_boxes, lambda record: small[0])
 
-        def step() -> None:
+        def step(mapper: DetectionMapper = plain) -> None:
             np.random.seed(0)
             for record in dataset:
-                plain(record)
+                mapper(record)
 
-        return [
+        parts = [
             compare(
                 f"{name} at {LONGEST}x{EDGE} (the loader's whole step on 1920x1080 without it)",
                 "image",
@@ -56,9 +57,19 @@ def compare_all(folder: Path) -> list[Comparison]:
                 ("mix 4 patches of another bag in", BackgroundMixing(1.0, patches=(4, 4))),
             )
         ]
+        whole = (
+            "the loader's whole step on 1920x1080 with the R50 configs' recipe (with resize and flip alone)"
+        )
+        return [*parts, compare(whole, "image", lambda: step(recipe), step, units=IMAGES)]
     finally:
         torch.set_num_threads(threads)
         cv2.setNumThreads(-1)
+
+
+def _mapper(config: str) -> DetectionMapper:
+    node = get_config(config).dataloader.train.mapper
+    node.image_format = "BGR"
+    return instantiate(node)
 
 
 def _mix(part: Mixing, images: list[np.ndarray], others: OtherRecords) -> None:
