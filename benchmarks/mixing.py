@@ -57,9 +57,7 @@ def compare_all(folder: Path) -> list[Comparison]:
                 ("mix 4 patches of another bag in", BackgroundMixing(1.0, patches=(4, 4))),
             )
         ]
-        whole = (
-            "the loader's whole step on 1920x1080 with the R50 configs' recipe (with resize and flip alone)"
-        )
+        whole = "the loader's whole step on 1920x1080 with the R50 configs' recipe (with resize and flip alone)"
         return [*parts, compare(whole, "image", lambda: step(recipe), step, units=IMAGES)]
     finally:
         torch.set_num_threads(threads)
