@@ -307,7 +307,7 @@ def test_in_place_of_a_folder_its_best_weights_are_proposed(tmp_path):
     Checkpointer(model).load(refused.value.fix.removeprefix("give a file: "))
 
 
-@pytest.mark.parametrize("address", ["s3://bags/model.pth", "file:///tmp/model.pth", "timm://resnet18"])
+@pytest.mark.parametrize("address", ["s3://bags/model.pth", "file:///tmp/model.pth"])
 def test_an_address_that_nothing_here_loads_is_no_file_that_is_missing(address):
     with pytest.raises(UserError, match=f"nothing here loads {address.partition('://')[0]}://") as refused:
         Checkpointer(torch.nn.Linear(2, 2)).load(address)
