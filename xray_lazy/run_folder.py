@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -272,9 +273,9 @@ def read_json_lines(path: str | Path) -> list[dict]:
 
 
 def number_or_none(value: Any) -> float | None:
-    """A finite number as it is, and None for all else."""
+    """A finite number, as far as floats reach, as it is, and None for all else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < float("inf") else None
+    return value if is_number and abs(value) <= sys.float_info.max else None
 
 
 def check_folders(folders: Iterable[Path]) -> None:

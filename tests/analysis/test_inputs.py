@@ -125,6 +125,9 @@ def test_a_ground_truth_without_sizes_needs_its_images(tmp_path, truth):
         {"score": None},
         {"score": True},
         {"image_id": [10]},
+        {"image_id": True},
+        {"category_id": True},
+        {"bbox": [1, 2, 3, 10**400]},
     ],
 )
 def test_a_result_with_a_value_of_another_kind_is_refused_by_its_place(tmp_path, truth, changes):
@@ -197,6 +200,32 @@ def test_detections_on_a_image_that_the_truth_has_not_by_name_are_refused(tmp_pa
     write_names(tmp_path, id_10="stranger.png")
     with pytest.raises(UserError, match=r"no image with the name stranger\.png"):
         inputs_of_files(write_detections(tmp_path, detection()), *truth)
+
+
+@pytest.mark.parametrize(
+    ("mask", "why"),
+    [
+        ("x", "a str, neither polygons nor RLE"),
+        ({"size": [60.0, 80.0], "counts": "0"}, r"no \[height, width\]"),
+        ({"size": [60, 80], "counts": None}, "are no run lengths"),
+        ({"size": [60, 80], "counts": "é"}, "are no run lengths"),
+        ({"size": [60, 80], "counts": [-1, 4801]}, "are no run lengths"),
+        ({"size": [60, 80], "counts": [10**20]}, "are no run lengths"),
+        ({"size": [60, 80], "counts": [10, 5]}, "runs of 15 pixels for 80x60"),
+        ([1, 2, 3, 4, 5, 6], "something else than finite numbers"),
+        ([["a", "b"]], "something else than finite numbers"),
+        ([[1, 1, 10]], "no polygon of three points"),
+    ],
+)
+def test_a_mask_that_none_can_draw_is_refused_by_its_place(tmp_path, truth, mask, why):
+    with pytest.raises(UserError, match=f"has a mask that can't be read: entry 1: .*{why}"):
+        inputs_of_files(write_detections(tmp_path, detection(), detection(segmentation=mask)), *truth)
+
+
+def test_a_result_may_have_no_box_beside_its_mask(tmp_path, truth):
+    mask = {"segmentation": [[5, 6, 25, 6, 25, 21]]}
+    found = inputs_of_files(write_detections(tmp_path, detection(bbox=None, **mask), detection(**mask)), *truth)
+    assert len(found.matches("segm").scores) == 2
 
 
 @pytest.mark.parametrize("score", [65.8, -3.2])

@@ -8,7 +8,9 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from xray_lazy.data.bag_names import bag_fields
+from xray_lazy.data.check.values import is_finite
 from xray_lazy.data.coco_file import read_coco
+from xray_lazy.data.coco_instance import mask_fault
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.data.datasets import LEFT_OUT
 from xray_lazy.errors import UserError
@@ -226,6 +228,12 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
             "it should be a list of objects with image_id, category_id, score (a finite number), and bbox (x, y, "
             "width, height) or segmentation or both",
         )
+    masks = ((place, one["segmentation"]) for place, one in enumerate(content) if one.get("segmentation"))
+    if fault := next((f"entry {place}: {why}" for place, mask in masks if (why := _mask_fault(mask))), None):
+        raise UserError(
+            f"{path} has a mask that can't be read: {fault}",
+            "write masks as COCO's RLE, {size: [height, width], counts: run lengths}, or as polygons [x1, y1, x2, ...]",
+        )
     if beyond := next((one["score"] for one in content if not -1e-4 <= one["score"] <= 1 + 1e-4), None):  # rounding
         raise UserError(
             f"{path} has scores that are no probabilities, such as {beyond}",
@@ -235,11 +243,24 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _is_result(one: Any) -> bool:
-    if not (isinstance(one, dict) and all(isinstance(one.get(key), int | str) for key in ("image_id", "category_id"))):
+    if not isinstance(one, dict) or not all(_is_id(one.get(key)) for key in ("image_id", "category_id")):
         return False
     box = one.get("bbox")
-    boxed = isinstance(box, list) and len(box) == 4 and all(number_or_none(value) is not None for value in box)
+    boxed = isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))
     return number_or_none(one.get("score")) is not None and (boxed or (not box and "segmentation" in one))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _mask_fault(mask: Any) -> str:
+    """Why the mask of a detection can't be drawn, or nothing."""
+    if fault := mask_fault(mask):
+        return fault
+    if isinstance(mask, list) and not any(len(part) >= 6 for part in mask):
+        return "no polygon of three points"
+    return ""
 
 
 def _shortened(value: Any) -> str:

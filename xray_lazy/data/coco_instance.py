@@ -116,7 +116,13 @@ def _is_outline(part: object) -> bool:
 
 
 def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
-    """pycocotools draws what it is given: such masks are random, fill the memory or end the process.
+    """pycocotools draws what it is given: such masks are random, fill the memory or end the process."""
+    if fault := mask_fault(segmentation):
+        raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
+
+
+def mask_fault(segmentation: Any) -> str:
+    """Why a mask of a file can't be drawn, or nothing.
 
     Whether the runs of a text add up is seen when it is drawn: to read all of them here takes longer than all else.
     """
@@ -124,20 +130,15 @@ def _refuse_broken(segmentation: list | dict, annotation_id: int | str) -> None:
     from xray_lazy.data.check.values import are_coordinates
 
     if isinstance(segmentation, list):
-        fault = "" if all(map(are_coordinates, segmentation)) else "something else than finite numbers"
-    elif not isinstance(segmentation, dict):
-        fault = f"a {type(segmentation).__name__}, neither polygons nor RLE"
-    elif (
-        rle_size(segmentation)
-        and isinstance(segmentation.get("counts"), str)
-        and WHOLE_TEXT.fullmatch(segmentation["counts"])
-    ):
-        fault = ""
-    else:
-        kind, why = rle_fault(segmentation, None) or ("", "")
-        fault = why if kind == "rle_invalid" else ""
-    if fault:
-        raise ValueError(f"the mask of annotation {annotation_id}: {fault}")
+        drawable = all(isinstance(part, list) and are_coordinates(part) for part in segmentation)
+        return "" if drawable else "something else than finite numbers"
+    if not isinstance(segmentation, dict):
+        return f"a {type(segmentation).__name__}, neither polygons nor RLE"
+    counts = segmentation.get("counts")
+    if rle_size(segmentation) and isinstance(counts, str) and WHOLE_TEXT.fullmatch(counts):
+        return ""
+    kind, why = rle_fault(segmentation, None) or ("", "")
+    return why if kind == "rle_invalid" else ""
 
 
 def _compressed(rle: dict) -> dict:

@@ -222,7 +222,7 @@ def _check_detections(detections: Sequence[Mapping], images: Mapping, iou_type: 
             f"{counted(lacking, 'detection has', 'detections have')} no {shape}",
             f"{iou_type} metrics need one for each detection",
         )
-    infinite = [d["image_id"] for d in detections if not all(map(math.isfinite, (d["score"], *d.get("bbox", ()))))]
+    infinite = [d["image_id"] for d in detections if not all(map(math.isfinite, (d["score"], *(d.get("bbox") or ()))))]
     if infinite:
         raise UserError(
             f"{counted(len(infinite), 'detection has', 'detections have')} a score or box that is not finite, the "
