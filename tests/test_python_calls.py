@@ -70,6 +70,13 @@ def test_errors_are_those_of_the_tools(here, arguments, words):
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("function", [xray_lazy.train, xray_lazy.evaluate])
+@pytest.mark.parametrize("settings", [{"max_iter": 3}, None])
+def test_a_config_without_an_output_folder_is_refused_as_by_the_tool(here, function, settings):
+    with pytest.raises(UserError, match=r"(?s)train.*the config has no such"):
+        function(CONFIG, {"++train": settings})
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "options", "words"),
     [

@@ -105,11 +105,9 @@ def train(
         UserError: a fault of config, data or arguments, before anything is written.
         RunFailure: the run had begun and failed.
     """
-    from xray_lazy.config import load_config
-
     _check_types(config=config, overrides=overrides, resume=resume, overwrite=overwrite)
     file, words = _config_file(config), _words(overrides)
-    folder = Path(load_config(file, words).train.output_dir)
+    folder = _output_dir(file, words)
     flags = ["--resume"] * resume + ["--overwrite"] * overwrite
     _run_training_tool(file, words, flags, num_gpus, num_processes)
     run = RunFolder(folder)
@@ -139,7 +137,6 @@ def evaluate(
     Raises:
         UserError, RunFailure: as of `train`.
     """
-    from xray_lazy.config import load_config
     from xray_lazy.config.override_text import override
 
     _check_types(source=source, overrides=overrides, weights=weights)
@@ -148,7 +145,7 @@ def evaluate(
     weights = weights or (next(iter(run.weights()), None) if file == run.config else None)
     if weights:
         words = [override("train.init_checkpoint", os.fspath(weights)), *words]
-    written_to = RunFolder(load_config(file, words).train.output_dir)
+    written_to = RunFolder(_output_dir(file, words))
     before = _written(written_to)
     _run_training_tool(file, words, ["--eval-only"], num_gpus, num_processes)
     new = [found for found in written_to.evaluations() if before.get(found.folder) != _time_of(found)]
@@ -219,6 +216,17 @@ def _config_file(config: str | os.PathLike) -> Path:
 
     path = Path(config)
     return path if path.exists() else find_config(path.as_posix())
+
+
+def _output_dir(file: Path, words: Sequence[str]) -> Path:
+    """Where the tool writes; where the config doesn't say it, which the tool refuses with all faults, this folder."""
+    from omegaconf import DictConfig
+
+    from xray_lazy.config import load_config
+
+    settings = load_config(file, words).get("train")
+    named = settings.get("output_dir") if isinstance(settings, DictConfig) else None
+    return Path(str(named or "."))
 
 
 def _words(overrides: Overrides) -> list[str]:

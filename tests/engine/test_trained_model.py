@@ -52,6 +52,22 @@ def test_an_override_that_can_not_be_meant_is_refused(folder, override, message)
     assert override.split("=")[0].lstrip("+").rsplit(".", 3)[0] in error.value.message and error.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("~model", "model: the config has no such node"),
+        ("++model=null", "model: the config has no such node"),
+        ("++model=[1]", r"model: it is \[1\], without a _target_"),
+        ("~dataloader.test.mapper", "dataloader.test.mapper: TestLoader needs the argument mapper"),
+        ("~dataloader", "dataloader.test.mapper: the config has no such node"),
+    ],
+)
+def test_a_config_without_what_is_used_is_refused(folder, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_trained_model(folder, overrides=[override], device="cpu")
+    assert error.value.fix
+
+
 def test_what_is_neither_run_nor_config_is_told_so_before_weights_are_asked_for(tmp_path):
     (tmp_path / "text.png").touch()
     with pytest.raises(UserError, match=r"text\.png is neither an output folder nor a config"):

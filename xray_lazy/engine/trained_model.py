@@ -16,6 +16,7 @@ from xray_lazy.config.plain_lists import make_lists_plain
 from xray_lazy.engine.checkpoint import load_trained_weights
 from xray_lazy.engine.checkpoint_evaluation.run_config import choose_device
 from xray_lazy.engine.output_folder.earlier_run import recorded_classes
+from xray_lazy.engine.preflight.required_nodes import check_calls
 from xray_lazy.engine.preflight.setting_limits import check_settings
 from xray_lazy.engine.preflight.unbuildable import build
 from xray_lazy.errors import UserError
@@ -61,6 +62,7 @@ def load_trained_model(
     """
     source, device = Path(source), choose_device(device)
     cfg = load_model_config(source, overrides)
+    raise_faults(list(check_calls(cfg, USED)))
     if not weights and not source.is_dir():
         raise UserError(f"which weights for {source}?", "name their file or URL with --weights, or " + _GIVE_A_RUN)
     weights = weights or str(find_weights(source))
@@ -84,6 +86,7 @@ def load_model_config(source: Path, overrides: Sequence[str] = ()) -> DictConfig
     if path.suffix not in (".py", ".yaml", ".yml"):
         raise UserError(f"{source} is neither an output folder nor a config", f"{_GIVE_A_RUN}, or a config")
     cfg = load_config(path, overrides)
+    raise_faults(list(check_calls(cfg, ("model",))))
     _refuse_idle(path, overrides, cfg)
     raise_faults([fault for fault in check_config(cfg) if is_within(fault.key, USED)])
     raise_faults(check_settings(cfg, USED))
@@ -116,7 +119,8 @@ def _refuse_idle(path: Path, overrides: Sequence[str], cfg: DictConfig) -> None:
 
 
 def _resolved(cfg: DictConfig, node: str) -> Any:
-    return OmegaConf.to_container(OmegaConf.select(cfg, node), resolve=True)
+    value = OmegaConf.select(cfg, node)
+    return None if value is None else OmegaConf.to_container(value, resolve=True)
 
 
 _GIVE_A_RUN = "give the train.output_dir of a training"

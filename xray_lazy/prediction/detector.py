@@ -117,7 +117,8 @@ class TrainedDetector(Detector):
         mapper = OmegaConf.select(trained.cfg, "dataloader.test.mapper")
         if mapper is None or "augmentations" not in mapper:
             raise UserError(
-                "the config has no dataloader.test.mapper.augmentations: they say how images are resized", ""
+                "the config has no dataloader.test.mapper.augmentations: they say how images are resized",
+                "add those of dataloader.test.mapper in configs/common/data",
             )
         self._augmentations = T.AugmentationList(instantiate(mapper.augmentations))
         self.input_format = mapper.get("image_format", "BGR")

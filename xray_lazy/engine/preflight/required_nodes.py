@@ -1,6 +1,6 @@
 """Nodes and keys without which nothing trains, told before what follows from their lack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -55,11 +55,16 @@ def check_nodes(cfg: DictConfig, training: bool = True) -> Iterator[Fault]:
             yield fault
 
 
+def check_calls(cfg: DictConfig, keys: Iterable[str]) -> Iterator[Fault]:
+    """Which of these nodes are missing, or make no object."""
+    for key in keys:
+        yield from _call_faults(cfg, key)
+
+
 def _faults(cfg: DictConfig, training: bool) -> Iterator[Fault]:
     for key in ("model", "optimizer", "lr_multiplier", "train", "hooks", "writers", "dataloader"):
         yield from _group_faults(cfg, key, "node", FROM_COMMON)
-    for key in CALLS:
-        yield from _call_faults(cfg, key)
+    yield from check_calls(cfg, CALLS)
     for key in CALLS_IF_THERE:
         parent, _, name = key.rpartition(".")
         if name in _names(cfg, parent):
