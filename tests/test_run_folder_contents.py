@@ -6,7 +6,7 @@ import os
 import pytest
 
 from xray_lazy.errors import UserError
-from xray_lazy.run_folder import RunFolder, best_evaluation, checkpoint_name, iteration_of
+from xray_lazy.run_folder import RunFolder, best_evaluation, checkpoint_name, iteration_of, number_or_none
 
 
 def touch(folder, *names):
@@ -115,3 +115,8 @@ def test_own_files_leave_out_what_a_person_put_there(tmp_path):
     touch(tmp_path, *own, "notes.txt", "model_mine.pth")
     files = [path.name for path in RunFolder(tmp_path).own_files()]
     assert sorted(files) == sorted(own) and files[-1] == "config.yaml"
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), True, "1", None])
+def test_what_no_float_holds_is_no_number(value):
+    assert number_or_none(value) is None
