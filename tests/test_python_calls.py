@@ -175,3 +175,9 @@ def test_the_command_has_the_tools():
     assert wrong.returncode == 2 and "train" in wrong.stderr and "Traceback" not in wrong.stderr
     refused = command("predict")  # the tool's own words and exit code
     assert refused.returncode == 2 and "no model is given" in refused.stderr
+
+
+@pytest.mark.parametrize("images", ["", [], [""], iter(())])
+def test_no_image_at_all_is_refused(images):
+    with pytest.raises(UserError, match="images names no image"):
+        xray_lazy.predict("run", images)

@@ -182,6 +182,8 @@ def predict(
 
     _check_types(model=model, device=device, batch_size=batch_size)
     given = list(images) if isinstance(images, Iterable) and not _is_one(images) else [images]
+    if not given or "" in map(str, filter(_is_path, given)):
+        raise UserError("the argument images names no image", "give files, folders or patterns, or arrays")
     sources: list[Any] = []
     left_out: list[Prediction] = []
     for item in given:

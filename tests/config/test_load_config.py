@@ -212,7 +212,7 @@ def test_a_file_in_another_encoding_is_told_what_to_do(tmp_path, read):
     file.write_bytes("name: café\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"own.yaml is not UTF-8 text") as caught:
         read(file)
-    assert caught.value.fix == "save it in that encoding"
+    assert caught.value.fix == "save it as UTF-8"
 
 
 @pytest.mark.parametrize("imported", [False, True])

@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}", "save it in that encoding") from None
+        raise UserError(f"{path} is not UTF-8 text: {error}", "save it as UTF-8") from None
 
 
 def parse_yaml(text: str, source: str) -> Any:
