@@ -231,6 +231,16 @@ def test_the_librarys_classes_go_by_name(bags, others, tmp_path):
         ThreatProjection(library, names={"knife": None, "gun": None})
 
 
+def test_what_no_item_of_the_library_heeds_is_refused(bags, library, tmp_path):
+    with pytest.raises(UserError, match=r"names have knif, and .*\nfix: did you mean knife"):
+        ThreatProjection(library, names={"knif": None})
+    with pytest.raises(UserError, match=r"names have weapon, and .*\nfix: .*gun, knife"):
+        ThreatProjection(library, names={"knife": "gun", "weapon": "gun"})
+    cut_dataset(bags[0], tmp_path / "unknown")
+    with pytest.raises(UserError, match=r"pixel_size scales nothing: .*\nfix: .*--pixel-size MM"):
+        ThreatProjection(str(tmp_path / "unknown"), pixel_size=0.5)
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from xray_lazy.config.suggest import nearest
+from xray_lazy.config.suggest import did_you_mean, nearest
 from xray_lazy.data.augmentation.bag_places import BagPlaces
 from xray_lazy.data.augmentation.item_placing import ItemPlacing, as_item, mean_attenuation
 from xray_lazy.data.augmentation.mixing import OtherRecords, Scene, new_annotation
@@ -79,6 +79,7 @@ class ThreatProjection:
         # each with its four channels, the last one of its mask, and its mean attenuation
         self._by_class: dict[str, list[tuple[np.ndarray, float]]] = {}
         threats = read_library(library)
+        self._check_library(threats)
         for threat in threats:
             name = self.names.get(threat.class_name, threat.class_name)
             if name is not None:
@@ -129,6 +130,20 @@ class ThreatProjection:
             counts = np.array([max(others.instance_counts[others.class_names.index(name)], 1) for name in names])
             self._classes = others.class_names, names, np.cumsum(counts ** -float(self.balance))
         return self._classes[1:]
+
+    def _check_library(self, threats: Sequence[Threat]) -> None:
+        """Refuse what would have no effect on any item of the library."""
+        classes = sorted({threat.class_name for threat in threats})
+        if strange := [name for name in self.names if name not in classes]:
+            raise UserError(
+                f"the threat projection's names have {', '.join(strange)}, and the library {self.library} no such item",
+                did_you_mean(nearest(strange[0], classes)) or f"leave it out: there are {', '.join(classes)}",
+            )
+        if self.pixel_size and not any(threat.pixel_size for threat in threats):
+            raise UserError(
+                f"the threat projection's pixel_size scales nothing: no item of {self.library} knows its own",
+                "make the library with `tools/dataset.py threats --pixel-size MM`, or leave pixel_size out",
+            )
 
     def _scaled(self, threat: Threat) -> tuple[np.ndarray, float]:
         """An item with pixels as large as the training set's, and its mean attenuation."""
