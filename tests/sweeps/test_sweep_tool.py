@@ -107,6 +107,26 @@ parameters:
         assert words in text
 
 
+def test_a_parameter_that_no_trial_heeds_is_refused(options, sweep_file):
+    dtype = "  train.amp.dtype: {values: [float16, bfloat16]}\n"
+    sweep_file.write_text(SWEEP + dtype)
+    text = refused(options)
+    assert "parameters.train.amp.dtype: it has no effect while train.amp.enabled is False" in text
+    assert "add train.amp.enabled=True to the command, or leave it out" in text
+    sweep_file.write_text(SWEEP + dtype + "  train.amp.enabled: {value: false}\n")
+    assert "it has no effect while train.amp.enabled is False" in refused(options)
+
+
+def test_a_parameter_that_some_trials_heed_is_searched(options, sweep_file, caplog):
+    idle = ["train.clip_gradients.enabled=False", "train.clip_gradients.max_norm=5"]
+    options.dry_run, options.overrides = True, idle
+    dtype = "  train.amp.dtype: {values: [float16, bfloat16]}\n"
+    for switch in ("train.amp.enabled: {values: [true, false]}", "train.amp.enabled: {value: true}"):
+        sweep_file.write_text(SWEEP + dtype + f"  {switch}\n")
+        assert run_sweep(options) == 0
+    assert "train.clip_gradients.max_norm has no effect while train.clip_gradients.enabled is False" in caplog.text
+
+
 def test_a_sweep_without_an_end_wants_a_count(options, sweep_file):
     sweep_file.write_text(SWEEP.replace("grid", "random"))
     assert "say how many trials: --count" in refused(options)

@@ -1,13 +1,16 @@
 """Whether a sweep fits the config that its trials start from: keys, types, and values, before anything is started."""
 
 import dataclasses
+import logging
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from xray_lazy.config import Fault, apply_overrides, flatten
+from xray_lazy.config.keys import is_within
 from xray_lazy.config.override_text import override, value_text
+from xray_lazy.engine.preflight.idle_overrides import Switch, idle_overrides
 from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.engine.preflight.setting_limits import check_settings
 from xray_lazy.engine.preflight.start_checks import check_metric
@@ -20,6 +23,7 @@ BATCH_SIZE = "dataloader.train.total_batch_size"
 MANY = 50
 # parts of the keys that say which files are read, and what must fit to them, as the metrics that data can give
 READ = (".dataset.", "init_checkpoint", "num_classes", ".metric")
+logger = logging.getLogger(__name__)
 
 
 def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], world_size: int) -> list[Fault]:
@@ -37,9 +41,12 @@ def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], wor
         faults.append(Fault("hooks.checkpoint", "the config has no such hook", fix))
     if OmegaConf.select(cfg, "writers.json") is None:
         faults.append(Fault("writers.json", "the config has no such writer", "keep it: a sweep reads the metric there"))
-    if faults:
+    if faults := faults or _idle_faults(sweep, cfg):
         return faults
-    return _experiment_faults(sweep, cfg, world_size)
+    if not (faults := _experiment_faults(sweep, cfg, world_size)):
+        for key, switch in _idle(sweep, cfg, overridden):
+            logger.warning("%s has no effect while %s; to make it count: %s", key, switch.is_off, switch.on)
+    return faults
 
 
 def without_odd_batches(sweep: Sweep, cfg: DictConfig, world_size: int) -> tuple[Sweep, list[Any]]:
@@ -65,7 +72,7 @@ def describe_space(sweep: Sweep) -> str:
 
 def _experiment_faults(sweep: Sweep, cfg: DictConfig, world_size: int) -> list[Fault]:
     """Those of the experiment with a middle value of each parameter, and with each value that says what is read."""
-    middle = {key: parameter.at(0.5) for key, parameter in sweep.parameters.items()}
+    middle = _middle(sweep)
     faults: dict[Fault, None] = {}
     seen = []
     for key, value in [*middle.items(), *((k, v) for k, p in sweep.parameters.items() for v in p.values or ())]:
@@ -77,6 +84,31 @@ def _experiment_faults(sweep: Sweep, cfg: DictConfig, world_size: int) -> list[F
             found = found or list(check_metric(changed, event_name(sweep.metric, changed), "metric.name"))
             faults |= dict.fromkeys(found)
     return list(faults)
+
+
+def _idle_faults(sweep: Sweep, cfg: DictConfig) -> list[Fault]:
+    """Parameters that change nothing in any trial: all of its values give the same figures, but for chance."""
+    return [
+        Fault(
+            f"parameters.{key}",
+            f"it has no effect while {switch.is_off}",
+            f"add {switch.on} to the command, or leave it out",
+        )
+        for key, switch in _idle(sweep, cfg, sweep.parameters)
+    ]
+
+
+def _idle(sweep: Sweep, cfg: DictConfig, keys: Collection[str]) -> Iterator[tuple[str, Switch]]:
+    """Those of `keys` whose switch is off in every trial, each with its switch."""
+    changed = apply_overrides(cfg, [override(*pair) for pair in _middle(sweep).items()])
+    varied = tuple(key for key, parameter in sweep.parameters.items() if len(parameter.values or (0, 1)) > 1)
+    for key, switch in idle_overrides(changed, keys):
+        if not any(is_within(name, varied) for name in switch.off):
+            yield key, switch
+
+
+def _middle(sweep: Sweep) -> dict[str, Any]:
+    return {key: parameter.at(0.5) for key, parameter in sweep.parameters.items()}
 
 
 def _parameter_faults(parameter: Parameter, cfg: DictConfig, overridden: Collection[str]) -> Iterator[Fault]:

@@ -25,6 +25,11 @@ class Switch(NamedTuple):
     settings: tuple[str, ...]
     on: str
 
+    @property
+    def is_off(self) -> str:
+        """What the config says, for a message."""
+        return " and ".join(f"{name} is {_written(value)}" for name, value in self.off.items())
+
 
 def _part(loader: str) -> Switch:
     dataset = f"dataloader.{loader}.dataset"
@@ -109,8 +114,7 @@ def warn_of_idle_overrides(cfg: DictConfig, overridden: Collection[str], trainin
         training: False for --eval-only, where only what evaluation reads is looked at.
     """
     for key, switch in idle_overrides(cfg, overridden, training):
-        off = " and ".join(f"{name} is {_written(value)}" for name, value in switch.off.items())
-        logger.warning("%s has no effect while %s; to make it count: %s", key, off, switch.on)
+        logger.warning("%s has no effect while %s; to make it count: %s", key, switch.is_off, switch.on)
 
 
 def idle_overrides(cfg: DictConfig, overridden: Collection[str], training: bool = True) -> Iterator[tuple[str, Switch]]:
