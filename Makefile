@@ -20,7 +20,8 @@ CLUSTER := XRAY_SLURM_FOLDER=$(SLURM_FOLDER) $(PYTHON) slurm/test_cluster/cluste
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml .ci/constraints.txt xray_lazy/install_detectron2.py
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# where that was interrupted, or failed without Debian's python3-venv, it is there, but without pip
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt "setuptools<81" -e ".[dev]"
 	$(BIN)/python -m xray_lazy.install_detectron2 $(if $(filter source,$(DETECTRON2)),--from-source --force)
 	$(BIN)/python -m xray_lazy.env
