@@ -5,6 +5,8 @@ import json
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -193,9 +195,30 @@ def test_an_earlier_folder_stays_where_the_new_one_cannot_have_its_place(tmp_pat
     folder = tmp_path / "library"
     folder.mkdir()
     (folder / "threats.json").touch()
-    with sole_maker(folder) as work, pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError), sole_maker(folder) as work:
         replace_folder(folder, work / "never made")
-    assert (folder / "threats.json").is_file()
+    assert (folder / "threats.json").is_file() and list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_earlier_folder_is_back_where_its_replacement_was_killed_between_two_renames(tmp_path):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "threats.json").touch()
+    killed = f"""
+import os
+from pathlib import Path
+from xray_lazy.utils import results_place
+folder = Path({str(folder)!r})
+with results_place.sole_maker(folder) as work:
+    (work / "new").mkdir()
+    rename, Path.rename = Path.rename, lambda *paths: (rename(*paths), os._exit(9))
+    results_place.replace_folder(folder, work / "new")
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == 9 and not folder.exists()
+    with pytest.raises(ZeroDivisionError), sole_maker(folder):
+        assert (folder / "threats.json").is_file()
+        raise ZeroDivisionError
+    assert (folder / "threats.json").is_file() and list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_file_in_the_place_of_a_folder_is_not_replaced(tmp_path):

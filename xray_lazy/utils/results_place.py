@@ -14,6 +14,7 @@ from xray_lazy.errors import RunFailure, UserError
 from xray_lazy.utils.atomic_file import write_json
 
 ELSEWHERE = "name another one for the results, or move it away"
+EARLIER = ".earlier"  # beside what is to replace it
 RECORD = ".written"  # in a folder of results: its files, and the checksums of those that people correct
 
 
@@ -136,7 +137,8 @@ def _is_at(folder: Path, descriptor: int) -> bool:
 def sole_maker(path: Path) -> Iterator[Path]:
     """A folder for what is to become `path`, which only one process on this machine has for it.
 
-    It is gone after the block; what a killed process has left there is gone before.
+    It is gone after the block; what a killed process has left there is gone before. An earlier `path` that
+    `replace_folder` had moved there, and for which no new one came, is back before and after the block.
 
     Raises:
         UserError: another process is making it, or it can't be made there.
@@ -146,12 +148,19 @@ def sole_maker(path: Path) -> Iterator[Path]:
     check_result_folder(path.parent)
     folder = path.with_name(f".{path.name[:48]}.{zlib.crc32(os.fsencode(path.name)):08x}.unfinished")
     with held_alone(folder, of=path):
+        _put_back(path, folder / EARLIER)
         for leftover in folder.iterdir():
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
             yield folder
         finally:
+            _put_back(path, folder / EARLIER)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(path: Path, earlier: Path) -> None:
+    if os.path.lexists(earlier) and not os.path.lexists(path):
+        earlier.rename(path)
 
 
 def record_written(folder: Path, corrected: Iterable[str], others: Iterable[str] = ()) -> None:
@@ -213,19 +222,13 @@ def check_nothing_else(folder: Path) -> None:
 
 
 def replace_folder(folder: Path, made: Path) -> None:
-    """Give a folder of `sole_maker` its place; an earlier one is deleted with what else is there.
+    """Give what was made in the folder of `sole_maker` its place; an earlier one is deleted with what else is there.
 
-    Where it can't have its place, the earlier one stays.
+    Where it can't have its place, or the process is ended before, `sole_maker` puts the earlier one back.
     """
-    earlier = made.with_name("earlier")
     if folder.exists():
-        folder.rename(earlier)
-    try:
-        made.rename(folder)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(folder)
-        raise
+        folder.rename(made.with_name(EARLIER))
+    made.rename(folder)
 
 
 def move_all(places: Mapping[Path, Path]) -> None:
