@@ -147,6 +147,18 @@ def test_a_missing_file_is_answered_with_near_ones(tmp_path):
         read_sweep(tmp_path / "sparse_rcnn_bayes.yaml")
 
 
+@pytest.mark.parametrize("name", ["trials", "trials.csv", "results.html", "best_config.yaml"])
+def test_what_somebody_else_has_where_a_sweep_would_put_its_own_is_not_replaced(tmp_path, name):
+    from omegaconf import OmegaConf
+
+    from xray_lazy.sweeps.sweep_folder import open_sweep_folder
+
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"holds {name}, and no sweep"):
+        open_sweep_folder(tmp_path, None, OmegaConf.create({"train": {"output_dir": "x", "max_iter": 4}}))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_the_folder_of_a_run_is_not_taken_for_a_sweep(tmp_path):
     from omegaconf import OmegaConf
 

@@ -10,7 +10,9 @@ from xray_lazy.config import diff_configs, load_config, save_config
 from xray_lazy.config.yaml_format import parse_yaml
 from xray_lazy.errors import UserError
 from xray_lazy.run_folder import CONFIG, SWEEP_RECORD
+from xray_lazy.sweeps.study import JOURNAL, trial_folder
 from xray_lazy.sweeps.sweep_file import Sweep
+from xray_lazy.sweeps.sweep_results import BEST_CONFIG_NAME, PAGE_NAME, TABLE_NAME
 from xray_lazy.utils.atomic_file import write_text
 
 SHOWN = 8
@@ -30,9 +32,8 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
         UserError: the folder holds another sweep, or can't be written.
     """
     cfg = OmegaConf.merge(cfg, {"train": {"output_dir": str(folder)}})
-    present = folder / CONFIG
-    if present.is_file() and not (folder / SWEEP_RECORD).exists() and diff_configs(load_config(present), cfg):
-        raise UserError(f"{folder} holds a {CONFIG}, and no sweep", "give another --output-dir")
+    if not (folder / SWEEP_RECORD).exists():
+        _raise_if_used(folder, cfg)
     record = _record(sweep)
     if (folder / SWEEP_RECORD).is_file():
         differences = _differences(
@@ -50,6 +51,17 @@ def open_sweep_folder(folder: Path, sweep: Sweep, cfg: DictConfig) -> bool:
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(f"can't write into the sweep's folder {folder}: {error}", "give another --output-dir") from None
     return False
+
+
+def _raise_if_used(folder: Path, cfg: DictConfig) -> None:
+    """Refuse a folder without a sweep that has files which one would replace, or folders that would pass for trials."""
+    present = folder / CONFIG
+    others = [CONFIG] if present.is_file() and diff_configs(load_config(present), cfg) else []
+    if not (folder / JOURNAL).exists():  # else it is a sweep whose record was deleted
+        made = (trial_folder(folder, 0).parent.name, TABLE_NAME, PAGE_NAME, BEST_CONFIG_NAME)
+        others += [name for name in made if (folder / name).exists()]
+    if others:
+        raise UserError(f"{folder} holds {others[0]}, and no sweep", "give another --output-dir")
 
 
 def _record(sweep: Sweep) -> dict:
