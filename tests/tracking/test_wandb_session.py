@@ -387,6 +387,35 @@ def test_a_wrong_key_is_one_warning_and_the_run_is_recorded_offline(wandb_servic
     assert session.is_offline
 
 
+def test_an_offline_run_whose_files_are_deleted_says_so_once(wandb_service, run, tmp_path, caplog):
+    session = session_in(tmp_path / "out", mode="offline")
+    run_id = session.start(run)["wandb_id"]
+    while not find_parts(tmp_path / "out", run_id):
+        time.sleep(0.05)
+    session.log({"iteration": 0, "loss": 1.0})
+    assert session.wait(PATIENCE) and session.is_open
+    shutil.rmtree(tmp_path / "out" / "wandb")
+    for iteration in (1, 2):
+        session.log({"iteration": iteration, "loss": 1.0})
+    assert not session.close()
+    (warning,) = (record.message for record in caplog.records if record.levelno >= logging.WARNING)
+    assert "W&B failed to log, training goes on without it" in warning and warning.endswith(f"{run_id} was deleted")
+
+
+def test_an_offline_run_on_a_full_disk_says_so_once_and_without_tracebacks(
+    wandb_service, run, tmp_path, caplog, capsys
+):
+    session = session_in(tmp_path / "out", mode="offline")
+    session.start(run)
+    assert session.wait(PATIENCE)
+    (log,) = (one for one in logging.getLogger("wandb").handlers if str(tmp_path) in getattr(one, "baseFilename", ""))
+    log.setStream(open("/dev/full", "w"))
+    assert not session.close()
+    (warning,) = (record.message for record in caplog.records if record.name.startswith("xray_lazy.tracking"))
+    assert "No space left on device; fix, once the run has ended: python tools/sync.py" in warning
+    assert "Logging error" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", ["bogus", "Online"])
 def test_a_word_in_wandb_s_variable_that_is_no_mode_is_refused_before_a_run(tmp_path, monkeypatch, mode):
     monkeypatch.setenv("WANDB_MODE", mode)

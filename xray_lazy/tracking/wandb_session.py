@@ -72,7 +72,8 @@ class WandbSession:
         self._options = {name: value for name, value in options.items() if value}  # else W&B asks its environment
         self._run = None
         self._background: Background | None = None
-        self._is_open = self._is_preempting = self._has_lost_service = self._only_missing = False
+        self._is_open = self._is_preempting = self._has_lost_service = self._only_missing = self._has_file = False
+        self._log_error: BaseException | None = None  # of W&B's own log, beside its other files
         self._one_warning = threading.Lock()
 
     @property
@@ -184,8 +185,23 @@ class WandbSession:
         if self._is_open:
             try:
                 work(self._run)
+                self._raise_if_not_recorded()
             except Exception as error:
                 self._give_up(action, error)
+
+    def _raise_if_not_recorded(self) -> None:
+        """In the thread: W&B's service writes on into a deleted file, and leaves out what a full disk doesn't take.
+
+        Raises:
+            OSError: what is recorded offline gets lost.
+        """
+        if self._run is None or not self._run.offline:
+            return
+        had_file, self._has_file = self._has_file, os.path.exists(self._run.settings.sync_file)
+        if not self._has_file and (had_file or self._background is None):  # at the end it has to be there
+            raise FileNotFoundError(f"{os.path.dirname(self._run.settings.sync_file)} was deleted")
+        if self._log_error is not None:
+            raise self._log_error
 
     def _begin(self, run: RunRecord, run_id: str, mode: str) -> None:
         """In the thread: open the run, offline where online fails."""
@@ -247,6 +263,11 @@ class WandbSession:
                 x_disable_meta=run.command != shlex.join(sys.argv),
             ),
         )
+        for handler in logging.getLogger("wandb").handlers:
+            if getattr(handler, "baseFilename", "") == os.path.abspath(opened.settings.log_user):
+                handler.handleError = (
+                    self._note_log_error
+                )  # else a traceback for each line that a full disk doesn't take
         if run.git and run.git.get("diff"):
             copy = shutil.copy(Path(run.output_dir) / run.git["diff"], opened.dir)
             opened.save(copy, base_path=opened.dir, policy="now")
@@ -260,12 +281,16 @@ class WandbSession:
         if self._run is not None:
             try:
                 self._run.finish(exit_code=exit_code)
+                self._raise_if_not_recorded()
                 if not self._run.offline:  # this part, and with it what was missing of earlier ones
                     for part in find_parts(self._directory, self._run.id):
                         if part.is_begun or not part.is_offline:
                             part.mark_sent()
             except Exception as error:
                 self._give_up("finish", error)
+
+    def _note_log_error(self, _: logging.LogRecord) -> None:
+        self._log_error = sys.exc_info()[1]
 
     def _announce(self) -> None:
         if self._run.offline:
@@ -282,7 +307,9 @@ class WandbSession:
             logger.warning("W&B failed to %s%s: %s%s", action, without, reason(error), self._repair())
 
     def _repair(self) -> str:
-        return "" if self._run is None else f"; fix, once the run has ended: {self._command_to_send()}"
+        if self._run is None or (self._run.offline and not self._has_file):
+            return ""
+        return f"; fix, once the run has ended: {self._command_to_send()}"
 
     def _command_to_send(self) -> str:
         return tool_command("sync", self._directory)
