@@ -265,9 +265,8 @@ class WandbSession:
         )
         for handler in logging.getLogger("wandb").handlers:
             if getattr(handler, "baseFilename", "") == os.path.abspath(opened.settings.log_user):
-                handler.handleError = (
-                    self._note_log_error
-                )  # else a traceback for each line that a full disk doesn't take
+                # else there is a traceback for each line that a full disk doesn't take
+                handler.handleError = self._note_log_error
         if run.git and run.git.get("diff"):
             copy = shutil.copy(Path(run.output_dir) / run.git["diff"], opened.dir)
             opened.save(copy, base_path=opened.dir, policy="now")
