@@ -409,9 +409,11 @@ def test_an_offline_run_on_a_full_disk_says_so_once_and_without_tracebacks(
     session = session_in(tmp_path / "out", mode="offline")
     session.start(run)
     assert session.wait(PATIENCE)
-    (log,) = (one for one in logging.getLogger("wandb").handlers if str(tmp_path) in getattr(one, "baseFilename", ""))
+    logs = [one for one in logging.getLogger("wandb").handlers if str(tmp_path) in getattr(one, "baseFilename", "")]
+    assert logs
     with open("/dev/full", "w") as full, contextlib.suppress(OSError):  # it complains at its end, too
-        log.setStream(full)
+        for log in logs:
+            log.setStream(full)
         assert not session.close()
     (warning,) = (record.message for record in caplog.records if record.name.startswith("xray_lazy.tracking"))
     assert "No space left on device; fix, once the run has ended: python tools/sync.py" in warning
