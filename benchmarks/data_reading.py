@@ -25,13 +25,18 @@ EDGES, LONGEST = [640, 672, 704, 736, 768, 800], 1333
 WORK = "read, resize and flip 1920x1080 with masks"
 
 
+def loader_mapper(config: str) -> DetectionMapper:
+    """That of a config's training images, for a model that reads BGR."""
+    node = get_config(config).dataloader.train.mapper
+    node.image_format = "BGR"
+    return instantiate(node)
+
+
 def compare_all(folder: Path) -> list[Comparison]:
     generate_set(folder / "astrophysics", "astrophysics", {"train": IMAGES, "val": 0, "test": 0})
     masks = load_datasets("xray_astrophysics_train", str(folder / "astrophysics"))
     polygons = with_polygons(masks)
-    node = get_config("common/data/xray.py").dataloader.train.mapper
-    node.image_format = "BGR"
-    ours = instantiate(node)
+    ours = loader_mapper("common/data/xray.py")
     cached = DetectionMapper(ours.augmentations.augs, cache=PictureCache(str(folder / "cache")))
     theirs = DatasetMapper(
         is_train=True,

@@ -6,10 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from detectron2.config import instantiate
 
+from benchmarks.data_reading import loader_mapper
 from benchmarks.pairs import Comparison, compare
-from xray_lazy.config import get_config
 from xray_lazy.data.augmentation.background_mixing import BackgroundMixing
 from xray_lazy.data.augmentation.mixing import Mixing, OtherRecords, Scene
 from xray_lazy.data.augmentation.threat_cutting import cut_dataset
@@ -30,7 +29,7 @@ def compare_all(folder: Path) -> list[Comparison]:
     cut_dataset(dataset, folder / "threats", pixel_size=1.0)
     shares = {"empty": 1.0, "occupied": 1.0}
     projecting = ThreatProjection(str(folder / "threats"), (ITEMS, ITEMS), **shares, pixel_size=1920 / LONGEST)
-    plain, recipe = (_mapper(f"common/data/{name}.py") for name in ("xray", "xray_recipe"))
+    plain, recipe = (loader_mapper(f"common/data/{name}.py") for name in ("xray", "xray_recipe"))
     recipe.mix_from(dataset)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -62,12 +61,6 @@ def compare_all(folder: Path) -> list[Comparison]:
     finally:
         torch.set_num_threads(threads)
         cv2.setNumThreads(-1)
-
-
-def _mapper(config: str) -> DetectionMapper:
-    node = get_config(config).dataloader.train.mapper
-    node.image_format = "BGR"
-    return instantiate(node)
 
 
 def _mix(part: Mixing, images: list[np.ndarray], others: OtherRecords) -> None:

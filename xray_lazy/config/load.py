@@ -107,8 +107,7 @@ def _near_files(path: Path) -> str:
     packaged = {name: os.path.relpath(files[name]) for name in config_names()}
     if path.as_posix() in packaged:
         return did_you_mean([packaged[path.as_posix()]])
-    there = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES) if path.parent.is_dir() else []
-    there = [file for file in there if file.is_file()]
+    there = sorted(file for file in path.parent.glob("*") if file.suffix in _SUFFIXES and file.is_file())
     near = [str(path.parent / name) for name in nearest(path.name, [file.name for file in there])]
     by_file_name = {Path(name).name: place for name, place in packaged.items()}
     near = near or [by_file_name[name] for name in nearest(path.name, by_file_name)]

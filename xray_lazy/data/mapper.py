@@ -206,6 +206,7 @@ class DetectionMapper:
 
 
 def _check_no_colours(augmentations: Sequence[Any], mixing: Sequence[Mixing], channels: int, loader: str) -> None:
+    """Refuse all parts for 8-bit colours at once, with the overrides that leave them out."""
     found = {place: name for place, part in enumerate(augmentations) if (name := _of_colours([part], channels))}
     if not found and not mixing:
         return

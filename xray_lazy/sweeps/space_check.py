@@ -1,7 +1,6 @@
 """Whether a sweep fits the config that its trials start from: keys, types, and values, before anything is started."""
 
 import dataclasses
-import logging
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from xray_lazy.config import Fault, apply_overrides, flatten
 from xray_lazy.config.keys import is_within
 from xray_lazy.config.override_text import override, value_text
-from xray_lazy.engine.preflight.idle_overrides import Switch, idle_overrides
+from xray_lazy.engine.preflight.idle_overrides import Switch, idle_overrides, warn_of_idle
 from xray_lazy.engine.preflight.preflight import check_experiment
 from xray_lazy.engine.preflight.setting_limits import check_settings
 from xray_lazy.engine.preflight.start_checks import check_metric
@@ -23,7 +22,6 @@ BATCH_SIZE = "dataloader.train.total_batch_size"
 MANY = 50
 # parts of the keys that say which files are read, and what must fit to them, as the metrics that data can give
 READ = (".dataset.", "init_checkpoint", "num_classes", ".metric")
-logger = logging.getLogger(__name__)
 
 
 def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], world_size: int) -> list[Fault]:
@@ -44,8 +42,7 @@ def space_faults(sweep: Sweep, cfg: DictConfig, overridden: Collection[str], wor
     if faults := faults or _idle_faults(sweep, cfg):
         return faults
     if not (faults := _experiment_faults(sweep, cfg, world_size)):
-        for key, switch in _idle(sweep, cfg, overridden):
-            logger.warning("%s has no effect while %s; to make it count: %s", key, switch.is_off, switch.on)
+        warn_of_idle(_idle(sweep, cfg, overridden))
     return faults
 
 

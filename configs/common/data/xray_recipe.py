@@ -3,6 +3,7 @@
 from .xray import dataloader
 from .xray_few_epochs import augmentations, balance, mixing
 
-resize = dataloader.train.mapper.augmentations[0]
-dataloader.train.mapper.update(augmentations=[resize, *augmentations[1:]], mixing=mixing)
+# resized as there, and otherwise as the recipe does
+augmentations = [dataloader.train.mapper.augmentations[0], *augmentations[1:]]
+dataloader.train.mapper.update(augmentations=augmentations, mixing=mixing)
 dataloader.train.sampler.balance = balance

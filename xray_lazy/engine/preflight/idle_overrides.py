@@ -1,7 +1,7 @@
 """Overrides of settings whose switch is off, such as the norm of a clipping that isn't enabled: they change nothing."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -113,7 +113,12 @@ def warn_of_idle_overrides(cfg: DictConfig, overridden: Collection[str], trainin
         overridden: their keys.
         training: False for --eval-only, where only what evaluation reads is looked at.
     """
-    for key, switch in idle_overrides(cfg, overridden, training):
+    warn_of_idle(idle_overrides(cfg, overridden, training))
+
+
+def warn_of_idle(idle: Iterable[tuple[str, Switch]]) -> None:
+    """Log a warning for each key of `idle_overrides`."""
+    for key, switch in idle:
         logger.warning("%s has no effect while %s; to make it count: %s", key, switch.is_off, switch.on)
 
 
