@@ -44,6 +44,8 @@ def test_weights_are_fitted_and_an_operating_point_holds_on_other_bags(tmp_path,
     weights = ("--view-fusion", tmp_path / "view_fusion.json")
     chosen = run_tool_here(TOOL, "operating-point", *val, *group_by, *weights, "--output", tmp_path)
     assert chosen.returncode == 0, chosen.stderr
+    on_its_fit = "the weights for views were fitted on this very set"
+    assert on_its_fit in chosen.stdout
     point = ("--operating-point", tmp_path / "operating_point.json")
     judged = run_tool_here(TOOL, "screening", *test, *group_by, *point, "--output", tmp_path / "s", "--resamples", 100)
     assert judged.returncode == 0, judged.stderr
@@ -54,6 +56,10 @@ def test_weights_are_fitted_and_an_operating_point_holds_on_other_bags(tmp_path,
     assert alike.returncode == 0, alike.stderr
     overall = [json.loads((tmp_path / name / "screening.json").read_text())["overall"] for name in ("s", "w")]
     assert overall[0] == overall[1] and overall[0]["points"][0]["detection"] == 1
+    assert on_its_fit not in judged.stdout + alike.stdout
+    own = run_tool_here(TOOL, "screening", *val, *group_by, *weights, "--output", tmp_path / "v", "--resamples", 100)
+    assert on_its_fit in own.stdout
+    assert any(on_its_fit in note for note in json.loads((tmp_path / "v/screening.json").read_text())["notes"])
 
 
 def test_what_does_not_fit_is_refused(tmp_path, run_tool_here):

@@ -41,6 +41,7 @@ class Inputs:
         ground_truth: the content of a COCO file; masks are compressed RLE, `iscrowd` is there, each image has its
             `scanner`, and `file_name` is a path; of sets that were evaluated apart it has its set's name, `APART`.
         folder: where results go by default.
+        notes: why figures of these scores may not be what they seem.
     """
 
     dataset: str
@@ -50,6 +51,7 @@ class Inputs:
     detections: list[dict[str, Any]]
     max_detections: int
     folder: Path
+    notes: tuple[str, ...] = ()
     reader: "Reader | None" = field(default=None, compare=False)
     _matches: dict[IouType, Matches] = field(default_factory=dict, init=False, repr=False, compare=False)
 

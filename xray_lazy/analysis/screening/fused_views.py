@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from xray_lazy.analysis.inputs import Inputs
-from xray_lazy.analysis.screening.operating_point import image_sample, truth_fingerprint
+from xray_lazy.analysis.screening.operating_point import (
+    image_sample,
+    notes_of_shared_images,
+    truth_fingerprint,
+)
 from xray_lazy.analysis.screening.screening import images_of
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.screening.bags import BoxesOfImage, HitRule, score_bags
@@ -106,7 +110,14 @@ def with_fused_views(inputs: Inputs, content: Mapping[str, Any], path: str, grou
         truth["id"]: iter(image.scores.tolist())
         for truth, image in zip(inputs.ground_truth["images"], fusion.fuse(images), strict=True)
     }
-    return replace(inputs, detections=[{**one, "score": next(scores[one["image_id"]])} for one in inputs.detections])
+    fitted_on, made = content.get("fitted_on"), "the weights for views were fitted"
+    return replace(
+        inputs,
+        detections=[{**one, "score": next(scores[one["image_id"]])} for one in inputs.detections],
+        notes=tuple(notes_of_shared_images(fitted_on, inputs.ground_truth, made))
+        if isinstance(fitted_on, Mapping)
+        else (),
+    )
 
 
 def _joined(bags: Mapping[Any, list[BoxesOfImage]], chosen: np.ndarray) -> list[BoxesOfImage]:

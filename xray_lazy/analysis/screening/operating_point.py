@@ -141,7 +141,7 @@ def judge_at(
     scores = bags.alarm[np.isfinite(bags.alarm)]
     point.check_scores(scores.min(initial=0), scores.max(initial=1))
     thresholds = point.of_classes(names, inputs.dataset)
-    notes = _shared_images(point.chosen_on, inputs.ground_truth)
+    notes = notes_of_shared_images(point.chosen_on, inputs.ground_truth, "it was chosen")
     for what, key, now in (
         ("a detection counts", "rule", rule),
         ("bags are joined", "group_by", group_by),
@@ -172,6 +172,24 @@ def image_sample(ground_truth: Mapping[str, Any]) -> list[str]:
     return sorted(_digest(one)[:16] for one in _contents(ground_truth) if one[1])[:SAMPLE_SIZE]
 
 
+def notes_of_shared_images(origin: Mapping[str, Any], ground_truth: Mapping[str, Any], made: str) -> list[str]:
+    """A note where something is judged on what it comes from.
+
+    Args:
+        origin: `truth_fingerprint` and `image_sample` of the set that it comes from, as its file has them.
+        made: what was done on that set, as "it was chosen".
+    """
+    worse = "other bags have a higher P_FA and a lower P_D"
+    if origin.get("fingerprint") == truth_fingerprint(ground_truth):
+        return [f"{made} on this very set: {worse}"]
+    sample = origin.get("image_sample") or []
+    here = {_digest(one)[:16] for one in _contents(ground_truth) if one[1]}
+    shared = sum(one in here for one in sample)
+    if not shared:
+        return []
+    return [f"{shared} of {len(sample)} images that {made} on, looked up by name and items, are here, too: {worse}"]
+
+
 def _contents(ground_truth: Mapping[str, Any]) -> list[tuple[str, list]]:
     """Of each image its name without folders, and classes and boxes of its items."""
     classes = {one["id"]: one["name"] for one in ground_truth["categories"]}
@@ -184,21 +202,6 @@ def _contents(ground_truth: Mapping[str, Any]) -> list[tuple[str, list]]:
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _shared_images(chosen_on: Mapping[str, Any], ground_truth: Mapping[str, Any]) -> list[str]:
-    """A note where thresholds are judged on what they were chosen on."""
-    worse = "other bags have a higher P_FA and a lower P_D"
-    if chosen_on.get("fingerprint") == truth_fingerprint(ground_truth):
-        return [f"it was chosen on this very set: {worse}"]
-    sample = chosen_on.get("image_sample") or []
-    here = {_digest(one)[:16] for one in _contents(ground_truth) if one[1]}
-    shared = sum(one in here for one in sample)
-    if not shared:
-        return []
-    return [
-        f"{shared} of {len(sample)} images that it was chosen on, looked up by name and items, are here, too: {worse}"
-    ]
 
 
 def _fault_of(content: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class Choice:
         common, common_judgement: the one threshold for all classes, and what it gives.
         unseen: classes without an item, which have the common threshold.
         chosen_on, view_fusion: see `OperatingPoint`.
+        notes: why the figures may not be what they seem.
     """
 
     thresholds: dict[str, float]
@@ -48,6 +49,7 @@ class Choice:
     unseen: tuple[str, ...]
     chosen_on: dict[str, Any]
     view_fusion: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it; null for a class that never alarms, and for what could not be measured."""
@@ -104,6 +106,7 @@ def choose_operating_point(
             "max_detections": inputs.max_detections,
         },
         view_fusion=view_fusion,
+        notes=inputs.notes,
     )
 
 

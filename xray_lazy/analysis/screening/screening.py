@@ -63,6 +63,7 @@ class ScreeningResult:
             empty without any of these.
         other, changes: a second evaluation and what it changes; empty without one.
         at_point: at an operating point that was chosen elsewhere; None without one.
+        notes: why the figures may not be what they seem.
     """
 
     dataset: str
@@ -85,6 +86,7 @@ class ScreeningResult:
     other: str = ""
     changes: tuple[Change, ...] = ()
     at_point: AtPoint | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As JSON has it; infinite thresholds and what could not be measured become null."""
@@ -173,6 +175,7 @@ def screen_with_bags(
         roc=_roc(bags),
         missed=missed_items(inputs, images, rule, thresholds, confidence) if thresholds else (),
         at_point=at_point,
+        notes=inputs.notes,
     )
     return result, bags
 

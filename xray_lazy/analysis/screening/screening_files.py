@@ -76,7 +76,11 @@ def print_screening(result: ScreeningResult, folder: str | Path) -> None:
 
 
 def warnings_of(result: ScreeningResult) -> list[str]:
-    """What the set can't show, in words."""
+    """What is not to be taken at its word, and what the set can't show."""
+    return [*result.notes, *_gaps(result)]
+
+
+def _gaps(result: ScreeningResult) -> list[str]:
     overall = result.overall
     if result.group_by and result.bags == 1:
         return [f"--group-by {result.group_by} joins all images into one bag: does its first group tell bags apart?"]

@@ -75,7 +75,8 @@ def print_views(fitted: "FittedViews", path: Path) -> None:
 
 def notes_of(choice: "Choice") -> list[str]:
     """What is not to be taken at its word."""
-    on, notes = choice.chosen_on, too_few_clean(choice.chosen_on["clean"], [choice.false_alarms], choice.confidence)
+    on = choice.chosen_on
+    notes = [*choice.notes, *too_few_clean(on["clean"], [choice.false_alarms], choice.confidence)]
     if on["threats"] < LEAST_THREATS:
         notes.append(f"{counted(on['threats'], 'bag')} with a threat tell little about thresholds")
     if all(math.isinf(one) for one in choice.thresholds.values()):
