@@ -75,6 +75,8 @@ class SparseRCNN(nn.Module):
             if not 0 <= level < len(in_features):
                 levels = f"feature_level is {level}, but the model has {len(in_features)} feature maps"
                 raise UserError(levels, f"set model.init_proposal_boxes.feature_level to 0..{len(in_features) - 1}")
+        if supervise_proposal_boxes:
+            _check_supervision(init_proposal_boxes)
         if mask_head is not None and len(mask_head.mask_series) != len(head.head_series):
             stages = f"the mask head has {len(mask_head.mask_series)} stages, the box head {len(head.head_series)}"
             raise UserError(stages, "leave model.mask_head.num_stages at ${model.head.num_stages}")
@@ -257,6 +259,17 @@ class SparseRCNN(nn.Module):
 def _within_image(boxes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """Boxes `(..., B, N, 4)` cut at the edges of their images: what a mask is drawn in is what it is pasted into."""
     return boxes.clamp(min=0).minimum(scales[:, None])
+
+
+def _check_supervision(source: nn.Module) -> None:
+    """Refuse to supervise proposal boxes that learn nothing from it."""
+    has_losses, is_learned = hasattr(source, "losses"), any(True for _ in source.parameters())
+    if has_losses or not is_learned:
+        reason = "have losses of their own" if has_losses else "are not learned"
+        raise UserError(
+            f"supervise_proposal_boxes has no effect with {type(source).__name__}, whose boxes {reason}",
+            "set model.supervise_proposal_boxes=False",
+        )
 
 
 def _in_file(result: Instances, sample: dict) -> Instances:

@@ -63,13 +63,13 @@ class LearnedProposalBoxes(SameProposalBoxes):
 
     Args:
         num_proposals: `N`.
-        start: what they are before training: "image", each is the whole image, or "grid", each is a cell.
+        start: what they are before training: "picture", each is the whole image, or "grid", each is a cell.
     """
 
     def __init__(self, num_proposals: int, start: str = "picture") -> None:
         super().__init__()
         if start not in ("picture", "grid"):
-            raise UserError(f"proposal boxes start as {start!r}", "start may be image or grid")
+            raise UserError(f"proposal boxes start as {start!r}", "start may be picture or grid")
         boxes = cells(num_proposals) if start == "grid" else whole_images(num_proposals)
         self.weight = nn.Parameter(boxes)
 

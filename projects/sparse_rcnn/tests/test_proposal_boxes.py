@@ -82,8 +82,16 @@ def test_cells_of_the_grid_lie_in_the_image_and_beside_each_other(count):
 
 
 def test_an_unknown_start_is_refused_with_those_there_are():
-    with pytest.raises(UserError, match="'middle'"):
+    with pytest.raises(UserError, match="'middle'") as refused:
         LearnedProposalBoxes(3, start="middle")
+    *_, first, _, second = refused.value.fix.split()
+    assert all(LearnedProposalBoxes(3, start=start) for start in (first, second))
+
+
+@pytest.mark.parametrize("boxes", ["whole_picture", "image_proposals"])
+def test_a_supervision_of_boxes_that_learn_nothing_from_it_is_refused(boxes):
+    with pytest.raises(UserError, match="supervise_proposal_boxes has no effect with"):
+        tiny_model(boxes, overrides=["model.supervise_proposal_boxes=True"])
 
 
 def test_fixed_boxes_are_the_whole_image_for_ever():
