@@ -212,6 +212,7 @@ def test_detections_on_a_image_that_the_truth_has_not_by_name_are_refused(tmp_pa
         ({"size": [60, 80], "counts": [-1, 4801]}, "are no run lengths"),
         ({"size": [60, 80], "counts": [10**20]}, "are no run lengths"),
         ({"size": [60, 80], "counts": [10, 5]}, "runs of 15 pixels for 80x60"),
+        ({"size": [60, 80], "counts": "PPR1"}, "its runs do not add up"),
         ([1, 2, 3, 4, 5, 6], "something else than finite numbers"),
         ([["a", "b"]], "something else than finite numbers"),
         ([[1, 1, 10]], "no polygon of three points"),

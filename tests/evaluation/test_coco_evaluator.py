@@ -13,7 +13,9 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.masks.mask_encoding import encode_bitmaps
+from xray_lazy.data.masks.run_lengths import encode_polygons
 from xray_lazy.engine.processes.launch import plan_launch, run_processes
+from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_evaluator import CocoEvaluator
 from xray_lazy.evaluation.coco_metrics import coco_metrics
 
@@ -49,6 +51,14 @@ def bags(with_masks=True):
             for annotation in record["annotations"]:
                 del annotation["segmentation"]
     return DetectionDataset(records, "xray_test_val", ("gun", "knife", "bottle"), (2, 3, 11))
+
+
+def with_masks_as(dataset, encode):
+    """The set with other segmentations."""
+    records = list(dataset)
+    for annotation in (one for record in records for one in record["annotations"]):
+        annotation["segmentation"] = encode(annotation["segmentation"])
+    return DetectionDataset(records, dataset.name, dataset.class_names, dataset.category_ids)
 
 
 def predicted(boxes, classes, scores, with_masks=True):
@@ -145,14 +155,22 @@ def test_a_detection_on_a_crowd_region_is_no_error():
 
 
 def test_polygon_and_rle_ground_truth_give_the_same_figures():
-    polygons, rle = bags(), bags()
-    for record in rle:
-        for annotation in record["annotations"]:
-            encoded = mask_util.merge(mask_util.frPyObjects(annotation["segmentation"], HEIGHT, WIDTH))
-            annotation["segmentation"] = encoded  # `counts` are bytes here, as detectron2 allows
+    polygons = bags()
+    # `counts` are bytes here, as detectron2 allows
+    rle = with_masks_as(polygons, lambda mask: mask_util.merge(mask_util.frPyObjects(mask, HEIGHT, WIDTH)))
+    assert isinstance(rle[0]["annotations"][0]["segmentation"]["counts"], bytes)
     outputs = [perfect(r) for r in polygons]
     first, second = evaluated(polygons, outputs)[1], evaluated(rle, outputs)[1]
     np.testing.assert_equal(first, second)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-1], lambda text: text + "1", lambda text: "PPR1"])
+def test_a_mask_whose_runs_do_not_add_up_is_refused_before_anything_is_evaluated(damage):
+    encoded = with_masks_as(bags(), lambda mask: encode_polygons(mask, HEIGHT, WIDTH))
+    CocoEvaluator(encoded)
+    damaged = with_masks_as(encoded, lambda mask: mask | {"counts": damage(mask["counts"])})
+    with pytest.raises(UserError, match=r"do not add up to its size: that of annotation 0 in 17\.png"):
+        CocoEvaluator(damaged)
 
 
 def test_detections_that_are_not_finite_are_left_out_with_a_warning(caplog):

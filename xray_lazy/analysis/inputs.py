@@ -13,6 +13,7 @@ from xray_lazy.data.coco_file import read_coco
 from xray_lazy.data.coco_instance import mask_fault
 from xray_lazy.data.dataset_places import scanner_of
 from xray_lazy.data.datasets import LEFT_OUT
+from xray_lazy.data.masks.run_lengths import first_unsound
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
@@ -198,8 +199,9 @@ def load_truth(ground_truth: str, images: str | os.PathLike | None = None) -> "D
 def coco_of(dataset: "DetectionDataset") -> dict[str, Any]:
     """A data set as `Inputs.ground_truth`, with the ids of its JSON file, and `occlusion`, `bag` and `view` where that
     has them."""
-    from xray_lazy.evaluation.ground_truth import coco_content
+    from xray_lazy.evaluation.ground_truth import check_masks, coco_content
 
+    check_masks(dataset)
     content = coco_content(dataset, dataset)
     for image, record in zip(content["images"], dataset, strict=True):
         image["scanner"] = scanner_of(record.get("dataset_name", dataset.name))
@@ -230,8 +232,7 @@ def read_detections(path: str | os.PathLike) -> list[dict[str, Any]]:
             "it should be a list of objects with image_id, category_id, score (a finite number), and bbox (x, y, "
             "width, height) or segmentation or both",
         )
-    masks = ((place, one["segmentation"]) for place, one in enumerate(content) if one.get("segmentation"))
-    if fault := next((f"entry {place}: {why}" for place, mask in masks if (why := _mask_fault(mask))), None):
+    if fault := _fault_in_masks(content):
         raise UserError(
             f"{path} has a mask that can't be read: {fault}",
             "write masks as COCO's RLE, {size: [height, width], counts: run lengths}, or as polygons [x1, y1, x2, ...]",
@@ -254,6 +255,16 @@ def _is_result(one: Any) -> bool:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _fault_in_masks(results: Sequence[Mapping[str, Any]]) -> str:
+    """The first entry whose mask can't be drawn, and why, or nothing."""
+    masks = [(place, one["segmentation"]) for place, one in enumerate(results) if one.get("segmentation")]
+    if fault := next((f"entry {place}: {why}" for place, mask in masks if (why := _mask_fault(mask))), ""):
+        return fault
+    texts = [(place, mask) for place, mask in masks if isinstance(mask, dict) and isinstance(mask["counts"], str)]
+    unsound = first_unsound([mask for _, mask in texts])
+    return "" if unsound is None else f"entry {texts[unsound][0]}: its runs do not add up to its size"
 
 
 def _mask_fault(mask: Any) -> str:

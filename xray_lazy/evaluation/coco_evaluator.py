@@ -27,7 +27,7 @@ from xray_lazy.evaluation.coco_metrics import (
     summary_names,
 )
 from xray_lazy.evaluation.detections import CocoResults, gather_detections
-from xray_lazy.evaluation.ground_truth import GroundTruth, coco_content
+from xray_lazy.evaluation.ground_truth import GroundTruth, check_masks, coco_content
 from xray_lazy.evaluation.missing_metrics import missing_metrics
 from xray_lazy.evaluation.results_table import format_results
 from xray_lazy.evaluation.screening.bags import BagScores
@@ -65,6 +65,8 @@ class CocoEvaluator(DatasetEvaluator):
         self.screening = screening if screening and screening.enabled else None
         if self.screening:
             self.screening.check(dataset)
+        if dataset.has_masks:
+            check_masks(dataset)
         self._sizes = {record["image_id"]: (record["height"], record["width"]) for record in dataset}
         self._share: set[int | str] = set()
         self._truths: dict[str, GroundTruth] = {}  # of the share

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from pycocotools import mask as mask_util
 
 from xray_lazy.data.datasets import DetectionDataset
 from xray_lazy.data.image_detections import ImageDetections
+from xray_lazy.data.masks.run_lengths import as_json, compressed, first_unsound
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import (
     InstanceCounts,
@@ -44,6 +46,28 @@ def coco_content(dataset: DetectionDataset, records: Iterable[Mapping]) -> dict[
     names = zip(dataset.category_ids, dataset.class_names, strict=True)
     categories = [{"id": category_id, "name": name} for category_id, name in names]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def check_masks(dataset: DetectionDataset) -> None:
+    """Refuse what pycocotools counts in silence: texts of RLEs that were cut off, or are of another image.
+
+    Raises:
+        UserError: the runs of a mask do not add up to its size.
+    """
+    named = (
+        (instance["id"], record["file_name"], compressed(as_json(instance["segmentation"])))
+        for record in dataset
+        for instance in record["annotations"]
+        if isinstance(instance.get("segmentation"), dict)
+    )
+    while part := list(islice(named, MASKS_AT_ONCE)):
+        place = first_unsound([mask for _, _, mask in part])
+        if place is not None:
+            annotation_id, image, _ = part[place]
+            raise UserError(
+                f"the runs of a mask do not add up to its size: that of annotation {annotation_id} in {image}",
+                "`tools/dataset.py check` tells what is wrong with the set, `repair` leaves such masks out",
+            )
 
 
 @dataclass(frozen=True)
