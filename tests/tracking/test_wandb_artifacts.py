@@ -74,6 +74,12 @@ def test_each_best_by_another_metric_has_its_own_alias(logged_out, run, folder):
     assert aliases == [{"best", "iter_19"}, {"best_loss", "iter_9"}]
 
 
+def test_a_run_without_a_best_checkpoint_says_that_none_is_sent(logged_out, run, folder, caplog):
+    (folder / "best.json").unlink()
+    (final,) = logged_artifacts(run, "best and final")
+    assert "final" in final.aliases and "W&B gets no best checkpoint" in caplog.text
+
+
 @pytest.mark.parametrize("state", ["interrupted", "not even begun"])
 def test_a_training_that_is_not_done_logs_nothing(logged_out, run, folder, state):
     if state == "interrupted":

@@ -59,6 +59,12 @@ def finished_checkpoints(folder: RunFolder, kinds: str, iteration: int) -> list[
             path = folder.path / best["file"]
             if path.is_file():
                 found.append(ModelFile(path, [record.stem, f"iter_{best['iteration']}"], metadata))
+        if not found:
+            logger.warning(
+                "W&B gets no best checkpoint (writers.wandb.checkpoints=%s): the run kept none; "
+                "hooks.best_checkpoint keeps it, by evaluations (train.eval_period)",
+                kinds,
+            )
     if "final" in kinds:
         metadata = {"iteration": iteration, **_metrics(folder, iteration)}
         found.append(ModelFile(folder.final, ["final", f"iter_{iteration}"], metadata))
