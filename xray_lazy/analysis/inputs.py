@@ -52,8 +52,8 @@ class Inputs:
     detections: list[dict[str, Any]]
     max_detections: int
     folder: Path
-    notes: tuple[str, ...] = ()
     reader: "Reader | None" = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
     _matches: dict[IouType, Matches] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def matching(self, task: IouType) -> Matching:
