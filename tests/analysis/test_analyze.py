@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.analysis.cases import CATEGORIES, GUN, KNIFE, every_error, inputs_of, thing
 from xray_lazy.analysis.analyzing import analyze
 from xray_lazy.analysis.error_kinds import MEANINGS, classify
+from xray_lazy.analysis.findings import findings
 from xray_lazy.analysis.precision_curves import average_precision, by_falling_score
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import coco_metrics, hotcoco_evaluation
@@ -108,6 +109,31 @@ def test_calibration_is_counted_as_by_hand():
     assert calibration.largest_error == pytest.approx(0.75)
     assert (calibration.bins[9].count, calibration.bins[9].share_right) == (2, 0.5)
     assert math.isnan(calibration.bins[5].share_right)
+
+
+@pytest.mark.parametrize(
+    ("detections", "told"),
+    [
+        ([(0.75, 40, 30)], ""),  # as often as they say
+        ([(0.75, 24, 14)], ""),  # 0.17 lower, as chance may have it
+        ([(0.95, 1, 0)], ""),
+        ([(0.75, 400, 232)], "scores are 0.17 higher than"),
+        ([(0.35, 400, 232)], "scores are 0.23 lower than"),
+        ([(0.75, 200, 150), (0.25, 200, 50)], ""),
+        ([(0.55, 200, 200), (0.45, 200, 0)], "higher than the share that is right in some ranges and lower in others"),
+    ],
+)
+def test_calibration_is_told_where_it_is_off_beyond_chance(detections, told):
+    """Of (score, detections with it, right ones among them)."""
+    scored = [(score, number < right) for score, count, right in detections for number in range(count)]
+    annotations = [thing(image, GUN, (0, 0, 20, 20)) for image in range(1, len(scored) + 1)]
+    found = [
+        thing(image, GUN, (0, 0, 20, 20) if is_right else (60, 60, 20, 20), score=score)
+        for image, (score, is_right) in enumerate(scored, 1)
+    ]
+    sentences = findings(analyze(inputs_of(annotations, found, images=len(scored))))
+    of_scores = [one for one in sentences if "ECE" in one]
+    assert len(of_scores) == bool(told) and all(told in one for one in of_scores)
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration():

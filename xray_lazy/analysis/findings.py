@@ -9,6 +9,10 @@ from xray_lazy.utils.wording import counted
 
 # Fewer items than this say nothing of a class or a group.
 LEAST_ITEMS = 5
+# Fewer detections than this say nothing of their scores.
+LEAST_SCORES = 20
+# Times the calibration error that well calibrated scores have by chance: few lie beyond it.
+BEYOND_CHANCE = 2.5
 
 
 def findings(analysis: Analysis) -> list[str]:
@@ -93,11 +97,15 @@ def _weakest_group(of_what: str, groups: Sequence[Group]) -> Iterator[str]:
 
 def _scores(result: TaskResult) -> Iterator[str]:
     bins = [one for one in result.calibration.bins if one.count]
-    if bins and result.calibration.ece > 0.05:
-        excess = sum(one.count * (one.mean_score - one.share_right) for one in bins) / sum(one.count for one in bins)
-        direction = "higher" if excess > 0 else "lower"
-        ece = result.calibration.ece
-        yield f"scores are {abs(excess):.2f} {direction} than the share that is right (ECE {ece:.2f})"
+    ece = result.calibration.ece
+    total = sum(one.count for one in bins)
+    if total >= LEAST_SCORES and ece > 0.05 + BEYOND_CHANCE * result.calibration.ece_by_chance:
+        excess = sum(one.count * (one.mean_score - one.share_right) for one in bins) / total
+        if abs(excess) > ece / 2:
+            direction = "higher" if excess > 0 else "lower"
+            yield f"scores are {abs(excess):.2f} {direction} than the share that is right (ECE {ece:.2f})"
+        else:
+            yield f"scores are higher than the share that is right in some ranges and lower in others (ECE {ece:.2f})"
     if result.curve.best_f1 > 0:
         yield (
             f"the best score threshold for all classes is {shown_threshold(result.curve.best_threshold)} "

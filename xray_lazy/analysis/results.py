@@ -132,6 +132,16 @@ class Calibration:
     largest_error: float
     bins: tuple[CalibrationBin, ...]
 
+    @property
+    def ece_by_chance(self) -> float:
+        """What scores that are right as often as they say have on average: few detections in a bin lie beside it.
+
+        The mean distance of a bin's share from its score, as of a normal distribution, weighted as in `ece`.
+        """
+        filled = [one for one in self.bins if one.count]
+        distances = (math.sqrt(2 / math.pi * one.count * one.mean_score * (1 - one.mean_score)) for one in filled)
+        return sum(distances) / sum(one.count for one in filled) if filled else math.nan
+
 
 @dataclass(frozen=True)
 class Group:
