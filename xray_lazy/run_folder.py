@@ -267,7 +267,7 @@ def read_json_lines(path: str | Path) -> list[dict]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if isinstance(line, dict) and "iteration" in line:
+        if isinstance(line, dict) and type(line.get("iteration")) is int:
             merged.setdefault(line["iteration"], {}).update(line)
     return [merged[iteration] for iteration in sorted(merged)]
 

@@ -46,6 +46,22 @@ def test_the_best_evaluation_is_taken_or_the_one_that_is_named(tmp_path):
     assert "xray_smith_val/iter_19" in error.value.fix
 
 
+@pytest.mark.parametrize("damage", ["{", "[1]", None])
+def test_what_may_be_better_than_the_best_and_can_t_be_read_is_told(tmp_path, caplog, damage):
+    for iteration, ap in ((9, 20.0), (19, 30.0), (29, 25.0)):
+        write_evaluation(tmp_path, f"xray_smith_val/iter_{iteration}", ap)
+    assert find_evaluation(tmp_path).iteration == 19 and not caplog.records
+    lost = tmp_path / "evaluation/xray_smith_val/iter_19"
+    if damage is None:
+        (lost / "predictions.json").unlink()
+    else:
+        (lost / "metrics.json").write_text(damage)
+    assert find_evaluation(tmp_path).iteration == 29
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert ("is better than" if damage is None else "can't be read") in warning and "xray_smith_val/iter_19" in warning
+    assert find_evaluation(tmp_path, "newest").iteration == 29 and len(caplog.records) == 1
+
+
 def test_among_evaluations_on_several_sets_one_must_be_named(tmp_path):
     write_evaluation(tmp_path, "xray_smith_val/iter_9", 20.0)
     write_evaluation(tmp_path, "xray_rapiscan_val/iter_9", 20.0)

@@ -171,6 +171,13 @@ def test_damaged_files_are_said(run, caplog):
         assert f"{run / name} can't be read" in caplog.text
 
 
+@pytest.mark.parametrize("content", [b"\x00\xff\n\x80", b'[1, "x"]\n', b'{"iteration": "x"}\n{"iteration": [3]}\n'])
+def test_metrics_of_which_no_line_can_be_read_are_said(run, caplog, content):
+    (run / "metrics.json").write_bytes(content)
+    page = Page(write_report([run]))
+    assert "metrics.json holds no line of metrics" in page.texts["overview"] and "could not be made" not in page.html
+
+
 def test_damaged_detections_are_said(run, caplog):
     damaged = next(run.glob("evaluation/*/iter_39")) / "predictions.json"
     damaged.write_text("[{")

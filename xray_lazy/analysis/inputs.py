@@ -1,6 +1,7 @@
 """Read what is analyzed: detections of a run's evaluation or of a file, and the ground truth that belongs to them."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,15 @@ from xray_lazy.data.masks.run_lengths import first_unsound
 from xray_lazy.errors import UserError
 from xray_lazy.evaluation.coco_metrics import IouType, Problem
 from xray_lazy.evaluation.matching import Matches, Matching
-from xray_lazy.run_folder import EVALUATIONS, PREDICTIONS, Evaluation, RunFolder, best_evaluation, number_or_none
+from xray_lazy.run_folder import (
+    EVALUATIONS,
+    METRICS,
+    PREDICTIONS,
+    Evaluation,
+    RunFolder,
+    best_evaluation,
+    number_or_none,
+)
 from xray_lazy.utils.json_files import read_json
 from xray_lazy.utils.wording import counted, tool_command
 
@@ -30,6 +39,8 @@ _SHOWN = 5
 _CHARACTERS_SHOWN = 200
 MOST_OUTSIDE = 0.05  # share of detections
 APART = "evaluated_in"  # of an image: the name of its set, where several were evaluated apart
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,24 @@ def find_evaluation(run_folder: Path, wanted: str = "best") -> Evaluation:
     chosen = [evaluation for evaluation in chosen if len(evaluation.parts) > 1] or chosen
     if len({evaluation.dataset for evaluation in chosen}) > 1:
         raise UserError(f"{run_folder} has evaluations on several data sets", f"choose one with --evaluation: {names}")
-    best = best_evaluation(chosen) if wanted == "best" else None
-    return best or chosen[-1]
+    if wanted != "best":
+        return chosen[-1]
+    best = best_evaluation(chosen) or chosen[-1]
+    warn_of_unread(files.evaluations(), best)
+    return best
+
+
+def warn_of_unread(evaluations: Sequence[Evaluation], best: Evaluation) -> None:
+    """Tell of those of the same set that may be better than the one that is taken as the best."""
+    for one in evaluations:
+        if (one.dataset, one.suffix) != (best.dataset, best.suffix):
+            continue
+        if one.fault:
+            logger.warning(
+                "%s can't be read (%s): %s is taken for the best without it", one.folder / METRICS, one.fault, best.name
+            )
+        elif not one.has_predictions and (one.quality() or 0) > (best.quality() or 0):
+            logger.warning("%s is better than %s, which is taken, but has no %s", one.name, best.name, PREDICTIONS)
 
 
 def _how_to_evaluate(files: RunFolder) -> str:

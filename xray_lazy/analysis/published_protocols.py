@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xray_lazy.analysis.inputs import Inputs
+from xray_lazy.analysis.inputs import Inputs, warn_of_unread
 from xray_lazy.analysis.results import plain
 from xray_lazy.analysis.screening.screening import images_of
 from xray_lazy.analysis.subsets import Subsets, parts_of
@@ -290,6 +290,8 @@ def _evaluations(folder: RunFolder, wanted: str) -> list[Evaluation]:
         if wanted not in ("best", "newest"):
             own = [one for one in own if one.folder.name == wanted]
         best = best_evaluation(own) if wanted == "best" else None
+        if best:
+            warn_of_unread(own, best)
         chosen += [best or own[-1]] if own else []
     return chosen
 

@@ -95,13 +95,16 @@ def read_run(folder: str | Path) -> RunFiles:
         )
     problems: list[str] = []
     record = _read(files.record, lambda path: dict(json.loads(path.read_bytes())), {}, problems)
+    lines = _read(files.metrics, read_json_lines, [], problems)
+    if not lines and files.metrics.is_file() and files.metrics.stat().st_size:
+        problems.append(f"{files.metrics} holds no line of metrics: it is damaged, or not of a training.")
     log = files.log()
     return RunFiles(
         folder=folder,
         name=folder.resolve().name,
         record=record,
         config=_read(files.config, _load_config, None, problems),
-        lines=_read(files.metrics, read_json_lines, [], problems),
+        lines=lines,
         evaluations=_evaluations(files, problems),
         log=log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "",
         problems=problems,
